@@ -1,0 +1,28 @@
+"""Janus and Janus-Pro in PyTorch: images to text and text to images, without ComfyUI."""
+
+from .checkpoints.load import PRECISIONS
+from .checkpoints.save import convert_bin
+from .loading import load_pipeline, save_checkpoint
+from .models.janus import Janus
+from .models.layers import RMSNorm
+from .pipeline import GeneratedImages, JanusPipeline, VisionFeatures
+from .presets import RELEASES
+from .processing.chat import CHAT_FORMATS, DEFAULT_SYSTEM_PROMPT
+from .sampling.options import TextSampling, TokenSampling
+
+__all__ = [
+    "CHAT_FORMATS",
+    "DEFAULT_SYSTEM_PROMPT",
+    "PRECISIONS",
+    "RELEASES",
+    "GeneratedImages",
+    "Janus",
+    "JanusPipeline",
+    "RMSNorm",
+    "TextSampling",
+    "TokenSampling",
+    "VisionFeatures",
+    "convert_bin",
+    "load_pipeline",
+    "save_checkpoint",
+]

@@ -1,0 +1,168 @@
+"""The files of a checkpoint folder, and tensors out of them a few at a time."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+# How much of a file is mapped at once. A mapped page counts as memory in use until its file is closed, so a file is
+# reopened as often as this, and loading never holds more than the model and this much beside it.
+GROUP_BYTES = 64 * 2**20
+
+_WEIGHT_FILES = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+)
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a file says of a tensor before it is read."""
+
+    file: Path
+    shape: tuple[int, ...]
+    num_bytes: int
+
+
+def find_weight_files(folder: Path) -> list[Path]:
+    """The files that hold a checkpoint's weights; safetensors before pickles.
+
+    Raises:
+        FileNotFoundError: if there are none, or an index names files that are not there; it lists them.
+        ValueError: if an index is broken or points outside the folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"checkpoint must be a folder, got {folder}, which does not exist; check the name"
+        )
+    name = next((name for name in _WEIGHT_FILES if (folder / name).is_file()), None)
+    if name is None:
+        raise FileNotFoundError(
+            f"{folder} must hold model.safetensors or pytorch_model.bin (or their shards with an index), got "
+            f"{_listing(folder)}; download the checkpoint again"
+        )
+    if not name.endswith(".index.json"):
+        return [folder / name]
+    shards = _shards(folder / name)
+    missing = [shard.name for shard in shards if not shard.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} must hold every shard that {name} names, got all but {', '.join(missing)}; download these again"
+        )
+    return shards
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{index} must be a shard index with a weight_map, got: {error!r}; download it again"
+        ) from error
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or "\\" in name:
+            raise ValueError(
+                f"{index} must name files in its own folder, got {name!r}; do not use this checkpoint"
+            )
+    return [index.parent / name for name in names]
+
+
+def _listing(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    return f"only {', '.join(names[:8])}{' …' if len(names) > 8 else ''}" if names else "an empty folder"
+
+
+def read_infos(file: Path) -> dict[str, TensorInfo]:
+    """Names, shapes and sizes of a file's tensors, in the order in which they lie there."""
+    with _refusing_broken(file):
+        if file.suffix != ".bin":
+            with safe_open(file, framework="pt") as tensors:
+                return {
+                    name: TensorInfo(file, tuple(part.get_shape()), _safetensors_bytes(part))
+                    for name in tensors.offset_keys()
+                    for part in (tensors.get_slice(name),)
+                }
+        return {
+            name: TensorInfo(file, tuple(tensor.shape), tensor.nbytes)
+            for name, tensor in _load_bin(file).items()
+        }
+
+
+def read_tensors(file: Path, infos: dict[str, TensorInfo]) -> Iterator[tuple[str, Tensor]]:
+    """Yields the named tensors of a file, on the CPU.
+
+    A tensor may be a view of the mapped file: copy it before asking for the next one.
+    """
+    for group in _groups(infos):
+        with _refusing_broken(file):
+            if file.suffix != ".bin":
+                with safe_open(file, framework="pt") as tensors:
+                    for name in group:
+                        yield name, tensors.get_tensor(name)
+            else:
+                loaded = _load_bin(file)
+                for name in group:
+                    yield name, loaded[name]
+                del loaded
+
+
+def _groups(infos: dict[str, TensorInfo]) -> Iterator[list[str]]:
+    group: list[str] = []
+    size = 0
+    for name, info in infos.items():
+        group.append(name)
+        size += info.num_bytes
+        if size >= GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _safetensors_bytes(part: object) -> int:
+    bits = {"F64": 64, "I64": 64, "F32": 32, "I32": 32, "F16": 16, "BF16": 16}.get(part.get_dtype(), 8)  # type: ignore[attr-defined]
+    count = 1
+    for size in part.get_shape():  # type: ignore[attr-defined]
+        count *= size
+    return count * bits // 8
+
+
+def _load_bin(file: Path) -> dict[str, Tensor]:
+    # Files of the old, unzipped kind cannot be mapped and are read whole.
+    content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{file} must hold a dictionary of tensors; it is not a model's weights")
+    return content
+
+
+class _refusing_broken:
+    """Turns a reader's error into one that names the file and what to do."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, pickle.UnpicklingError):
+            raise ValueError(
+                f"{self.file} must hold tensors only, got a pickle with other objects, which was refused and not run; "
+                "do not use this file"
+            ) from error
+        if isinstance(error, (SafetensorError, RuntimeError, EOFError)):
+            raise ValueError(
+                f"{self.file} must be a complete weights file, got: {error}; download it again"
+            ) from error

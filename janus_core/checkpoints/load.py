@@ -1,0 +1,161 @@
+"""Building a model and filling it from a checkpoint folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..models.janus import Janus
+from .detect import detect
+from .files import TensorInfo, find_weight_files, read_infos, read_tensors
+from .keymap import Layout, Place, is_dropped, places
+
+Prepare = Callable[[Janus], object]
+OnProgress = Callable[[int, int], None]
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+# The image tokenizer's activations exceed what fp16 can hold.
+_NEVER_FP16 = ("generation.vq.",)
+
+_LM_HEAD, _EMBEDDING = "body.lm_head.weight", "body.embed_tokens.weight"
+
+
+def load_model(
+    folder: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    prepare: Prepare | None = None,
+    on_progress: OnProgress | None = None,
+) -> Janus:
+    """Reads a checkpoint of any supported layout.
+
+    The model is built without memory, then each tensor is copied once into its place, so the peak is one copy of the
+    weights and a small part of the file.
+
+    Args:
+        folder: holds config.json and weights.
+        device: where the weights go.
+        dtype: of the weights; None for bfloat16 where the device computes in it, else float32.
+        prepare: called with the empty model before it is filled; may exchange classes of its layers.
+        on_progress: called with bytes read and bytes in all.
+
+    Raises:
+        FileNotFoundError: if a file is missing; it says which.
+        ValueError: if a file is broken, or its tensors are not those of the model that config.json describes.
+    """
+    layout, config = detect(folder)
+    infos: dict[str, TensorInfo] = {}
+    for file in find_weight_files(folder):
+        infos |= read_infos(file)
+    with torch.device("meta"):
+        model = Janus(config)
+    if prepare is not None:
+        prepare(model)
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    expected = places(layout, config, shapes)
+    if config.body.tie_word_embeddings:
+        expected = {
+            name: place for name, place in expected.items() if place.target != _LM_HEAD or name in infos
+        }
+    _check_names(folder, layout, expected, infos)
+    _check_shapes(expected, infos, shapes)
+
+    parameters = _fill(
+        expected, infos, shapes, torch.device(device), dtype or auto_dtype(device), on_progress
+    )
+    tied = _LM_HEAD not in parameters
+    if tied:
+        parameters[_LM_HEAD] = parameters[_EMBEDDING]
+    model.load_state_dict(parameters, assign=True)
+    if tied:
+        model.body.lm_head.weight = model.body.embed_tokens.weight
+    return model.eval().requires_grad_(False)
+
+
+def auto_dtype(device: torch.device | str) -> torch.dtype:
+    """bfloat16 where the device multiplies matrices in it, else float32."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif kind == "cpu":
+        has_bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    else:
+        has_bf16 = True
+    return torch.bfloat16 if has_bf16 else torch.float32
+
+
+def _fill(
+    expected: dict[str, Place],
+    infos: dict[str, TensorInfo],
+    shapes: dict[str, tuple[int, ...]],
+    device: torch.device,
+    dtype: torch.dtype,
+    on_progress: OnProgress | None,
+) -> dict[str, Tensor]:
+    parameters: dict[str, Tensor] = {}
+    missing_rows = {place.target: shapes[place.target][0] for place in expected.values()}
+    done, total = 0, sum(infos[name].num_bytes for name in expected)
+    for file in dict.fromkeys(info.file for info in infos.values()):
+        wanted = {name: info for name, info in infos.items() if info.file == file and name in expected}
+        for name, tensor in read_tensors(file, wanted):
+            place = expected[name]
+            if place.target not in parameters:
+                kept = (
+                    torch.float32
+                    if dtype is torch.float16 and place.target.startswith(_NEVER_FP16)
+                    else dtype
+                )
+                parameters[place.target] = torch.empty(shapes[place.target], dtype=kept, device=device)
+            parameter = parameters[place.target]
+            parameter[place.start : place.start + place.length].copy_(
+                tensor[0] if place.leading_one else tensor
+            )
+            missing_rows[place.target] -= place.length
+            if missing_rows[place.target] == 0:
+                _check_finite(file, name, parameter)
+            done += wanted[name].num_bytes
+            if on_progress is not None:
+                on_progress(done, total)
+    return parameters
+
+
+def _check_finite(file: Path, name: str, parameter: Tensor) -> None:
+    # A sum is NaN or infinite as soon as one number is, and reads the tensor once without another copy.
+    if not bool(torch.isfinite(parameter.sum(dtype=torch.float32))):
+        raise ValueError(
+            f"{file} must hold finite weights, got NaN or infinity in {name} (as {parameter.dtype}); "
+            "download it again, or load it in fp32 if it was saved in a wider type"
+        )
+
+
+def _check_names(
+    folder: Path, layout: Layout, expected: dict[str, Place], infos: dict[str, TensorInfo]
+) -> None:
+    missing = [name for name in expected if name not in infos]
+    unknown = [name for name in infos if name not in expected and not is_dropped(layout, name)]
+    if missing or unknown:
+        found = "; ".join(
+            f"{len(names)} {kind}: {', '.join(sorted(names)[:5])}{' …' if len(names) > 5 else ''}"
+            for kind, names in (("missing", missing), ("unknown", unknown))
+            if names
+        )
+        raise ValueError(
+            f"the weights in {folder} must be those that its config.json describes ({layout.name} layout), got "
+            f"{found}; use config.json and weights of the same checkpoint"
+        )
+
+
+def _check_shapes(
+    expected: dict[str, Place], infos: dict[str, TensorInfo], shapes: dict[str, tuple[int, ...]]
+) -> None:
+    for name, place in expected.items():
+        wanted = place.source_shape(shapes[place.target])
+        if infos[name].shape != wanted:
+            raise ValueError(
+                f"{name} in {infos[name].file} must have shape {list(wanted)} by config.json, got "
+                f"{list(infos[name].shape)}; use config.json and weights of the same checkpoint"
+            )

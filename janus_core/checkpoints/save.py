@@ -1,0 +1,127 @@
+"""Writing safetensors: a model in the original layout, or a copy of a folder's pickles."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..models.janus import Janus
+from .configs import to_original
+from .files import find_weight_files, read_infos, read_tensors
+from .keymap import Place, places
+from .keymaps import ORIGINAL
+
+MAX_SHARD_BYTES = 5 * 10**9
+
+
+def save_model(model: Janus, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+    """Writes config.json and weights in the original layout.
+
+    Args:
+        model: any dtype and device.
+        folder: made if it does not exist.
+        max_shard_bytes: a larger model is split, with an index.
+
+    Raises:
+        FileExistsError: if the folder already holds a config.json or weights; nothing is overwritten.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = [
+        path.name
+        for path in folder.iterdir()
+        if path.name == "config.json" or path.suffix in (".safetensors", ".bin")
+    ]
+    if taken:
+        raise FileExistsError(
+            f"{folder} must not hold a model yet, got {', '.join(taken)}; choose another folder"
+        )
+    shards = list(_shards(model, max_shard_bytes))
+    names = _shard_names(len(shards))
+    state: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    for file_name, shard in zip(names, shards, strict=True):
+        _write(folder / file_name, {source: _source_tensor(state, place) for source, place in shard.items()})
+    if len(shards) > 1:
+        sizes = sum(parameter.nbytes for parameter in state.values())
+        _write_index(
+            folder, {name: file for file, shard in zip(names, shards, strict=True) for name in shard}, sizes
+        )
+    dtype = str(model.body.embed_tokens.weight.dtype).removeprefix("torch.")
+    _write_text(folder / "config.json", json.dumps(to_original(model.config, dtype), indent=2))
+
+
+def convert_bin(folder: Path) -> list[Path]:
+    """Writes a safetensors copy of every `.bin` file of a checkpoint folder, beside it, under the same tensor names.
+
+    The sources stay. Later loads take the copy.
+
+    Returns:
+        The files written; empty if the folder already has safetensors.
+    """
+    sources = find_weight_files(folder)
+    if sources[0].suffix != ".bin":
+        return []
+    names = _shard_names(len(sources))
+    weight_map: dict[str, str] = {}
+    size = 0
+    for name, source in zip(names, sources, strict=True):
+        infos = read_infos(source)
+        tensors = {key: tensor.clone() for key, tensor in read_tensors(source, infos)}
+        _write(folder / name, tensors)
+        weight_map |= dict.fromkeys(tensors, name)
+        size += sum(tensor.nbytes for tensor in tensors.values())
+    if len(names) > 1:
+        _write_index(folder, weight_map, size)
+    return [folder / name for name in names]
+
+
+def _shards(model: Janus, max_shard_bytes: int) -> Iterator[dict[str, Place]]:
+    state = dict(model.named_parameters(remove_duplicate=False))
+    shard: dict[str, Place] = {}
+    size = 0
+    for source, place in places(
+        ORIGINAL, model.config, {name: tuple(p.shape) for name, p in state.items()}
+    ).items():
+        parameter = state[place.target]
+        num_bytes = parameter.nbytes * place.length // parameter.shape[0]
+        if shard and size + num_bytes > max_shard_bytes:
+            yield shard
+            shard, size = {}, 0
+        shard[source] = place
+        size += num_bytes
+    yield shard
+
+
+def _source_tensor(state: dict[str, Tensor], place: Place) -> Tensor:
+    rows = state[place.target].detach()[place.start : place.start + place.length]
+    # A copy: safetensors refuses tensors that share memory, as tied embeddings and parts of one parameter do.
+    rows = rows.cpu().contiguous().clone()
+    return rows[None] if place.leading_one else rows
+
+
+def _shard_names(count: int) -> list[str]:
+    if count == 1:
+        return ["model.safetensors"]
+    return [f"model-{index:05d}-of-{count:05d}.safetensors" for index in range(1, count + 1)]
+
+
+def _write_index(folder: Path, weight_map: dict[str, str], total_size: int) -> None:
+    content = {"metadata": {"total_size": total_size}, "weight_map": weight_map}
+    _write_text(folder / "model.safetensors.index.json", json.dumps(content, indent=2))
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+    # Under another name until it is whole, so that a broken-off write is never taken for a model.
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata={"format": "pt"})
+    os.replace(partial, path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

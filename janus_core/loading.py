@@ -1,0 +1,110 @@
+"""The composition root: a checkpoint folder to a pipeline, and back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+
+from .checkpoints.detect import detect_roles
+from .checkpoints.load import OnProgress, Prepare, load_model
+from .checkpoints.save import MAX_SHARD_BYTES, save_model
+from .pipeline import JanusPipeline
+from .processing.chat import chat_format
+from .processing.images import read_image_processor
+from .processing.prompts import PromptBuilder
+from .processing.tokenizer import read_json_if_present, read_tokenizer
+
+# What stands beside the weights in a checkpoint folder.
+_COMPANIONS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "preprocessor_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+
+
+def load_pipeline(
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    *,
+    template: str | None = None,
+    roles: tuple[str, str] | None = None,
+    prepare: Prepare | None = None,
+    on_progress: OnProgress | None = None,
+) -> JanusPipeline:
+    """Loads a Janus or Janus-Pro checkpoint.
+
+    Args:
+        path: a folder in the original layout (deepseek-ai and fine-tunes) or in that of transformers.
+        device: where the weights go and the model computes.
+        dtype: of the weights; None for bfloat16 where the device has it, else float32. The image tokenizer stays in
+            float32 where the rest is float16.
+        template: chat template (deepseek, deepseek_old, plain or alignment); None for the checkpoint's own.
+        roles: texts of user and assistant in the template; None for what the checkpoint was trained with.
+        prepare: called with the empty model before it is filled; may exchange classes of its layers.
+        on_progress: called with bytes read and bytes in all.
+
+    Raises:
+        FileNotFoundError: if a file is missing; it says which.
+        ValueError: if a file is broken or belongs to another model.
+    """
+    folder = Path(path)
+    model = load_model(folder, device, dtype, prepare, on_progress)
+    config = model.config
+    processor = read_json_if_present(folder / "processor_config.json")
+    chat = chat_format(
+        template or processor.get("sft_format", "deepseek"),
+        roles or detect_roles(folder, _jinja_template(folder)),
+    )
+    prompts = PromptBuilder(
+        read_tokenizer(folder),
+        chat,
+        config.understanding.vision.num_positions,
+        config.body.vocab_size,
+        config.body.max_position_embeddings,
+    )
+    image_processor = read_image_processor(folder, config.understanding.vision.image_size)
+    return JanusPipeline(model, prompts, image_processor, torch.device(device), folder)
+
+
+def save_checkpoint(
+    pipeline: JanusPipeline, path: str | Path, max_shard_bytes: int = MAX_SHARD_BYTES
+) -> None:
+    """Writes a pipeline as a checkpoint folder in the original layout, weights in safetensors.
+
+    Args:
+        pipeline: what to save; its folder's tokenizer and processor files go along.
+        path: a new folder.
+        max_shard_bytes: a larger model is split, with an index.
+
+    Raises:
+        FileExistsError: if the folder already holds a model.
+    """
+    folder = Path(path)
+    save_model(pipeline.model, folder, max_shard_bytes)
+    for name in _COMPANIONS:
+        if (pipeline.folder / name).is_file():
+            shutil.copyfile(pipeline.folder / name, folder / name)
+    # Written down, because a new folder's name may not tell what the checkpoint was trained with.
+    chat = pipeline.prompts.chat
+    processor = read_json_if_present(pipeline.folder / "processor_config.json")
+    processor |= {"sft_format": chat.name, "roles": [chat.user, chat.assistant]}
+    (folder / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
+
+
+def _jinja_template(folder: Path) -> str | None:
+    """The chat template that transformers' conversions carry, in whichever of its files."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+        template = read_json_if_present(folder / name).get("chat_template")
+        if isinstance(template, str):
+            return template
+    return None

@@ -1,0 +1,96 @@
+"""Keys and values of the tokens that the body has read."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..config import LlamaConfig
+
+
+class KVCache:
+    """Static key-value cache: sized once, filled from the left, rewindable.
+
+    Slots past `length` hold nothing that is ever read, so going back to an earlier length is free, and exact because
+    attention is causal.
+    """
+
+    def __init__(
+        self,
+        config: LlamaConfig,
+        batch_size: int,
+        max_length: int,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        visible: Tensor | None = None,
+    ) -> None:
+        """Allocates room for `max_length` tokens in each of `batch_size` rows.
+
+        Args:
+            config: the body's sizes.
+            batch_size: B, rows.
+            max_length: S, slots per row.
+            device: where the body computes.
+            dtype: the dtype that the body computes in.
+            visible: [B, T] bool of the first T slots, False where a left-padded prompt holds padding; None when
+                every slot is visible. Slots after T are always visible.
+        """
+        self.config = config
+        shape = (
+            config.num_hidden_layers,
+            batch_size,
+            config.num_key_value_heads,
+            max_length,
+            config.head_dim,
+        )
+        self.keys = torch.empty(shape, device=device, dtype=dtype)
+        self.values = torch.empty(shape, device=device, dtype=dtype)
+        self.length = 0
+        self.visible: Tensor | None = None
+        if visible is not None:
+            self.visible = torch.ones(batch_size, max_length, device=device, dtype=torch.bool)
+            self.visible[:, : visible.shape[1]] = visible
+
+    @property
+    def max_length(self) -> int:
+        """S, the slots of each row."""
+        return self.keys.shape[3]
+
+    @staticmethod
+    def num_bytes(config: LlamaConfig, batch_size: int, max_length: int, dtype: torch.dtype) -> int:
+        """Memory that a cache of this size takes, in bytes."""
+        per_token = (
+            2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * dtype.itemsize
+        )
+        return per_token * batch_size * max_length
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Writes one layer's [B, H, T, D] after the filled part; returns everything that the new tokens may read."""
+        end = self.length + keys.shape[2]
+        self.keys[layer, :, :, self.length : end] = keys
+        self.values[layer, :, :, self.length : end] = values
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def advance(self, tokens: int) -> None:
+        """Counts `tokens` more slots as filled, once every layer has appended them."""
+        self.length += tokens
+
+    def rewind(self, length: int) -> None:
+        """Forgets every token after the first `length`."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"length must be between 0 and the {self.length} filled slots, got {length}")
+        self.length = length
+
+    def repeat(self, copies: int, max_length: int) -> KVCache:
+        """A larger cache in which each row's filled part stands `copies` times in a row, so that rows that share a
+        prompt compute it once."""
+        layers, batch, heads, _, head_dim = self.keys.shape
+        visible = None
+        if self.visible is not None:
+            visible = self.visible[:, : self.length].repeat_interleave(copies, dim=0)
+        larger = KVCache(self.config, batch * copies, max_length, self.keys.device, self.keys.dtype, visible)
+        for target, source in ((larger.keys, self.keys), (larger.values, self.values)):
+            rows = target.view(layers, batch, copies, heads, max_length, head_dim)
+            rows[..., : self.length, :] = source[:, :, None, :, : self.length]
+        larger.advance(self.length)
+        return larger

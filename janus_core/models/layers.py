@@ -1,0 +1,75 @@
+"""Leaves and small stacks that several networks share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..config import ProjectorConfig
+
+
+class Projector(nn.Module):
+    """Linear layers with GELU between them, from an encoder's width to the body's (Janus, arXiv:2410.13848, 3.1)."""
+
+    def __init__(self, config: ProjectorConfig) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Linear(config.input_size, config.hidden_size)]
+        for _ in range(config.depth - 1):
+            layers += [nn.GELU(), nn.Linear(config.hidden_size, config.hidden_size)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Maps [..., input_size] to [..., hidden_size]."""
+        return self.layers(hidden_states)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation with a learned scale (arXiv:1910.07467), in Llama's rounding order."""
+
+    def __init__(self, hidden_size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(hidden_size))
+        self.eps = eps
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Normalises the last dimension of [..., C]."""
+        return self.normalize(hidden_states, self.weight)
+
+    def normalize(self, hidden_states: Tensor, weight: Tensor) -> Tensor:
+        """The normalisation with a given scale [C]; apart, so that a host that moves weights can pass a moved one.
+
+        The statistics are float32 because squares overflow fp16. The result is rounded to the input's dtype before
+        the scale is applied, as the reference does: `F.rms_norm` rounds once, later, and differs in bf16.
+        """
+        values = hidden_states.float()
+        values = values * torch.rsqrt(values.square().mean(dim=-1, keepdim=True) + self.eps)
+        return weight * values.to(hidden_states.dtype)
+
+
+def rotary_angles(
+    position_ids: Tensor, head_dim: int, theta: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of rotary positions (RoFormer, arXiv:2104.09864, section 3.2; Llama's half-split layout).
+
+    Computed from the positions rather than kept in a buffer: a buffer would stay on `meta` after a meta build, and on
+    the wrong device under partial offload. Angles are float32 because bf16 cannot tell neighbouring positions apart.
+
+    Args:
+        position_ids: [B, T] int64.
+        head_dim: D, even.
+        theta: base of the frequencies.
+        dtype: dtype of the result, that of the queries.
+
+    Returns:
+        Two tensors [B, 1, T, D].
+    """
+    exponents = torch.arange(0, head_dim, 2, device=position_ids.device, dtype=torch.float32) / head_dim
+    angles = position_ids[:, None, :, None].float() * (1.0 / theta**exponents)
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Applies rotary positions to queries or keys [B, H, T, D]."""
+    first, second = states.chunk(2, dim=-1)
+    return states * cos + torch.cat((-second, first), dim=-1) * sin

@@ -1,0 +1,139 @@
+"""The transformer body: a Llama-type decoder (arXiv:2302.13971) with grouped-query attention and an explicit cache."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import LlamaConfig
+from .cache import KVCache
+from .layers import RMSNorm, rotary_angles, rotate
+
+
+class Llama(nn.Module):
+    """Embeddings in, hidden states out; `lm_head` turns these into text logits."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(LlamaBlock(config) for _ in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def forward(self, inputs_embeds: Tensor, position_ids: Tensor, cache: KVCache) -> Tensor:
+        """Reads T more tokens into the cache.
+
+        Args:
+            inputs_embeds: [B, T, C].
+            position_ids: [B, T] int64 rotary positions.
+            cache: what was read before; extended by T tokens.
+
+        Returns:
+            [B, T, C] hidden states after the final norm.
+        """
+        num_new = inputs_embeds.shape[1]
+        if cache.length + num_new > cache.max_length:
+            raise RuntimeError(
+                f"the cache must have room for {num_new} more tokens, got {cache.max_length - cache.length} free slots; "
+                "allocate it for prompt and answer together"
+            )
+        rotary = rotary_angles(
+            position_ids, self.config.head_dim, self.config.rope_theta, inputs_embeds.dtype
+        )
+        mask = _attention_mask(cache, num_new, inputs_embeds.device)
+        hidden_states = inputs_embeds
+        for index, layer in enumerate(self.layers):
+            hidden_states = layer(hidden_states, rotary, mask, cache, index)
+        cache.advance(num_new)
+        return self.norm(hidden_states)
+
+
+class LlamaBlock(nn.Module):
+    """A pre-norm decoder block."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = LlamaAttention(config)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = LlamaMLP(config)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        cache: KVCache,
+        index: int,
+    ) -> Tensor:
+        """Maps [B, T, C] to the same shape, leaving keys and values in layer `index` of the cache."""
+        attended = self.self_attn(self.input_layernorm(hidden_states), rotary, mask, cache, index)
+        hidden_states = hidden_states + attended
+        return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
+
+
+class LlamaAttention(nn.Module):
+    """Causal self-attention; the three input projections are one matrix, so that a step reads them in one product."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.head_dim = config.head_dim
+        qkv_size = (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
+        self.qkv_proj = nn.Linear(config.hidden_size, qkv_size, bias=False)
+        self.o_proj = nn.Linear(self.num_heads * self.head_dim, config.hidden_size, bias=False)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        cache: KVCache,
+        index: int,
+    ) -> Tensor:
+        """Maps [B, T, C] to the same shape, leaving keys and values in layer `index` of the cache."""
+        batch, num_new, _ = hidden_states.shape
+        states = self.qkv_proj(hidden_states).view(batch, num_new, -1, self.head_dim).transpose(1, 2)
+        query, key, value = states.split((self.num_heads, self.num_kv_heads, self.num_kv_heads), dim=1)
+        key, value = cache.append(index, rotate(key, *rotary), value)
+        # A single new token sees the whole cache, and a first prompt without padding is plainly causal: neither needs
+        # a mask tensor, and without one the fast attention kernels apply.
+        attended = F.scaled_dot_product_attention(
+            rotate(query, *rotary),
+            key,
+            value,
+            attn_mask=mask,
+            is_causal=mask is None and num_new > 1,
+            enable_gqa=self.num_heads != self.num_kv_heads,
+        )
+        return self.o_proj(attended.transpose(1, 2).reshape(batch, num_new, -1))
+
+
+class LlamaMLP(nn.Module):
+    """SwiGLU feed-forward (arXiv:2002.05202); gate and up projections are one matrix."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.gate_up_proj = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Maps [B, T, C] to the same shape."""
+        gate, up = self.gate_up_proj(hidden_states).chunk(2, dim=-1)
+        return self.down_proj(F.silu(gate) * up)
+
+
+def _attention_mask(cache: KVCache, num_new: int, device: torch.device) -> Tensor | None:
+    """[B or 1, 1, T, S] bool, True where new token t may read slot s; None where causality alone says it."""
+    start, end = cache.length, cache.length + num_new
+    if cache.visible is None and (num_new == 1 or start == 0):
+        return None
+    slots = torch.arange(end, device=device)
+    queries = slots[start:, None]
+    mask = (slots <= queries)[None]
+    if cache.visible is not None:
+        # A padding token sees itself: a row that sees nothing would be 0/0 in the softmax.
+        mask = (mask & cache.visible[:, None, :end]) | (slots == queries)[None]
+    return mask[:, None]

@@ -1,0 +1,294 @@
+"""What a loaded model can do: answer, draw, encode, decode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .models.cache import KVCache
+from .models.janus import Janus
+from .processing.chat import DEFAULT_SYSTEM_PROMPT
+from .processing.images import ImageProcessor, to_images
+from .processing.prompts import PromptBuilder
+from .sampling import IMAGE_SAMPLERS
+from .sampling.guidance import uses_guidance
+from .sampling.options import TextSampling, TokenSampling
+from .sampling.steps import OnStep, ignore_step
+from .sampling.text import sample_text
+
+# Rows that are computed together. More take more memory for little more speed; results do not depend on it.
+ROWS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class VisionFeatures:
+    """What the understanding encoder makes of images.
+
+    Attributes:
+        image_embeds: [B, N, C] after the aligner: what the body reads. `understand` takes it in place of images.
+        last_hidden_state: [B, N, C_vision] of the tower itself, after its final norm.
+    """
+
+    image_embeds: Tensor
+    last_hidden_state: Tensor
+
+
+@dataclass(frozen=True)
+class GeneratedImages:
+    """Drawn images.
+
+    Attributes:
+        images: [B, H, W, 3] float32 in [0, 1].
+        tokens: [B, N] int64 codebook ids, row by row.
+    """
+
+    images: Tensor
+    tokens: Tensor
+
+
+Images = Tensor | VisionFeatures | Sequence[Tensor | VisionFeatures]
+
+
+@dataclass
+class JanusPipeline:
+    """A model with everything that it needs to take text and pictures and to give them back.
+
+    Attributes:
+        model: the network.
+        prompts: text to token rows, in the checkpoint's own format.
+        image_processor: pictures to tensors.
+        device: where the model computes; inputs are sent there. Its weights may lie elsewhere if their layers move
+            them by themselves.
+        folder: the checkpoint.
+    """
+
+    model: Janus
+    prompts: PromptBuilder
+    image_processor: ImageProcessor
+    device: torch.device
+    folder: Path
+
+    @torch.no_grad()
+    def understand(
+        self,
+        images: Images | None,
+        question: str | Sequence[str],
+        options: TextSampling | None = None,
+        *,
+        system_prompt: str = DEFAULT_SYSTEM_PROMPT,
+        on_step: OnStep = ignore_step,
+    ) -> list[str]:
+        """Answers questions about images.
+
+        Args:
+            images: [B, H, W, C] in [0, 1], one image per question; a list of such batches (or of single [H, W, C]
+                images) to show several images in each question, first images first; what `encode_vision` returned, in
+                place of any of these; None to ask without an image.
+            question: one for all rows, or one per row. A question may place `<image_placeholder>` itself, once per
+                image; else the images stand before it.
+            options: how answers are written; greedy by default.
+            system_prompt: stands before the conversation; empty for none.
+            on_step: called as `on_step(step, total, tokens)`, with the tokens of the rows at work; may raise to cancel.
+
+        Returns:
+            B answers. One image (or one per place in the list) and several questions give one answer per question.
+
+        Raises:
+            ValueError: if an input does not fit; the message says which and how to mend it.
+        """
+        options = options or TextSampling()
+        places = self._image_places(images)
+        questions = [question] if isinstance(question, str) else list(question)
+        if not questions:
+            raise ValueError(
+                "question must be a text or at least one text per row, got an empty list; pass a question"
+            )
+        rows = max([len(questions), *map(_num_images, places)])
+        for name, count in (
+            ("questions", len(questions)),
+            *(("images", _num_images(place)) for place in places),
+        ):
+            if count not in (1, rows):
+                raise ValueError(
+                    f"{name} must be 1 or as many as there are rows, got {count} for {rows} rows; repeat them"
+                )
+        questions = questions * (rows // len(questions))
+        chunks = list(_chunks(rows))
+        # All prompts before any image is encoded, so that one that does not fit costs nothing.
+        batches = [
+            self.prompts.understanding([questions[row] for row in chunk], len(places), system_prompt)
+            for chunk in chunks
+        ]
+        answers: list[str] = []
+        shared: dict[int, Tensor] = {}
+        for index, (chunk, batch) in enumerate(zip(chunks, batches, strict=True)):
+            embeds = [self._image_embeds(place, chunk, shared, number) for number, place in enumerate(places)]
+            tokens = sample_text(
+                self.model,
+                batch.to(self.device),
+                torch.stack(embeds, dim=1) if embeds else None,
+                options,
+                self.prompts.tokenizer.eos_id,
+                chunk,
+                _part_of(on_step, index, len(chunks)),
+            )
+            answers += self.decode_text(tokens)
+        return answers
+
+    def decode_text(self, tokens: Tensor) -> list[str]:
+        """Texts of [B, n] ids, special tokens left out."""
+        return [self.prompts.tokenizer.decode(row) for row in tokens.tolist()]
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompt: str,
+        options: TokenSampling | None = None,
+        *,
+        negative_prompt: str = "",
+        on_step: OnStep = ignore_step,
+    ) -> GeneratedImages:
+        """Draws images of a description.
+
+        Args:
+            prompt: what to draw.
+            options: guidance, randomness and how many images.
+            negative_prompt: takes the place of the unconditional row: what to move away from. Without guidance (scale
+                1) there is no such row and it has no effect.
+            on_step: called as `on_step(step, total, tokens)`, with the tokens of the images at work; may raise to
+                cancel.
+
+        Raises:
+            ValueError: if the prompt is empty or too long.
+        """
+        options = options or TokenSampling()
+        sampler = IMAGE_SAMPLERS[type(self.model.generation)]
+        guided = uses_guidance(options.guidance_scale)
+        num_tokens = self.model.generation.config.num_tokens
+        batch = self.prompts.generation(prompt, negative_prompt, guided, num_tokens).to(self.device)
+        chunks = list(_chunks(options.batch_size))
+        tokens = torch.cat(
+            [
+                sampler(self.model, batch, options, chunk, _part_of(on_step, index, len(chunks)))
+                for index, chunk in enumerate(chunks)
+            ]
+        )
+        return GeneratedImages(self.decode_tokens(tokens), tokens)
+
+    @torch.no_grad()
+    def encode_vision(self, images: Tensor) -> VisionFeatures:
+        """What the understanding encoder makes of images [B, H, W, C] in [0, 1]; `understand` takes it in their place."""
+        outputs = [
+            self.model.understanding(self.image_processor.pixel_values(images[list(chunk)]).to(self.device))
+            for chunk in _chunks(len(_checked_images(images)))
+        ]
+        features, embeds = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+        return VisionFeatures(embeds, features)
+
+    @torch.no_grad()
+    def encode_tokens(self, images: Tensor) -> Tensor:
+        """Codebook ids [B, N] of images [B, H, W, C] in [0, 1], letterboxed to the model's square."""
+        # One at a time: a single image fills a device, and activations of many would fill its memory.
+        return torch.cat(
+            [
+                self.model.generation.encode(self.image_processor.pixels(image[None]).to(self.device))
+                for image in _checked_images(images)
+            ]
+        )
+
+    @torch.no_grad()
+    def decode_tokens(self, tokens: Tensor) -> Tensor:
+        """Images [B, H, W, 3] in [0, 1] of codebook ids [B, N].
+
+        N may be fewer whole rows of the token grid than a full image has; the result is as much lower.
+
+        Raises:
+            ValueError: if the ids are not those of an image of this model.
+        """
+        generation = self.model.generation.config
+        width, codes = generation.grid_size, generation.vq.codebook_size
+        if tokens.ndim != 2 or tokens.shape[0] == 0 or tokens.shape[1] == 0 or tokens.shape[1] % width:
+            raise ValueError(
+                f"tokens must be [B, N] with N a multiple of the model's {width} tokens per row, got shape "
+                f"{list(tokens.shape)}; pass what encode_tokens or generate of the same kind of model returned"
+            )
+        if tokens.is_floating_point() or int(tokens.min()) < 0 or int(tokens.max()) >= codes:
+            raise ValueError(
+                f"tokens must be whole numbers from 0 to {codes - 1}, the model's codebook, got {tokens.dtype} from "
+                f"{tokens.min().item()} to {tokens.max().item()}; encode the image with this model"
+            )
+        tokens = tokens.to(self.device)
+        return torch.cat([to_images(self.model.generation.decode(row)) for row in tokens.split(1)])
+
+    def memory_required(self, rows: int, num_tokens: int) -> int:
+        """Bytes beside the weights that reading `num_tokens` in each of `rows` rows takes, generously."""
+        dtype = self.model.body.norm.weight.dtype
+        body = self.model.body.config
+        cache = KVCache.num_bytes(body, rows, num_tokens, dtype)
+        activations = rows * num_tokens * (4 * body.hidden_size + 3 * body.intermediate_size) * dtype.itemsize
+        image_size = self.model.generation.config.image_size
+        # The widest feature maps of the image tokenizer, in float32, a few of which live at once.
+        pixels = 8 * image_size**2 * self.model.generation.config.vq.ch * 4
+        return cache + activations + pixels
+
+    def _image_places(self, images: Images | None) -> list[Tensor | VisionFeatures]:
+        if images is None:
+            return []
+        if isinstance(images, (Tensor, VisionFeatures)):
+            images = [images]
+        if not images:
+            raise ValueError(
+                "images must hold at least one image, got none; pass None to ask without an image"
+            )
+        return [
+            place
+            if isinstance(place, VisionFeatures)
+            else _checked_images(place[None] if place.ndim == 3 else place)
+            for place in images
+        ]
+
+    def _image_embeds(
+        self, place: Tensor | VisionFeatures, rows: Sequence[int], shared: dict[int, Tensor], index: int
+    ) -> Tensor:
+        """Embeddings [B, N, C] for some rows; an image that all rows share is encoded once."""
+        if _num_images(place) == 1:
+            if index not in shared:
+                shared[index] = self._encoded(place)
+            return shared[index].expand(len(rows), -1, -1)
+        if isinstance(place, VisionFeatures):
+            return place.image_embeds[list(rows)].to(self.device)
+        return self._encoded(place[list(rows)])
+
+    def _encoded(self, place: Tensor | VisionFeatures) -> Tensor:
+        features = place if isinstance(place, VisionFeatures) else self.encode_vision(place)
+        return features.image_embeds.to(self.device)
+
+
+def _chunks(count: int) -> Iterator[range]:
+    return (range(start, min(start + ROWS_AT_ONCE, count)) for start in range(0, count, ROWS_AT_ONCE))
+
+
+def _part_of(on_step: OnStep, index: int, count: int) -> OnStep:
+    """Reports the steps of one of several runs as steps of the whole."""
+
+    def report(step: int, total: int, tokens: Tensor) -> None:
+        on_step(index * total + step, count * total, tokens)
+
+    return report
+
+
+def _num_images(images: Tensor | VisionFeatures) -> int:
+    return len(images.image_embeds if isinstance(images, VisionFeatures) else images)
+
+
+def _checked_images(images: Tensor) -> Tensor:
+    if images.ndim != 4 or 0 in images.shape:
+        raise ValueError(
+            f"images must be a batch [B, H, W, C] with at least one image, got shape {list(images.shape)}; "
+            "add a batch dimension or pass an image"
+        )
+    return images

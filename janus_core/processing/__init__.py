@@ -1,0 +1,1 @@
+"""What stands between people and tensors: chat templates, the tokenizer, image preprocessing."""

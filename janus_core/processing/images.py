@@ -1,0 +1,119 @@
+"""Pictures to the tensors that the towers see, exactly as the reference prepares them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .tokenizer import read_json_if_present
+
+MAX_SIDE = 65_536
+
+
+@dataclass(frozen=True)
+class ImageProcessor:
+    """Letterboxes an image to a square and normalises it (`preprocessor_config.json`).
+
+    Attributes:
+        image_size: side of the square, in pixels.
+        mean: per channel, of the normalisation that the vision tower expects.
+        std: per channel.
+        min_size: the shorter side is at least this long after resizing, in pixels.
+    """
+
+    image_size: int
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    min_size: int = 14
+
+    def pixel_values(self, images: Iterable[Tensor]) -> Tensor:
+        """Normalised input of the vision tower.
+
+        Args:
+            images: [H, W, C] tensors in [0, 1], of any sizes; C is 1 (grey), 3, or 4 (alpha is dropped).
+
+        Returns:
+            [B, 3, S, S] float32.
+        """
+        mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (self.mean, self.std))
+        return torch.stack([torch.from_numpy((self._rescaled(image) - mean) / std) for image in images])
+
+    def pixels(self, images: Iterable[Tensor]) -> Tensor:
+        """Input of the image tokenizer: the same squares, [B, 3, S, S] float32 in [-1, 1]."""
+        half = np.float32(0.5)
+        return torch.stack([torch.from_numpy((self._rescaled(image) - half) / half) for image in images])
+
+    def letterbox(self, image: Tensor) -> np.ndarray:
+        """Resizes the longer side to S and pads the shorter one around the centre; [S, S, 3] uint8.
+
+        Pillow's bicubic filter on uint8, because the reference's pixels are Pillow's.
+        """
+        picture = to_pillow(image)
+        # The reference divides before it multiplies; another order rounds some sizes differently.
+        width, height = (
+            max(int(side / max(picture.size) * self.image_size), self.min_size) for side in picture.size
+        )
+        resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+        if width == height:
+            return np.asarray(resized)
+        side = max(width, height)
+        canvas = Image.new("RGB", (side, side), tuple(int(channel * 255) for channel in self.mean))
+        canvas.paste(resized, ((side - width) // 2, (side - height) // 2))
+        return np.asarray(canvas)
+
+    def _rescaled(self, image: Tensor) -> np.ndarray:
+        # Through float64 and back, as the reference rescales: float32 alone differs in the last bit.
+        return (self.letterbox(image).transpose(2, 0, 1).astype(np.float64) * (1 / 255)).astype(np.float32)
+
+
+def read_image_processor(folder: Path, image_size: int) -> ImageProcessor:
+    """Reads the image processor of a checkpoint folder.
+
+    Args:
+        folder: the checkpoint; without a `preprocessor_config.json`, SigLIP's usual normalisation applies.
+        image_size: side of the square that the model's towers were built for.
+    """
+    settings = read_json_if_present(folder / "preprocessor_config.json")
+    usual = ImageProcessor(image_size)
+    return ImageProcessor(
+        image_size,
+        tuple(settings.get("image_mean") or usual.mean),
+        tuple(settings.get("image_std") or usual.std),
+        settings.get("min_size") or usual.min_size,
+    )
+
+
+def to_pillow(image: Tensor) -> Image.Image:
+    """An RGB picture of an [H, W, C] tensor in [0, 1].
+
+    Raises:
+        ValueError: if the tensor is not an image.
+    """
+    if image.ndim != 3 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
+        raise ValueError(
+            f"image must be a tensor [H, W, C] with 1, 3 or 4 channels, got shape {list(image.shape)}; "
+            "pass one picture of a batch [B, H, W, C] at a time"
+        )
+    if max(image.shape[:2]) > MAX_SIDE:
+        raise ValueError(
+            f"image sides must be at most {MAX_SIDE} pixels, got {list(image.shape[:2])}; resize it first"
+        )
+    values = image.detach().cpu().float()
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError(
+            "image must hold finite numbers, got NaN or infinity; check the node or code that made it"
+        )
+    # Rounded, not truncated: an 8-bit picture divided by 255 comes back as itself.
+    bytes_ = (values[..., :3] * 255).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(bytes_.expand(-1, -1, 3).contiguous().numpy())
+
+
+def to_images(pixels: Tensor) -> Tensor:
+    """Maps pixels [B, 3, H, W] in [-1, 1] to images [B, H, W, 3] in [0, 1], float32."""
+    return ((pixels.float() + 1.0) / 2.0).clamp(0.0, 1.0).permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,114 @@
+"""Questions and descriptions to the token rows that the model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..inputs import PromptBatch
+from .chat import ChatFormat
+from .tokenizer import JanusTokenizer
+
+
+@dataclass(frozen=True)
+class PromptBuilder:
+    """Writes prompts in a checkpoint's own format.
+
+    Attributes:
+        tokenizer: text to ids.
+        chat: template and role texts.
+        num_image_tokens: embeddings that one image takes in a prompt.
+        vocab_size: ids that the language model knows.
+        max_length: tokens that it can read, prompt and answer together.
+    """
+
+    tokenizer: JanusTokenizer
+    chat: ChatFormat
+    num_image_tokens: int
+    vocab_size: int
+    max_length: int
+
+    def __post_init__(self) -> None:
+        if self.tokenizer.max_id >= self.vocab_size:
+            raise ValueError(
+                f"the language model's vocab_size must exceed every id of the tokenizer, got {self.vocab_size} for ids "
+                f"up to {self.tokenizer.max_id}; use the tokenizer.json that belongs to the checkpoint"
+            )
+
+    def understanding(
+        self, questions: Sequence[str], images_per_question: int, system_prompt: str
+    ) -> PromptBatch:
+        """Rows of questions about images.
+
+        Args:
+            questions: one per row. A question that does not place `<image_placeholder>` itself gets one per image
+                before it, each on a line.
+            images_per_question: images in each row.
+            system_prompt: stands before every conversation; empty for none.
+        """
+        rows = []
+        for question in questions:
+            if not question.strip():
+                raise ValueError(f"question must hold text, got {question!r}; ask something about the image")
+            placed = question.count(self.tokenizer.special.image)
+            if placed == 0:
+                question = f"{self.tokenizer.special.image}\n" * images_per_question + question
+            rows.append(self.encode(self.chat.question(question, system_prompt), images_per_question))
+        return self._batch(rows, num_new=1)
+
+    def generation(self, prompt: str, negative_prompt: str, guided: bool, num_new: int) -> PromptBatch:
+        """The row of a picture's description and, with guidance, the unconditional row behind it.
+
+        Without a negative prompt the unconditional row is the same row with everything but its first and last token
+        replaced by padding that stays visible, as the reference draws (arXiv:2410.13848, section 3.3).
+
+        Args:
+            prompt: what to draw.
+            negative_prompt: takes the unconditional row's place; empty for none.
+            guided: whether there is an unconditional row.
+            num_new: tokens that the picture will take.
+        """
+        rows = [self._description(prompt)]
+        if guided and negative_prompt.strip():
+            rows.append(self._description(negative_prompt))
+        elif guided:
+            first, *middle, last = rows[0]
+            rows.append([first, *[self.tokenizer.pad_id] * len(middle), last])
+        return self._batch(rows, num_new)
+
+    def encode(self, text: str, num_images: int) -> list[int]:
+        """Ids of a rendered conversation, each placeholder widened to an image's worth of positions.
+
+        Raises:
+            ValueError: if the text does not hold as many placeholders as there are images.
+        """
+        tokenizer = self.tokenizer
+        row: list[int] = []
+        found = 0
+        for token in tokenizer.encode(text):
+            if token == tokenizer.image_id:
+                found += 1
+                image = [tokenizer.image_id] * self.num_image_tokens
+                row += [tokenizer.image_start_id, *image, tokenizer.image_end_id]
+            else:
+                row.append(token)
+        if found != num_images:
+            raise ValueError(
+                f"text must hold one {tokenizer.special.image} per image or none at all, got {found} for "
+                f"{num_images} images; remove them, and they are placed before the question"
+            )
+        return row
+
+    def _description(self, prompt: str) -> list[int]:
+        if not prompt.strip():
+            raise ValueError(f"prompt must hold text, got {prompt!r}; describe the picture to draw")
+        return self.encode(self.chat.question(prompt) + self.tokenizer.special.image_start, 0)
+
+    def _batch(self, rows: list[list[int]], num_new: int) -> PromptBatch:
+        longest = max(len(row) for row in rows)
+        if longest + num_new > self.max_length:
+            raise ValueError(
+                f"prompt must leave room in the model's context of {self.max_length} tokens, got {longest} tokens and "
+                f"{num_new} more to write; shorten it or pass fewer images"
+            )
+        return PromptBatch.from_rows(rows, self.tokenizer.pad_id, self.tokenizer.image_id)

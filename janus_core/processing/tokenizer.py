@@ -1,0 +1,107 @@
+"""The text tokenizer: `tokenizer.json` verbatim, special tokens by their strings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Strings of the tokens that have a meaning of their own.
+
+    Their numbers differ between conversions of the same model, so they are always looked up by string.
+    """
+
+    bos: str = "<｜begin▁of▁sentence｜>"
+    eos: str = "<｜end▁of▁sentence｜>"
+    pad: str = "<｜▁pad▁｜>"
+    image: str = "<image_placeholder>"
+    image_start: str = "<begin_of_image>"
+    image_end: str = "<end_of_image>"
+
+
+class JanusTokenizer:
+    """Text to ids and back."""
+
+    def __init__(self, tokenizer_file: Path, special: SpecialTokens) -> None:
+        """Reads a tokenizer.
+
+        Args:
+            tokenizer_file: the checkpoint's `tokenizer.json`. It is loaded as it stands: the model-specific classes
+                of transformers change such files in ways that differ between releases.
+            special: strings of the special tokens.
+
+        Raises:
+            ValueError: if the file is not a tokenizer, or lacks a special token.
+        """
+        try:
+            self._tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file))
+        except Exception as error:  # the tokenizers library raises plain Exception for malformed files
+            raise ValueError(
+                f"{tokenizer_file} must be a tokenizer, got: {error}; download it again"
+            ) from error
+        self.special = special
+        ids = self._tokenizer.get_vocab()
+        missing = [token for token in vars(special).values() if token not in ids]
+        if missing:
+            raise ValueError(
+                f"{tokenizer_file} must know the special tokens of Janus, got none named {', '.join(missing)}; "
+                "use the tokenizer.json that belongs to the checkpoint"
+            )
+        self.bos_id, self.eos_id, self.pad_id = ids[special.bos], ids[special.eos], ids[special.pad]
+        self.image_id = ids[special.image]
+        self.image_start_id, self.image_end_id = ids[special.image_start], ids[special.image_end]
+        self.max_id = max(ids.values())
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, the beginning-of-sentence token first (the files leave it to the caller)."""
+        return [self.bos_id, *self._tokenizer.encode(text, add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens left out."""
+        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text)
+
+
+def read_tokenizer(folder: Path) -> JanusTokenizer:
+    """Reads the tokenizer of a checkpoint folder.
+
+    `processor_config.json` and `tokenizer_config.json` may rename the special tokens (JanusFlow's image tokens have
+    other names than Janus's).
+    """
+    processor = read_json_if_present(folder / "processor_config.json")
+    tokenizer = read_json_if_present(folder / "tokenizer_config.json")
+    named = {
+        "bos": tokenizer.get("bos_token"),
+        "eos": tokenizer.get("eos_token"),
+        "image": processor.get("image_tag"),
+        "image_start": processor.get("image_start_tag"),
+        "image_end": processor.get("image_end_tag"),
+        "pad": processor.get("pad_tag"),
+    }
+    strings = {
+        name: token["content"] if isinstance(token, dict) else token for name, token in named.items() if token
+    }
+    return JanusTokenizer(folder / "tokenizer.json", SpecialTokens(**strings))
+
+
+def read_json_if_present(path: Path) -> dict:
+    """A small JSON object, or an empty one where the file does not exist.
+
+    Raises:
+        ValueError: if the file is not a JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON, got: {error}; download it again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object, got a {type(content).__name__}; download it again")
+    return content

@@ -1,0 +1,77 @@
+"""The knobs of sampling. Each is used by its loop; zero means off wherever a limit can be switched off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_SEED = 2**64 - 1
+
+
+@dataclass(frozen=True)
+class TextSampling:
+    """How an answer is written.
+
+    Attributes:
+        max_new_tokens: the longest answer, in tokens; fewer if the model stops by itself.
+        temperature: 0 always takes the likeliest token; above 0, the larger the more varied.
+        top_k: keeps the k likeliest tokens; 0 keeps all.
+        top_p: keeps the fewest tokens whose probabilities sum to p; 1 keeps all.
+        min_p: drops tokens less likely than this share of the likeliest; 0 drops none.
+        repetition_penalty: divides the odds of tokens already in the answer; 1 is off.
+        seed: row i of a batch draws from seed + i.
+    """
+
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_draw(self)
+        _require(self.max_new_tokens >= 1, "max_new_tokens", "at least 1", self.max_new_tokens)
+        _require(0.0 <= self.min_p <= 1.0, "min_p", "between 0 and 1 (0 is off)", self.min_p)
+        _require(
+            self.repetition_penalty > 0.0, "repetition_penalty", "above 0 (1 is off)", self.repetition_penalty
+        )
+
+
+@dataclass(frozen=True)
+class TokenSampling:
+    """How an image is drawn token by token.
+
+    Attributes:
+        guidance_scale: weight of the prompt against the unconditional row (classifier-free guidance); 1 is without
+            guidance and costs half.
+        temperature: 0 always takes the likeliest token; 1 is what the models were trained for.
+        top_k: keeps the k likeliest tokens; 0 keeps all.
+        top_p: keeps the fewest tokens whose probabilities sum to p; 1 keeps all.
+        seed: image i draws from seed + i, so it is the same in any batch.
+        batch_size: images per prompt.
+    """
+
+    guidance_scale: float = 5.0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        _check_draw(self)
+        _require(self.guidance_scale >= 0.0, "guidance_scale", "at least 0 (1 is off)", self.guidance_scale)
+        _require(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+
+
+def _check_draw(options: TextSampling | TokenSampling) -> None:
+    _require(options.temperature >= 0.0, "temperature", "at least 0 (0 is greedy)", options.temperature)
+    _require(options.top_k >= 0, "top_k", "at least 0 (0 keeps all)", options.top_k)
+    _require(0.0 < options.top_p <= 1.0, "top_p", "above 0 and at most 1 (1 keeps all)", options.top_p)
+    _require(0 <= options.seed <= MAX_SEED, "seed", f"between 0 and {MAX_SEED}", options.seed)
+
+
+def _require(condition: bool, name: str, rule: str, value: float) -> None:
+    if not condition:
+        raise ValueError(f"{name} must be {rule}, got {value}; set it within that range")

@@ -1,0 +1,71 @@
+"""Writing an answer, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..inputs import PromptBatch
+from ..models.cache import KVCache
+from ..models.janus import Janus
+from .logits import TokenDrawer, check_finite, penalize_repetition
+from .options import TextSampling
+from .steps import OnStep, ignore_step
+
+
+def sample_text(
+    model: Janus,
+    prompt: PromptBatch,
+    image_embeds: Tensor | None,
+    options: TextSampling,
+    eos_id: int,
+    rows: Sequence[int] | None = None,
+    on_step: OnStep = ignore_step,
+) -> Tensor:
+    """Answers each row of a prompt.
+
+    Args:
+        model: the model; it computes where the prompt lies.
+        prompt: B left-padded rows.
+        image_embeds: [..., C] embeddings for the prompt's image positions, in reading order.
+        options: length and randomness.
+        eos_id: the token that ends a row.
+        rows: index of each row in a larger batch, for its seed; 0, 1, … by default.
+        on_step: told of every step; may raise to cancel.
+
+    Returns:
+        [B, n] int64 token ids; a row that ended early is filled up with `eos_id`.
+    """
+    config = model.body.config
+    batch_size = prompt.input_ids.shape[0]
+    max_new_tokens = min(options.max_new_tokens, config.max_position_embeddings - prompt.length)
+    drawer = TokenDrawer(options, range(batch_size) if rows is None else rows)
+
+    inputs_embeds = model.embed_prompt(prompt, image_embeds)
+    cache = KVCache(
+        config,
+        batch_size,
+        prompt.length + max_new_tokens,
+        inputs_embeds.device,
+        inputs_embeds.dtype,
+        prompt.attention_mask if prompt.padded else None,
+    )
+    hidden_states = model.body(inputs_embeds, prompt.position_ids, cache)
+    position_ids = prompt.position_ids[:, -1:]
+    tokens = prompt.input_ids.new_full((batch_size, max_new_tokens), eos_id)
+    finished = torch.zeros(batch_size, dtype=torch.bool, device=tokens.device)
+    for step in range(max_new_tokens):
+        logits = model.body.lm_head(hidden_states[:, -1])
+        check_finite(logits)
+        logits = penalize_repetition(logits, tokens[:, :step], options.repetition_penalty)
+        next_tokens = drawer.draw(logits).masked_fill(finished, eos_id)
+        tokens[:, step] = next_tokens
+        finished |= next_tokens == eos_id
+        on_step(step + 1, max_new_tokens, tokens[:, : step + 1])
+        if step + 1 == max_new_tokens or bool(finished.all()):
+            break
+        position_ids = position_ids + 1
+        hidden_states = model.body(model.body.embed_tokens(next_tokens[:, None]), position_ids, cache)
+    return tokens[:, : step + 1]
