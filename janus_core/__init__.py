@@ -2,10 +2,11 @@
 
 from .checkpoints.load import PRECISIONS
 from .checkpoints.save import convert_bin
+from .image_inputs import VisionFeatures
 from .loading import load_pipeline, save_checkpoint
 from .models.janus import Janus
 from .models.layers import RMSNorm
-from .pipeline import GeneratedImages, JanusPipeline, VisionFeatures
+from .pipeline import GeneratedImages, JanusPipeline
 from .presets import RELEASES
 from .processing.chat import CHAT_FORMATS, DEFAULT_SYSTEM_PROMPT
 from .sampling.options import TextSampling, TokenSampling

@@ -11,11 +11,12 @@ import torch
 from .checkpoints.detect import detect_roles
 from .checkpoints.load import OnProgress, Prepare, load_model
 from .checkpoints.save import MAX_SHARD_BYTES, save_model
+from .json_file import read_json_if_present
 from .pipeline import JanusPipeline
 from .processing.chat import chat_format
 from .processing.images import read_image_processor
 from .processing.prompts import PromptBuilder
-from .processing.tokenizer import read_json_if_present, read_tokenizer
+from .processing.tokenizer import read_tokenizer
 
 # What stands beside the weights in a checkpoint folder.
 _COMPANIONS = (
@@ -55,6 +56,10 @@ def load_pipeline(
         ValueError: if a file is broken or belongs to another model.
     """
     folder = Path(path)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"checkpoint must be a folder, got {folder}, which does not exist; check the name"
+        )
     model = load_model(folder, device, dtype, prepare, on_progress)
     config = model.config
     processor = read_json_if_present(folder / "processor_config.json")

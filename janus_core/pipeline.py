@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .image_inputs import Images, VisionFeatures, checked_images, image_places, num_images
 from .models.cache import KVCache
 from .models.janus import Janus
 from .processing.chat import DEFAULT_SYSTEM_PROMPT
@@ -25,19 +26,6 @@ ROWS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class VisionFeatures:
-    """What the understanding encoder makes of images.
-
-    Attributes:
-        image_embeds: [B, N, C] after the aligner: what the body reads. `understand` takes it in place of images.
-        last_hidden_state: [B, N, C_vision] of the tower itself, after its final norm.
-    """
-
-    image_embeds: Tensor
-    last_hidden_state: Tensor
-
-
-@dataclass(frozen=True)
 class GeneratedImages:
     """Drawn images.
 
@@ -48,9 +36,6 @@ class GeneratedImages:
 
     images: Tensor
     tokens: Tensor
-
-
-Images = Tensor | VisionFeatures | Sequence[Tensor | VisionFeatures]
 
 
 @dataclass
@@ -101,16 +86,16 @@ class JanusPipeline:
             ValueError: if an input does not fit; the message says which and how to mend it.
         """
         options = options or TextSampling()
-        places = self._image_places(images)
+        places = image_places(images)
         questions = [question] if isinstance(question, str) else list(question)
         if not questions:
             raise ValueError(
                 "question must be a text or at least one text per row, got an empty list; pass a question"
             )
-        rows = max([len(questions), *map(_num_images, places)])
+        rows = max([len(questions), *map(num_images, places)])
         for name, count in (
             ("questions", len(questions)),
-            *(("images", _num_images(place)) for place in places),
+            *(("images", num_images(place)) for place in places),
         ):
             if count not in (1, rows):
                 raise ValueError(
@@ -184,7 +169,7 @@ class JanusPipeline:
         """What the understanding encoder makes of images [B, H, W, C] in [0, 1]; `understand` takes it in their place."""
         outputs = [
             self.model.understanding(self.image_processor.pixel_values(images[list(chunk)]).to(self.device))
-            for chunk in _chunks(len(_checked_images(images)))
+            for chunk in _chunks(len(checked_images(images)))
         ]
         features, embeds = (torch.cat(parts) for parts in zip(*outputs, strict=True))
         return VisionFeatures(embeds, features)
@@ -196,7 +181,7 @@ class JanusPipeline:
         return torch.cat(
             [
                 self.model.generation.encode(self.image_processor.pixels(image[None]).to(self.device))
-                for image in _checked_images(images)
+                for image in checked_images(images)
             ]
         )
 
@@ -235,27 +220,11 @@ class JanusPipeline:
         pixels = 8 * image_size**2 * self.model.generation.config.vq.ch * 4
         return cache + activations + pixels
 
-    def _image_places(self, images: Images | None) -> list[Tensor | VisionFeatures]:
-        if images is None:
-            return []
-        if isinstance(images, (Tensor, VisionFeatures)):
-            images = [images]
-        if not images:
-            raise ValueError(
-                "images must hold at least one image, got none; pass None to ask without an image"
-            )
-        return [
-            place
-            if isinstance(place, VisionFeatures)
-            else _checked_images(place[None] if place.ndim == 3 else place)
-            for place in images
-        ]
-
     def _image_embeds(
         self, place: Tensor | VisionFeatures, rows: Sequence[int], shared: dict[int, Tensor], index: int
     ) -> Tensor:
         """Embeddings [B, N, C] for some rows; an image that all rows share is encoded once."""
-        if _num_images(place) == 1:
+        if num_images(place) == 1:
             if index not in shared:
                 shared[index] = self._encoded(place)
             return shared[index].expand(len(rows), -1, -1)
@@ -279,16 +248,3 @@ def _part_of(on_step: OnStep, index: int, count: int) -> OnStep:
         on_step(index * total + step, count * total, tokens)
 
     return report
-
-
-def _num_images(images: Tensor | VisionFeatures) -> int:
-    return len(images.image_embeds if isinstance(images, VisionFeatures) else images)
-
-
-def _checked_images(images: Tensor) -> Tensor:
-    if images.ndim != 4 or 0 in images.shape:
-        raise ValueError(
-            f"images must be a batch [B, H, W, C] with at least one image, got shape {list(images.shape)}; "
-            "add a batch dimension or pass an image"
-        )
-    return images

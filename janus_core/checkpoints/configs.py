@@ -100,7 +100,8 @@ def llama_config(config: Json, default_tie: bool = False) -> LlamaConfig:
         config: `language_config` or `text_config`.
         default_tie: whether text embeddings and head are one where the file is silent.
     """
-    sizes: Json = {**LLAMA_DEFAULTS, **{key: value for key, value in config.items() if value is not None}}
+    sizes: Json = dict(LLAMA_DEFAULTS)
+    sizes |= {key: value for key, value in config.items() if value is not None}
     rope = sizes.get("rope_parameters") or sizes.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default":

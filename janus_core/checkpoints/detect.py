@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ..config import JanusConfig
+from ..json_file import read_json, read_json_if_present
 from ..presets import PLAIN_ROLES, TAGGED_ROLES, roles_by_name
 from .configs import from_original
 from .configs_transformers import from_transformers
@@ -19,39 +19,14 @@ SIGNATURES = (
 )
 
 
-def read_config(folder: Path) -> dict:
-    """The folder's config.json.
-
-    Raises:
-        FileNotFoundError: if there is no folder or no config.json in it.
-        ValueError: if it is not a JSON object.
-    """
-    path = folder / "config.json"
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"checkpoint must be a folder, got {folder}, which does not exist; check the name"
-        )
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder} must hold config.json, got none; download the whole checkpoint folder"
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} must be JSON, got: {error}; download it again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object, got a {type(content).__name__}; download it again")
-    return content
-
-
 def detect(folder: Path) -> tuple[Layout, JanusConfig]:
     """Layout and sizes of the checkpoint in a folder.
 
     Raises:
-        FileNotFoundError: as `read_config`.
+        FileNotFoundError: if there is no config.json.
         ValueError: if the checkpoint is of another kind; it says which.
     """
-    config = read_config(folder)
+    config = read_json(folder / "config.json")
     for model_type, key, layout, reader in SIGNATURES:
         if config.get("model_type") == model_type and key in config:
             try:
@@ -79,12 +54,10 @@ def detect_roles(folder: Path, template: str | None) -> tuple[str, str] | None:
         folder: the checkpoint.
         template: the text of its Jinja chat template, if it has one.
     """
-    processor = folder / "processor_config.json"
-    if processor.is_file():
-        roles = json.loads(processor.read_text(encoding="utf-8")).get("roles")
-        if roles:
-            return roles[0], roles[1]
+    roles = read_json_if_present(folder / "processor_config.json").get("roles")
+    if roles:
+        return roles[0], roles[1]
     if template:
         return TAGGED_ROLES if TAGGED_ROLES[0] in template else PLAIN_ROLES
-    named = roles_by_name(str(read_config(folder).get("_name_or_path", "")))
+    named = roles_by_name(str(read_json(folder / "config.json").get("_name_or_path", "")))
     return named or roles_by_name(folder.resolve().name)

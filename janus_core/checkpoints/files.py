@@ -6,6 +6,7 @@ import json
 import pickle
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def _listing(folder: Path) -> str:
 
 def read_infos(file: Path) -> dict[str, TensorInfo]:
     """Names, shapes and sizes of a file's tensors, in the order in which they lie there."""
-    with _refusing_broken(file):
+    with _naming(file):
         if file.suffix != ".bin":
             with safe_open(file, framework="pt") as tensors:
                 return {
@@ -104,16 +105,21 @@ def read_tensors(file: Path, infos: dict[str, TensorInfo]) -> Iterator[tuple[str
     A tensor may be a view of the mapped file: copy it before asking for the next one.
     """
     for group in _groups(infos):
-        with _refusing_broken(file):
-            if file.suffix != ".bin":
-                with safe_open(file, framework="pt") as tensors:
-                    for name in group:
-                        yield name, tensors.get_tensor(name)
-            else:
-                loaded = _load_bin(file)
-                for name in group:
-                    yield name, loaded[name]
-                del loaded
+        # Read before they are yielded: an error of the caller's is not one of the file's.
+        with _naming(file):
+            tensors = _mapped(file, group)
+        while group:
+            name = group.pop(0)
+            yield name, tensors.pop(name)
+
+
+def _mapped(file: Path, names: list[str]) -> dict[str, Tensor]:
+    """Tensors that are views of a mapping of the file, which ends with the last of them."""
+    if file.suffix == ".bin":
+        loaded = _load_bin(file)
+        return {name: loaded[name] for name in names}
+    with safe_open(file, framework="pt") as tensors:
+        return {name: tensors.get_tensor(name) for name in names}
 
 
 def _groups(infos: dict[str, TensorInfo]) -> Iterator[list[str]]:
@@ -147,22 +153,17 @@ def _load_bin(file: Path) -> dict[str, Tensor]:
     return content
 
 
-class _refusing_broken:
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
     """Turns a reader's error into one that names the file and what to do."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, pickle.UnpicklingError):
-            raise ValueError(
-                f"{self.file} must hold tensors only, got a pickle with other objects, which was refused and not run; "
-                "do not use this file"
-            ) from error
-        if isinstance(error, (SafetensorError, RuntimeError, EOFError)):
-            raise ValueError(
-                f"{self.file} must be a complete weights file, got: {error}; download it again"
-            ) from error
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{file} must hold tensors only, got a pickle with other objects, which was refused and not run; "
+            "do not use this file"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{file} must be a complete weights file, got: {error}; download it again"
+        ) from error

@@ -82,8 +82,10 @@ class KVCache:
         self.length = length
 
     def repeat(self, copies: int, max_length: int) -> KVCache:
-        """A larger cache in which each row's filled part stands `copies` times in a row, so that rows that share a
-        prompt compute it once."""
+        """A larger cache in which each row's filled part stands `copies` times in a row.
+
+        Rows that share a prompt compute it once.
+        """
         layers, batch, heads, _, head_dim = self.keys.shape
         visible = None
         if self.visible is not None:

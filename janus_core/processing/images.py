@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .tokenizer import read_json_if_present
+from ..json_file import read_json_if_present
 
 MAX_SIDE = 65_536
 

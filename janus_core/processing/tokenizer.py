@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
+
+from ..json_file import read_json_if_present
 
 
 @dataclass(frozen=True)
@@ -88,20 +89,3 @@ def read_tokenizer(folder: Path) -> JanusTokenizer:
         name: token["content"] if isinstance(token, dict) else token for name, token in named.items() if token
     }
     return JanusTokenizer(folder / "tokenizer.json", SpecialTokens(**strings))
-
-
-def read_json_if_present(path: Path) -> dict:
-    """A small JSON object, or an empty one where the file does not exist.
-
-    Raises:
-        ValueError: if the file is not a JSON object.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} must be JSON, got: {error}; download it again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object, got a {type(content).__name__}; download it again")
-    return content

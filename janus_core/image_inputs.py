@@ -1,0 +1,63 @@
+"""What may stand for images in a question: tensors, lists of them, or features made of them before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class VisionFeatures:
+    """What the understanding encoder makes of images.
+
+    Attributes:
+        image_embeds: [B, N, C] after the aligner: what the body reads. `understand` takes it in place of images.
+        last_hidden_state: [B, N, C_vision] of the tower itself, after its final norm.
+    """
+
+    image_embeds: Tensor
+    last_hidden_state: Tensor
+
+
+Images = Tensor | VisionFeatures | Sequence[Tensor | VisionFeatures]
+
+
+def image_places(images: Images | None) -> list[Tensor | VisionFeatures]:
+    """One entry per image of a question, each a batch over questions.
+
+    Raises:
+        ValueError: if there is no image where some are promised.
+    """
+    if images is None:
+        return []
+    if isinstance(images, (Tensor, VisionFeatures)):
+        images = [images]
+    if not images:
+        raise ValueError("images must hold at least one image, got none; pass None to ask without an image")
+    return [
+        place
+        if isinstance(place, VisionFeatures)
+        else checked_images(place[None] if place.ndim == 3 else place)
+        for place in images
+    ]
+
+
+def num_images(images: Tensor | VisionFeatures) -> int:
+    """Images in a batch."""
+    return len(images.image_embeds if isinstance(images, VisionFeatures) else images)
+
+
+def checked_images(images: Tensor) -> Tensor:
+    """The same batch, if it is one.
+
+    Raises:
+        ValueError: if it is not [B, H, W, C] with at least one image.
+    """
+    if images.ndim != 4 or 0 in images.shape:
+        raise ValueError(
+            f"images must be a batch [B, H, W, C] with at least one image, got shape {list(images.shape)}; "
+            "add a batch dimension or pass an image"
+        )
+    return images
