@@ -1,7 +1,7 @@
 """Frozen descriptions of every part of a model, with the checks that a part can make about itself.
 
-Field names follow `config.json` of the released checkpoints. A configuration knows nothing of files: `checkpoints`
-reads one from a folder, `presets` holds the sizes of the released models.
+Field names follow `config.json` of the released checkpoints. A configuration knows nothing of files:
+`checkpoints` reads one from a folder, `presets` holds the sizes of the released models.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ class JanusConfig:
         )
         _require(
             self.generation.aligner.hidden_size == width and self.generation.head.hidden_size == width,
-            f"gen_aligner_config.n_embed and gen_head_config.n_embed must be the language model's hidden_size {width}, "
-            f"got {self.generation.aligner.hidden_size} and {self.generation.head.hidden_size}",
+            f"gen_aligner_config.n_embed and gen_head_config.n_embed must be the language model's "
+            f"hidden_size {width}, got {self.generation.aligner.hidden_size} and "
+            f"{self.generation.head.hidden_size}",
         )
 
 
@@ -62,11 +63,13 @@ class SiglipConfig:
         _check_positive(self)
         _require(
             self.hidden_size % self.num_attention_heads == 0,
-            f"vision width must be a multiple of its {self.num_attention_heads} heads, got {self.hidden_size}",
+            f"vision width must be a multiple of its {self.num_attention_heads} heads, "
+            f"got {self.hidden_size}",
         )
         _require(
             self.image_size >= self.patch_size,
-            f"vision image_size must be at least one patch of {self.patch_size} pixels, got {self.image_size}",
+            f"vision image_size must be at least one patch of {self.patch_size} pixels, "
+            f"got {self.image_size}",
         )
 
     @property
@@ -162,12 +165,14 @@ class VQConfig:
         _check_positive(self)
         _require(
             len(self.encoder_ch_mult) == len(self.decoder_ch_mult),
-            f"encoder and decoder must have as many levels, got {self.encoder_ch_mult} and {self.decoder_ch_mult}",
+            f"encoder and decoder must have as many levels, "
+            f"got {self.encoder_ch_mult} and {self.decoder_ch_mult}",
         )
         for mult in (1, *self.encoder_ch_mult, *self.decoder_ch_mult):
             _require(
                 self.ch * mult % self.num_groups == 0,
-                f"VQ channels must be multiples of the {self.num_groups} normalisation groups, got {self.ch * mult}",
+                f"VQ channels must be multiples of the {self.num_groups} normalisation groups, "
+                f"got {self.ch * mult}",
             )
 
     @property

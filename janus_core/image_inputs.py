@@ -13,7 +13,8 @@ class VisionFeatures:
     """What the understanding encoder makes of images.
 
     Attributes:
-        image_embeds: [B, N, C] after the aligner: what the body reads. `understand` takes it in place of images.
+        image_embeds: [B, N, C] after the aligner: what the body reads. `understand` takes it in place of
+            images.
         last_hidden_state: [B, N, C_vision] of the tower itself, after its final norm.
     """
 

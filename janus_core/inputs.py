@@ -17,7 +17,8 @@ class PromptBatch:
         attention_mask: [B, T] bool, True where a token is visible to later ones.
         position_ids: [B, T] int64 rotary positions.
         image_mask: [B, T] bool, True where an image's embedding replaces the token's own.
-        padded: whether any token is hidden. Known here, on the host, so that the model never has to ask the device.
+        padded: whether any token is hidden. Known here, on the host, so that the model never has to ask the
+            device.
     """
 
     input_ids: Tensor

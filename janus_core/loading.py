@@ -44,8 +44,8 @@ def load_pipeline(
     Args:
         path: a folder in the original layout (deepseek-ai and fine-tunes) or in that of transformers.
         device: where the weights go and the model computes.
-        dtype: of the weights; None for bfloat16 where the device has it, else float32. The image tokenizer stays in
-            float32 where the rest is float16.
+        dtype: of the weights; None for bfloat16 where the device has it, else float32. The image tokenizer
+            stays in float32 where the rest is float16.
         template: chat template (deepseek, deepseek_old, plain or alignment); None for the checkpoint's own.
         roles: texts of user and assistant in the template; None for what the checkpoint was trained with.
         prepare: called with the empty model before it is filled; may exchange classes of its layers.

@@ -18,7 +18,7 @@ from .processing.prompts import PromptBuilder
 from .sampling import IMAGE_SAMPLERS
 from .sampling.guidance import uses_guidance
 from .sampling.options import TextSampling, TokenSampling
-from .sampling.steps import OnStep, ignore_step
+from .sampling.steps import OnStep, ignore_step, part_of
 from .sampling.text import sample_text
 
 # Rows that are computed together. More take more memory for little more speed; results do not depend on it.
@@ -46,8 +46,8 @@ class JanusPipeline:
         model: the network.
         prompts: text to token rows, in the checkpoint's own format.
         image_processor: pictures to tensors.
-        device: where the model computes; inputs are sent there. Its weights may lie elsewhere if their layers move
-            them by themselves.
+        device: where the model computes; inputs are sent there. Its weights may lie elsewhere if their layers
+            move them by themselves.
         folder: the checkpoint.
     """
 
@@ -70,17 +70,19 @@ class JanusPipeline:
         """Answers questions about images.
 
         Args:
-            images: [B, H, W, C] in [0, 1], one image per question; a list of such batches (or of single [H, W, C]
-                images) to show several images in each question, first images first; what `encode_vision` returned, in
-                place of any of these; None to ask without an image.
-            question: one for all rows, or one per row. A question may place `<image_placeholder>` itself, once per
-                image; else the images stand before it.
+            images: [B, H, W, C] in [0, 1], one image per question; a list of such batches (or of single
+                [H, W, C] images) to show several images in each question, first images first; what
+                `encode_vision` returned, in place of any of these; None to ask without an image.
+            question: one for all rows, or one per row. A question may place `<image_placeholder>` itself,
+                once per image; else the images stand before it.
             options: how answers are written; greedy by default.
             system_prompt: stands before the conversation; empty for none.
-            on_step: called as `on_step(step, total, tokens)`, with the tokens of the rows at work; may raise to cancel.
+            on_step: called as `on_step(step, total, tokens)`, with the tokens of the rows at work; may raise
+                to cancel.
 
         Returns:
-            B answers. One image (or one per place in the list) and several questions give one answer per question.
+            B answers. One image (or one per place in the list) and several questions give one answer per
+            question.
 
         Raises:
             ValueError: if an input does not fit; the message says which and how to mend it.
@@ -119,7 +121,7 @@ class JanusPipeline:
                 options,
                 self.prompts.tokenizer.eos_id,
                 chunk,
-                _part_of(on_step, index, len(chunks)),
+                part_of(on_step, index, len(chunks)),
             )
             answers += self.decode_text(tokens)
         return answers
@@ -142,10 +144,10 @@ class JanusPipeline:
         Args:
             prompt: what to draw.
             options: guidance, randomness and how many images.
-            negative_prompt: takes the place of the unconditional row: what to move away from. Without guidance (scale
-                1) there is no such row and it has no effect.
-            on_step: called as `on_step(step, total, tokens)`, with the tokens of the images at work; may raise to
-                cancel.
+            negative_prompt: takes the place of the unconditional row: what to move away from. Without
+                guidance (scale 1) there is no such row and it has no effect.
+            on_step: called as `on_step(step, total, tokens)`, with the tokens of the images at work; may
+                raise to cancel.
 
         Raises:
             ValueError: if the prompt is empty or too long.
@@ -158,7 +160,7 @@ class JanusPipeline:
         chunks = list(_chunks(options.batch_size))
         tokens = torch.cat(
             [
-                sampler(self.model, batch, options, chunk, _part_of(on_step, index, len(chunks)))
+                sampler(self.model, batch, options, chunk, part_of(on_step, index, len(chunks)))
                 for index, chunk in enumerate(chunks)
             ]
         )
@@ -166,7 +168,7 @@ class JanusPipeline:
 
     @torch.no_grad()
     def encode_vision(self, images: Tensor) -> VisionFeatures:
-        """What the understanding encoder makes of images [B, H, W, C] in [0, 1]; `understand` takes it in their place."""
+        """What the understanding encoder makes of images [B, H, W, C] in [0, 1], for `understand` to take."""
         outputs = [
             self.model.understanding(self.image_processor.pixel_values(images[list(chunk)]).to(self.device))
             for chunk in _chunks(len(checked_images(images)))
@@ -199,12 +201,13 @@ class JanusPipeline:
         if tokens.ndim != 2 or tokens.shape[0] == 0 or tokens.shape[1] == 0 or tokens.shape[1] % width:
             raise ValueError(
                 f"tokens must be [B, N] with N a multiple of the model's {width} tokens per row, got shape "
-                f"{list(tokens.shape)}; pass what encode_tokens or generate of the same kind of model returned"
+                f"{list(tokens.shape)}; pass what encode_tokens or generate of such a model returned"
             )
         if tokens.is_floating_point() or int(tokens.min()) < 0 or int(tokens.max()) >= codes:
             raise ValueError(
-                f"tokens must be whole numbers from 0 to {codes - 1}, the model's codebook, got {tokens.dtype} from "
-                f"{tokens.min().item()} to {tokens.max().item()}; encode the image with this model"
+                f"tokens must be whole numbers from 0 to {codes - 1}, the model's codebook, got "
+                f"{tokens.dtype} from {tokens.min().item()} to {tokens.max().item()}; "
+                "encode the image with this model"
             )
         tokens = tokens.to(self.device)
         return torch.cat([to_images(self.model.generation.decode(row)) for row in tokens.split(1)])
@@ -239,12 +242,3 @@ class JanusPipeline:
 
 def _chunks(count: int) -> Iterator[range]:
     return (range(start, min(start + ROWS_AT_ONCE, count)) for start in range(0, count, ROWS_AT_ONCE))
-
-
-def _part_of(on_step: OnStep, index: int, count: int) -> OnStep:
-    """Reports the steps of one of several runs as steps of the whole."""
-
-    def report(step: int, total: int, tokens: Tensor) -> None:
-        on_step(index * total + step, count * total, tokens)
-
-    return report

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# `vision_config.params.model_name` names a tower; its sizes are not in the file (SigLIP, arXiv:2303.15343, table 11).
-# Checkpoints that do write sizes down override these.
+# `vision_config.params.model_name` names a tower; its sizes are not in the file (SigLIP, arXiv:2303.15343,
+# table 11). Checkpoints that do write sizes down override these.
 VISION_TOWERS: dict[str, dict[str, int]] = {
     "siglip_large_patch16_384": {"width": 1024, "layers": 24, "heads": 16, "mlp_ratio": 4, "patch_size": 16},
     "siglip_large_patch16_256": {"width": 1024, "layers": 24, "heads": 16, "mlp_ratio": 4, "patch_size": 16},
@@ -39,8 +39,8 @@ LLAMA_DEFAULTS: dict[str, float] = {
 TAGGED_ROLES = ("<|User|>", "<|Assistant|>")
 PLAIN_ROLES = ("User", "Assistant")
 
-# Role texts by what a checkpoint calls itself, letters and digits only; the first row that fits decides. No file of
-# the released checkpoints says which text they were trained with.
+# Role texts by what a checkpoint calls itself, letters and digits only; the first row that fits decides. No
+# file of the released checkpoints says which text they were trained with.
 ROLES_BY_NAME: tuple[tuple[str, tuple[str, str]], ...] = (
     ("januspror1", TAGGED_ROLES),
     ("janus4o", TAGGED_ROLES),

@@ -40,8 +40,8 @@ def _vision(params: Json) -> SiglipConfig:
     missing = [key for key in ("width", "layers", "heads", "mlp_ratio", "patch_size") if key not in sizes]
     if missing:
         raise ValueError(
-            f"vision_config.params must name a known tower ({', '.join(VISION_TOWERS)}) or give its sizes, got "
-            f"{name!r} without {', '.join(missing)}; add these to config.json"
+            f"vision_config.params must name a known tower ({', '.join(VISION_TOWERS)}) or give its sizes, "
+            f"got {name!r} without {', '.join(missing)}; add these to config.json"
         )
     feature = params.get("select_feature", "same")
     if feature != "same":
@@ -100,8 +100,7 @@ def llama_config(config: Json, default_tie: bool = False) -> LlamaConfig:
         config: `language_config` or `text_config`.
         default_tie: whether text embeddings and head are one where the file is silent.
     """
-    sizes: Json = dict(LLAMA_DEFAULTS)
-    sizes |= {key: value for key, value in config.items() if value is not None}
+    sizes: Json = LLAMA_DEFAULTS | {key: value for key, value in config.items() if value is not None}
     rope = sizes.get("rope_parameters") or sizes.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default":
@@ -113,7 +112,7 @@ def llama_config(config: Json, default_tie: bool = False) -> LlamaConfig:
         raise ValueError(
             f"language_config.hidden_act must be 'silu', got {activation!r}; the body is a Llama"
         )
-    heads = sizes["num_attention_heads"]
+    heads: int = sizes["num_attention_heads"]
     return LlamaConfig(
         vocab_size=sizes["vocab_size"],
         hidden_size=sizes["hidden_size"],
@@ -123,7 +122,7 @@ def llama_config(config: Json, default_tie: bool = False) -> LlamaConfig:
         num_key_value_heads=sizes.get("num_key_value_heads", heads),
         head_dim=sizes.get("head_dim", sizes["hidden_size"] // heads),
         rms_norm_eps=sizes["rms_norm_eps"],
-        rope_theta=float(rope.get("rope_theta", sizes["rope_theta"])),
+        rope_theta=float((sizes | rope)["rope_theta"]),
         max_position_embeddings=sizes["max_position_embeddings"],
         tie_word_embeddings=sizes.get("tie_word_embeddings", default_tie),
     )

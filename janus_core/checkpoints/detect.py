@@ -33,22 +33,23 @@ def detect(folder: Path) -> tuple[Layout, JanusConfig]:
                 return layout, reader(config)
             except (KeyError, TypeError) as error:
                 raise ValueError(
-                    f"{folder / 'config.json'} must describe a Janus model, got an entry that is missing or of the "
-                    f"wrong kind: {error}; download it again"
+                    f"{folder / 'config.json'} must describe a Janus model, got an entry that is missing or "
+                    f"of the wrong kind: {error}; download it again"
                 ) from error
     supported = " or ".join(f"model_type {model_type!r} with {key}" for model_type, key, _, _ in SIGNATURES)
     raise ValueError(
         f"{folder / 'config.json'} must have {supported}, got model_type {config.get('model_type')!r} with "
-        f"{', '.join(key for key in config if key.endswith('_config')) or 'no parts'}; choose a Janus-1.3B or "
-        "Janus-Pro checkpoint"
+        f"{', '.join(key for key in config if key.endswith('_config')) or 'no parts'}; choose a "
+        "Janus-1.3B or Janus-Pro checkpoint"
     )
 
 
 def detect_roles(folder: Path, template: str | None) -> tuple[str, str] | None:
     """Role texts of user and assistant that a checkpoint was trained with; None if nothing tells.
 
-    Looked for in this order: a `roles` entry of `processor_config.json`, as this package writes it; the chat template
-    that transformers' conversions carry; the name that the checkpoint gives itself, then the folder's.
+    Looked for in this order: a `roles` entry of `processor_config.json`, as this package writes it; the chat
+    template that transformers' conversions carry; the name that the checkpoint gives itself, then the
+    folder's.
 
     Args:
         folder: the checkpoint.

@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-# How much of a file is mapped at once. A mapped page counts as memory in use until its file is closed, so a file is
-# reopened as often as this, and loading never holds more than the model and this much beside it.
+# How much of a file is mapped at once. A mapped page counts as memory in use until its file is closed, so a
+# file is reopened as often as this, and loading never holds more than the model and this much beside it.
 GROUP_BYTES = 64 * 2**20
 
 _WEIGHT_FILES = (
@@ -58,7 +58,8 @@ def find_weight_files(folder: Path) -> list[Path]:
     missing = [shard.name for shard in shards if not shard.is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{folder} must hold every shard that {name} names, got all but {', '.join(missing)}; download these again"
+            f"{folder} must hold every shard that {name} names, got all but {', '.join(missing)}; "
+            "download these again"
         )
     return shards
 

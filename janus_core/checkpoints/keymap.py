@@ -1,7 +1,8 @@
 """Key maps: how tables of names are applied, in both directions.
 
-A rule's patterns are names in which `#` stands for a number and `*` for any rest; both sides have the same ones, in
-the same order. A rule with several sources joins them, in that order, along the first dimension of its target.
+A rule's patterns are names in which `#` stands for a number and `*` for any rest; both sides have the same
+ones, in the same order. A rule with several sources joins them, in that order, along the first dimension of
+its target.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ def load_model(
 ) -> Janus:
     """Reads a checkpoint of any supported layout.
 
-    The model is built without memory, then each tensor is copied once into its place, so the peak is one copy of the
-    weights and a small part of the file.
+    The model is built without memory, then each tensor is copied once into its place, so the peak is one copy
+    of the weights and a small part of the file.
 
     Args:
         folder: holds config.json and weights.
@@ -144,8 +144,8 @@ def _check_names(
             if names
         )
         raise ValueError(
-            f"the weights in {folder} must be those that its config.json describes ({layout.name} layout), got "
-            f"{found}; use config.json and weights of the same checkpoint"
+            f"the weights in {folder} must be those that its config.json describes ({layout.name} layout), "
+            f"got {found}; use config.json and weights of the same checkpoint"
         )
 
 

@@ -55,9 +55,9 @@ def save_model(model: Janus, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTE
 
 
 def convert_bin(folder: Path) -> list[Path]:
-    """Writes a safetensors copy of every `.bin` file of a checkpoint folder, beside it, under the same tensor names.
+    """Writes a safetensors copy of every `.bin` file of a checkpoint folder, beside it.
 
-    The sources stay. Later loads take the copy.
+    Tensors keep their names. The sources stay. Later loads take the copy.
 
     Returns:
         The files written; empty if the folder already has safetensors.

@@ -11,8 +11,8 @@ from ..config import LlamaConfig
 class KVCache:
     """Static key-value cache: sized once, filled from the left, rewindable.
 
-    Slots past `length` hold nothing that is ever read, so going back to an earlier length is free, and exact because
-    attention is causal.
+    Slots past `length` hold nothing that is ever read, so going back to an earlier length is free, and exact
+    because attention is causal.
     """
 
     def __init__(
@@ -32,8 +32,8 @@ class KVCache:
             max_length: S, slots per row.
             device: where the body computes.
             dtype: the dtype that the body computes in.
-            visible: [B, T] bool of the first T slots, False where a left-padded prompt holds padding; None when
-                every slot is visible. Slots after T are always visible.
+            visible: [B, T] bool of the first T slots, False where a left-padded prompt holds padding; None
+                when every slot is visible. Slots after T are always visible.
         """
         self.config = config
         shape = (
@@ -65,7 +65,7 @@ class KVCache:
         return per_token * batch_size * max_length
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Writes one layer's [B, H, T, D] after the filled part; returns everything that the new tokens may read."""
+        """Writes one layer's [B, H, T, D] after the filled part; returns all that the new tokens may read."""
         end = self.length + keys.shape[2]
         self.keys[layer, :, :, self.length : end] = keys
         self.values[layer, :, :, self.length : end] = values

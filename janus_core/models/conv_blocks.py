@@ -1,4 +1,7 @@
-"""Convolutional blocks of the image tokenizers (VQGAN, arXiv:2012.09841, appendix A; weights as in LlamaGen's VQ-16)."""
+"""Convolutional blocks of the image tokenizers (VQGAN, arXiv:2012.09841, appendix A).
+
+The weights are as in LlamaGen's VQ-16.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,10 @@ class AttnBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves height and width by a strided convolution, padded on the right and below only, as it was trained."""
+    """Halves height and width by a strided convolution.
+
+    It is padded on the right and below only, as it was trained.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -29,8 +29,8 @@ class Janus(nn.Module):
 
         Args:
             prompt: B rows of T tokens.
-            image_embeds: [..., C] image embeddings in reading order, as many as `prompt.image_mask` has True; None
-                for text alone.
+            image_embeds: [..., C] image embeddings in reading order, as many as `prompt.image_mask` has True;
+                None for text alone.
 
         Returns:
             [B, T, C] inputs of the body.

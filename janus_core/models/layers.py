@@ -9,7 +9,7 @@ from ..config import ProjectorConfig
 
 
 class Projector(nn.Module):
-    """Linear layers with GELU between them, from an encoder's width to the body's (Janus, arXiv:2410.13848, 3.1)."""
+    """Linear layers with GELU between them, from one width to another (Janus, arXiv:2410.13848, 3.1)."""
 
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()
@@ -36,10 +36,13 @@ class RMSNorm(nn.Module):
         return self.normalize(hidden_states, self.weight)
 
     def normalize(self, hidden_states: Tensor, weight: Tensor) -> Tensor:
-        """The normalisation with a given scale [C]; apart, so that a host that moves weights can pass a moved one.
+        """The normalisation with a given scale [C].
 
-        The statistics are float32 because squares overflow fp16. The result is rounded to the input's dtype before
-        the scale is applied, as the reference does: `F.rms_norm` rounds once, later, and differs in bf16.
+        Apart, so that a host that moves weights can pass a moved one.
+
+        The statistics are float32 because squares overflow fp16. The result is rounded to the input's dtype
+        before the scale is applied, as the reference does: `F.rms_norm` rounds once, later, and differs in
+        bf16.
         """
         values = hidden_states.float()
         values = values * torch.rsqrt(values.square().mean(dim=-1, keepdim=True) + self.eps)
@@ -49,10 +52,11 @@ class RMSNorm(nn.Module):
 def rotary_angles(
     position_ids: Tensor, head_dim: int, theta: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of rotary positions (RoFormer, arXiv:2104.09864, section 3.2; Llama's half-split layout).
+    """Cosines and sines of rotary positions (RoFormer, arXiv:2104.09864, section 3.2), Llama's half-split.
 
-    Computed from the positions rather than kept in a buffer: a buffer would stay on `meta` after a meta build, and on
-    the wrong device under partial offload. Angles are float32 because bf16 cannot tell neighbouring positions apart.
+    Computed from the positions rather than kept in a buffer: a buffer would stay on `meta` after a meta
+    build, and on the wrong device under partial offload. Angles are float32 because bf16 cannot tell
+    neighbouring positions apart.
 
     Args:
         position_ids: [B, T] int64.

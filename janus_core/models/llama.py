@@ -1,4 +1,7 @@
-"""The transformer body: a Llama-type decoder (arXiv:2302.13971) with grouped-query attention and an explicit cache."""
+"""The transformer body: a Llama-type decoder (arXiv:2302.13971).
+
+It has grouped-query attention and an explicit cache.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,8 @@ class Llama(nn.Module):
         num_new = inputs_embeds.shape[1]
         if cache.length + num_new > cache.max_length:
             raise RuntimeError(
-                f"the cache must have room for {num_new} more tokens, got {cache.max_length - cache.length} free slots; "
+                f"the cache must have room for {num_new} more tokens, "
+                f"got {cache.max_length - cache.length} free slots; "
                 "allocate it for prompt and answer together"
             )
         rotary = rotary_angles(
@@ -75,7 +79,10 @@ class LlamaBlock(nn.Module):
 
 
 class LlamaAttention(nn.Module):
-    """Causal self-attention; the three input projections are one matrix, so that a step reads them in one product."""
+    """Causal self-attention.
+
+    The three input projections are one matrix, so that a step reads them in one product.
+    """
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
@@ -98,8 +105,8 @@ class LlamaAttention(nn.Module):
         states = self.qkv_proj(hidden_states).view(batch, num_new, -1, self.head_dim).transpose(1, 2)
         query, key, value = states.split((self.num_heads, self.num_kv_heads, self.num_kv_heads), dim=1)
         key, value = cache.append(index, rotate(key, *rotary), value)
-        # A single new token sees the whole cache, and a first prompt without padding is plainly causal: neither needs
-        # a mask tensor, and without one the fast attention kernels apply.
+        # A single new token sees the whole cache, and a first prompt without padding is plainly causal:
+        # neither needs a mask tensor, and without one the fast attention kernels apply.
         attended = F.scaled_dot_product_attention(
             rotate(query, *rotary),
             key,

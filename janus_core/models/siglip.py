@@ -1,4 +1,4 @@
-"""The SigLIP vision transformer that understanding looks through (arXiv:2303.15343), without its pooling head."""
+"""The SigLIP vision transformer that understanding looks through (arXiv:2303.15343), without its pooling."""
 
 from __future__ import annotations
 

@@ -18,6 +18,6 @@ class Understanding(nn.Module):
         self.aligner = Projector(config.aligner)
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps normalised [B, 3, S, S] pixels to the tower's features [B, N, C_vision] and embeddings [B, N, C]."""
+        """Maps normalised [B, 3, S, S] pixels to features [B, N, C_vision] and embeddings [B, N, C]."""
         features = self.tower(pixel_values)
         return features, self.aligner(features)

@@ -26,8 +26,8 @@ class VQModel(nn.Module):
         """Maps pixels [B, 3, H, W] in [-1, 1] to ids [B, h, w] of the nearest codebook entries."""
         latents = self.quant_conv(self.encoder(pixels.to(self.quant_conv.weight.dtype)))
         entries = self.codebook(torch.arange(self.config.codebook_size, device=latents.device))
-        # Both sides are unit vectors, so the nearest entry is the one with the largest product; float32 because
-        # neighbouring products differ by less than a bf16 step.
+        # Both sides are unit vectors, so the nearest entry is the one with the largest product; float32
+        # because neighbouring products differ by less than a bf16 step.
         latents = F.normalize(latents.permute(0, 2, 3, 1).float(), dim=-1)
         return (latents @ F.normalize(entries.float(), dim=-1).T).argmax(dim=-1)
 
@@ -38,7 +38,7 @@ class VQModel(nn.Module):
 
 
 class VQEncoder(nn.Module):
-    """Convolutions from pixels down to one latent vector per token; attention at the lowest resolution only."""
+    """Convolutions from pixels down to one latent vector per token; attention at the last level only."""
 
     def __init__(self, config: VQConfig) -> None:
         super().__init__()

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 END_OF_SENTENCE = "<｜end▁of▁sentence｜>"
 
 DEFAULT_SYSTEM_PROMPT = (
-    "You are a helpful language and vision assistant. You are able to understand the visual content that the user "
-    "provides, and assist the user with a variety of tasks using natural language."
+    "You are a helpful language and vision assistant. You are able to understand the visual content that "
+    "the user provides, and assist the user with a variety of tasks using natural language."
 )
 
 
@@ -27,7 +27,8 @@ class ChatFormat:
 
     Attributes:
         name: the template's name in `processor_config.json`.
-        user: role text of the user. It belongs to the checkpoint, not to the template: the wrong one costs quality.
+        user: role text of the user. It belongs to the checkpoint, not to the template: the wrong one costs
+            quality.
         assistant: role text of the model.
         shows_roles: whether "Role: " stands before each turn.
         separators: what follows even and odd turns.

@@ -31,8 +31,9 @@ class PromptBuilder:
     def __post_init__(self) -> None:
         if self.tokenizer.max_id >= self.vocab_size:
             raise ValueError(
-                f"the language model's vocab_size must exceed every id of the tokenizer, got {self.vocab_size} for ids "
-                f"up to {self.tokenizer.max_id}; use the tokenizer.json that belongs to the checkpoint"
+                f"the language model's vocab_size must exceed every id of the tokenizer, got "
+                f"{self.vocab_size} for ids up to {self.tokenizer.max_id}; "
+                "use the tokenizer.json that belongs to the checkpoint"
             )
 
     def understanding(
@@ -41,8 +42,8 @@ class PromptBuilder:
         """Rows of questions about images.
 
         Args:
-            questions: one per row. A question that does not place `<image_placeholder>` itself gets one per image
-                before it, each on a line.
+            questions: one per row. A question that does not place `<image_placeholder>` itself gets one per
+                image before it, each on a line.
             images_per_question: images in each row.
             system_prompt: stands before every conversation; empty for none.
         """
@@ -59,8 +60,8 @@ class PromptBuilder:
     def generation(self, prompt: str, negative_prompt: str, guided: bool, num_new: int) -> PromptBatch:
         """The row of a picture's description and, with guidance, the unconditional row behind it.
 
-        Without a negative prompt the unconditional row is the same row with everything but its first and last token
-        replaced by padding that stays visible, as the reference draws (arXiv:2410.13848, section 3.3).
+        Without a negative prompt the unconditional row is the same row with everything but its first and last
+        token replaced by padding that stays visible, as the reference draws (arXiv:2410.13848, section 3.3).
 
         Args:
             prompt: what to draw.
@@ -108,7 +109,7 @@ class PromptBuilder:
         longest = max(len(row) for row in rows)
         if longest + num_new > self.max_length:
             raise ValueError(
-                f"prompt must leave room in the model's context of {self.max_length} tokens, got {longest} tokens and "
-                f"{num_new} more to write; shorten it or pass fewer images"
+                f"prompt must leave room in the model's context of {self.max_length} tokens, got {longest} "
+                f"tokens and {num_new} more to write; shorten it or pass fewer images"
             )
         return PromptBatch.from_rows(rows, self.tokenizer.pad_id, self.tokenizer.image_id)

@@ -33,8 +33,8 @@ class JanusTokenizer:
         """Reads a tokenizer.
 
         Args:
-            tokenizer_file: the checkpoint's `tokenizer.json`. It is loaded as it stands: the model-specific classes
-                of transformers change such files in ways that differ between releases.
+            tokenizer_file: the checkpoint's `tokenizer.json`. It is loaded as it stands: the model-specific
+                classes of transformers change such files in ways that differ between releases.
             special: strings of the special tokens.
 
         Raises:
@@ -51,8 +51,8 @@ class JanusTokenizer:
         missing = [token for token in vars(special).values() if token not in ids]
         if missing:
             raise ValueError(
-                f"{tokenizer_file} must know the special tokens of Janus, got none named {', '.join(missing)}; "
-                "use the tokenizer.json that belongs to the checkpoint"
+                f"{tokenizer_file} must know the special tokens of Janus, got none named "
+                f"{', '.join(missing)}; use the tokenizer.json that belongs to the checkpoint"
             )
         self.bos_id, self.eos_id, self.pad_id = ids[special.bos], ids[special.eos], ids[special.pad]
         self.image_id = ids[special.image]
@@ -72,8 +72,8 @@ class JanusTokenizer:
 def read_tokenizer(folder: Path) -> JanusTokenizer:
     """Reads the tokenizer of a checkpoint folder.
 
-    `processor_config.json` and `tokenizer_config.json` may rename the special tokens (JanusFlow's image tokens have
-    other names than Janus's).
+    `processor_config.json` and `tokenizer_config.json` may rename the special tokens (JanusFlow's image
+    tokens have other names than Janus's).
     """
     processor = read_json_if_present(folder / "processor_config.json")
     tokenizer = read_json_if_present(folder / "tokenizer_config.json")

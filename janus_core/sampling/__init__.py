@@ -1,4 +1,4 @@
-"""The loops that turn a prompt into text or an image. They are functions over a model and know no tokenizer."""
+"""The loops that turn a prompt into text or an image: functions over a model that know no tokenizer."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ def guide(outputs: Tensor, guidance_scale: float) -> Tensor:
     """Moves from the unconditional output past the conditional one (arXiv:2207.12598, equation 6).
 
     Args:
-        outputs: [2B, ...], the B conditional rows first, then the B unconditional ones; or [B, ...] at scale 1.
+        outputs: [2B, ...], the B conditional rows first, then the B unconditional ones; or [B, ...] at scale
+            1.
         guidance_scale: `uncond + guidance_scale * (cond - uncond)`.
 
     Returns:

@@ -13,9 +13,9 @@ from .options import MAX_SEED, TextSampling, TokenSampling
 class TokenDrawer:
     """Draws tokens for rows that each have a random stream of their own.
 
-    A row's stream is a CPU generator, so it is the same on every device, for every batch size and every split. The
-    draw is the exponential race of `torch.multinomial`: on the CPU, one row with seed s draws exactly what
-    `torch.multinomial` draws after seeding with s.
+    A row's stream is a CPU generator, so it is the same on every device, for every batch size and every
+    split. The draw is the exponential race of `torch.multinomial`: on the CPU, one row with seed s draws
+    exactly what `torch.multinomial` draws after seeding with s.
     """
 
     def __init__(self, options: TextSampling | TokenSampling, rows: Sequence[int]) -> None:
@@ -53,7 +53,8 @@ def keep_likely(logits: Tensor, top_k: int, top_p: float, min_p: float = 0.0) ->
     Args:
         logits: [B, V] float32.
         top_k: keeps the k likeliest; 0 keeps all.
-        top_p: keeps the fewest tokens whose probabilities sum to p (nucleus sampling, arXiv:1904.09751); 1 keeps all.
+        top_p: keeps the fewest tokens whose probabilities sum to p (nucleus sampling, arXiv:1904.09751); 1
+            keeps all.
         min_p: drops tokens less likely than this share of the likeliest (arXiv:2407.01082); 0 drops none.
     """
     if 0 < top_k < logits.shape[-1]:

@@ -43,8 +43,8 @@ class TokenSampling:
     """How an image is drawn token by token.
 
     Attributes:
-        guidance_scale: weight of the prompt against the unconditional row (classifier-free guidance); 1 is without
-            guidance and costs half.
+        guidance_scale: weight of the prompt against the unconditional row (classifier-free guidance); 1 is
+            without guidance and costs half.
         temperature: 0 always takes the likeliest token; 1 is what the models were trained for.
         top_k: keeps the k likeliest tokens; 0 keeps all.
         top_p: keeps the fewest tokens whose probabilities sum to p; 1 keeps all.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 OnStep = Callable[[int, int, Tensor], None]
-"""Called after each step with: steps done, steps in all (at most), and what there is so far, [B, step] tokens.
+"""Called after each step with the steps done, the steps in all (at most), and the tokens so far [B, step].
 
 It may raise to cancel the run: the exception passes through the loop unchanged.
 """
@@ -15,3 +15,12 @@ It may raise to cancel the run: the exception passes through the loop unchanged.
 
 def ignore_step(step: int, total: int, state: Tensor) -> None:
     """An `OnStep` that does nothing."""
+
+
+def part_of(on_step: OnStep, index: int, count: int) -> OnStep:
+    """Reports the steps of one of several runs as steps of the whole."""
+
+    def report(step: int, total: int, state: Tensor) -> None:
+        on_step(index * total + step, count * total, state)
+
+    return report

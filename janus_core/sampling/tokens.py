@@ -25,7 +25,8 @@ def sample_image_tokens(
 ) -> Tensor:
     """Draws several images of one prompt (Janus, arXiv:2410.13848, section 3.3).
 
-    The reference guides and samples in the model's dtype; here both are float32, so that bf16 rounds only once.
+    The reference guides and samples in the model's dtype; here both are float32, so that bf16 rounds only
+    once.
 
     Args:
         model: a model that generates by tokens; it computes where the prompt lies.
