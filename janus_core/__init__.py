@@ -1,9 +1,11 @@
 """Janus and Janus-Pro in PyTorch: images to text and text to images, without ComfyUI."""
 
+from .checkpoints.files import missing_files
 from .checkpoints.load import PRECISIONS
 from .checkpoints.save import convert_bin
 from .image_inputs import VisionFeatures
 from .loading import load_pipeline, save_checkpoint
+from .memory import memory_for_pixels, memory_to_generate, memory_to_see, memory_to_understand
 from .models.janus import Janus
 from .models.layers import RMSNorm
 from .pipeline import GeneratedImages, JanusPipeline
@@ -25,5 +27,10 @@ __all__ = [
     "VisionFeatures",
     "convert_bin",
     "load_pipeline",
+    "memory_for_pixels",
+    "memory_to_generate",
+    "memory_to_see",
+    "memory_to_understand",
+    "missing_files",
     "save_checkpoint",
 ]

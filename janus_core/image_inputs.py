@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -20,6 +21,21 @@ class VisionFeatures:
 
     image_embeds: Tensor
     last_hidden_state: Tensor
+
+    def __len__(self) -> int:
+        return len(self.image_embeds)
+
+    def __getitem__(self, rows: Sequence[int]) -> VisionFeatures:
+        return VisionFeatures(self.image_embeds[list(rows)], self.last_hidden_state[list(rows)])
+
+    def split(self, size: int) -> list[VisionFeatures]:
+        """Batches of `size` images, as `Tensor.split` gives them."""
+        pairs = zip(self.image_embeds.split(size), self.last_hidden_state.split(size), strict=True)
+        return [VisionFeatures(embeds, state) for embeds, state in pairs]
+
+    def to(self, device: torch.device | str) -> VisionFeatures:
+        """The same features on another device."""
+        return VisionFeatures(self.image_embeds.to(device), self.last_hidden_state.to(device))
 
 
 Images = Tensor | VisionFeatures | Sequence[Tensor | VisionFeatures]
@@ -43,11 +59,6 @@ def image_places(images: Images | None) -> list[Tensor | VisionFeatures]:
         else checked_images(place[None] if place.ndim == 3 else place)
         for place in images
     ]
-
-
-def num_images(images: Tensor | VisionFeatures) -> int:
-    """Images in a batch."""
-    return len(images.image_embeds if isinstance(images, VisionFeatures) else images)
 
 
 def checked_images(images: Tensor) -> Tensor:

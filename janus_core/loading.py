@@ -47,7 +47,8 @@ def load_pipeline(
         dtype: of the weights; None for bfloat16 where the device has it, else float32. The image tokenizer
             stays in float32 where the rest is float16.
         template: chat template (deepseek, deepseek_old, plain or alignment); None for the checkpoint's own.
-        roles: texts of user and assistant in the template; None for what the checkpoint was trained with.
+        roles: texts of user and assistant in the template; None for the given template's own or, without one,
+            for what the checkpoint was trained with.
         prepare: called with the empty model before it is filled; may exchange classes of its layers.
         on_progress: called with bytes read and bytes in all.
 
@@ -56,16 +57,12 @@ def load_pipeline(
         ValueError: if a file is broken or belongs to another model.
     """
     folder = Path(path)
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"checkpoint must be a folder, got {folder}, which does not exist; check the name"
-        )
     model = load_model(folder, device, dtype, prepare, on_progress)
     config = model.config
     processor = read_json_if_present(folder / "processor_config.json")
     chat = chat_format(
         template or processor.get("sft_format", "deepseek"),
-        roles or detect_roles(folder, _jinja_template(folder)),
+        roles or (None if template else detect_roles(folder, _jinja_template(folder))),
     )
     prompts = PromptBuilder(
         read_tokenizer(folder),

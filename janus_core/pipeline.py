@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .image_inputs import Images, VisionFeatures, checked_images, image_places, num_images
-from .models.cache import KVCache
+from .image_inputs import Images, VisionFeatures, checked_images, image_places
 from .models.janus import Janus
 from .processing.chat import DEFAULT_SYSTEM_PROMPT
 from .processing.images import ImageProcessor, to_images
@@ -94,11 +93,8 @@ class JanusPipeline:
             raise ValueError(
                 "question must be a text or at least one text per row, got an empty list; pass a question"
             )
-        rows = max([len(questions), *map(num_images, places)])
-        for name, count in (
-            ("questions", len(questions)),
-            *(("images", num_images(place)) for place in places),
-        ):
+        rows = max([len(questions), *map(len, places)])
+        for name, count in (("questions", len(questions)), *(("images", len(place)) for place in places)):
             if count not in (1, rows):
                 raise ValueError(
                     f"{name} must be 1 or as many as there are rows, got {count} for {rows} rows; repeat them"
@@ -187,6 +183,16 @@ class JanusPipeline:
             ]
         )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the body computes in."""
+        return self.model.body.norm.weight.dtype
+
+    @property
+    def tokens_per_row(self) -> int:
+        """Tokens in one row of an image; `decode_tokens` can show a half-drawn one in whole rows."""
+        return self.model.generation.config.grid_size
+
     @torch.no_grad()
     def decode_tokens(self, tokens: Tensor) -> Tensor:
         """Images [B, H, W, 3] in [0, 1] of codebook ids [B, N].
@@ -212,27 +218,14 @@ class JanusPipeline:
         tokens = tokens.to(self.device)
         return torch.cat([to_images(self.model.generation.decode(row)) for row in tokens.split(1)])
 
-    def memory_required(self, rows: int, num_tokens: int) -> int:
-        """Bytes beside the weights that reading `num_tokens` in each of `rows` rows takes, generously."""
-        dtype = self.model.body.norm.weight.dtype
-        body = self.model.body.config
-        cache = KVCache.num_bytes(body, rows, num_tokens, dtype)
-        activations = rows * num_tokens * (4 * body.hidden_size + 3 * body.intermediate_size) * dtype.itemsize
-        image_size = self.model.generation.config.image_size
-        # The widest feature maps of the image tokenizer, in float32, a few of which live at once.
-        pixels = 8 * image_size**2 * self.model.generation.config.vq.ch * 4
-        return cache + activations + pixels
-
     def _image_embeds(
         self, place: Tensor | VisionFeatures, rows: Sequence[int], shared: dict[int, Tensor], index: int
     ) -> Tensor:
         """Embeddings [B, N, C] for some rows; an image that all rows share is encoded once."""
-        if num_images(place) == 1:
+        if len(place) == 1:
             if index not in shared:
                 shared[index] = self._encoded(place)
             return shared[index].expand(len(rows), -1, -1)
-        if isinstance(place, VisionFeatures):
-            return place.image_embeds[list(rows)].to(self.device)
         return self._encoded(place[list(rows)])
 
     def _encoded(self, place: Tensor | VisionFeatures) -> Tensor:

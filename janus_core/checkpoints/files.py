@@ -35,33 +35,45 @@ class TensorInfo:
     num_bytes: int
 
 
-def find_weight_files(folder: Path) -> list[Path]:
-    """The files that hold a checkpoint's weights; safetensors before pickles.
+def missing_files(folder: Path) -> list[str]:
+    """Names of the files that a checkpoint folder lacks; empty if it is whole.
 
     Raises:
-        FileNotFoundError: if there are none, or an index names files that are not there; it lists them.
-        ValueError: if an index is broken or points outside the folder.
+        ValueError: if a shard index is broken or points outside the folder.
+    """
+    missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
+    weights = _weight_files(folder)
+    if not weights:
+        missing.append("model.safetensors or pytorch_model.bin (or their shards with an index)")
+    return missing + [file.name for file in weights if not file.is_file()]
+
+
+def find_weight_files(folder: Path) -> list[Path]:
+    """The files that hold a whole checkpoint's weights; safetensors before pickles.
+
+    Raises:
+        FileNotFoundError: if the checkpoint is not whole; it lists what is missing.
+        ValueError: if a shard index is broken or points outside the folder.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
             f"checkpoint must be a folder, got {folder}, which does not exist; check the name"
         )
-    name = next((name for name in _WEIGHT_FILES if (folder / name).is_file()), None)
-    if name is None:
-        raise FileNotFoundError(
-            f"{folder} must hold model.safetensors or pytorch_model.bin (or their shards with an index), got "
-            f"{_listing(folder)}; download the checkpoint again"
-        )
-    if not name.endswith(".index.json"):
-        return [folder / name]
-    shards = _shards(folder / name)
-    missing = [shard.name for shard in shards if not shard.is_file()]
+    missing = missing_files(folder)
     if missing:
         raise FileNotFoundError(
-            f"{folder} must hold every shard that {name} names, got all but {', '.join(missing)}; "
-            "download these again"
+            f"{folder} must hold a whole checkpoint, got none of these: {', '.join(missing)}; download them "
+            "again"
         )
-    return shards
+    return _weight_files(folder)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """What the weights should lie in; empty if nothing says."""
+    name = next((name for name in _WEIGHT_FILES if (folder / name).is_file()), None)
+    if name is None:
+        return []
+    return _shards(folder / name) if name.endswith(".index.json") else [folder / name]
 
 
 def _shards(index: Path) -> list[Path]:
@@ -77,11 +89,6 @@ def _shards(index: Path) -> list[Path]:
                 f"{index} must name files in its own folder, got {name!r}; do not use this checkpoint"
             )
     return [index.parent / name for name in names]
-
-
-def _listing(folder: Path) -> str:
-    names = sorted(path.name for path in folder.iterdir())
-    return f"only {', '.join(names[:8])}{' …' if len(names) > 8 else ''}" if names else "an empty folder"
 
 
 def read_infos(file: Path) -> dict[str, TensorInfo]:

@@ -47,9 +47,10 @@ def load_model(
         FileNotFoundError: if a file is missing; it says which.
         ValueError: if a file is broken, or its tensors are not those of the model that config.json describes.
     """
+    files = find_weight_files(folder)
     layout, config = detect(folder)
     infos: dict[str, TensorInfo] = {}
-    for file in find_weight_files(folder):
+    for file in files:
         infos |= read_infos(file)
     with torch.device("meta"):
         model = Janus(config)

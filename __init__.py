@@ -1,0 +1,8 @@
+"""Janus for ComfyUI. Outside ComfyUI (in tests, or from plain Python) importing this does nothing."""
+
+import importlib.util
+
+if importlib.util.find_spec("comfy_api") is not None:
+    from .nodes import comfy_entrypoint  # noqa: F401  # ComfyUI calls it
+
+WEB_DIRECTORY = "./web"

@@ -1,0 +1,87 @@
+"""SigLIP Encode, VQ Encode, VQ Decode: the model's two ways into an image, and one out."""
+
+import comfy.model_management as mm
+from comfy_api.latest import io
+
+from ..janus_core import memory_for_pixels, memory_to_see
+from .memory import LoadedJanus
+from .types import CATEGORY, JanusFeatures, JanusTokens, model_input
+
+
+class JanusSiglipEncode(io.ComfyNode):
+    """Images in, features for Understand out; the work is `JanusPipeline.encode_vision`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="JanusSiglipEncode",
+            display_name="SigLIP Encode",
+            category=CATEGORY,
+            description="What the model sees in an image, computed once for any number of questions.",
+            inputs=[
+                model_input(),
+                io.Image.Input(
+                    "image",
+                    tooltip="One or more images of any size; each is letterboxed to the model's square (384 "
+                    "pixels).",
+                ),
+            ],
+            outputs=[JanusFeatures.Output(display_name="features")],
+        )
+
+    @classmethod
+    def execute(cls, model: LoadedJanus, image) -> io.NodeOutput:
+        pipeline = model.ready(memory_to_see(model.pipeline, len(image)))
+        return io.NodeOutput(pipeline.encode_vision(image).to(mm.intermediate_device()))
+
+
+class JanusVQEncode(io.ComfyNode):
+    """Images in, image tokens out; the work is `JanusPipeline.encode_tokens`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="JanusVQEncode",
+            display_name="VQ Encode",
+            category=CATEGORY,
+            description="Images as the tokens that the model draws with (576 ids of a codebook of 16384).",
+            inputs=[
+                model_input(),
+                io.Image.Input(
+                    "image",
+                    tooltip="One or more images of any size; each is letterboxed to the model's square (384 "
+                    "pixels).",
+                ),
+            ],
+            outputs=[JanusTokens.Output(display_name="tokens")],
+        )
+
+    @classmethod
+    def execute(cls, model: LoadedJanus, image) -> io.NodeOutput:
+        tokens = model.ready(memory_for_pixels(model.pipeline)).encode_tokens(image)
+        return io.NodeOutput(tokens.to(mm.intermediate_device()))
+
+
+class JanusVQDecode(io.ComfyNode):
+    """Image tokens in, images out; the work is `JanusPipeline.decode_tokens`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="JanusVQDecode",
+            display_name="VQ Decode",
+            category=CATEGORY,
+            description="Images of tokens from VQ Encode or Janus Generate.",
+            inputs=[
+                model_input(),
+                JanusTokens.Input(
+                    "tokens", tooltip="Tokens from VQ Encode or Janus Generate of the same kind of model."
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="image")],
+        )
+
+    @classmethod
+    def execute(cls, model: LoadedJanus, tokens) -> io.NodeOutput:
+        images = model.ready(memory_for_pixels(model.pipeline)).decode_tokens(tokens)
+        return io.NodeOutput(images.to(mm.intermediate_device()))

@@ -1,0 +1,77 @@
+"""Load Janus-Pro: a checkpoint folder to a model."""
+
+from comfy_api.latest import io
+
+from ..janus_core import CHAT_FORMATS, PRECISIONS
+from ..janus_core import convert_bin as convert_to_safetensors
+from . import memory, paths
+from .download import download_release
+from .types import CATEGORY, JanusModelSocket
+
+
+class JanusLoad(io.ComfyNode):
+    """A checkpoint's name in, a model out; the work is `janus_core.load_pipeline`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="JanusLoad",
+            display_name="Load Janus-Pro",
+            category=CATEGORY,
+            description="Loads a Janus-1.3B, Janus-Pro or compatible checkpoint from models/janus.",
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=paths.choices(),
+                    tooltip="A folder in models/janus (or a janus path of extra_model_paths.yaml). Official "
+                    "releases that are not there yet are listed last; they need download.",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=["auto", *PRECISIONS],
+                    default="auto",
+                    tooltip="Number format of the weights. auto: bf16 where the device is fast in it, else "
+                    "fp16 or fp32. bf16 and fp16 take 2 bytes per weight (Janus-Pro-1B 4 GB, 7B 15 GB), fp32 "
+                    "takes 4.",
+                ),
+                io.Combo.Input(
+                    "template",
+                    options=["auto", *CHAT_FORMATS],
+                    default="auto",
+                    tooltip="Chat template of the prompts. auto: what the checkpoint was trained with. "
+                    "deepseek says <|User|> (Janus-Pro), deepseek_old says User (Janus-1.3B, T2I-R1, "
+                    "GoT-R1).",
+                ),
+                io.Boolean.Input(
+                    "download",
+                    default=False,
+                    tooltip="On: fetches the chosen official release from huggingface.co into models/janus "
+                    "if it is not there (Janus-Pro-1B 4.2 GB, 7B 14.8 GB). Off: nothing is ever downloaded.",
+                ),
+                io.Boolean.Input(
+                    "convert_bin",
+                    default=False,
+                    tooltip="On: writes a safetensors copy of pytorch_model.bin beside it, once; it takes as "
+                    "much disk space again and the .bin stays. Later loads read the copy.",
+                ),
+            ],
+            outputs=[JanusModelSocket.Output(display_name="model")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, checkpoint: str, **kwargs: object) -> str:
+        """Changes when the checkpoint's files do, so that a replaced checkpoint is loaded anew."""
+        folder = paths.installed().get(checkpoint)
+        files = sorted(folder.iterdir()) if folder else []
+        return repr([(file.name, file.stat().st_mtime_ns) for file in files if file.is_file()])
+
+    @classmethod
+    def execute(
+        cls, checkpoint: str, precision: str, template: str, download: bool, convert_bin: bool
+    ) -> io.NodeOutput:
+        if download:
+            download_release(checkpoint)
+        folder = paths.find(checkpoint)
+        if convert_bin:
+            convert_to_safetensors(folder)
+        return io.NodeOutput(memory.load(folder, precision, None if template == "auto" else template))

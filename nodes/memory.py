@@ -1,0 +1,89 @@
+"""Janus under ComfyUI's memory management, like core's own models."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.model_management as mm
+import comfy.ops
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from ..janus_core import PRECISIONS, Janus, JanusPipeline, RMSNorm, load_pipeline
+from .progress import report_bytes
+
+
+@dataclass
+class LoadedJanus:
+    """What travels on the model socket: a pipeline whose weights ComfyUI moves between devices."""
+
+    pipeline: JanusPipeline
+    patcher: ModelPatcher
+
+    def ready(self, memory_required: int) -> JanusPipeline:
+        """Puts as much of the model on the device as fits beside `memory_required` bytes of work."""
+        mm.load_models_gpu([self.patcher], memory_required=memory_required)
+        return self.pipeline
+
+
+def load(folder: Path, precision: str, template: str | None) -> LoadedJanus:
+    """Loads a checkpoint off the device; `LoadedJanus.ready` brings it there."""
+    device, offload_device = mm.get_torch_device(), mm.unet_offload_device()
+    dtype = PRECISIONS.get(precision) or _auto_dtype(device)
+    pipeline = load_pipeline(
+        folder, offload_device, dtype, template=template, prepare=make_movable, on_progress=report_bytes()
+    )
+    pipeline.device = device
+    return LoadedJanus(pipeline, ModelPatcher(pipeline.model, device, offload_device))
+
+
+def _auto_dtype(device: torch.device) -> torch.dtype | None:
+    """What ComfyUI holds to be fast on its device; on a CPU, which it never asks, the core's own choice."""
+    if mm.is_device_cpu(device):
+        return None
+    if mm.should_use_bf16(device):
+        return torch.bfloat16
+    return torch.float16 if mm.should_use_fp16(device) else torch.float32
+
+
+class MovableRMSNorm(RMSNorm, comfy.ops.CastWeightBiasOp):
+    """The core's normalisation with a weight that may lie on another device than its input."""
+
+    bias = None
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Normalises the last dimension of [..., C]."""
+        if not (self.comfy_cast_weights or self.weight_function):
+            return super().forward(hidden_states)
+        weight, bias, stream = comfy.ops.cast_bias_weight(self, hidden_states, offloadable=True)
+        normalized = self.normalize(hidden_states, weight)
+        comfy.ops.uncast_bias_weight(self, weight, bias, stream)
+        return normalized
+
+
+# Layers that ComfyUI can leave on the CPU and move one by one when they are used; others would be stranded there
+# by a partial load. Weights and inputs have one dtype, so nothing needs to be cast when all fits.
+_MOVABLE = {
+    torch.nn.Linear: comfy.ops.disable_weight_init.Linear,
+    torch.nn.Conv2d: comfy.ops.disable_weight_init.Conv2d,
+    torch.nn.Embedding: comfy.ops.disable_weight_init.Embedding,
+    torch.nn.LayerNorm: comfy.ops.disable_weight_init.LayerNorm,
+    torch.nn.GroupNorm: comfy.ops.disable_weight_init.GroupNorm,
+    RMSNorm: MovableRMSNorm,
+}
+
+
+def make_movable(model: Janus) -> None:
+    """Exchanges the classes of a model's layers for ones that ComfyUI can move.
+
+    Raises:
+        TypeError: if a layer with weights has no such class; an error of this package.
+    """
+    for name, module in model.named_modules():
+        if type(module) in _MOVABLE:
+            module.__class__ = _MOVABLE[type(module)]
+            if isinstance(module, torch.nn.Embedding):
+                module.bias = None
+        elif any(True for _ in module.parameters(recurse=False)):
+            raise TypeError(
+                f"layer {name} must be of a class that ComfyUI can move, got {type(module).__name__}"
+            )

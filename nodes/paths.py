@@ -1,0 +1,60 @@
+"""Where checkpoints lie: `models/janus` and every `janus` entry of extra_model_paths.yaml."""
+
+import os
+from pathlib import Path
+
+import folder_paths
+
+from ..janus_core import RELEASES
+
+FOLDER = "janus"
+
+# A folder with any of these is, or was meant to be, a checkpoint.
+_SIGNS = ("config.json", "tokenizer.json", "*.safetensors", "*.bin", "*.index.json")
+
+folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+
+
+def installed() -> dict[str, Path]:
+    """Checkpoint folders by name, at most two levels deep (`Janus-Pro-1B` or `deepseek-ai/Janus-Pro-1B`)."""
+    found: dict[str, Path] = {}
+    for root in map(Path, folder_paths.get_folder_paths(FOLDER)):
+        for folder in sorted([*root.glob("*/"), *root.glob("*/*/")]):
+            if not folder.name.startswith(".") and any(any(folder.glob(sign)) for sign in _SIGNS):
+                found.setdefault(folder.relative_to(root).as_posix(), folder)
+    return found
+
+
+def choices() -> list[str]:
+    """What the Load node offers: checkpoints that are here, then releases that can be downloaded."""
+    names = list(installed())
+    return names + [name for name in RELEASES if name not in names]
+
+
+def find(name: str) -> Path:
+    """The folder of a checkpoint.
+
+    Only names that `choices` lists are looked at, so a workflow from a stranger reaches no other folder.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+    """
+    folders = installed()
+    if name in folders:
+        return folders[name]
+    if name in RELEASES:
+        size = RELEASES[name].num_bytes / 1e9
+        raise FileNotFoundError(
+            f"checkpoint {name!r} must be in models/{FOLDER}, got none there; turn on download on the Load "
+            f"node ({size:.1f} GB from huggingface.co/{RELEASES[name].repo_id}), or put the folder there "
+            "yourself"
+        )
+    raise FileNotFoundError(
+        f"checkpoint must be one of those in models/{FOLDER} ({', '.join(folders) or 'none yet'}), got "
+        f"{name!r}; choose one of these, or put the checkpoint's folder there and reload the page"
+    )
+
+
+def download_folder(name: str) -> Path:
+    """Where a release is downloaded to: where it already lies in part, else the first of the paths."""
+    return installed().get(name) or Path(folder_paths.get_folder_paths(FOLDER)[0]) / name

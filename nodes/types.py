@@ -1,0 +1,50 @@
+"""What the nodes share: the menu they stand in, the sockets between them, inputs that several have."""
+
+from comfy_api.latest import io
+
+CATEGORY = "Janus"
+
+JanusModelSocket = io.Custom("JANUS_PIPELINE")
+"""Carries a `memory.LoadedJanus`."""
+
+JanusFeatures = io.Custom("JANUS_VISION_FEATURES")
+"""Carries a `VisionFeatures`."""
+
+JanusTokens = io.Custom("JANUS_IMAGE_TOKENS")
+"""Carries codebook ids, an int64 tensor [B, N]."""
+
+MAX_SEED = 2**64 - 1
+
+
+def model_input() -> io.Input:
+    """The model socket."""
+    return JanusModelSocket.Input("model", tooltip="A model from Load Janus-Pro.")
+
+
+def seed_input(tooltip: str) -> io.Input:
+    """The seed widget, with the control that changes it after each run."""
+    return io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip)
+
+
+def temperature_input(default: float, tooltip: str) -> io.Input:
+    """The temperature widget."""
+    return io.Float.Input("temperature", default=default, min=0.0, max=5.0, step=0.05, tooltip=tooltip)
+
+
+def top_k_input() -> io.Input:
+    """The top_k widget, off by default."""
+    return io.Int.Input(
+        "top_k", default=0, min=0, max=200_000, tooltip="Draws from the k likeliest tokens only. 0 keeps all."
+    )
+
+
+def top_p_input() -> io.Input:
+    """The top_p widget, off by default."""
+    return io.Float.Input(
+        "top_p",
+        default=1.0,
+        min=0.01,
+        max=1.0,
+        step=0.01,
+        tooltip="Draws from the fewest tokens whose probabilities sum to this share. 1 keeps all.",
+    )

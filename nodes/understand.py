@@ -1,0 +1,150 @@
+"""Understand: images and a question to text."""
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..janus_core import DEFAULT_SYSTEM_PROMPT, TextSampling, VisionFeatures, memory_to_understand
+from .memory import LoadedJanus
+from .progress import report_text
+from .types import (
+    CATEGORY,
+    JanusFeatures,
+    model_input,
+    seed_input,
+    temperature_input,
+    top_k_input,
+    top_p_input,
+)
+
+ASK = "ask the question below"
+
+# Ready-made questions; the names are what the task widget offers.
+TASKS = {
+    ASK: None,
+    "describe in detail": "Describe the image in detail.",
+    "short caption": "Write a short caption for this image in one sentence.",
+    "prompt for drawing": "Describe this image as a prompt for an image generator: the subject, the scene, "
+    "the style, the light and the colours, in one paragraph.",
+    "list of tags": "List the objects, attributes and styles in this image as tags separated by commas.",
+    "read the text": "Write down all the text that can be read in this image.",
+    "formula to LaTeX": "Convert the formula into latex code.",
+    "explain what is unusual": "What is unusual or funny about this image? Explain it.",
+}
+
+ONE_EACH, ALL_TOGETHER = "one answer per image", "one question about all images"
+
+
+class JanusUnderstand(io.ComfyNode):
+    """Images and a question in, answers out; the work is `JanusPipeline.understand`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="JanusUnderstand",
+            display_name="Janus Understand",
+            category=CATEGORY,
+            description="Answers questions about images: captions, tags, text in pictures, prompts for "
+            "drawing.",
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                model_input(),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="One or more images of any size. Without image and features, only the question "
+                    "is asked.",
+                ),
+                JanusFeatures.Input(
+                    "features",
+                    optional=True,
+                    tooltip="From SigLIP Encode, in place of an image: one encoding serves many questions.",
+                ),
+                io.Combo.Input(
+                    "task",
+                    options=list(TASKS),
+                    default=ASK,
+                    tooltip="A ready-made question, which takes the place of the one below, or your own.",
+                ),
+                io.String.Input(
+                    "question",
+                    multiline=True,
+                    default="Describe the image in detail.",
+                    tooltip=f"Asked if task is '{ASK}'. Images stand before it, unless it holds "
+                    "<image_placeholder> once per image where they should stand.",
+                ),
+                io.Combo.Input(
+                    "batch",
+                    options=[ONE_EACH, ALL_TOGETHER],
+                    default=ONE_EACH,
+                    tooltip="Several images: ask the question of each, or show all of them in one question.",
+                ),
+                io.Int.Input(
+                    "max_new_tokens",
+                    default=512,
+                    min=1,
+                    max=16384,
+                    tooltip="Longest answer, in tokens (about 0.75 words each). The model may stop earlier.",
+                ),
+                temperature_input(
+                    0.0, "0 always takes the likeliest word; above 0, the larger the more varied."
+                ),
+                seed_input(
+                    "Start of the random draw; image i of a batch uses seed + i. No effect at temperature 0."
+                ),
+                top_k_input(),
+                top_p_input(),
+                io.Float.Input(
+                    "min_p",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Drops tokens less likely than this share of the likeliest. 0 drops none.",
+                ),
+                io.Float.Input(
+                    "repetition_penalty",
+                    default=1.0,
+                    min=0.5,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="Above 1, words of the answer are less likely to be said again. 1 is off.",
+                ),
+                io.String.Input(
+                    "system_prompt",
+                    multiline=True,
+                    default=DEFAULT_SYSTEM_PROMPT,
+                    tooltip="Stands before the conversation; empty for none. The default is the models' own.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    display_name="answer", is_output_list=True, tooltip="One text per image, as a list."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: LoadedJanus, task, question, batch, system_prompt, image=None, features=None, **options
+    ) -> io.NodeOutput:
+        images = _images(image, features, together=batch == ALL_TOGETHER)
+        question, sampling = TASKS[task] or question, TextSampling(**options)
+        pipeline = model.ready(
+            memory_to_understand(model.pipeline, images, question + system_prompt, sampling)
+        )
+        on_step = report_text(pipeline, cls.hidden.unique_id)
+        answers = pipeline.understand(
+            images, question, sampling, system_prompt=system_prompt, on_step=on_step
+        )
+        return io.NodeOutput(answers, ui=ui.PreviewText("\n\n".join(answers)))
+
+
+def _images(
+    image: Tensor | None, features: VisionFeatures | None, together: bool
+) -> Tensor | VisionFeatures | list[Tensor | VisionFeatures] | None:
+    """What is connected, as `JanusPipeline.understand` takes it."""
+    if image is not None and features is not None:
+        raise ValueError("only one of image and features must be connected, got both; disconnect one of them")
+    images = features if image is None else image
+    return list(images.split(1)) if together and images is not None else images
