@@ -60,8 +60,8 @@ class MovableRMSNorm(RMSNorm, comfy.ops.CastWeightBiasOp):
         return normalized
 
 
-# Layers that ComfyUI can leave on the CPU and move one by one when they are used; others would be stranded there
-# by a partial load. Weights and inputs have one dtype, so nothing needs to be cast when all fits.
+# Layers that ComfyUI can leave on the CPU and move one by one when they are used; others would be stranded
+# there by a partial load. Weights and inputs have one dtype, so nothing needs to be cast when all fits.
 _MOVABLE = {
     torch.nn.Linear: comfy.ops.disable_weight_init.Linear,
     torch.nn.Conv2d: comfy.ops.disable_weight_init.Conv2d,
