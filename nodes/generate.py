@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..janus_core import TokenSampling, memory_to_generate
 from .memory import LoadedJanus
-from .progress import report_image
+from .progress import ImageReport
 from .types import CATEGORY, JanusTokens, model_input, seed_input, temperature_input, top_k_input, top_p_input
 
 
@@ -68,8 +68,8 @@ class JanusGenerate(io.ComfyNode):
     def execute(cls, model: LoadedJanus, prompt: str, negative_prompt: str, **options) -> io.NodeOutput:
         sampling = TokenSampling(**options)
         pipeline = model.ready(memory_to_generate(model.pipeline, prompt + negative_prompt, sampling))
-        drawn = pipeline.generate(
-            prompt, sampling, negative_prompt=negative_prompt, on_step=report_image(pipeline)
-        )
+        report = ImageReport(pipeline)
+        drawn = pipeline.generate(prompt, sampling, negative_prompt=negative_prompt, on_step=report)
+        report.show(drawn.images)
         device = mm.intermediate_device()
         return io.NodeOutput(drawn.images.to(device), drawn.tokens.to(device))

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from ..janus_core import JanusPipeline
 
-OnStep = Callable[[int, int, Tensor], None]
-
 TEXT_INTERVAL = 0.1  # seconds between texts: faster than anyone reads, slower than a socket clogs
 PREVIEW_SHARE = 0.03  # of a run's time that previews may take
 PREVIEW_SIZE = 512  # pixels
@@ -29,49 +27,58 @@ def report_bytes() -> Callable[[int, int], None]:
     return on_progress
 
 
-def report_text(pipeline: JanusPipeline, node_id: str) -> OnStep:
-    """Shows steps done, and on the running node the answers so far."""
-    bar = comfy.utils.ProgressBar(1)
-    shown_at = 0.0
+class TextReport:
+    """Shows steps done, and on the running node the answers so far; an `OnStep` of the core."""
 
-    def on_step(step: int, total: int, tokens: Tensor) -> None:
-        nonlocal shown_at
+    def __init__(self, pipeline: JanusPipeline, node_id: str) -> None:
+        self.pipeline = pipeline
+        self.node_id = node_id
+        self.bar = comfy.utils.ProgressBar(1)
+        self.next_text = 0.0
+
+    def __call__(self, step: int, total: int, tokens: Tensor) -> None:
+        """Reports one step; raises if the run was cancelled."""
         throw_exception_if_processing_interrupted()
-        bar.update_absolute(step, total)
-        if time.monotonic() - shown_at >= TEXT_INTERVAL:
-            text = "\n\n".join(pipeline.decode_text(tokens))
-            PromptServer.instance.send_progress_text(text, node_id, PromptServer.instance.client_id)
-            shown_at = time.monotonic()
+        self.bar.update_absolute(step, total)
+        if time.monotonic() >= self.next_text:
+            self.show(self.pipeline.decode_text(tokens))
+            self.next_text = time.monotonic() + TEXT_INTERVAL
 
-    return on_step
+    def show(self, answers: list[str]) -> None:
+        """Puts answers on the node, in place of what it showed before."""
+        server = PromptServer.instance
+        server.send_progress_text("\n\n".join(answers), self.node_id, server.client_id)
 
 
-def report_image(pipeline: JanusPipeline) -> OnStep:
-    """Shows steps done, and now and then the half-drawn first image."""
-    bar = comfy.utils.ProgressBar(1)
-    next_preview = 0.0
+class ImageReport:
+    """Shows steps done, and now and then the half-drawn first image; an `OnStep` of the core."""
 
-    def on_step(step: int, total: int, tokens: Tensor) -> None:
-        nonlocal next_preview
+    def __init__(self, pipeline: JanusPipeline) -> None:
+        self.pipeline = pipeline
+        self.bar = comfy.utils.ProgressBar(1)
+        self.next_preview = 0.0
+
+    def __call__(self, step: int, total: int, tokens: Tensor) -> None:
+        """Reports one step; raises if the run was cancelled."""
         throw_exception_if_processing_interrupted()
-        preview = None
+        finished = tokens[
+            :1, : tokens.shape[1] // self.pipeline.tokens_per_row * self.pipeline.tokens_per_row
+        ]
         started = time.monotonic()
-        if started >= next_preview:
-            preview = _half_drawn(pipeline, tokens)
-            cost = time.monotonic() - started
-            next_preview = started + cost / PREVIEW_SHARE
-        bar.update_absolute(step, total, preview)
+        if finished.shape[1] == 0 or started < self.next_preview:
+            self.bar.update_absolute(step, total)
+            return
+        self.bar.update_absolute(step, total, _preview(self.pipeline.decode_tokens(finished)[0]))
+        self.next_preview = started + (time.monotonic() - started) / PREVIEW_SHARE
 
-    return on_step
+    def show(self, images: Tensor) -> None:
+        """Puts the first of the finished images [B, H, W, 3] on the node."""
+        self.bar.update_absolute(self.bar.total, self.bar.total, _preview(images[0]))
 
 
-def _half_drawn(pipeline: JanusPipeline, tokens: Tensor) -> tuple[str, Image.Image, int] | None:
-    """The finished rows of the first image on a grey ground; None before the first row is done."""
-    width = pipeline.tokens_per_row
-    finished = tokens[:1, : tokens.shape[1] // width * width]
-    if finished.shape[1] == 0:
-        return None
-    rows = (pipeline.decode_tokens(finished)[0] * 255).byte().cpu().numpy()
-    canvas = Image.new("RGB", (rows.shape[1], rows.shape[1]), (127, 127, 127))
-    canvas.paste(Image.fromarray(rows), (0, 0))
+def _preview(rows: Tensor) -> tuple[str, Image.Image, int]:
+    """The upper rows [h, W, 3] of a square image, on grey ground."""
+    picture = Image.fromarray((rows * 255).byte().cpu().numpy())
+    canvas = Image.new("RGB", (picture.width, picture.width), (127, 127, 127))
+    canvas.paste(picture)
     return ("JPEG", canvas, PREVIEW_SIZE)

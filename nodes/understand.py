@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..janus_core import DEFAULT_SYSTEM_PROMPT, TextSampling, VisionFeatures, memory_to_understand
 from .memory import LoadedJanus
-from .progress import report_text
+from .progress import TextReport
 from .types import (
     CATEGORY,
     JanusFeatures,
@@ -133,10 +133,9 @@ class JanusUnderstand(io.ComfyNode):
         pipeline = model.ready(
             memory_to_understand(model.pipeline, images, question + system_prompt, sampling)
         )
-        on_step = report_text(pipeline, cls.hidden.unique_id)
-        answers = pipeline.understand(
-            images, question, sampling, system_prompt=system_prompt, on_step=on_step
-        )
+        report = TextReport(pipeline, cls.hidden.unique_id)
+        answers = pipeline.understand(images, question, sampling, system_prompt=system_prompt, on_step=report)
+        report.show(answers)
         return io.NodeOutput(answers, ui=ui.PreviewText("\n\n".join(answers)))
 
 
