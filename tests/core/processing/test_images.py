@@ -1,0 +1,154 @@
+"""Image preprocessing: the reference's pixels, bit by bit, and pictures of any kind and size."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from janus_nodes.janus_core.processing.images import (
+    ImageProcessor,
+    read_image_processor,
+    to_images,
+    to_pillow,
+)
+from torch import Tensor
+
+PICTURES = ("landscape_rgb", "portrait_rgba", "tall_grey", "tiny_5x3", "large_1301x867", "square_64")
+
+
+def sha256(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_letterboxed_bytes_equal_the_reference(
+    recorded: Any, picture: Callable[[str], Tensor], name: str
+) -> None:
+    letterboxed = ImageProcessor(64).letterbox(picture(name)).transpose(2, 0, 1)
+    assert torch.equal(torch.from_numpy(letterboxed.copy()), recorded.tensor(f"preprocess/{name}.uint8_chw"))
+
+
+@pytest.mark.parametrize("name", ("landscape_rgb", "tall_grey"))
+def test_normalised_pixels_equal_the_reference_to_the_last_bit(
+    recorded: Any, picture: Callable[[str], Tensor], name: str
+) -> None:
+    expected = recorded.tensor(f"preprocess/{name}.pixel_values")
+    assert torch.equal(ImageProcessor(64).pixel_values([picture(name)])[0], expected)
+    # Mean and std of the released checkpoints are what the image tokenizer takes, too.
+    assert torch.equal(ImageProcessor(64).pixels([picture(name)])[0], expected)
+
+
+def test_other_means_colour_the_padding_and_the_normalisation(
+    recorded: Any, picture: Callable[[str], Tensor]
+) -> None:
+    clip = ImageProcessor(64, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+    expected = recorded.tensor("preprocess/tall_grey.clip_norm_pixel_values")
+    torch.testing.assert_close(clip.pixel_values([picture("tall_grey")])[0], expected, rtol=0, atol=1e-6)
+    # The image tokenizer takes [-1, 1], whatever the vision tower was trained on.
+    assert float(clip.pixels([picture("tall_grey")]).min()) >= -1.0
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pixels_at_the_released_size_hash_as_the_reference(
+    recorded: Any, picture: Callable[[str], Tensor], name: str
+) -> None:
+    expected = recorded.value(f"preprocess384.{name}")
+    processor = ImageProcessor(384)
+    letterboxed = processor.letterbox(picture(name)).transpose(2, 0, 1)
+    values = processor.pixel_values([picture(name)])[0]
+    assert list(letterboxed.shape) == expected["uint8_shape"]
+    assert sha256(letterboxed) == expected["uint8_sha256"]
+    assert sha256(values.numpy()) == expected["pixel_values_sha256"]
+    assert str(values.dtype) == expected["pixel_values_dtype"]
+    assert float(values.double().sum()) == pytest.approx(expected["pixel_values_sum_f64"], abs=1e-6)
+    assert [picture(name).shape[1], picture(name).shape[0]] == expected["orig_wh"]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "inner"),
+    [(1, 1, (64, 64)), (16000, 10, (64, 14)), (10, 16000, (14, 64)), (3, 200, (14, 64)), (63, 64, (63, 64))],
+)
+def test_any_size_is_letterboxed_to_a_square(height: int, width: int, inner: tuple[int, int]) -> None:
+    letterboxed = ImageProcessor(64).letterbox(torch.ones(height, width, 3))
+    assert letterboxed.shape == (64, 64, 3)
+    white = (letterboxed == 255).all(axis=-1)
+    assert (int(white.any(axis=1).sum()), int(white.any(axis=0).sum())) == inner
+
+
+def test_grey_is_spread_and_alpha_is_dropped() -> None:
+    grey = torch.rand(5, 7, 1)
+    processor = ImageProcessor(16)
+    expected = processor.pixel_values([grey.expand(5, 7, 3)])
+    assert torch.equal(processor.pixel_values([grey]), expected)
+    alpha = torch.cat((grey.expand(5, 7, 3), torch.rand(5, 7, 1)), dim=-1)
+    assert torch.equal(processor.pixel_values([alpha]), expected)
+
+
+def test_8_bit_pictures_come_through_unchanged() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).view(16, 16, 1).expand(16, 16, 3)
+    assert np.array_equal(np.asarray(to_pillow(levels.float() / 255)), levels.numpy())
+
+
+def test_values_outside_of_the_range_are_clamped() -> None:
+    image = torch.tensor([-0.5, 0.0, 1.0, 1.5]).view(2, 2, 1)
+    assert np.asarray(to_pillow(image))[..., 0].tolist() == [[0, 0], [255, 255]]
+
+
+def test_half_precision_pictures_are_taken() -> None:
+    image = torch.rand(4, 4, 3).bfloat16()
+    assert np.array_equal(np.asarray(to_pillow(image)), np.asarray(to_pillow(image.float())))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        torch.zeros(4, 4),
+        torch.zeros(1, 4, 4, 3),
+        torch.zeros(4, 4, 2),
+        torch.zeros(4, 4, 5),
+        torch.zeros(3, 4, 7),
+        torch.zeros(0, 4, 3),
+    ],
+    ids=lambda image: str(list(image.shape)),
+)
+def test_what_is_no_picture_is_refused(image: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"image must be a tensor \[H, W, C\] with 1, 3 or 4 channels, got"):
+        to_pillow(image)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_pictures_with_broken_numbers_are_refused(value: float) -> None:
+    image = torch.zeros(4, 4, 3)
+    image[1, 2, 0] = value
+    with pytest.raises(ValueError, match="image must hold finite numbers, got NaN or infinity"):
+        to_pillow(image)
+
+
+def test_integer_pictures_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"image must hold floats between 0 and 1, got torch.uint8"):
+        to_pillow(torch.zeros(4, 4, 3, dtype=torch.uint8))
+
+
+def test_overlong_pictures_are_refused() -> None:
+    with pytest.raises(ValueError, match="image sides must be at most 65536 pixels, got"):
+        to_pillow(torch.zeros(1, 65_537, 1))
+
+
+def test_processor_settings_come_from_the_folder(tmp_path: Path) -> None:
+    assert read_image_processor(tmp_path, 48) == ImageProcessor(48)
+    settings = '{"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 2, 3], "min_size": 20, "image_size": 99}'
+    (tmp_path / "preprocessor_config.json").write_text(settings, encoding="utf-8")
+    assert read_image_processor(tmp_path, 48) == ImageProcessor(48, (0.1, 0.2, 0.3), (1, 2, 3), 20)
+
+
+def test_pixels_become_images_of_the_usual_range() -> None:
+    pixels = torch.tensor([-2.0, -1.0, 0.0, 1.0, 3.0, 0.5]).view(1, 3, 1, 2)
+    images = to_images(pixels.bfloat16())
+    assert images.dtype == torch.float32
+    assert images.shape == (1, 1, 2, 3)
+    assert images[0, 0].tolist() == [[0.0, 0.5, 1.0], [0.0, 1.0, 0.75]]
