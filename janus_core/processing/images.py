@@ -104,6 +104,8 @@ def to_pillow(image: Tensor) -> Image.Image:
         raise ValueError(
             f"image sides must be at most {MAX_SIDE} pixels, got {list(image.shape[:2])}; resize it first"
         )
+    if not image.is_floating_point():
+        raise ValueError(f"image must hold floats between 0 and 1, got {image.dtype}; divide bytes by 255")
     values = image.detach().cpu().float()
     if not bool(torch.isfinite(values).all()):
         raise ValueError(

@@ -38,8 +38,14 @@ class JanusTokenizer:
             special: strings of the special tokens.
 
         Raises:
+            FileNotFoundError: if there is no such file.
             ValueError: if the file is not a tokenizer, or lacks a special token.
         """
+        if not tokenizer_file.is_file():
+            raise FileNotFoundError(
+                f"{tokenizer_file.parent} must hold {tokenizer_file.name}, got none; "
+                "download the whole checkpoint folder"
+            )
         try:
             self._tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file))
         except Exception as error:  # the tokenizers library raises plain Exception for malformed files
