@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 MAX_SEED = 2**64 - 1
@@ -34,7 +35,10 @@ class TextSampling:
         _require(self.max_new_tokens >= 1, "max_new_tokens", "at least 1", self.max_new_tokens)
         _require(0.0 <= self.min_p <= 1.0, "min_p", "between 0 and 1 (0 is off)", self.min_p)
         _require(
-            self.repetition_penalty > 0.0, "repetition_penalty", "above 0 (1 is off)", self.repetition_penalty
+            0.0 < self.repetition_penalty < math.inf,
+            "repetition_penalty",
+            "above 0 (1 is off) and finite",
+            self.repetition_penalty,
         )
 
 
@@ -61,12 +65,22 @@ class TokenSampling:
 
     def __post_init__(self) -> None:
         _check_draw(self)
-        _require(self.guidance_scale >= 0.0, "guidance_scale", "at least 0 (1 is off)", self.guidance_scale)
+        _require(
+            0.0 <= self.guidance_scale < math.inf,
+            "guidance_scale",
+            "at least 0 (1 is off) and finite",
+            self.guidance_scale,
+        )
         _require(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
 
 
 def _check_draw(options: TextSampling | TokenSampling) -> None:
-    _require(options.temperature >= 0.0, "temperature", "at least 0 (0 is greedy)", options.temperature)
+    _require(
+        0.0 <= options.temperature < math.inf,
+        "temperature",
+        "at least 0 (0 is greedy) and finite",
+        options.temperature,
+    )
     _require(options.top_k >= 0, "top_k", "at least 0 (0 keeps all)", options.top_k)
     _require(0.0 < options.top_p <= 1.0, "top_p", "above 0 and at most 1 (1 keeps all)", options.top_p)
     _require(0 <= options.seed <= MAX_SEED, "seed", f"between 0 and {MAX_SEED}", options.seed)

@@ -40,7 +40,9 @@ def sample_text(
     """
     config = model.body.config
     batch_size = prompt.input_ids.shape[0]
-    max_new_tokens = min(options.max_new_tokens, config.max_position_embeddings - prompt.length)
+    # Padding takes no room in the context: a row ends where it would end alone.
+    room = config.max_position_embeddings - prompt.attention_mask.sum(dim=1)
+    max_new_tokens = min(options.max_new_tokens, int(room.max()))
     drawer = TokenDrawer(options, range(batch_size) if rows is None else rows)
 
     inputs_embeds = model.embed_prompt(prompt, image_embeds)
@@ -62,7 +64,7 @@ def sample_text(
         logits = penalize_repetition(logits, tokens[:, :step], options.repetition_penalty)
         next_tokens = drawer.draw(logits).masked_fill(finished, eos_id)
         tokens[:, step] = next_tokens
-        finished |= next_tokens == eos_id
+        finished |= (next_tokens == eos_id) | (room == step + 1)
         on_step(step + 1, max_new_tokens, tokens[:, : step + 1])
         if step + 1 == max_new_tokens or bool(finished.all()):
             break

@@ -1,0 +1,28 @@
+"""Guidance: one formula, and one row where it is off."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from janus_nodes.janus_core.sampling.guidance import guide, uses_guidance
+from transformers import ClassifierFreeGuidanceLogitsProcessor
+
+
+@pytest.mark.parametrize("scale", [1.5, 5.0, 20.0])
+def test_formula_equals_transformers(scale: float) -> None:
+    # transformers guides log-probabilities, which moves all logits of a row by the same amount.
+    outputs = torch.randn(6, 40, generator=torch.Generator().manual_seed(0)).log_softmax(dim=-1)
+    expected = ClassifierFreeGuidanceLogitsProcessor(scale)(None, outputs)  # type: ignore[arg-type]
+    torch.testing.assert_close(guide(outputs, scale), expected, rtol=0, atol=1e-5)
+
+
+def test_scale_one_takes_and_gives_the_conditional_rows_alone() -> None:
+    outputs = torch.randn(3, 40)
+    assert not uses_guidance(1.0)
+    assert torch.equal(guide(outputs, 1.0), outputs)
+
+
+def test_scale_zero_is_the_unconditional_row() -> None:
+    outputs = torch.randn(6, 40)
+    assert uses_guidance(0.0)
+    assert torch.equal(guide(outputs, 0.0), outputs[3:])

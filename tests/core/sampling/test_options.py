@@ -1,0 +1,52 @@
+"""Knobs of sampling: what is out of range is refused by name, value and range."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from janus_nodes.janus_core import TextSampling, TokenSampling
+
+NAN = float("nan")
+BOTH = [
+    ("temperature", -0.1, "at least 0"),
+    ("temperature", NAN, "at least 0"),
+    ("temperature", float("inf"), "finite"),
+    ("top_k", -1, "at least 0"),
+    ("top_p", 0.0, "above 0 and at most 1"),
+    ("top_p", 1.1, "above 0 and at most 1"),
+    ("top_p", NAN, "above 0 and at most 1"),
+    ("seed", -1, "between 0 and 18446744073709551615"),
+    ("seed", 2**64, "between 0 and 18446744073709551615"),
+]
+CASES = [
+    *((kind, *case) for kind in (TextSampling, TokenSampling) for case in BOTH),
+    (TextSampling, "max_new_tokens", 0, "at least 1"),
+    (TextSampling, "min_p", -0.1, "between 0 and 1"),
+    (TextSampling, "min_p", 1.1, "between 0 and 1"),
+    (TextSampling, "min_p", NAN, "between 0 and 1"),
+    (TextSampling, "repetition_penalty", 0.0, "above 0"),
+    (TextSampling, "repetition_penalty", NAN, "above 0"),
+    (TextSampling, "repetition_penalty", float("inf"), "finite"),
+    (TokenSampling, "guidance_scale", -1.0, "at least 0"),
+    (TokenSampling, "guidance_scale", NAN, "at least 0"),
+    (TokenSampling, "guidance_scale", float("inf"), "finite"),
+    (TokenSampling, "batch_size", 0, "at least 1"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value", "rule"), CASES)
+def test_values_out_of_range_are_refused(kind: Any, name: str, value: float, rule: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be .*{rule}.*, got {value}; set it within that range"):
+        kind(**{name: value})
+
+
+@pytest.mark.parametrize("kind", [TextSampling, TokenSampling])
+def test_the_ends_of_every_range_are_allowed(kind: Any) -> None:
+    kind(temperature=0.0, top_k=0, top_p=1.0, seed=2**64 - 1)
+    kind(temperature=100.0, top_k=10**6, top_p=1e-9, seed=0)
+
+
+def test_ends_of_the_other_ranges_are_allowed() -> None:
+    TextSampling(min_p=1.0, repetition_penalty=0.01, max_new_tokens=1)
+    TokenSampling(guidance_scale=0.0, batch_size=1)
