@@ -6,7 +6,9 @@ from ..janus_core import CHAT_FORMATS, PRECISIONS
 from ..janus_core import convert_bin as convert_to_safetensors
 from . import memory, paths
 from .download import download_release
-from .types import CATEGORY, JanusModelSocket
+from .types import CATEGORY, JanusModelSocket, chosen
+
+_PRECISIONS = ["auto", *PRECISIONS]
 
 
 class JanusLoad(io.ComfyNode):
@@ -28,7 +30,7 @@ class JanusLoad(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "precision",
-                    options=["auto", *PRECISIONS],
+                    options=_PRECISIONS,
                     default="auto",
                     tooltip="Number format of the weights. auto: bf16 where the device is fast in it, else "
                     "fp16 or fp32. bf16 and fp16 take 2 bytes per weight (Janus-Pro-1B 4 GB, 7B 15 GB), fp32 "
@@ -74,4 +76,5 @@ class JanusLoad(io.ComfyNode):
         folder = paths.find(checkpoint)
         if convert_bin:
             convert_to_safetensors(folder)
+        precision = chosen("precision", precision, _PRECISIONS)
         return io.NodeOutput(memory.load(folder, precision, None if template == "auto" else template))

@@ -28,7 +28,7 @@ class LoadedJanus:
 def load(folder: Path, precision: str, template: str | None) -> LoadedJanus:
     """Loads a checkpoint off the device; `LoadedJanus.ready` brings it there."""
     device, offload_device = mm.get_torch_device(), mm.unet_offload_device()
-    dtype = PRECISIONS.get(precision) or _auto_dtype(device)
+    dtype = _auto_dtype(device) if precision == "auto" else PRECISIONS[precision]
     pipeline = load_pipeline(
         folder, offload_device, dtype, template=template, prepare=make_movable, on_progress=report_bytes()
     )

@@ -1,5 +1,7 @@
 """What the nodes share: the menu they stand in, the sockets between them, inputs that several have."""
 
+from collections.abc import Iterable
+
 from comfy_api.latest import io
 
 CATEGORY = "Janus"
@@ -14,6 +16,17 @@ JanusTokens = io.Custom("JANUS_IMAGE_TOKENS")
 """Carries codebook ids, an int64 tensor [B, N]."""
 
 MAX_SEED = 2**64 - 1
+
+
+def chosen(name: str, value: str, options: Iterable[str]) -> str:
+    """The same value, if a combo offers it: older ComfyUI passes on whatever a workflow holds.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    if value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}; choose one of these")
+    return value
 
 
 def model_input() -> io.Input:

@@ -9,6 +9,7 @@ from .progress import TextReport
 from .types import (
     CATEGORY,
     JanusFeatures,
+    chosen,
     model_input,
     seed_input,
     temperature_input,
@@ -31,7 +32,7 @@ TASKS = {
     "explain what is unusual": "What is unusual or funny about this image? Explain it.",
 }
 
-ONE_EACH, ALL_TOGETHER = "one answer per image", "one question about all images"
+BATCHES = ONE_EACH, ALL_TOGETHER = "one answer per image", "one question about all images"
 
 
 class JanusUnderstand(io.ComfyNode):
@@ -75,7 +76,7 @@ class JanusUnderstand(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "batch",
-                    options=[ONE_EACH, ALL_TOGETHER],
+                    options=list(BATCHES),
                     default=ONE_EACH,
                     tooltip="Several images: ask the question of each, or show all of them in one question.",
                 ),
@@ -128,8 +129,8 @@ class JanusUnderstand(io.ComfyNode):
     def execute(
         cls, model: LoadedJanus, task, question, batch, system_prompt, image=None, features=None, **options
     ) -> io.NodeOutput:
-        images = _images(image, features, together=batch == ALL_TOGETHER)
-        question, sampling = TASKS[task] or question, TextSampling(**options)
+        images = _images(image, features, chosen("batch", batch, BATCHES) == ALL_TOGETHER)
+        question, sampling = TASKS[chosen("task", task, TASKS)] or question, TextSampling(**options)
         pipeline = model.ready(
             memory_to_understand(model.pipeline, images, question + system_prompt, sampling)
         )
