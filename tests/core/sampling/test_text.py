@@ -146,14 +146,14 @@ def test_answers_end_where_the_context_does_also_in_a_batch() -> None:
     options = TextSampling(max_new_tokens=100)
 
     def answers(*rows: list[int]) -> Tensor:
-        return sample_text(model, PromptBatch.from_rows(list(rows), 0, -1), None, options, -1)
+        return sample_text(model, PromptBatch.from_rows(list(rows), 0, -1), None, options, 500)
 
-    # -1 never comes up, so that only the context ends a row.
+    # 500 does not come up, so that only the context ends a row.
     assert answers(short).shape == (1, 25)
     assert answers(long).shape == (1, 9)
     together = answers(short, long)
     assert together[0].tolist() == answers(short)[0].tolist()
-    assert together[1].tolist() == answers(long)[0].tolist() + [-1] * 16
+    assert together[1].tolist() == answers(long)[0].tolist() + [500] * 16
 
 
 @pytest.mark.parametrize(
