@@ -82,7 +82,7 @@ def make_movable(model: Janus) -> None:
         if type(module) in _MOVABLE:
             module.__class__ = _MOVABLE[type(module)]
             if isinstance(module, torch.nn.Embedding):
-                module.bias = None
+                module.bias = None  # type: ignore[assignment]  # ComfyUI looks at it
         elif any(True for _ in module.parameters(recurse=False)):
             raise TypeError(
                 f"layer {name} must be of a class that ComfyUI can move, got {type(module).__name__}"

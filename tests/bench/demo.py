@@ -20,10 +20,11 @@ from PIL import Image
 from .client import PromptRejectedError, RunResult
 from .server import ComfyServer
 from .tree import REPO_ROOT
-from .workflow import to_prompt
+from .workflow import to_prompt, use_checkpoint
 
 CHECKPOINT = REPO_ROOT / "tests" / "golden" / "janus-pro-tiny"
-PHOTOGRAPHS = {"astronaut.png": skimage.data.astronaut, "coffee.png": skimage.data.coffee}
+# The image that the example workflows name; ComfyUI brings one of that name.
+PHOTOGRAPH = "example.png"
 
 
 def say(text: str) -> None:
@@ -62,7 +63,8 @@ def run_workflows(server: ComfyServer, workflows: dict[str, dict[str, Any]], fol
     for name, workflow in workflows.items():
         start = time.monotonic()
         try:
-            result = server.client.run(to_prompt(workflow, object_info), timeout=300).check()
+            prompt = use_checkpoint(to_prompt(workflow, object_info), CHECKPOINT.name)
+            result = server.client.run(prompt, timeout=300).check()
         except (PromptRejectedError, RuntimeError, ValueError, TimeoutError) as error:
             failed.append(name)
             say(f"{name}: FAILED: {error}")
@@ -83,8 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     workflows = runnable(options.workflows)
     server = ComfyServer()
     server.add_model(CHECKPOINT)
-    for name, photograph in PHOTOGRAPHS.items():
-        Image.fromarray(photograph()).save(server.base / "input" / name)
+    Image.fromarray(skimage.data.astronaut()).save(server.base / "input" / PHOTOGRAPH)
     say("Starting ComfyUI …")
     with server:
         if not workflows:

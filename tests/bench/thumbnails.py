@@ -17,7 +17,7 @@ import skimage.data
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from .demo import CHECKPOINT, runnable
+from .demo import CHECKPOINT, PHOTOGRAPH, runnable
 from .server import ComfyServer
 from .tree import REPO_ROOT
 
@@ -94,9 +94,10 @@ def main() -> int:
     can_run = runnable(folder)
     with ComfyServer() as server, sync_playwright() as playwright:
         server.add_model(CHECKPOINT)
-        Image.fromarray(skimage.data.astronaut()).save(server.base / "input" / "example.png")
+        Image.fromarray(skimage.data.astronaut()).save(server.base / "input" / PHOTOGRAPH)
         browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM_PATH") or shutil.which("chromium"), args=[*CHROMIUM_FLAGS]
+            executable_path=os.environ.get("CHROMIUM_PATH") or shutil.which("chromium"),
+            args=[*CHROMIUM_FLAGS],
         )
         page = browser.new_page(viewport={"width": VIEW[0], "height": VIEW[1]})
         page.goto(server.url)
