@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-# How much of a file is mapped at once. A mapped page counts as memory in use until its file is closed, so a
-# file is reopened as often as this, and loading never holds more than the model and this much beside it.
-GROUP_BYTES = 64 * 2**20
+# How much of a file is read through one mapping. A page that was read counts as memory in use until its
+# mapping ends, so a file is mapped anew as often as this, and loading holds the model and little beside it.
+GROUP_BYTES = 32 * 2**20
 
 _WEIGHT_FILES = (
     "model.safetensors.index.json",
@@ -98,7 +98,7 @@ def read_infos(file: Path) -> dict[str, TensorInfo]:
             with safe_open(file, framework="pt") as tensors:
                 return {
                     name: TensorInfo(file, tuple(part.get_shape()), _safetensors_bytes(part))
-                    for name in tensors.offset_keys()
+                    for name in tensors.keys()
                     for part in (tensors.get_slice(name),)
                 }
         return {
@@ -107,38 +107,49 @@ def read_infos(file: Path) -> dict[str, TensorInfo]:
         }
 
 
-def read_tensors(file: Path, infos: dict[str, TensorInfo]) -> Iterator[tuple[str, Tensor]]:
-    """Yields the named tensors of a file, on the CPU.
+def read_tensors(file: Path, infos: dict[str, TensorInfo]) -> Iterator[tuple[str, int, Tensor]]:
+    """Yields the named tensors of a file, large ones in parts.
 
-    A tensor may be a view of the mapped file: copy it before asking for the next one.
+    A part is a view of the mapped file: copy it before asking for the next one.
+
+    Yields:
+        Name, first row, and the rows from there on, on the CPU.
     """
-    for group in _groups(infos):
+    for group in _groups(infos, GROUP_BYTES if _can_be_mapped(file) else None):
         # Read before they are yielded: an error of the caller's is not one of the file's.
         with _naming(file):
-            tensors = _mapped(file, group)
-        while group:
-            name = group.pop(0)
-            yield name, tensors.pop(name)
+            tensors = map_tensors(file, {name for name, _, _ in group})
+            parts = [(name, start, tensors[name][start:end]) for name, start, end in group]
+        del tensors
+        while parts:
+            yield parts.pop(0)
 
 
-def _mapped(file: Path, names: list[str]) -> dict[str, Tensor]:
-    """Tensors that are views of a mapping of the file, which ends with the last of them."""
-    if file.suffix == ".bin":
-        loaded = _load_bin(file)
-        return {name: loaded[name] for name in names}
-    with safe_open(file, framework="pt") as tensors:
-        return {name: tensors.get_tensor(name) for name in names}
+def map_tensors(file: Path, names: Collection[str]) -> dict[str, Tensor]:
+    """The named tensors of a file, as views of a mapping that ends with the last of them."""
+    with _naming(file):
+        if file.suffix == ".bin":
+            loaded = _load_bin(file)
+            return {name: loaded[name] for name in names}
+        with safe_open(file, framework="pt") as tensors:
+            return {name: tensors.get_tensor(name) for name in names}
 
 
-def _groups(infos: dict[str, TensorInfo]) -> Iterator[list[str]]:
-    group: list[str] = []
+def _groups(infos: dict[str, TensorInfo], group_bytes: int | None) -> Iterator[list[tuple[str, int, int]]]:
+    """Names with first and last row, as many as make up `group_bytes`; all at once for None."""
+    group: list[tuple[str, int, int]] = []
     size = 0
     for name, info in infos.items():
-        group.append(name)
-        size += info.num_bytes
-        if size >= GROUP_BYTES:
-            yield group
-            group, size = [], 0
+        rows = info.shape[0]
+        row_bytes = max(info.num_bytes // rows, 1)
+        step = rows if group_bytes is None else max(group_bytes // row_bytes, 1)
+        for start in range(0, rows, step):
+            end = min(start + step, rows)
+            if group_bytes is not None and group and size + (end - start) * row_bytes > group_bytes:
+                yield group
+                group, size = [], 0
+            group.append((name, start, end))
+            size += (end - start) * row_bytes
     if group:
         yield group
 
@@ -151,9 +162,17 @@ def _safetensors_bytes(part: object) -> int:
     return count * bits // 8
 
 
+def _can_be_mapped(file: Path) -> bool:
+    """Whether parts can be read alone; pickles of the old, unzipped kind are read whole."""
+    return file.suffix != ".bin" or zipfile.is_zipfile(file)
+
+
 def _load_bin(file: Path) -> dict[str, Tensor]:
-    # Files of the old, unzipped kind cannot be mapped and are read whole.
-    content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    with file.open("rb") as stream:
+        start = stream.read(2)
+    if start != b"PK" and start[:1] != b"\x80":
+        raise RuntimeError("what is neither a zip archive nor a pickle")
+    content = torch.load(file, map_location="cpu", weights_only=True, mmap=_can_be_mapped(file))
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):

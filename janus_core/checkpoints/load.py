@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ..models.janus import Janus
 from .detect import detect
@@ -52,7 +54,7 @@ def load_model(
     infos: dict[str, TensorInfo] = {}
     for file in files:
         infos |= read_infos(file)
-    with torch.device("meta"):
+    with torch.device("meta"), _NoInit():
         model = Janus(config)
     if prepare is not None:
         prepare(model)
@@ -77,6 +79,20 @@ def load_model(
     return model.eval().requires_grad_(False)
 
 
+class _NoInit(TorchFunctionMode):
+    """Leaves parameters as they are made.
+
+    Filling tensors without memory is of no use, and loads 80 MB of torch's compiler for its random numbers.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return (kwargs or {}).get("tensor", args[0] if args else None)
+        return func(*args, **(kwargs or {}))
+
+
 def auto_dtype(device: torch.device | str) -> torch.dtype:
     """bfloat16 where the device multiplies matrices in it, else float32."""
     kind = torch.device(device).type
@@ -98,11 +114,10 @@ def _fill(
     on_progress: OnProgress | None,
 ) -> dict[str, Tensor]:
     parameters: dict[str, Tensor] = {}
-    missing_rows = {place.target: shapes[place.target][0] for place in expected.values()}
     done, total = 0, sum(infos[name].num_bytes for name in expected)
     for file in dict.fromkeys(info.file for info in infos.values()):
         wanted = {name: info for name, info in infos.items() if info.file == file and name in expected}
-        for name, tensor in read_tensors(file, wanted):
+        for name, start, part in read_tensors(file, wanted):
             place = expected[name]
             if place.target not in parameters:
                 kept = (
@@ -111,24 +126,21 @@ def _fill(
                     else dtype
                 )
                 parameters[place.target] = torch.empty(shapes[place.target], dtype=kept, device=device)
-            parameter = parameters[place.target]
-            parameter[place.start : place.start + place.length].copy_(
-                tensor[0] if place.leading_one else tensor
-            )
-            missing_rows[place.target] -= place.length
-            if missing_rows[place.target] == 0:
-                _check_finite(file, name, parameter)
-            done += wanted[name].num_bytes
+            rows = part[0] if place.leading_one else part
+            filled = parameters[place.target].narrow(0, place.start + start, len(rows))
+            filled.copy_(rows)
+            _check_finite(file, name, filled)
+            done += part.nbytes
             if on_progress is not None:
                 on_progress(done, total)
     return parameters
 
 
-def _check_finite(file: Path, name: str, parameter: Tensor) -> None:
-    # A sum is NaN or infinite as soon as one number is, and reads the tensor once without another copy.
-    if not bool(torch.isfinite(parameter.sum(dtype=torch.float32))):
+def _check_finite(file: Path, name: str, weights: Tensor) -> None:
+    # The extremes are NaN or infinite as soon as one number is, and take no copy as `isfinite` of all would.
+    if not bool(torch.isfinite(weights.amin()) & torch.isfinite(weights.amax())):
         raise ValueError(
-            f"{file} must hold finite weights, got NaN or infinity in {name} (as {parameter.dtype}); "
+            f"{file} must hold finite weights, got NaN or infinity in {name} (as {weights.dtype}); "
             "download it again, or load it in fp32 if it was saved in a wider type"
         )
 

@@ -7,12 +7,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ..models.janus import Janus
 from .configs import to_original
-from .files import find_weight_files, read_infos, read_tensors
+from .files import find_weight_files, map_tensors, read_infos
 from .keymap import Place, places
 from .keymaps import ORIGINAL
 
@@ -69,8 +70,11 @@ def convert_bin(folder: Path) -> list[Path]:
     weight_map: dict[str, str] = {}
     size = 0
     for name, source in zip(names, sources, strict=True):
-        infos = read_infos(source)
-        tensors = {key: tensor.clone() for key, tensor in read_tensors(source, infos)}
+        # Copies: safetensors refuses tensors that share memory or do not lie in one piece.
+        tensors = {
+            key: tensor.clone(memory_format=torch.contiguous_format)
+            for key, tensor in map_tensors(source, read_infos(source)).items()
+        }
         _write(folder / name, tensors)
         weight_map |= dict.fromkeys(tensors, name)
         size += sum(tensor.nbytes for tensor in tensors.values())
