@@ -22,15 +22,19 @@ def memory_to_understand(
     """Bytes that `JanusPipeline.understand` takes for these inputs."""
     places = image_places(images)
     rows = min(max([1, *map(len, places)]), ROWS_AT_ONCE)
-    length = len(places) * pipeline.prompts.num_image_tokens + len(question) + options.max_new_tokens
-    return _body(pipeline, rows, length) + memory_to_see(pipeline, rows)
+    prompt = len(places) * pipeline.prompts.num_image_tokens + len(question)
+    cache = _cache(pipeline, rows, prompt + options.max_new_tokens)
+    return cache + _activations(pipeline, rows * prompt) + memory_to_see(pipeline, rows)
 
 
 def memory_to_generate(pipeline: JanusPipeline, prompt: str, options: TokenSampling) -> int:
     """Bytes that `JanusPipeline.generate` takes for these inputs."""
-    rows = min(options.batch_size, ROWS_AT_ONCE) * (2 if uses_guidance(options.guidance_scale) else 1)
-    length = len(prompt) + pipeline.model.generation.config.num_tokens
-    return _body(pipeline, rows, length) + memory_for_pixels(pipeline)
+    rows = 2 if uses_guidance(options.guidance_scale) else 1
+    images = min(options.batch_size, ROWS_AT_ONCE)
+    # The prompt is read once into a cache of its own, which is then copied for each image.
+    read = _cache(pipeline, rows, len(prompt)) + _activations(pipeline, rows * len(prompt))
+    drawn = _cache(pipeline, rows * images, len(prompt) + pipeline.model.generation.config.num_tokens)
+    return read + drawn + memory_for_pixels(pipeline)
 
 
 def memory_to_see(pipeline: JanusPipeline, images: int) -> int:
@@ -46,9 +50,10 @@ def memory_for_pixels(pipeline: JanusPipeline) -> int:
     return _PIXEL_MAPS * generation.image_size**2 * generation.vq.ch * 4
 
 
-def _body(pipeline: JanusPipeline, rows: int, length: int) -> int:
+def _cache(pipeline: JanusPipeline, rows: int, length: int) -> int:
+    return KVCache.num_bytes(pipeline.model.config.body, rows, length, pipeline.dtype)
+
+
+def _activations(pipeline: JanusPipeline, tokens: int) -> int:
     body = pipeline.model.config.body
-    # A cache is filled by a prompt and then copied to its full length, so two are alive for a moment.
-    caches = 2 * KVCache.num_bytes(body, rows, length, pipeline.dtype)
-    per_token = 4 * body.hidden_size + 3 * body.intermediate_size
-    return caches + rows * length * per_token * pipeline.dtype.itemsize
+    return tokens * (6 * body.hidden_size + 4 * body.intermediate_size) * pipeline.dtype.itemsize
