@@ -89,7 +89,10 @@ RELEASES = {
 }
 
 
-def roles_by_name(name: str) -> tuple[str, str] | None:
-    """Role texts of the checkpoint with this name or path, or None if the name says nothing."""
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    return next((roles for part, roles in ROLES_BY_NAME if part in plain), None)
+def roles_by_name(*names: str) -> tuple[str, str] | None:
+    """Role texts of the checkpoint with one of these names, or None if they say nothing.
+
+    A fine-tune's `config.json` often still names its base: the table's order counts, not the names'.
+    """
+    plain = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
+    return next((roles for part, roles in ROLES_BY_NAME if any(part in name for name in plain)), None)

@@ -48,8 +48,7 @@ def detect_roles(folder: Path, template: str | None) -> tuple[str, str] | None:
     """Role texts of user and assistant that a checkpoint was trained with; None if nothing tells.
 
     Looked for in this order: a `roles` entry of `processor_config.json`, as this package writes it; the chat
-    template that transformers' conversions carry; the name that the checkpoint gives itself, then the
-    folder's.
+    template that transformers' conversions carry; the folder's name and the one in `config.json`.
 
     Args:
         folder: the checkpoint.
@@ -60,5 +59,7 @@ def detect_roles(folder: Path, template: str | None) -> tuple[str, str] | None:
         return roles[0], roles[1]
     if template:
         return TAGGED_ROLES if TAGGED_ROLES[0] in template else PLAIN_ROLES
-    named = roles_by_name(str(read_json(folder / "config.json").get("_name_or_path", "")))
-    return named or roles_by_name(folder.resolve().name)
+    place = folder.resolve()
+    if place.parent.name == "snapshots":  # the hub's cache: models--owner--name/snapshots/commit
+        place = place.parent.parent
+    return roles_by_name(place.name, str(read_json(folder / "config.json").get("_name_or_path", "")))
