@@ -164,8 +164,8 @@ class VQConfig:
     def __post_init__(self) -> None:
         _check_positive(self)
         _require(
-            len(self.encoder_ch_mult) == len(self.decoder_ch_mult),
-            f"encoder and decoder must have as many levels, "
+            len(self.encoder_ch_mult) == len(self.decoder_ch_mult) > 0,
+            f"encoder and decoder must have as many levels, at least one, "
             f"got {self.encoder_ch_mult} and {self.decoder_ch_mult}",
         )
         for mult in (1, *self.encoder_ch_mult, *self.decoder_ch_mult):

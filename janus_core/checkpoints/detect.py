@@ -31,7 +31,7 @@ def detect(folder: Path) -> tuple[Layout, JanusConfig]:
         if config.get("model_type") == model_type and key in config:
             try:
                 return layout, reader(config)
-            except (KeyError, TypeError) as error:
+            except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
                 raise ValueError(
                     f"{folder / 'config.json'} must describe a Janus model, got an entry that is missing or "
                     f"of the wrong kind: {error}; download it again"

@@ -14,9 +14,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-# How much of a file is read through one mapping. A page that was read counts as memory in use until its
-# mapping ends, so a file is mapped anew as often as this, and loading holds the model and little beside it.
-GROUP_BYTES = 32 * 2**20
+# A file is read through this many mappings, one after the other, each of a megabyte at least. A page that was
+# read counts as memory in use until its mapping ends, so loading holds the model and this share of the file.
+NUM_MAPPINGS = 32
+MIN_MAPPED_BYTES = 2**20
 
 _WEIGHT_FILES = (
     "model.safetensors.index.json",
@@ -115,11 +116,12 @@ def read_tensors(file: Path, infos: dict[str, TensorInfo]) -> Iterator[tuple[str
     Yields:
         Name, first row, and the rows from there on, on the CPU.
     """
-    for group in _groups(infos, GROUP_BYTES if _can_be_mapped(file) else None):
-        # Read before they are yielded: an error of the caller's is not one of the file's.
-        with _naming(file):
-            tensors = map_tensors(file, {name for name, _, _ in group})
-            parts = [(name, start, tensors[name][start:end]) for name, start, end in group]
+    num_bytes = sum(info.num_bytes for info in infos.values())
+    # A pickle of the old, unzipped kind cannot be mapped and is read whole, so once.
+    mapped_bytes = max(num_bytes // NUM_MAPPINGS, MIN_MAPPED_BYTES) if _can_be_mapped(file) else num_bytes
+    for group in _groups(infos, mapped_bytes):
+        tensors = map_tensors(file, {name for name, _, _ in group})
+        parts = [(name, start, tensors[name][start:end]) for name, start, end in group]
         del tensors
         while parts:
             yield parts.pop(0)
@@ -135,17 +137,17 @@ def map_tensors(file: Path, names: Collection[str]) -> dict[str, Tensor]:
             return {name: tensors.get_tensor(name) for name in names}
 
 
-def _groups(infos: dict[str, TensorInfo], group_bytes: int | None) -> Iterator[list[tuple[str, int, int]]]:
-    """Names with first and last row, as many as make up `group_bytes`; all at once for None."""
+def _groups(infos: dict[str, TensorInfo], group_bytes: int) -> Iterator[list[tuple[str, int, int]]]:
+    """Names with first and last row, in groups of about `group_bytes`."""
     group: list[tuple[str, int, int]] = []
     size = 0
     for name, info in infos.items():
         rows = info.shape[0]
         row_bytes = max(info.num_bytes // rows, 1)
-        step = rows if group_bytes is None else max(group_bytes // row_bytes, 1)
+        step = max(group_bytes // row_bytes, 1)
         for start in range(0, rows, step):
             end = min(start + step, rows)
-            if group_bytes is not None and group and size + (end - start) * row_bytes > group_bytes:
+            if group and size + (end - start) * row_bytes > group_bytes:
                 yield group
                 group, size = [], 0
             group.append((name, start, end))
@@ -163,7 +165,7 @@ def _safetensors_bytes(part: object) -> int:
 
 
 def _can_be_mapped(file: Path) -> bool:
-    """Whether parts can be read alone; pickles of the old, unzipped kind are read whole."""
+    """Whether parts of a file can be read alone."""
     return file.suffix != ".bin" or zipfile.is_zipfile(file)
 
 

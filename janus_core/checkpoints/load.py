@@ -131,6 +131,8 @@ def _fill(
             filled.copy_(rows)
             _check_finite(file, name, filled)
             done += part.nbytes
+            # These would keep the file's last mapping alive beside the next one.
+            del part, rows
             if on_progress is not None:
                 on_progress(done, total)
     return parameters

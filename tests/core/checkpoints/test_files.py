@@ -157,7 +157,7 @@ def test_all_kinds_of_files_give_the_same_tensors(
         content = {"state_dict": tensors} if kind == "state_dict" else tensors
         torch.save(content, file, _use_new_zipfile_serialization=kind != "old bin")
     # Small groups, so that the file is opened several times and tensors are read in parts.
-    monkeypatch.setattr(files_module, "GROUP_BYTES", 2000)
+    monkeypatch.setattr(files_module, "MIN_MAPPED_BYTES", 500)
     infos = read_infos(file)
     assert {name: info.shape for name, info in infos.items()} == {
         name: tuple(tensor.shape) for name, tensor in tensors.items()

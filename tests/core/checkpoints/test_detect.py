@@ -1,0 +1,211 @@
+"""What a folder holds: its layout and sizes, its role texts, and what it is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from janus_nodes.janus_core import load_pipeline
+from janus_nodes.janus_core.checkpoints.detect import detect, detect_roles
+from support.checkpoints import copy_checkpoint, edit_json
+
+TAGGED, PLAIN = ("<|User|>", "<|Assistant|>"), ("User", "Assistant")
+Edit = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the golden checkpoint."""
+    return copy_checkpoint("janus-pro-tiny", tmp_path / "model")
+
+
+def test_a_config_of_another_model_is_named(folder: Path) -> None:
+    config = {"model_type": "llava", "vision_config": {}, "text_config": {}}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    expected = r"got model_type 'llava' with vision_config, text_config; choose a Janus-1\.3B or Janus-Pro"
+    with pytest.raises(ValueError, match=expected):
+        load_pipeline(folder)
+
+
+def test_a_flow_model_is_named_by_its_parts(folder: Path, golden_root: Path) -> None:
+    config = (golden_root / "real_configs" / "JanusFlow-1.3B.config.json").read_text(encoding="utf-8")
+    (folder / "config.json").write_text(config, encoding="utf-8")
+    expected = (
+        r"got model_type 'multi_modality' with .*vision_gen_enc_config.*; choose a Janus-1\.3B or Janus-Pro"
+    )
+    with pytest.raises(ValueError, match=expected):
+        load_pipeline(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "not json", "\x00\x01"])
+def test_a_broken_config_is_named(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"config\.json must be JSON, got: .*; download it again"):
+        load_pipeline(folder)
+
+
+@pytest.mark.parametrize("content", [[], "text", 3, None])
+def test_a_config_that_is_no_object_is_named(folder: Path, content: object) -> None:
+    (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"config\.json must hold a JSON object, got a \w+; download it again"
+    ):
+        load_pipeline(folder)
+
+
+def test_a_config_that_is_no_text_is_named(folder: Path) -> None:
+    (folder / "config.json").write_bytes(b"\xff\xfe\x00{")
+    with pytest.raises(ValueError, match=r"config\.json must be JSON, got: "):
+        load_pipeline(folder)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda config: config.pop("aligner_config"),
+        lambda config: config.update(language_config=None),
+        lambda config: config.update(language_config=[1]),
+        lambda config: config.update(gen_head_config="text"),
+        lambda config: config["vision_config"].pop("params"),
+        lambda config: config["language_config"].update(hidden_size="64"),
+        lambda config: config["language_config"].update(num_attention_heads=0),
+        lambda config: config["gen_vision_config"]["params"].update(ch_mult=2),
+        lambda config: config["gen_vision_config"]["params"].update(ch_mult=[]),
+    ],
+    ids=range(9),
+)
+def test_missing_or_unusable_entries_are_an_error_of_the_file(folder: Path, edit: Edit) -> None:
+    edit_json(folder / "config.json", edit)
+    with pytest.raises(
+        ValueError, match=r"config\.json .*describe a Janus model|does not describe a Janus model"
+    ):
+        load_pipeline(folder)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda config: config["vision_config"]["params"].pop("width"),
+            r"must name a known tower .* or give its sizes, got 'siglip_tiny_patch16_64' without width",
+        ),
+        (
+            lambda config: config["vision_config"]["params"].update(select_feature="patch"),
+            "select_feature must be 'same', got 'patch'",
+        ),
+        (
+            lambda config: config["aligner_config"]["params"].update(projector_type="linear"),
+            "projector_type must be 'mlp_gelu', got 'linear'",
+        ),
+        (
+            lambda config: config["gen_vision_config"].update(cls="VQ-8"),
+            r"gen_vision_config\.cls must be one of VQ-16, got 'VQ-8'",
+        ),
+        (
+            lambda config: config["language_config"].update(hidden_act="gelu"),
+            "hidden_act must be 'silu', got 'gelu'",
+        ),
+        (
+            lambda config: config["language_config"].update(rope_scaling={"type": "linear", "factor": 2}),
+            "rope type must be 'default', got 'linear'",
+        ),
+        (
+            lambda config: config["aligner_config"]["params"].update(n_embed=32),
+            r"aligner_config\.n_embed must be the language model's hidden_size 64, got 32",
+        ),
+        (
+            lambda config: config["gen_head_config"]["params"].update(image_token_size=99),
+            r"gen_head_config\.image_token_size must be the codebook's size 128, got 99",
+        ),
+        (
+            lambda config: config["language_config"].update(num_key_value_heads=3),
+            "num_attention_heads must be a multiple of num_key_value_heads 3, got 4",
+        ),
+        (
+            lambda config: config["language_config"].update(num_hidden_layers=0),
+            r"num_hidden_layers must be positive, got 0",
+        ),
+        (
+            lambda config: config["vision_config"]["params"].update(image_size=70),
+            "image_size must be a multiple of the tokenizer's 16 pixels per token, got 70",
+        ),
+        (
+            lambda config: config["gen_vision_config"]["params"].update(ch=48),
+            "VQ channels must be multiples of the 32 normalisation groups, got 48",
+        ),
+    ],
+    ids=range(12),
+)
+def test_sizes_that_do_not_fit_are_named(folder: Path, edit: Edit, message: str) -> None:
+    edit_json(folder / "config.json", edit)
+    with pytest.raises(ValueError, match=message):
+        detect(folder)
+
+
+def test_a_tower_known_by_name_needs_no_sizes(folder: Path) -> None:
+    def edit(config: dict[str, Any]) -> None:
+        config["vision_config"]["params"] = {"model_name": "siglip_large_patch16_384", "image_size": 384}
+        config["aligner_config"]["params"]["input_dim"] = 1024
+
+    edit_json(folder / "config.json", edit)
+    vision = detect(folder)[1].understanding.vision
+    assert (vision.hidden_size, vision.num_hidden_layers, vision.num_positions) == (1024, 24, 576)
+
+
+@pytest.mark.parametrize(("layer", "kept"), [(-1, 2), (-2, 1), (1, 1), (7, 2)])
+def test_a_tower_may_be_cut_at_a_layer(folder: Path, layer: int, kept: int) -> None:
+    edit_json(
+        folder / "config.json", lambda config: config["vision_config"]["params"].update(select_layer=layer)
+    )
+    assert detect(folder)[1].understanding.vision.num_hidden_layers == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "roles"),
+    [
+        ("Janus-Pro-1B", TAGGED),
+        ("Janus-Pro-7B", TAGGED),
+        ("Janus-1.3B", PLAIN),
+        ("JanusFlow-1.3B", PLAIN),
+        ("Janus-4o-7B", TAGGED),
+        ("Janus-Pro-R1-7B", TAGGED),
+        ("T2I-R1", PLAIN),
+        ("GoT-R1-7B", PLAIN),
+        ("ReasonGen-R1", TAGGED),
+        ("deepseek-ai/Janus-Pro-7B", TAGGED),
+        ("janus_pro_7b_copy", TAGGED),
+    ],
+)
+def test_role_texts_follow_the_name(folder: Path, name: str, roles: tuple[str, str]) -> None:
+    renamed = folder.rename(folder.parent / name.replace("/", "__"))
+    assert detect_roles(renamed, None) == roles
+    edit_json(renamed / "config.json", lambda config: config.update(_name_or_path=name))
+    assert detect_roles(renamed.rename(folder.parent / "x"), None) == roles
+
+
+def test_role_texts_that_are_written_down_win(folder: Path) -> None:
+    renamed = folder.rename(folder.parent / "Janus-Pro-1B")
+    assert detect_roles(renamed, "{{ 'User' }}: {{ 'Assistant' }}:") == PLAIN
+    assert detect_roles(renamed, "{% if x %}<|User|>{% endif %}") == TAGGED
+    edit_json(renamed / "processor_config.json", lambda config: config.update(roles=["Human", "Robot"]))
+    assert detect_roles(renamed, "<|User|>") == ("Human", "Robot")
+
+
+def test_a_name_that_says_nothing_leaves_the_template_its_own(folder: Path) -> None:
+    assert detect_roles(folder, None) is None
+    assert load_pipeline(folder).prompts.chat.user == "<|User|>"
+
+
+@pytest.mark.parametrize("file", ["chat_template.jinja", "chat_template.json", "tokenizer_config.json"])
+def test_chat_templates_of_conversions_tell_the_role_texts(folder: Path, file: str) -> None:
+    template = "{% for message in messages %}User: ...{% endfor %}Assistant:"
+    if file.endswith(".jinja"):
+        (folder / file).write_text(template, encoding="utf-8")
+    else:
+        path = folder / file
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        path.write_text(json.dumps({**content, "chat_template": template}), encoding="utf-8")
+    assert load_pipeline(folder).prompts.chat.user == "User"

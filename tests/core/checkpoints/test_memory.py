@@ -1,0 +1,94 @@
+"""Loading takes one copy of the weights: measured in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from janus_nodes.janus_core.checkpoints.configs import to_original
+from janus_nodes.janus_core.checkpoints.keymap import places
+from janus_nodes.janus_core.checkpoints.keymaps import ORIGINAL
+from janus_nodes.janus_core.models.janus import Janus
+from safetensors.torch import load_file
+from support.checkpoints import GOLDEN, PROCESSOR_FILES, TOKENIZER_FILES, small_config
+
+REPO_ROOT = Path(__file__).resolve().parents[3]
+
+# Imports are baseline. Each load runs in a fork, whose peak counts from there.
+PROGRAM = """
+import importlib.util, json, os, sys
+root, folders = sys.argv[1], sys.argv[2:]
+init = root + "/__init__.py"
+spec = importlib.util.spec_from_file_location("pack", init, submodule_search_locations=[root])
+sys.modules["pack"] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+import torch
+from transformers import PreTrainedTokenizerFast
+from pack.janus_core import load_pipeline
+
+def memory(kind):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(kind + ":"))
+
+for folder in folders:
+    child = os.fork()
+    if child == 0:
+        baseline = memory("VmRSS")
+        pipe = load_pipeline(folder, dtype=torch.bfloat16)
+        weights = sum(parameter.nbytes for parameter in pipe.model.parameters())
+        print(json.dumps([os.path.basename(folder), weights, memory("VmHWM") - baseline]), flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def sparse_checkpoint(folder: Path, dtype: str, dtype_bytes: int) -> Path:
+    """Some 300 MB in bf16, text embedding and head being a tenth each, as in the released models.
+
+    All weights are zero and take no room on the disk.
+    """
+    config = small_config(
+        hidden_size=1024, heads=16, kv_heads=16, head_dim=64, vocab_size=16000, intermediate_size=2816
+    )
+    config = replace(config, body=replace(config.body, num_hidden_layers=10))
+    with torch.device("meta"):
+        shapes = {name: tuple(parameter.shape) for name, parameter in Janus(config).named_parameters()}
+    header, offset = {}, 0
+    for name, place in places(ORIGINAL, config, shapes).items():
+        shape = place.source_shape(shapes[place.target])
+        end = offset + torch.Size(shape).numel() * dtype_bytes
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    folder.mkdir()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + offset)
+    (folder / "config.json").write_text(json.dumps(to_original(config, "bfloat16")), encoding="utf-8")
+    for name in (*TOKENIZER_FILES, *PROCESSOR_FILES):
+        shutil.copyfile(GOLDEN / "janus-pro-tiny" / name, folder / name)
+    return folder
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
+def test_peak_is_one_copy_of_the_weights(tmp_path: Path) -> None:
+    as_saved = sparse_checkpoint(tmp_path / "as saved", "BF16", 2)
+    narrowed = sparse_checkpoint(tmp_path / "narrowed", "F32", 4)
+    pickled = sparse_checkpoint(tmp_path / "pickled", "BF16", 2)
+    torch.save(load_file(pickled / "model.safetensors"), pickled / "pytorch_model.bin")
+    (pickled / "model.safetensors").unlink()
+    command = [sys.executable, "-c", PROGRAM, str(REPO_ROOT), str(as_saved), str(narrowed), str(pickled)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    (pickled / "pytorch_model.bin").unlink()
+    figures = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert len(figures) == 3
+    for name, weights, peak in figures:
+        assert weights > 300e6
+        assert peak <= 1.15 * weights, f"{name}: {peak / weights:.3f} times the weights"
