@@ -33,6 +33,7 @@ def load(folder: Path, precision: str, template: str | None) -> LoadedJanus:
         folder, offload_device, dtype, template=template, prepare=make_movable, on_progress=report_bytes()
     )
     pipeline.device = device
+    _cast_shared_weights(pipeline.model)
     return LoadedJanus(pipeline, ModelPatcher(pipeline.model, device, offload_device))
 
 
@@ -87,3 +88,13 @@ def make_movable(model: Janus) -> None:
             raise TypeError(
                 f"layer {name} must be of a class that ComfyUI can move, got {type(module).__name__}"
             )
+
+
+def _cast_shared_weights(model: Janus) -> None:
+    """Lets layers that share a weight look for it each time: moving one of them moves the other's as well."""
+    owners: dict[int, list[torch.nn.Module]] = {}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(module)
+    for module in (module for modules in owners.values() if len(modules) > 1 for module in modules):
+        module.comfy_cast_weights = True  # type: ignore[assignment]  # a switch of ComfyUI's classes

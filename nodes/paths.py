@@ -20,8 +20,10 @@ def installed() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for root in map(Path, folder_paths.get_folder_paths(FOLDER)):
         for folder in sorted([*root.glob("*/"), *root.glob("*/*/")]):
-            if not folder.name.startswith(".") and any(any(folder.glob(sign)) for sign in _SIGNS):
-                found.setdefault(folder.relative_to(root).as_posix(), folder)
+            name = folder.relative_to(root).as_posix()
+            hidden = any(part.startswith(".") for part in name.split("/"))
+            if not hidden and any(any(folder.glob(sign)) for sign in _SIGNS):
+                found.setdefault(name, folder)
     return found
 
 

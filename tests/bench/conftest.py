@@ -5,16 +5,15 @@ Where no server can run, the tests are skipped with the reason; with `JANUS_REQU
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support.comfyui import tree_or_skip
 
 from .client import ComfyClient
 from .server import ComfyServer
-from .tree import BenchUnavailableError, find_tree
 
 HERE = Path(__file__).parent
 
@@ -29,12 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def comfyui_tree() -> Path:
     """ComfyUI's source tree."""
-    try:
-        return find_tree()
-    except BenchUnavailableError as error:
-        if os.environ.get("JANUS_REQUIRE_COMFYUI") == "1":
-            pytest.fail(f"no ComfyUI to test with, and JANUS_REQUIRE_COMFYUI=1 demands one: {error}")
-        pytest.skip(f"no ComfyUI to test with: {error}")
+    return tree_or_skip()
 
 
 @pytest.fixture(scope="session")

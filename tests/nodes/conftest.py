@@ -1,0 +1,165 @@
+"""Runs the tests of this folder in one process that has ComfyUI, and reports each of them here.
+
+Without a ComfyUI they are skipped with the reason; with `JANUS_REQUIRE_COMFYUI=1` they fail.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from bench.tree import server_python
+from support.comfyui import tree_or_skip
+
+if TYPE_CHECKING:
+    from janus_nodes.janus_core import JanusPipeline
+    from janus_nodes.nodes.memory import LoadedJanus
+
+HERE = Path(__file__).parent
+INSIDE = "JANUS_INSIDE_COMFYUI" in os.environ
+RESULTS = pytest.StashKey["Results | BaseException"]()
+TIMEOUT = 600  # seconds for all tests of this folder
+
+
+Results = dict[tuple[str, str], list[ElementTree.Element]]  # JUnit's cases by file and function
+
+
+class InsideFile(pytest.File):
+    """A test file that is read here, and run there."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """Yields one item per test function."""
+        for node in ast.parse(self.path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                yield InsideTest.from_parent(self, name=node.name, line=node.lineno)
+
+
+class InsideTest(pytest.Item):
+    """A test function, with all its parameters."""
+
+    def __init__(self, *, line: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.line = line
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Where the test stands."""
+        return self.path, self.line - 1, self.name
+
+    def runtest(self) -> None:
+        """Tells what became of the test; the first item of a session runs all of them."""
+        stash = self.session.stash
+        if RESULTS not in stash:
+            stash[RESULTS] = {}  # a run that breaks off is not repeated for each test
+            try:
+                stash[RESULTS] = run_inside(
+                    [item for item in self.session.items if isinstance(item, InsideTest)]
+                )
+            except (pytest.skip.Exception, pytest.fail.Exception) as outcome:
+                stash[RESULTS] = outcome
+        results = stash[RESULTS]
+        if isinstance(results, BaseException):
+            raise results
+        cases = results.get((self.path.stem, self.name))
+        if not cases:
+            raise InsideError("it did not run; the first failed test of this folder tells why")
+        if failures := [problem for case in cases for problem in case if problem.tag in ("failure", "error")]:
+            others = f"\n\n(and {len(failures) - 1} more)" if len(failures) > 1 else ""
+            raise InsideError((failures[0].text or "") + others)
+        if skipped := [problem for case in cases for problem in case if problem.tag == "skipped"]:
+            pytest.skip(skipped[0].get("message") or "")
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
+        """The text of the failure there, which needs no traceback of this file."""
+        return str(excinfo.value) if isinstance(excinfo.value, InsideError) else str(excinfo.getrepr())
+
+
+class InsideError(Exception):
+    """A test failed in the other process."""
+
+
+def run_inside(items: list[InsideTest]) -> Results:
+    """Runs tests in a process that has ComfyUI."""
+    tree = tree_or_skip()
+    with tempfile.TemporaryDirectory(prefix="janus-nodes-inside-") as folder:
+        report = Path(folder) / "report.xml"
+        command = [server_python(), str(HERE / "inside.py"), str(tree), folder, f"--junitxml={report}"]
+        done = subprocess.run(
+            [*command, "-p", "no:cacheprovider", *[f"{item.path}::{item.name}" for item in items]],
+            cwd=HERE.parents[1],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT,
+        )
+        if not report.exists():
+            raise InsideError(
+                f"pytest must run inside ComfyUI, got exit code {done.returncode}:\n{done.stdout}"
+            )
+        cases = list(ElementTree.parse(report).iter("testcase"))
+    results: Results = {}
+    for case in cases:
+        file = (case.get("classname") or "").rpartition(".")[2]
+        results.setdefault((file, (case.get("name") or "").partition("[")[0]), []).append(case)
+    return results
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Takes the place of pytest's own reading of the test files of this folder."""
+    if INSIDE or HERE not in module_path.parents:
+        return None
+    return InsideFile.from_parent(parent, path=module_path)
+
+
+@pytest.fixture
+def checkpoint(golden_root: Path) -> Path:
+    """The golden checkpoint's folder."""
+    return golden_root / "janus-pro-tiny"
+
+
+@pytest.fixture
+def janus_folder() -> Iterator[Path]:
+    """ComfyUI's `models/janus`, empty."""
+    import folder_paths
+
+    folder = Path(folder_paths.models_dir) / "janus"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def loaded(checkpoint: Path) -> Iterator[LoadedJanus]:
+    """The golden checkpoint in float32, as the Load node gives it."""
+    import comfy.model_management as mm
+    from janus_nodes.nodes import memory
+
+    yield memory.load(checkpoint, "fp32", None)
+    mm.unload_all_models()
+
+
+@pytest.fixture(scope="session")
+def core(golden_root: Path) -> JanusPipeline:
+    """The same without ComfyUI. Tests must leave it as it is."""
+    from janus_nodes.janus_core import load_pipeline
+
+    return load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)
+
+
+@pytest.fixture
+def no_interrupt() -> Iterator[None]:
+    """Takes back an interrupt that a test asked for."""
+    import comfy.model_management as mm
+
+    yield
+    mm.interrupt_current_processing(False)

@@ -1,0 +1,143 @@
+"""Janus beside other models under ComfyUI's memory management.
+
+`cpu:0` stands in for a GPU: ComfyUI takes it for another device than `cpu`, so it counts, evicts and loads,
+and PyTorch computes on it. What is free there is what this file says.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import comfy.model_management as mm
+import pytest
+import torch
+from comfy.model_patcher import ModelPatcher
+from janus_nodes.janus_core import JanusPipeline, TextSampling
+from janus_nodes.nodes import memory
+from janus_nodes.nodes.memory import LoadedJanus
+
+GPU, CPU = torch.device("cpu:0"), torch.device("cpu")
+MIB = 2**20
+
+
+class FakeMemory:
+    """A device's memory: what is not taken by the models that ComfyUI has loaded is free."""
+
+    total = 1024 * MIB
+
+    def free(self, device: object = None, torch_free_too: bool = False) -> int | tuple[int, int]:
+        free = self.total - int(
+            sum(loaded.model.loaded_size() for loaded in mm.current_loaded_models if loaded.model)
+        )
+        return (free, 0) if torch_free_too else free
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMemory]:
+    """A device with a memory of a size to choose."""
+    fake = FakeMemory()
+    monkeypatch.setattr(mm, "get_torch_device", lambda: GPU)
+    monkeypatch.setattr(mm, "get_free_memory", fake.free)
+    monkeypatch.setattr(mm, "is_device_cpu", lambda device: device == CPU)
+    monkeypatch.setattr(mm, "vram_state", mm.VRAMState.NORMAL_VRAM)
+    monkeypatch.setattr(mm, "minimum_inference_memory", lambda: 0)
+    monkeypatch.setattr(mm, "extra_reserved_memory", lambda: 0)
+    monkeypatch.setattr(mm, "MIN_WEIGHT_MEMORY_RATIO", 0.0)
+    yield fake
+    mm.unload_all_models()
+    assert mm.current_loaded_models == []
+
+
+@pytest.fixture
+def janus(gpu: FakeMemory, checkpoint: Path) -> LoadedJanus:
+    """The golden checkpoint in float32 (5 MiB)."""
+    return memory.load(checkpoint, "fp32", None)
+
+
+def other_model(size: int) -> ModelPatcher:
+    """Something else that wants to be on the device, of a size in bytes."""
+    return ModelPatcher(torch.nn.Sequential(torch.nn.Linear(size // 4, 1, bias=False)), GPU, CPU)
+
+
+def answer(pipeline: JanusPipeline) -> list[str]:
+    return pipeline.understand(None, "Who are you?", TextSampling(max_new_tokens=8))
+
+
+def loaded_models() -> list[ModelPatcher]:
+    return [loaded.model for loaded in mm.current_loaded_models]
+
+
+def test_ready_loads_all_that_fits(janus: LoadedJanus, core: JanusPipeline) -> None:
+    assert janus.patcher.loaded_size() == 0
+    assert answer(janus.ready(MIB)) == answer(core)
+    assert janus.patcher.loaded_size() == janus.patcher.model_size()
+
+
+@pytest.mark.parametrize("room", [0.01, 0.3, 0.7, 0.99])
+def test_ready_leaves_room_for_the_work(
+    janus: LoadedJanus, gpu: FakeMemory, core: JanusPipeline, room: float
+) -> None:
+    size, work = janus.patcher.model_size(), 3 * MIB
+    gpu.total = int(work + room * size)
+    pipeline = janus.ready(work)
+    assert gpu.free() >= work
+    assert answer(pipeline) == answer(core)
+
+
+def test_another_model_evicts_janus_and_janus_comes_back(
+    janus: LoadedJanus, gpu: FakeMemory, core: JanusPipeline
+) -> None:
+    gpu.total = 38 * MIB
+    other = other_model(34 * MIB)
+    for _ in range(2):
+        assert answer(janus.ready(MIB)) == answer(core)
+        assert loaded_models()[0] is janus.patcher
+        assert janus.patcher.loaded_size() == janus.patcher.model_size()
+        mm.load_models_gpu([other], memory_required=2 * MIB)
+        assert loaded_models()[0] is other
+        assert other.loaded_size() == other.model_size()
+        assert janus.patcher.loaded_size() < janus.patcher.model_size()
+
+
+def test_partly_evicted_janus_answers_without_being_asked_back(
+    janus: LoadedJanus, gpu: FakeMemory, core: JanusPipeline
+) -> None:
+    gpu.total = 40 * MIB
+    janus.ready(MIB)
+    mm.free_memory(gpu.free() + janus.patcher.model_size() // 2, GPU)
+    assert 0 < janus.patcher.loaded_size() < janus.patcher.model_size()
+    assert answer(janus.pipeline) == answer(core)
+
+
+def test_unload_all_models_leaves_nothing(janus: LoadedJanus, core: JanusPipeline) -> None:
+    janus.ready(0)
+    mm.unload_all_models()
+    assert mm.current_loaded_models == []
+    assert janus.patcher.loaded_size() == 0
+    assert {parameter.device for parameter in janus.pipeline.model.parameters()} == {CPU}
+    assert answer(janus.ready(0)) == answer(core)
+
+
+def test_dropped_model_is_collected_though_it_was_loaded(gpu: FakeMemory, checkpoint: Path) -> None:
+    janus = memory.load(checkpoint, "fp32", None)
+    answer(janus.ready(0))
+    alive = [weakref.ref(janus.pipeline.model), weakref.ref(janus.patcher)]
+    alive += [weakref.ref(parameter) for parameter in janus.pipeline.model.parameters()]
+    del janus
+    gc.collect()
+    assert [reference() for reference in alive if reference() is not None] == []
+    mm.cleanup_models()
+    assert mm.current_loaded_models == []
+
+
+def test_two_checkpoints_take_turns(gpu: FakeMemory, golden_root: Path, core: JanusPipeline) -> None:
+    gpu.total = 9 * MIB  # one and a half of them
+    first, second = (
+        memory.load(golden_root / name, "fp32", None) for name in ("janus-pro-tiny", "janus-pro-tiny-bin")
+    )
+    for _ in range(2):
+        assert answer(first.ready(MIB)) == answer(core)
+        assert answer(second.ready(MIB)) == answer(core)

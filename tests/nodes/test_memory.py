@@ -1,0 +1,206 @@
+"""Janus's layers under partial loading; the `meta` device stands in for a GPU that cannot hold everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import comfy.model_management as mm
+import pytest
+import torch
+from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling, load_pipeline
+from janus_nodes.nodes import memory
+from janus_nodes.nodes.memory import LoadedJanus, make_movable
+from support.checkpoints import edit_tensors, randomize, small_config, write_checkpoint
+
+GPU = torch.device("meta")
+CPU = torch.device("cpu")
+SHARES = (0.0, 1e-6, 0.001, 0.05, 0.3, 0.5, 0.8, 0.95, 0.999, 1.0)
+
+
+@pytest.fixture
+def on_gpu(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoadedJanus]:
+    """The golden checkpoint, to be computed on a GPU."""
+    monkeypatch.setattr(mm, "get_torch_device", lambda: GPU)
+    loaded = memory.load(checkpoint, "bf16", None)
+    assert (loaded.patcher.load_device, loaded.patcher.offload_device) == (GPU, CPU)
+    assert loaded.pipeline.device == GPU
+    yield loaded
+
+
+@pytest.fixture
+def casting(loaded: LoadedJanus) -> JanusPipeline:
+    """The golden checkpoint in float32, with not one layer on the device."""
+    loaded.patcher.load(CPU, lowvram_model_memory=1)
+    assert_all_cast(loaded)
+    return loaded.pipeline
+
+
+def assert_all_cast(loaded: LoadedJanus) -> None:
+    layers = [m for m in loaded.pipeline.model.modules() if any(True for _ in m.parameters(recurse=False))]
+    assert all(layer.comfy_cast_weights for layer in layers)
+
+
+def stranded(loaded: LoadedJanus) -> list[str]:
+    """Weights that are not on the device, in layers that would not bring them there."""
+    return [
+        f"{name}.{key}"
+        for name, module in loaded.pipeline.model.named_modules()
+        for key, parameter in module.named_parameters(recurse=False)
+        if parameter.device != loaded.patcher.load_device and not getattr(module, "comfy_cast_weights", False)
+    ]
+
+
+def bytes_on(loaded: LoadedJanus, device: torch.device) -> int:
+    return sum(p.nbytes for p in loaded.pipeline.model.parameters() if p.device == device)
+
+
+def test_model_loads_off_the_device(on_gpu: LoadedJanus) -> None:
+    assert bytes_on(on_gpu, GPU) == 0
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_partial_load_strands_no_weight_and_keeps_to_the_budget(on_gpu: LoadedJanus, share: float) -> None:
+    patcher, size = on_gpu.patcher, on_gpu.patcher.model_size()
+    budget = max(0.1, share * size)  # what ComfyUI asks for when nothing fits; 0 means everything
+    patcher.partially_load(GPU, budget)
+    assert stranded(on_gpu) == []
+    assert bytes_on(on_gpu, GPU) <= budget
+    if share >= 0.5:
+        assert bytes_on(on_gpu, GPU) > 0
+
+
+def test_whole_load_moves_every_weight_and_casts_none(on_gpu: LoadedJanus) -> None:
+    on_gpu.patcher.partially_load(GPU, 1e32)
+    assert bytes_on(on_gpu, CPU) == 0
+    assert not any(getattr(m, "comfy_cast_weights", False) for m in on_gpu.pipeline.model.modules())
+
+
+def test_growing_and_shrinking_budgets_strand_no_weight(on_gpu: LoadedJanus) -> None:
+    patcher, size = on_gpu.patcher, on_gpu.patcher.model_size()
+    patcher.partially_load(GPU, 0.2 * size)
+    for share in (0.2, 0.3):
+        before = bytes_on(on_gpu, GPU)
+        patcher.partially_load(GPU, share * size)
+        assert stranded(on_gpu) == []
+        assert bytes_on(on_gpu, GPU) > before
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_detach_brings_every_weight_back(checkpoint: Path, share: float) -> None:
+    # Weights cannot come back from `meta`; the flags of the layers tell where ComfyUI holds them to be.
+    loaded = memory.load(checkpoint, "fp32", None)
+    loaded.patcher.partially_load(CPU, max(0.1, share * loaded.patcher.model_size()))
+    loaded.patcher.partially_unload(CPU, loaded.patcher.model_size() // 3)
+    loaded.patcher.detach()
+    assert loaded.patcher.loaded_size() == 0
+    assert bytes_on(loaded, CPU) == loaded.patcher.model_size()
+    assert not any(getattr(m, "comfy_cast_weights", False) for m in loaded.pipeline.model.modules())
+
+
+def test_unloaded_layers_cast(loaded: LoadedJanus) -> None:
+    size = loaded.patcher.model_size()
+    loaded.patcher.partially_load(CPU, 1e32)
+    assert loaded.patcher.partially_unload(CPU, size // 2) >= size // 2
+    gone = [m for m in loaded.pipeline.model.modules() if getattr(m, "comfy_patched_weights", None) is False]
+    assert gone
+    assert all(module.comfy_cast_weights for module in gone)
+
+
+def test_weights_that_two_layers_share_are_cast_wherever_they_are(tmp_path: Path) -> None:
+    # Moving one of the layers moves the other's weight with it, without ComfyUI knowing.
+    write_checkpoint(tmp_path, small_config(vocab_size=448, tie=True))
+    edit_tensors(tmp_path, lambda tensors: tensors.pop("language_model.lm_head.weight"))
+    loaded = memory.load(tmp_path, "fp32", None)
+    body = loaded.pipeline.model.body
+    assert body.lm_head.weight is body.embed_tokens.weight
+    for budget in (1e32, 0.1):
+        loaded.patcher.partially_load(CPU, budget)
+        assert body.lm_head.comfy_cast_weights
+        assert body.embed_tokens.comfy_cast_weights
+        loaded.patcher.detach()
+    expected = load_pipeline(tmp_path, dtype=torch.float32).understand(
+        None, "abc", TextSampling(max_new_tokens=8)
+    )
+    assert loaded.ready(0).understand(None, "abc", TextSampling(max_new_tokens=8)) == expected
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_casting_layers_give_identical_numbers(checkpoint: Path, precision: str) -> None:
+    ours = memory.load(checkpoint, precision, None)
+    ours.patcher.load(CPU, lowvram_model_memory=1)
+    assert_all_cast(ours)
+    expected = numbers(load_pipeline(checkpoint, dtype=ours.pipeline.dtype))
+    for name, tensor in numbers(ours.pipeline).items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def numbers(pipeline: JanusPipeline) -> dict[str, torch.Tensor]:
+    """What every part of the model computes of the same random inputs."""
+    generator = torch.Generator().manual_seed(0)
+    model = pipeline.model
+    images = torch.rand(2, 40, 64, 3, generator=generator)
+    hidden = torch.randn(2, 5, model.config.body.hidden_size, generator=generator).to(pipeline.dtype)
+    features = pipeline.encode_vision(images)
+    prompt = pipeline.prompts.understanding(["Who?"] * 2, 1, "")
+    embeds = model.embed_prompt(prompt, features.image_embeds)
+    norms = {
+        name: module for name, module in model.named_modules() if type(module).__name__.endswith("RMSNorm")
+    }
+    with torch.no_grad():
+        return {
+            "features": features.last_hidden_state,
+            "embeds": embeds,
+            "text logits": model.body.lm_head(hidden),
+            "image logits": model.generation.head(hidden),
+            "ids": pipeline.encode_tokens(images[:1]),
+            "pixels": pipeline.decode_tokens(torch.arange(2 * pipeline.tokens_per_row)[None]),
+            **{name: norm(hidden) for name, norm in norms.items()},
+        }
+
+
+def test_casting_model_gives_the_core_s_answers_and_images(
+    casting: JanusPipeline, core: JanusPipeline
+) -> None:
+    image = torch.rand(2, 33, 64, 3, generator=torch.Generator().manual_seed(1))
+    options = TextSampling(max_new_tokens=12, temperature=0.9, seed=5)
+    assert casting.understand(image, "What is this?", options) == core.understand(
+        image, "What is this?", options
+    )
+    drawing = TokenSampling(seed=5, batch_size=2)
+    assert torch.equal(casting.generate("A lake.", drawing).images, core.generate("A lake.", drawing).images)
+
+
+def test_rms_norm_in_fp16_casts_its_weight_to_its_input() -> None:
+    norm = memory.RMSNorm(24, 1e-6).half()
+    randomize(norm)
+    hidden = torch.randn(3, 24).half()
+    expected = norm(hidden)
+    norm.__class__ = memory.MovableRMSNorm
+    norm.comfy_cast_weights = True
+    assert torch.equal(norm(hidden), expected)
+
+
+def test_unknown_layer_with_weights_is_refused() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Sequential(torch.nn.Bilinear(2, 2, 2)))
+    with pytest.raises(TypeError, match=r"layer 1\.0 must be of a class that ComfyUI can move, got Bilinear"):
+        make_movable(model)
+
+
+def test_weights_beside_other_layers_are_refused() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    model.scale = torch.nn.Parameter(torch.ones(2))
+    with pytest.raises(TypeError, match="must be of a class that ComfyUI can move, got Sequential"):
+        make_movable(model)
+
+
+@pytest.mark.parametrize(
+    ("bf16", "fp16", "expected"), [(True, True, "bf16"), (False, True, "fp16"), (False, False, "fp32")]
+)
+def test_auto_precision_is_what_comfyui_holds_to_be_fast(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, bf16: bool, fp16: bool, expected: str
+) -> None:
+    monkeypatch.setattr(mm, "get_torch_device", lambda: GPU)
+    monkeypatch.setattr(mm, "should_use_bf16", lambda device: bf16 and device == GPU)
+    monkeypatch.setattr(mm, "should_use_fp16", lambda device: fp16 and device == GPU)
+    assert memory.load(checkpoint, "auto", None).pipeline.dtype == memory.PRECISIONS[expected]

@@ -1,0 +1,179 @@
+"""What a run shows while it goes on, and how it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import comfy.model_management as mm
+import comfy.utils
+import numpy as np
+import pytest
+import torch
+from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling
+from janus_nodes.nodes import progress
+from server import PromptServer
+
+Shown = list[tuple[int, int, Any]]
+
+
+class Clock:
+    """A clock that stands still unless it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock that progress looks at."""
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def shown() -> Iterator[Shown]:
+    """What progress bars were told: value, total, preview."""
+    seen: Shown = []
+    comfy.utils.set_progress_bar_global_hook(
+        lambda value, total, preview, node_id=None: seen.append((value, total, preview))
+    )
+    yield seen
+    comfy.utils.set_progress_bar_global_hook(None)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Texts that a server without listeners would send: node and text."""
+    loop = asyncio.new_event_loop()
+    texts: list[tuple[str, str]] = []
+
+    def record(kind: object, message: bytes, sid: object = None) -> None:
+        size = struct.unpack(">I", message[:4])[0]
+        texts.append((message[4 : 4 + size].decode(), message[4 + size :].decode()))
+
+    monkeypatch.setattr(PromptServer, "instance", PromptServer(loop), raising=False)
+    monkeypatch.setattr(PromptServer.instance, "client_id", None, raising=False)
+    monkeypatch.setattr(PromptServer.instance, "send_sync", record)
+    return texts
+
+
+def test_every_token_is_counted(core: JanusPipeline, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("janus_nodes.janus_core.pipeline.ROWS_AT_ONCE", 1)
+    core.generate("A lake.", TokenSampling(batch_size=2), on_step=progress.ImageReport(core))
+    counts = [(value, total) for value, total, _ in shown]
+    assert counts == [(step, 32) for step in range(1, 33)]  # two times 16 tokens
+
+
+def test_previews_take_a_small_share_of_a_long_run(core: JanusPipeline, shown: Shown, clock: Clock) -> None:
+    spent = 0.0
+
+    def slow_decoder(*_: object) -> None:
+        nonlocal spent
+        spent += 1.0
+        clock.now += 1.0
+
+    def slow_token(*_: object) -> None:
+        clock.now += 5.0
+
+    hooks = [
+        core.model.generation.vq.decoder.register_forward_hook(slow_decoder),
+        core.model.body.register_forward_hook(slow_token),
+    ]
+    on_step = progress.ImageReport(core)
+    started = clock.now
+    for _ in range(6):
+        core.generate("A lake.", TokenSampling(), on_step=on_step)
+        spent -= 1.0  # the picture itself
+    for hook in hooks:
+        hook.remove()
+    previews = sum(preview is not None for _, _, preview in shown)
+    assert previews == round(spent) > 2
+    assert spent <= progress.PREVIEW_SHARE * (clock.now - started) + 2.0
+
+
+def test_preview_shows_the_finished_rows_above_grey(core: JanusPipeline, shown: Shown, clock: Clock) -> None:
+    hook = core.model.body.register_forward_hook(lambda *_: setattr(clock, "now", clock.now + 1000.0))
+    drawn = core.generate("A lake.", TokenSampling(batch_size=2, seed=1), on_step=progress.ImageReport(core))
+    hook.remove()
+    width, side = core.tokens_per_row, drawn.images.shape[1]
+    assert [preview for _, _, preview in shown[: width - 1]] == [None] * (width - 1)
+    for step, _, preview in shown[width - 1 :]:
+        kind, picture, size = preview
+        assert (kind, picture.size, size) == ("JPEG", (side, side), 512)
+        rows = step // width
+        expected = (core.decode_tokens(drawn.tokens[:1, : rows * width])[0] * 255).byte().numpy()
+        edge = rows * side // width
+        pixels = np.asarray(picture)
+        np.testing.assert_array_equal(pixels[:edge], expected)
+        assert (pixels[edge:] == 127).all()
+
+
+def test_finished_image_is_shown_at_the_end(core: JanusPipeline, shown: Shown) -> None:
+    report = progress.ImageReport(core)
+    drawn = core.generate("A lake.", TokenSampling(batch_size=2), on_step=report)
+    report.show(drawn.images)
+    value, total, (_, picture, _) = shown[-1]
+    assert value == total == 16
+    np.testing.assert_array_equal(np.asarray(picture), (drawn.images[0] * 255).byte().numpy())
+
+
+def test_finished_answers_are_shown_at_the_end(core: JanusPipeline, sent: list[tuple[str, str]]) -> None:
+    progress.TextReport(core, "17").show(["One.", "Two."])
+    assert sent == [("17", "One.\n\nTwo.")]
+
+
+def test_text_is_streamed_onto_the_node(
+    core: JanusPipeline, shown: Shown, sent: list[tuple[str, str]], clock: Clock
+) -> None:
+    hook = core.model.body.register_forward_hook(lambda *_: setattr(clock, "now", clock.now + 0.06))
+    options = TextSampling(max_new_tokens=20, temperature=1.0, seed=2)
+    answers = core.understand(
+        torch.rand(2, 20, 30, 3), "Who?", options, on_step=progress.TextReport(core, "17")
+    )
+    hook.remove()
+    assert {node for node, _ in sent} == {"17"}
+    steps = len(shown)
+    assert steps / 3 <= len(sent) <= steps / 2 + 1  # one per 0.1 s, at 0.06 s a step
+    texts = [text for _, text in sent]
+    assert all("\n\n" in text for text in texts)
+    first, last = (text.partition("\n\n")[0] for text in (texts[0], texts[-1]))
+    assert len(first) < len(last) <= len(answers[0])
+
+
+def test_loading_counts_bytes(shown: Shown) -> None:
+    on_progress = progress.report_bytes()
+    on_progress(10, 50)
+    on_progress(50, 50)
+    assert [(value, total) for value, total, _ in shown] == [(10, 50), (50, 50)]
+
+
+@pytest.mark.parametrize("what", ["load", "text", "image"])
+def test_interrupt_stops_at_the_next_step(
+    core: JanusPipeline, shown: Shown, sent: list[tuple[str, str]], no_interrupt: None, what: str
+) -> None:
+    def interrupt_at_three(value: int, *_: object, **__: object) -> None:
+        shown.append((value, 0, None))
+        if len(shown) == 3:
+            mm.interrupt_current_processing()
+
+    comfy.utils.set_progress_bar_global_hook(interrupt_at_three)
+    with pytest.raises(mm.InterruptProcessingException):
+        if what == "load":
+            on_progress = progress.report_bytes()
+            for step in range(1, 100):
+                on_progress(step, 100)
+        elif what == "text":
+            # A row that ends by itself must not end the run.
+            options = TextSampling(max_new_tokens=30, temperature=2.0)
+            core.understand(torch.rand(4, 9, 9, 3), "Who?", options, on_step=progress.TextReport(core, "1"))
+        else:
+            core.generate("A lake.", TokenSampling(), on_step=progress.ImageReport(core))
+    assert len(shown) == 3
+    assert not mm.processing_interrupted()

@@ -1,0 +1,101 @@
+"""A Hugging Face Hub of one repository, on this machine: the two requests that a download makes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+CHUNK = 64 * 1024
+
+
+@dataclass
+class FakeHub:
+    """Serves the files of a folder as `repo_id` at `revision`, and writes down what it is asked for.
+
+    Attributes:
+        folder: the repository; its sub-folders are listed and not served.
+        requests: paths asked for, and the Range header or ''.
+        break_off: when True for a file's name and the bytes sent of it, the connection ends there.
+    """
+
+    folder: Path
+    repo_id: str
+    revision: str
+    port: int
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    break_off: Callable[[str, int], bool] = lambda name, sent: False
+
+    def __enter__(self) -> FakeHub:
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            # One request per connection (HTTP/1.0): a kept one would go on after the end of the hub.
+            def do_GET(self) -> None:  # http.server's name
+                hub.answer(self)
+
+            def log_message(self, *arguments: object) -> None:
+                """Keeps quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """Lists the repository, or sends a file or the rest of one; everything else is not found."""
+        path, asked = urlsplit(request.path).path, request.headers.get("Range", "")
+        self.requests.append((path, asked))
+        tree, files = (
+            f"/api/models/{self.repo_id}/tree/{self.revision}",
+            f"/{self.repo_id}/resolve/{self.revision}/",
+        )
+        if path == tree:
+            send(request, 200, json.dumps(self.entries()).encode())
+        elif path.startswith(files) and (self.folder / path.removeprefix(files)).is_file():
+            self.send_file(request, self.folder / path.removeprefix(files), asked)
+        else:
+            send(request, 404, b'{"error": "Repository not found"}')
+
+    def entries(self) -> list[dict[str, object]]:
+        """The repository's files and folders, as the hub describes them."""
+        return [
+            {"type": "directory", "path": path.name, "oid": "0" * 40, "size": 0}
+            if path.is_dir()
+            else {"type": "file", "path": path.name, "oid": "0" * 40, "size": path.stat().st_size}
+            for path in sorted(self.folder.iterdir())
+        ]
+
+    def send_file(self, request: BaseHTTPRequestHandler, path: Path, asked: str) -> None:
+        """Sends a file from the first byte that is asked for."""
+        content = path.read_bytes()
+        start = int(asked.removeprefix("bytes=").rstrip("-") or 0)
+        request.send_response(206 if asked else 200)
+        request.send_header("Content-Length", str(len(content) - start))
+        if asked:
+            request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        request.end_headers()
+        for sent in range(start, len(content), CHUNK):
+            if self.break_off(path.name, sent):
+                return
+            try:
+                request.wfile.write(content[sent : sent + CHUNK])
+            except OSError:  # who asked has gone
+                return
+
+
+def send(request: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
+    """Sends a whole JSON answer."""
+    request.send_response(status)
+    request.send_header("Content-Type", "application/json")
+    request.send_header("Content-Length", str(len(body)))
+    request.end_headers()
+    request.wfile.write(body)
