@@ -6,8 +6,10 @@ Without a ComfyUI they are skipped with the reason; with `JANUS_REQUIRE_COMFYUI=
 from __future__ import annotations
 
 import ast
+import asyncio
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -163,3 +165,20 @@ def no_interrupt() -> Iterator[None]:
 
     yield
     mm.interrupt_current_processing(False)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Texts that a server without listeners would send onto running nodes: node and text."""
+    from server import PromptServer
+
+    texts: list[tuple[str, str]] = []
+
+    def record(kind: object, message: bytes, sid: object = None) -> None:
+        size = struct.unpack(">I", message[:4])[0]
+        texts.append((message[4 : 4 + size].decode(), message[4 + size :].decode()))
+
+    monkeypatch.setattr(PromptServer, "instance", PromptServer(asyncio.new_event_loop()), raising=False)
+    monkeypatch.setattr(PromptServer.instance, "client_id", None, raising=False)
+    monkeypatch.setattr(PromptServer.instance, "send_sync", record)
+    return texts

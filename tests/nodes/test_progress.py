@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +12,6 @@ import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling
 from janus_nodes.nodes import progress
-from server import PromptServer
 
 Shown = list[tuple[int, int, Any]]
 
@@ -46,22 +43,6 @@ def shown() -> Iterator[Shown]:
     )
     yield seen
     comfy.utils.set_progress_bar_global_hook(None)
-
-
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Texts that a server without listeners would send: node and text."""
-    loop = asyncio.new_event_loop()
-    texts: list[tuple[str, str]] = []
-
-    def record(kind: object, message: bytes, sid: object = None) -> None:
-        size = struct.unpack(">I", message[:4])[0]
-        texts.append((message[4 : 4 + size].decode(), message[4 + size :].decode()))
-
-    monkeypatch.setattr(PromptServer, "instance", PromptServer(loop), raising=False)
-    monkeypatch.setattr(PromptServer.instance, "client_id", None, raising=False)
-    monkeypatch.setattr(PromptServer.instance, "send_sync", record)
-    return texts
 
 
 def test_every_token_is_counted(core: JanusPipeline, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
