@@ -61,6 +61,20 @@ def image_places(images: Images | None) -> list[Tensor | VisionFeatures]:
     ]
 
 
+def check_features(places: Sequence[Tensor | VisionFeatures], num_positions: int, hidden_size: int) -> None:
+    """Makes sure that features among the images are of the kind of model that is to read them.
+
+    Raises:
+        ValueError: if they have another number of positions or another width.
+    """
+    for place in places:
+        if isinstance(place, VisionFeatures) and place.image_embeds.shape[1:] != (num_positions, hidden_size):
+            raise ValueError(
+                f"features must be [B, {num_positions}, {hidden_size}] as this model's, got shape "
+                f"{list(place.image_embeds.shape)}; encode the images with this model"
+            )
+
+
 def checked_images(images: Tensor) -> Tensor:
     """The same batch, if it is one.
 

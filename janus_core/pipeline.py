@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .image_inputs import Images, VisionFeatures, checked_images, image_places
+from .image_inputs import Images, VisionFeatures, check_features, checked_images, image_places
 from .models.janus import Janus
 from .processing.chat import DEFAULT_SYSTEM_PROMPT
 from .processing.images import ImageProcessor, to_images
@@ -88,6 +88,7 @@ class JanusPipeline:
         """
         options = options or TextSampling()
         places = image_places(images)
+        check_features(places, self.prompts.num_image_tokens, self.model.config.body.hidden_size)
         questions = [question] if isinstance(question, str) else list(question)
         if not questions:
             raise ValueError(
@@ -209,13 +210,14 @@ class JanusPipeline:
                 f"tokens must be [B, N] with N a multiple of the model's {width} tokens per row, got shape "
                 f"{list(tokens.shape)}; pass what encode_tokens or generate of such a model returned"
             )
-        if tokens.is_floating_point() or int(tokens.min()) < 0 or int(tokens.max()) >= codes:
+        whole = not tokens.is_floating_point() and tokens.dtype is not torch.bool
+        if not whole or int(tokens.min()) < 0 or int(tokens.max()) >= codes:
             raise ValueError(
                 f"tokens must be whole numbers from 0 to {codes - 1}, the model's codebook, got "
                 f"{tokens.dtype} from {tokens.min().item()} to {tokens.max().item()}; "
                 "encode the image with this model"
             )
-        tokens = tokens.to(self.device)
+        tokens = tokens.to(self.device, torch.int64)
         return torch.cat([to_images(self.model.generation.decode(row)) for row in tokens.split(1)])
 
     def _image_embeds(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bench.launch import TorchvisionOperators
 from janus_nodes.janus_core import JanusPipeline, load_pipeline
 from janus_nodes.janus_core.processing.chat import Message
 from PIL import Image
@@ -34,6 +35,9 @@ def _load_support() -> None:
 
 
 _load_support()
+
+# transformers' model classes, with which some tests compare, import torchvision.
+sys.meta_path.insert(0, TorchvisionOperators())
 
 
 class Recorded:
