@@ -33,7 +33,7 @@ def test_letterboxed_bytes_equal_the_reference(
     assert torch.equal(torch.from_numpy(letterboxed.copy()), recorded.tensor(f"preprocess/{name}.uint8_chw"))
 
 
-@pytest.mark.parametrize("name", ("landscape_rgb", "tall_grey"))
+@pytest.mark.parametrize("name", ("landscape_rgb", "tall_grey", "tiny_5x3"))
 def test_normalised_pixels_equal_the_reference_to_the_last_bit(
     recorded: Any, picture: Callable[[str], Tensor], name: str
 ) -> None:

@@ -169,7 +169,7 @@ def test_answers_end_where_the_context_does_also_in_a_batch() -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_every_option_has_an_effect(pipe: JanusPipeline, change: dict[str, float]) -> None:
+def test_every_option_has_an_effect(pipe: JanusPipeline, change: dict[str, Any]) -> None:
     prompt = pipe.prompts.understanding(["Hello there!"], 0, "")
     options = TextSampling(max_new_tokens=20, temperature=1.0)
     eos_id = pipe.prompts.tokenizer.eos_id

@@ -216,7 +216,7 @@ def test_a_negative_prompt_has_an_effect_only_with_guidance(pipe: JanusPipeline)
     [{"guidance_scale": 2.0}, {"temperature": 3.0}, {"top_k": 2}, {"top_p": 0.2}, {"seed": 1}],
     ids=lambda change: next(iter(change)),
 )
-def test_every_option_has_an_effect(model: Janus, prompt: PromptBatch, change: dict[str, float]) -> None:
+def test_every_option_has_an_effect(model: Janus, prompt: PromptBatch, change: dict[str, Any]) -> None:
     usual = sample_image_tokens(model, prompt, TokenSampling(), [0])
     assert torch.equal(sample_image_tokens(model, prompt, TokenSampling(), [0]), usual)
     changed = sample_image_tokens(model, prompt, replace(TokenSampling(), **change), [0])

@@ -1,0 +1,71 @@
+"""Configurations: each refuses what it could not build."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from janus_nodes.janus_core.config import (
+    LlamaConfig,
+    ProjectorConfig,
+    SiglipConfig,
+    TokenHeadConfig,
+    VQConfig,
+)
+from support.checkpoints import small_config
+
+CONFIG = small_config()
+PARTS: dict[type, Any] = {
+    SiglipConfig: CONFIG.understanding.vision,
+    ProjectorConfig: CONFIG.understanding.aligner,
+    LlamaConfig: CONFIG.body,
+    VQConfig: CONFIG.generation.vq,
+    TokenHeadConfig: CONFIG.generation.head,
+}
+ENDING = "the config.json does not describe a Janus model that this version can build"
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        (SiglipConfig, {"num_attention_heads": 5}, "vision width must be a multiple of its 5 heads, got 28"),
+        (SiglipConfig, {"image_size": 3}, "image_size must be at least one patch of 6 pixels, got 3"),
+        (ProjectorConfig, {"depth": 0}, r"ProjectorConfig\.depth must be positive, got 0"),
+        (LlamaConfig, {"num_key_value_heads": 2}, "must be a multiple of num_key_value_heads 2, got 5"),
+        (LlamaConfig, {"head_dim": 7}, "head_dim must be even for rotary positions, got 7"),
+        (LlamaConfig, {"rms_norm_eps": -1e-6}, r"LlamaConfig\.rms_norm_eps must be positive, got -1e-06"),
+        (VQConfig, {"decoder_ch_mult": (1, 1)}, r"must have as many levels, .* got \(1, 2, 1\) and \(1, 1\)"),
+        (VQConfig, {"encoder_ch_mult": (), "decoder_ch_mult": ()}, r"at least one, got \(\) and \(\)"),
+        (VQConfig, {"encoder_ch_mult": (1, 0, 1)}, r"VQConfig\.encoder_ch_mult must be positive"),
+        (VQConfig, {"num_groups": 7}, "must be multiples of the 7 normalisation groups, got 16"),
+        (TokenHeadConfig, {"codebook_size": -5}, r"TokenHeadConfig\.codebook_size must be positive, got -5"),
+    ],
+)
+def test_parts_refuse_sizes_that_cannot_be_built(part: Any, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"{message}.*{ENDING}"):
+        replace(PARTS[part], **change)
+
+
+def test_parts_that_do_not_fit_each_other_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"aligner_config\.n_embed must be the language model's hidden_size 90"
+    ):
+        replace(CONFIG, body=replace(CONFIG.body, hidden_size=90))
+    aligner = replace(CONFIG.generation.aligner, hidden_size=90)
+    with pytest.raises(ValueError, match=r"hidden_size 80, got 90 and 80"):
+        replace(CONFIG, generation=replace(CONFIG.generation, aligner=aligner))
+    vision = replace(CONFIG.understanding.vision, hidden_size=32)
+    with pytest.raises(ValueError, match=r"input_dim must be the vision tower's width 32, got 28"):
+        replace(CONFIG.understanding, vision=vision)
+    with pytest.raises(ValueError, match="must be a multiple of the tokenizer's 4 pixels per token, got 26"):
+        replace(CONFIG.generation, image_size=26)
+    head = replace(CONFIG.generation.head, codebook_size=78)
+    with pytest.raises(ValueError, match="image_token_size must be the codebook's size 77, got 78"):
+        replace(CONFIG.generation, head=head)
+
+
+def test_derived_sizes_follow_the_given_ones() -> None:
+    assert CONFIG.understanding.vision.num_positions == 16
+    assert CONFIG.generation.vq.downsample_factor == 4
+    assert (CONFIG.generation.grid_size, CONFIG.generation.num_tokens) == (6, 36)

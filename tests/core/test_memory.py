@@ -1,0 +1,47 @@
+"""Estimates of memory: they grow with what is at work, and stop growing where the work is split."""
+
+from __future__ import annotations
+
+import torch
+from janus_nodes.janus_core import (
+    JanusPipeline,
+    TextSampling,
+    TokenSampling,
+    memory_for_pixels,
+    memory_to_generate,
+    memory_to_see,
+    memory_to_understand,
+)
+from janus_nodes.janus_core.models.cache import KVCache
+from janus_nodes.janus_core.pipeline import ROWS_AT_ONCE
+
+
+def test_answers_take_their_cache_at_least(pipe: JanusPipeline) -> None:
+    options = TextSampling(max_new_tokens=300)
+    question = "Describe the image in detail." * 10
+    prompt = pipe.prompts.understanding([question], 1, "")
+    cache = KVCache.num_bytes(pipe.model.config.body, 1, prompt.length + 300, pipe.dtype)
+    one = memory_to_understand(pipe, torch.zeros(1, 8, 8, 3), question, options)
+    assert one > cache
+    assert memory_to_understand(pipe, torch.zeros(4, 8, 8, 3), question, options) > 3 * one
+    full, more = (
+        memory_to_understand(pipe, torch.zeros(rows, 8, 8, 3), question, options)
+        for rows in (ROWS_AT_ONCE, 10 * ROWS_AT_ONCE)
+    )
+    assert full == more
+
+
+def test_images_take_their_cache_at_least_and_guidance_doubles_it(pipe: JanusPipeline) -> None:
+    plain, guided = (
+        memory_to_generate(pipe, "A cat" * 10, TokenSampling(guidance_scale=scale, batch_size=4))
+        for scale in (1.0, 5.0)
+    )
+    cache = KVCache.num_bytes(pipe.model.config.body, 4, 16, pipe.dtype)
+    assert guided > plain > cache
+    pixels = memory_for_pixels(pipe)
+    assert guided - pixels == 2 * (plain - pixels)
+
+
+def test_seeing_more_images_than_are_at_work_takes_no_more(pipe: JanusPipeline) -> None:
+    assert memory_to_see(pipe, 2) == 2 * memory_to_see(pipe, 1) > 0
+    assert memory_to_see(pipe, ROWS_AT_ONCE + 1) == memory_to_see(pipe, ROWS_AT_ONCE)
