@@ -10,7 +10,7 @@ import torch
 
 from .checkpoints.detect import detect_roles
 from .checkpoints.load import OnProgress, Prepare, load_model
-from .checkpoints.save import MAX_SHARD_BYTES, save_model
+from .checkpoints.save import MAX_SHARD_BYTES, make_free_folder, save_model
 from .json_file import read_json_if_present
 from .pipeline import JanusPipeline
 from .processing.chat import chat_format
@@ -89,7 +89,7 @@ def save_checkpoint(
         FileExistsError: if the folder already holds a model.
     """
     folder = Path(path)
-    save_model(pipeline.model, folder, max_shard_bytes)
+    make_free_folder(folder)
     for name in _COMPANIONS:
         if (pipeline.folder / name).is_file():
             shutil.copyfile(pipeline.folder / name, folder / name)
@@ -98,6 +98,8 @@ def save_checkpoint(
     processor = read_json_if_present(pipeline.folder / "processor_config.json")
     processor |= {"sft_format": chat.name, "roles": [chat.user, chat.assistant]}
     (folder / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
+    # The model last, and its config.json behind its weights: a broken-off folder is never taken for whole.
+    save_model(pipeline.model, folder, max_shard_bytes)
 
 
 def _jinja_template(folder: Path) -> str | None:

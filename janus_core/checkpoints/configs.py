@@ -54,9 +54,11 @@ def _vision(params: Json) -> SiglipConfig:
         # A negative layer counts from the end: -1 keeps every block.
         num_hidden_layers=sizes["layers"] + layer + 1 if layer < 0 else min(sizes["layers"], layer),
         num_attention_heads=sizes["heads"],
-        intermediate_size=int(sizes["width"] * sizes["mlp_ratio"]),
+        # Cut as the reference cuts it, but not where the product misses a whole number by a rounding error.
+        intermediate_size=int(round(sizes["width"] * sizes["mlp_ratio"], 6)),
         image_size=sizes["image_size"],
         patch_size=sizes["patch_size"],
+        layer_norm_eps=sizes.get("layer_norm_eps", 1e-6),
     )
 
 
@@ -149,6 +151,7 @@ def to_original(config: JanusConfig, dtype_name: str) -> Json:
                 "model_name": _tower_name(vision),
                 "select_feature": "same",
                 "select_layer": -1,
+                "layer_norm_eps": vision.layer_norm_eps,
                 **_tower_sizes(vision),
             },
         },

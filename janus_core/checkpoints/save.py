@@ -20,6 +20,24 @@ from .keymaps import ORIGINAL
 MAX_SHARD_BYTES = 5 * 10**9
 
 
+def make_free_folder(folder: Path) -> None:
+    """Makes a folder for a model.
+
+    Raises:
+        FileExistsError: if there is one that already holds a config.json or weights.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = [
+        path.name
+        for path in folder.iterdir()
+        if path.name == "config.json" or path.suffix in (".safetensors", ".bin")
+    ]
+    if taken:
+        raise FileExistsError(
+            f"{folder} must not hold a model yet, got {', '.join(sorted(taken))}; choose another folder"
+        )
+
+
 def save_model(model: Janus, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
     """Writes config.json and weights in the original layout.
 
@@ -31,16 +49,7 @@ def save_model(model: Janus, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTE
     Raises:
         FileExistsError: if the folder already holds a config.json or weights; nothing is overwritten.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    taken = [
-        path.name
-        for path in folder.iterdir()
-        if path.name == "config.json" or path.suffix in (".safetensors", ".bin")
-    ]
-    if taken:
-        raise FileExistsError(
-            f"{folder} must not hold a model yet, got {', '.join(taken)}; choose another folder"
-        )
+    make_free_folder(folder)
     shards = list(_shards(model, max_shard_bytes))
     names = _shard_names(len(shards))
     state: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))

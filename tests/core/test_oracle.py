@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling, load_pipeline
+from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling, load_pipeline, save_checkpoint
 from janus_nodes.janus_core.checkpoints.detect import detect
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.processing.tokenizer import read_tokenizer
 from janus_nodes.janus_core.sampling.text import sample_text
-from support.checkpoints import GOLDEN, TOKENIZER_FILES, randomize
+from support.checkpoints import GOLDEN, TOKENIZER_FILES, assert_same_weights, randomize
 from torch import Tensor
 from transformers import (
     JanusConfig,
@@ -125,6 +125,14 @@ def test_tying_is_read_from_the_saved_config(pair: Pair) -> None:
     weights = pair.pipe.model.body
     tied = weights.lm_head.weight.data_ptr() == weights.embed_tokens.weight.data_ptr()
     assert tied is pair.oracle.config.tie_word_embeddings
+
+
+def test_saving_in_the_original_layout_loses_nothing(pair: Pair, tmp_path: Path) -> None:
+    save_checkpoint(pair.pipe, tmp_path / "model")
+    again = load_pipeline(tmp_path / "model", dtype=torch.float32)
+    assert again.model.config == pair.pipe.model.config
+    assert_same_weights(again.model, pair.pipe.model)
+    assert again.prompts.chat == pair.pipe.prompts.chat
 
 
 def test_vision_features_are_equal(pair: Pair, images: Tensor) -> None:

@@ -181,7 +181,10 @@ def test_steps_of_all_splits_count_as_one_run(
     assert [rows for _, _, rows in seen] == [2] * 32 + [1] * 16
 
 
-def test_five_thousand_images_in_a_batch_are_answered(pipe: JanusPipeline) -> None:
+def test_five_thousand_images_in_a_batch_are_answered(
+    pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_module, "ROWS_AT_ONCE", 64)
     embeds = torch.randn(5000, 16, 64, generator=torch.Generator().manual_seed(3))
     features = VisionFeatures(embeds, torch.empty(5000, 16, 48))
     options = TextSampling(max_new_tokens=1)

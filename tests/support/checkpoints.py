@@ -48,7 +48,7 @@ def small_config(
                 hidden_size=28,
                 num_hidden_layers=3,
                 num_attention_heads=4,
-                intermediate_size=70,
+                intermediate_size=61,
                 image_size=image_size,
                 patch_size=6,
             ),

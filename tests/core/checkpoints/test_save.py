@@ -131,6 +131,27 @@ def test_a_save_that_breaks_off_leaves_no_model(
         load_pipeline(tmp_path / "model")
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "preprocessor_config.json"])
+def test_a_save_that_breaks_off_beside_the_weights_leaves_no_model(
+    pipe: JanusPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def failing(source: Path, target: Path) -> None:
+        target.write_text("{", encoding="utf-8")
+        if source.name == name:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfile", failing)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(pipe, tmp_path / "model")
+    with pytest.raises(
+        FileNotFoundError, match=r"must hold a whole checkpoint, got none of these: config\.json"
+    ):
+        load_pipeline(tmp_path / "model")
+    monkeypatch.undo()
+    save_checkpoint(pipe, tmp_path / "model")
+    assert_same_weights(load_pipeline(tmp_path / "model", dtype=torch.float32).model, pipe.model)
+
+
 def test_a_pickled_folder_is_converted_beside_its_source(
     golden_root: Path, pipe: JanusPipeline, tmp_path: Path
 ) -> None:
