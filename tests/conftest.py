@@ -33,6 +33,9 @@ def _load_package(name: str, folder: Path) -> None:
     spec.loader.exec_module(module)
 
 
+# On tensors this small, threads only wait for each other: for seconds, on a busy machine.
+torch.set_num_threads(1)
+
 # `python -m pytest` puts the working directory first, where our `nodes/` would hide ComfyUI's `nodes.py`.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != REPO_ROOT]
 _load_package("janus_nodes", REPO_ROOT)

@@ -8,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from janus_nodes.janus_core import JanusPipeline, load_pipeline
 from support.comfyui import tree_or_skip
+from support.pictures import PHOTOGRAPHS, read_image, write_photograph
+from torch import Tensor
 
 from .client import ComfyClient
+from .graph import Graph
 from .server import ComfyServer
 
 HERE = Path(__file__).parent
@@ -42,9 +48,11 @@ def server_factory(
     """
     with ExitStack() as stack:
 
-        def make(**arguments: object) -> ComfyServer:
+        def make(**arguments: Any) -> ComfyServer:
             arguments.setdefault("base", tmp_path_factory.mktemp("comfyui"))
-            server = ComfyServer(comfyui_tree, **arguments)  # type: ignore[arg-type]
+            # One thread, as in the tests' own process.
+            arguments["environment"] = {"OMP_NUM_THREADS": "1", **arguments.get("environment", {})}
+            server = ComfyServer(comfyui_tree, **arguments)
             stack.callback(server.stop)
             return server
 
@@ -64,3 +72,31 @@ def server(server_factory: Callable[..., ComfyServer], golden_root: Path) -> Com
 def client(server: ComfyServer) -> ComfyClient:
     """A client of the shared server."""
     return server.client
+
+
+@pytest.fixture(scope="session")
+def object_info(server: ComfyServer) -> dict[str, Any]:
+    """The description of every node class."""
+    return server.client.object_info()
+
+
+@pytest.fixture
+def graph(object_info: dict[str, Any]) -> Graph:
+    """An empty prompt."""
+    return Graph(object_info)
+
+
+@pytest.fixture(scope="session")
+def core(golden_root: Path) -> JanusPipeline:
+    """The checkpoint `janus-pro-tiny` without ComfyUI, in float32: what the nodes must give as well."""
+    return load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def photographs(server: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """Photographs in the server's input folder, each with its tensor; `<name>.png` is the file's name."""
+    folder = tmp_path_factory.mktemp("photographs")
+    files = {name: write_photograph(name, folder) for name in PHOTOGRAPHS}
+    for file in files.values():
+        server.client.upload_image(file)
+    return {name: read_image(file) for name, file in files.items()}

@@ -1,0 +1,38 @@
+"""Photographs, and pictures as ComfyUI reads and writes them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+import torch
+from PIL import Image
+from torch import Tensor
+
+PHOTOGRAPHS = ("astronaut", "coffee", "chelsea")  # 512x512, 600x400 and 451x300 pixels
+
+
+def write_photograph(name: str, folder: Path) -> Path:
+    """Saves one of scikit-image's photographs."""
+    file = folder / f"{name}.png"
+    Image.fromarray(getattr(skimage.data, name)()).save(file)
+    return file
+
+
+def read_image(source: Path | bytes) -> Tensor:
+    """A picture [1, H, W, 3] in [0, 1], as ComfyUI's LoadImage gives it."""
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+        return torch.from_numpy(np.array(picture.convert("RGB")).astype(np.float32) / 255.0)[None]
+
+
+def saved_pixels(images: Tensor) -> np.ndarray:
+    """The bytes [B, H, W, 3] that ComfyUI's SaveImage writes of images: truncated, not rounded."""
+    return np.clip(255.0 * images.cpu().numpy(), 0, 255).astype(np.uint8)
+
+
+def decode_png(data: bytes) -> np.ndarray:
+    """The bytes [H, W, 3] of a picture file."""
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.array(picture.convert("RGB"))
