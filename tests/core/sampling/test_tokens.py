@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +14,7 @@ from janus_nodes.janus_core.sampling import tokens as tokens_module
 from janus_nodes.janus_core.sampling.guidance import guide
 from janus_nodes.janus_core.sampling.tokens import sample_image_tokens
 from support.checkpoints import random_model, small_config
+from support.drawing import Forced, traced
 from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("no_grad")
@@ -27,52 +26,6 @@ RUNS = {  # name: images, guidance scale, temperature of its draw
     "sample_t1_cfg5": (3, 5.0, 1.0),
     "sample_t2_cfg1.5": (2, 1.5, 2.0),
 }
-
-
-class Trace:
-    """What passed through a model while it drew, per step."""
-
-    def __init__(self) -> None:
-        self.hidden: list[Tensor] = []
-        self.logits: list[Tensor] = []
-        self.inputs: list[Tensor] = []
-
-    @property
-    def rows(self) -> list[int]:
-        """Rows that the body saw in each pass."""
-        return [len(inputs) for inputs in self.inputs]
-
-
-@contextmanager
-def traced(model: Janus) -> Iterator[Trace]:
-    """Notes every pass through the body and the head."""
-    trace = Trace()
-
-    def note_head(module: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        trace.hidden.append(inputs[0][:, -1])
-        trace.logits.append(output[:, -1])
-
-    hooks = [
-        model.generation.head.register_forward_hook(note_head),
-        model.body.register_forward_hook(lambda module, inputs, output: trace.inputs.append(inputs[0])),
-    ]
-    yield trace
-    for hook in hooks:
-        hook.remove()
-
-
-class Forced:
-    """Stands in for the drawer and draws recorded tokens, so that a path drawn elsewhere can be followed."""
-
-    def __init__(self, tokens: Tensor) -> None:
-        self.steps = iter(tokens.long().unbind(dim=1))
-
-    def __call__(self, options: TokenSampling, rows: Sequence[int]) -> Forced:
-        return self
-
-    def draw(self, logits: Tensor) -> Tensor:
-        """The next recorded token of every row."""
-        return next(self.steps)
 
 
 @pytest.mark.parametrize("name", RUNS)
