@@ -17,7 +17,7 @@ from .processing.prompts import PromptBuilder
 from .sampling import IMAGE_SAMPLERS
 from .sampling.guidance import uses_guidance
 from .sampling.options import TextSampling, TokenSampling
-from .sampling.steps import OnStep, ignore_step, part_of
+from .sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, part_of
 from .sampling.text import sample_text
 
 # Rows that are computed together. More take more memory for little more speed; results do not depend on it.
@@ -135,6 +135,7 @@ class JanusPipeline:
         *,
         negative_prompt: str = "",
         on_step: OnStep = ignore_step,
+        on_image: OnImage = ignore_image,
     ) -> GeneratedImages:
         """Draws images of a description.
 
@@ -145,6 +146,8 @@ class JanusPipeline:
                 guidance (scale 1) there is no such row and it has no effect.
             on_step: called as `on_step(step, total, tokens)`, with the tokens of the images at work; may
                 raise to cancel.
+            on_image: called as `on_image(done, total)` when the tokens of an image have become pixels, after
+                all steps; may raise as well.
 
         Raises:
             ValueError: if the prompt is empty or too long.
@@ -161,26 +164,27 @@ class JanusPipeline:
                 for index, chunk in enumerate(chunks)
             ]
         )
-        return GeneratedImages(self.decode_tokens(tokens), tokens)
+        return GeneratedImages(self.decode_tokens(tokens, on_image), tokens)
 
     @torch.no_grad()
-    def encode_vision(self, images: Tensor) -> VisionFeatures:
+    def encode_vision(self, images: Tensor, on_image: OnImage = ignore_image) -> VisionFeatures:
         """What the understanding encoder makes of images [B, H, W, C] in [0, 1], for `understand` to take."""
-        outputs = [
-            self.model.understanding(self.image_processor.pixel_values(images[list(chunk)]).to(self.device))
-            for chunk in _chunks(len(checked_images(images)))
-        ]
+        outputs = []
+        for chunk in _chunks(len(checked_images(images))):
+            pixel_values = self.image_processor.pixel_values(images[list(chunk)])
+            outputs.append(self.model.understanding(pixel_values.to(self.device)))
+            on_image(chunk.stop, len(images))
         features, embeds = (torch.cat(parts) for parts in zip(*outputs, strict=True))
         return VisionFeatures(embeds, features)
 
     @torch.no_grad()
-    def encode_tokens(self, images: Tensor) -> Tensor:
+    def encode_tokens(self, images: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Codebook ids [B, N] of images [B, H, W, C] in [0, 1], letterboxed to the model's square."""
         # One at a time: a single image fills a device, and activations of many would fill its memory.
         return torch.cat(
             [
                 self.model.generation.encode(self.image_processor.pixels(image[None]).to(self.device))
-                for image in checked_images(images)
+                for image in counted(checked_images(images).unbind(), on_image)
             ]
         )
 
@@ -195,7 +199,7 @@ class JanusPipeline:
         return self.model.generation.config.grid_size
 
     @torch.no_grad()
-    def decode_tokens(self, tokens: Tensor) -> Tensor:
+    def decode_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Images [B, H, W, 3] in [0, 1] of codebook ids [B, N].
 
         N may be fewer whole rows of the token grid than a full image has; the result is as much lower.
@@ -218,7 +222,8 @@ class JanusPipeline:
                 "encode the image with this model"
             )
         tokens = tokens.to(self.device, torch.int64)
-        return torch.cat([to_images(self.model.generation.decode(row)) for row in tokens.split(1)])
+        rows = counted(tokens.split(1), on_image)
+        return torch.cat([to_images(self.model.generation.decode(row)) for row in rows])
 
     def _image_embeds(
         self, place: Tensor | VisionFeatures, rows: Sequence[int], shared: dict[int, Tensor], index: int

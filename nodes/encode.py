@@ -5,6 +5,7 @@ from comfy_api.latest import io
 
 from ..janus_core import memory_for_pixels, memory_to_see
 from .memory import LoadedJanus
+from .progress import report_count
 from .types import CATEGORY, JanusFeatures, JanusTokens, model_input
 
 
@@ -32,7 +33,7 @@ class JanusSiglipEncode(io.ComfyNode):
     @classmethod
     def execute(cls, model: LoadedJanus, image) -> io.NodeOutput:
         pipeline = model.ready(memory_to_see(model.pipeline, len(image)))
-        return io.NodeOutput(pipeline.encode_vision(image).to(mm.intermediate_device()))
+        return io.NodeOutput(pipeline.encode_vision(image, report_count()).to(mm.intermediate_device()))
 
 
 class JanusVQEncode(io.ComfyNode):
@@ -58,7 +59,7 @@ class JanusVQEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: LoadedJanus, image) -> io.NodeOutput:
-        tokens = model.ready(memory_for_pixels(model.pipeline)).encode_tokens(image)
+        tokens = model.ready(memory_for_pixels(model.pipeline)).encode_tokens(image, report_count())
         return io.NodeOutput(tokens.to(mm.intermediate_device()))
 
 
@@ -83,5 +84,5 @@ class JanusVQDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: LoadedJanus, tokens) -> io.NodeOutput:
-        images = model.ready(memory_for_pixels(model.pipeline)).decode_tokens(tokens)
+        images = model.ready(memory_for_pixels(model.pipeline)).decode_tokens(tokens, report_count())
         return io.NodeOutput(images.to(mm.intermediate_device()))

@@ -69,7 +69,9 @@ class JanusGenerate(io.ComfyNode):
         sampling = TokenSampling(**options)
         pipeline = model.ready(memory_to_generate(model.pipeline, prompt + negative_prompt, sampling))
         report = ImageReport(pipeline)
-        drawn = pipeline.generate(prompt, sampling, negative_prompt=negative_prompt, on_step=report)
+        drawn = pipeline.generate(
+            prompt, sampling, negative_prompt=negative_prompt, on_step=report, on_image=report.check
+        )
         report.show(drawn.images)
         device = mm.intermediate_device()
         return io.NodeOutput(drawn.images.to(device), drawn.tokens.to(device))

@@ -9,7 +9,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ..janus_core import PRECISIONS, Janus, JanusPipeline, RMSNorm, load_pipeline
-from .progress import report_bytes
+from .progress import report_count
 
 
 @dataclass
@@ -30,7 +30,7 @@ def load(folder: Path, precision: str, template: str | None) -> LoadedJanus:
     device, offload_device = mm.get_torch_device(), mm.unet_offload_device()
     dtype = _auto_dtype(device) if precision == "auto" else PRECISIONS[precision]
     pipeline = load_pipeline(
-        folder, offload_device, dtype, template=template, prepare=make_movable, on_progress=report_bytes()
+        folder, offload_device, dtype, template=template, prepare=make_movable, on_progress=report_count()
     )
     pipeline.device = device
     _cast_shared_weights(pipeline.model)

@@ -16,8 +16,8 @@ PREVIEW_SHARE = 0.03  # of a run's time that previews may take
 PREVIEW_SIZE = 512  # pixels
 
 
-def report_bytes() -> Callable[[int, int], None]:
-    """Shows how much of a file is read."""
+def report_count() -> Callable[[int, int], None]:
+    """Shows how much is done of what is counted: bytes of a file, or images."""
     bar = comfy.utils.ProgressBar(1)
 
     def on_progress(done: int, total: int) -> None:
@@ -70,6 +70,10 @@ class ImageReport:
             return
         self.bar.update_absolute(step, total, _preview(self.pipeline.decode_tokens(finished)[0]))
         self.next_preview = started + (time.monotonic() - started) / PREVIEW_SHARE
+
+    def check(self, done: int, total: int) -> None:
+        """Raises if the run was cancelled; an `OnImage` of the core."""
+        throw_exception_if_processing_interrupted()
 
     def show(self, images: Tensor) -> None:
         """Puts the first of the finished images [B, H, W, 3] on the node."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from torch import Tensor
+
+Item = TypeVar("Item")
 
 OnStep = Callable[[int, int, Tensor], None]
 """Called after each step with the steps done, the steps in all (at most), and the tokens so far [B, step].
@@ -12,9 +15,23 @@ OnStep = Callable[[int, int, Tensor], None]
 It may raise to cancel the run: the exception passes through the loop unchanged.
 """
 
+OnImage = Callable[[int, int], None]
+"""Called after each image with the images done and the images in all; it may raise to cancel."""
+
 
 def ignore_step(step: int, total: int, state: Tensor) -> None:
     """An `OnStep` that does nothing."""
+
+
+def ignore_image(done: int, total: int) -> None:
+    """An `OnImage` that does nothing."""
+
+
+def counted(items: Sequence[Item], on_image: OnImage) -> Iterator[Item]:
+    """Yields items, and tells of each when it has been dealt with."""
+    for done, item in enumerate(items, start=1):
+        yield item
+        on_image(done, len(items))
 
 
 def part_of(on_step: OnStep, index: int, count: int) -> OnStep:

@@ -71,6 +71,19 @@ def test_cancelled_answer_ends_at_once(
     assert_next_run_is_right(client, graph, core)
 
 
+def test_cancelled_encoding_of_many_images_ends_at_once(
+    client: ComfyClient, graph: Graph, core: JanusPipeline
+) -> None:
+    images = graph.add("EmptyImage", width=64, height=64, batch_size=200)
+    model = graph.load()
+    tokens = graph.add("JanusVQEncode", model=model, image=images)
+    graph.save(graph.add("JanusVQDecode", model=model, tokens=tokens))
+    result, seconds = cancel_at(client, graph, steps_of(tokens, 3))
+    assert result.status == "interrupted"
+    assert seconds < SOON
+    assert_next_run_is_right(client, graph, core)
+
+
 def test_same_prompt_runs_after_it_was_cancelled(client: ComfyClient, graph: Graph) -> None:
     drawn = graph.add("JanusGenerate", model=graph.load(), prompt="A hill.", batch_size=9, seed=123)
     saved = graph.save(drawn)

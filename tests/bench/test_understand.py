@@ -44,7 +44,7 @@ def test_greedy_answer_with_another_system_prompt_is_the_core_s(
     client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     image = graph.add("LoadImage", image="coffee.png")
-    knobs = {"temperature": 0.0, "repetition_penalty": 1.3}
+    knobs: dict[str, Any] = {"temperature": 0.0, "repetition_penalty": 1.3}
     answer = ask(graph, model=graph.load(), image=image, system_prompt="Be short.", **knobs)
     assert run(client, graph).texts(answer[0]) == core.understand(
         photographs["coffee"], QUESTION, TextSampling(**{**SAMPLING, **knobs}), system_prompt="Be short."

@@ -128,8 +128,33 @@ def test_text_is_streamed_onto_the_node(
     assert len(first) < len(last) <= len(answers[0])
 
 
+def test_images_are_counted_as_they_are_encoded_and_decoded(
+    core: JanusPipeline, shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("janus_nodes.janus_core.pipeline.ROWS_AT_ONCE", 2)
+    images = torch.rand(3, 9, 9, 3)
+    core.encode_vision(images, progress.report_count())
+    tokens = core.encode_tokens(images, progress.report_count())
+    core.decode_tokens(tokens, progress.report_count())
+    one_by_one = [(1, 3), (2, 3), (3, 3)]
+    assert [(value, total) for value, total, _ in shown] == [(2, 3), (3, 3), *one_by_one, *one_by_one]
+
+
+def test_interrupt_stops_between_two_images(core: JanusPipeline, shown: Shown, no_interrupt: None) -> None:
+    tokens = torch.zeros(9, 16, dtype=torch.int64)
+    hook = core.model.generation.vq.decoder.register_forward_hook(
+        lambda *_: mm.interrupt_current_processing()
+    )
+    with pytest.raises(mm.InterruptProcessingException):
+        core.decode_tokens(tokens, progress.report_count())
+    with pytest.raises(mm.InterruptProcessingException):
+        core.generate("A lake.", TokenSampling(batch_size=2), on_image=progress.ImageReport(core).check)
+    hook.remove()
+    assert shown == []
+
+
 def test_loading_counts_bytes(shown: Shown) -> None:
-    on_progress = progress.report_bytes()
+    on_progress = progress.report_count()
     on_progress(10, 50)
     on_progress(50, 50)
     assert [(value, total) for value, total, _ in shown] == [(10, 50), (50, 50)]
@@ -147,7 +172,7 @@ def test_interrupt_stops_at_the_next_step(
     comfy.utils.set_progress_bar_global_hook(interrupt_at_three)
     with pytest.raises(mm.InterruptProcessingException):
         if what == "load":
-            on_progress = progress.report_bytes()
+            on_progress = progress.report_count()
             for step in range(1, 100):
                 on_progress(step, 100)
         elif what == "text":
