@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from .checkpoints.detect import detect_roles
+from .checkpoints.detect import detect, detect_roles
+from .checkpoints.files import find_weight_files
 from .checkpoints.load import OnProgress, Prepare, load_model
 from .checkpoints.save import MAX_SHARD_BYTES, make_free_folder, save_model
 from .json_file import read_json_if_present
@@ -32,7 +33,7 @@ _COMPANIONS = (
 def load_pipeline(
     path: str | Path,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str = "auto",
     *,
     template: str | None = None,
     roles: tuple[str, str] | None = None,
@@ -44,8 +45,8 @@ def load_pipeline(
     Args:
         path: a folder in the original layout (deepseek-ai and fine-tunes) or in that of transformers.
         device: where the weights go and the model computes.
-        dtype: of the weights; None for bfloat16 where the device has it, else float32. The image tokenizer
-            stays in float32 where the rest is float16.
+        dtype: of the weights, PyTorch's or bf16, fp16, fp32 or auto: bfloat16 where the device multiplies in
+            it, else float32. The image tokenizer stays in float32 where the rest is float16.
         template: chat template (deepseek, deepseek_old, plain or alignment); None for the checkpoint's own.
         roles: texts of user and assistant in the template; None for the given template's own or, without one,
             for what the checkpoint was trained with.
@@ -57,8 +58,9 @@ def load_pipeline(
         ValueError: if a file is broken or belongs to another model.
     """
     folder = Path(path)
-    model = load_model(folder, device, dtype, prepare, on_progress)
-    config = model.config
+    # What is quick to find wrong comes before what takes long to read.
+    find_weight_files(folder)
+    _, config = detect(folder)
     processor = read_json_if_present(folder / "processor_config.json")
     chat = chat_format(
         template or processor.get("sft_format", "deepseek"),
@@ -72,6 +74,7 @@ def load_pipeline(
         config.body.max_position_embeddings,
     )
     image_processor = read_image_processor(folder, config.understanding.vision.image_size)
+    model = load_model(folder, device, dtype, prepare, on_progress)
     return JanusPipeline(model, prompts, image_processor, torch.device(device), folder)
 
 

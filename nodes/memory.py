@@ -8,7 +8,7 @@ import comfy.ops
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..janus_core import PRECISIONS, Janus, JanusPipeline, RMSNorm, load_pipeline
+from ..janus_core import Janus, JanusPipeline, RMSNorm, load_pipeline
 from .progress import report_count
 
 
@@ -28,7 +28,7 @@ class LoadedJanus:
 def load(folder: Path, precision: str, template: str | None) -> LoadedJanus:
     """Loads a checkpoint off the device; `LoadedJanus.ready` brings it there."""
     device, offload_device = mm.get_torch_device(), mm.unet_offload_device()
-    dtype = _auto_dtype(device) if precision == "auto" else PRECISIONS[precision]
+    dtype = _auto_dtype(device) if precision == "auto" else precision
     pipeline = load_pipeline(
         folder, offload_device, dtype, template=template, prepare=make_movable, on_progress=report_count()
     )
@@ -37,10 +37,10 @@ def load(folder: Path, precision: str, template: str | None) -> LoadedJanus:
     return LoadedJanus(pipeline, ModelPatcher(pipeline.model, device, offload_device))
 
 
-def _auto_dtype(device: torch.device) -> torch.dtype | None:
+def _auto_dtype(device: torch.device) -> torch.dtype | str:
     """What ComfyUI holds to be fast on its device; on a CPU, which it never asks, the core's own choice."""
     if mm.is_device_cpu(device):
-        return None
+        return "auto"
     if mm.should_use_bf16(device):
         return torch.bfloat16
     return torch.float16 if mm.should_use_fp16(device) else torch.float32

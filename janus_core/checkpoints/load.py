@@ -29,7 +29,7 @@ _LM_HEAD, _EMBEDDING = "body.lm_head.weight", "body.embed_tokens.weight"
 def load_model(
     folder: Path,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str = "auto",
     prepare: Prepare | None = None,
     on_progress: OnProgress | None = None,
 ) -> Janus:
@@ -41,7 +41,7 @@ def load_model(
     Args:
         folder: holds config.json and weights.
         device: where the weights go.
-        dtype: of the weights; None for bfloat16 where the device computes in it, else float32.
+        dtype: of the weights, or a name that `resolve_dtype` knows.
         prepare: called with the empty model before it is filled; may exchange classes of its layers.
         on_progress: called with bytes read and bytes in all.
 
@@ -49,6 +49,7 @@ def load_model(
         FileNotFoundError: if a file is missing; it says which.
         ValueError: if a file is broken, or its tensors are not those of the model that config.json describes.
     """
+    dtype = resolve_dtype(dtype, device)
     files = find_weight_files(folder)
     layout, config = detect(folder)
     infos: dict[str, TensorInfo] = {}
@@ -67,9 +68,7 @@ def load_model(
     _check_names(folder, layout, expected, infos)
     _check_shapes(expected, infos, shapes)
 
-    parameters = _fill(
-        expected, infos, shapes, torch.device(device), dtype or auto_dtype(device), on_progress
-    )
+    parameters = _fill(expected, infos, shapes, torch.device(device), dtype, on_progress)
     tied = _LM_HEAD not in parameters
     if tied:
         parameters[_LM_HEAD] = parameters[_EMBEDDING]
@@ -93,16 +92,29 @@ class _NoInit(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def auto_dtype(device: torch.device | str) -> torch.dtype:
-    """bfloat16 where the device multiplies matrices in it, else float32."""
-    kind = torch.device(device).type
-    if kind == "cuda":
-        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif kind == "cpu":
-        has_bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    else:
-        has_bf16 = True
-    return torch.bfloat16 if has_bf16 else torch.float32
+def resolve_dtype(dtype: torch.dtype | str, device: torch.device | str) -> torch.dtype:
+    """The dtype of a name in `PRECISIONS`; auto is bfloat16 where the device multiplies in it, else float32.
+
+    Raises:
+        ValueError: if there is no such name.
+    """
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        return torch.bfloat16 if _multiplies_bf16(torch.device(device).type) else torch.float32
+    if dtype not in PRECISIONS:
+        raise ValueError(
+            f"dtype must be auto, {', '.join(PRECISIONS)} or PyTorch's own, got {dtype!r}; use one"
+        )
+    return PRECISIONS[dtype]
+
+
+def _multiplies_bf16(device_type: str) -> bool:
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device_type == "cpu":
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return True
 
 
 def _fill(

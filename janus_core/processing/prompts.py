@@ -54,7 +54,7 @@ class PromptBuilder:
             placed = question.count(self.tokenizer.special.image)
             if placed == 0:
                 question = f"{self.tokenizer.special.image}\n" * images_per_question + question
-            rows.append(self.encode(self.chat.question(question, system_prompt), images_per_question))
+            rows.append(self.encode(self._render(question, system_prompt), images_per_question))
         return self._batch(rows, num_new=1)
 
     def generation(self, prompt: str, negative_prompt: str, guided: bool, num_new: int) -> PromptBatch:
@@ -103,7 +103,15 @@ class PromptBuilder:
     def _description(self, prompt: str) -> list[int]:
         if not prompt.strip():
             raise ValueError(f"prompt must hold text, got {prompt!r}; describe the picture to draw")
-        return self.encode(self.chat.question(prompt) + self.tokenizer.special.image_start, 0)
+        return self.encode(self._render(prompt) + self.tokenizer.special.image_start, 0)
+
+    def _render(self, text: str, system_prompt: str = "") -> str:
+        if self.chat.user_text is not None:
+            raise ValueError(
+                f"chat template must have room for what you ask, got {self.chat.name!r}, which always says "
+                f"{self.chat.user_text!r}; choose deepseek"
+            )
+        return self.chat.question(text, system_prompt)
 
     def _batch(self, rows: list[list[int]], num_new: int) -> PromptBatch:
         longest = max(len(row) for row in rows)

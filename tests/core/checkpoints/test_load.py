@@ -10,7 +10,7 @@ import pytest
 import torch
 from janus_nodes.janus_core import PRECISIONS, JanusPipeline, TextSampling, load_pipeline
 from janus_nodes.janus_core.checkpoints import files
-from janus_nodes.janus_core.checkpoints.load import auto_dtype, load_model
+from janus_nodes.janus_core.checkpoints.load import load_model, resolve_dtype
 from support.checkpoints import (
     assert_same_weights,
     copy_checkpoint,
@@ -66,10 +66,16 @@ def test_every_precision_sees_draws_and_answers(golden_root: Path, precision: st
 
 
 def test_automatic_dtype_is_one_that_the_device_computes_in() -> None:
-    assert auto_dtype("cpu") in (torch.bfloat16, torch.float32)
+    assert resolve_dtype("auto", "cpu") in (torch.bfloat16, torch.float32)
     assert load_model(Path(__file__).parents[2] / "golden" / "janus-pro-tiny").body.norm.weight.dtype == (
-        auto_dtype("cpu")
+        resolve_dtype("auto", "cpu")
     )
+
+
+def test_dtype_may_be_named(golden_root: Path) -> None:
+    assert load_pipeline(golden_root / "janus-pro-tiny", dtype="bf16").dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="dtype must be auto, bf16, fp16, fp32 or PyTorch's own, got 'int3'"):
+        load_pipeline(golden_root / "janus-pro-tiny", dtype="int3")
 
 
 def test_progress_counts_bytes_up_to_the_whole(golden_root: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from janus_nodes.janus_core import DEFAULT_SYSTEM_PROMPT, JanusPipeline
+from janus_nodes.janus_core import DEFAULT_SYSTEM_PROMPT, JanusPipeline, load_pipeline
 from janus_nodes.janus_core.inputs import PromptBatch
 from janus_nodes.janus_core.processing.chat import chat_format
 
@@ -155,3 +156,12 @@ def test_a_vocabulary_smaller_than_the_tokenizer_is_refused(pipe: JanusPipeline)
         ValueError, match=f"vocab_size must exceed every id .*, got {top} for ids up to {top}"
     ):
         replace(pipe.prompts, vocab_size=top)
+
+
+def test_a_template_without_room_for_a_question_is_refused(golden_root: Path) -> None:
+    pipe = load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32, template="alignment")
+    for ask in (lambda: pipe.generate("a cat"), lambda: pipe.understand(None, "What?")):
+        with pytest.raises(
+            ValueError, match="chat template must have room for what you ask, got 'alignment'"
+        ):
+            ask()
