@@ -1,4 +1,4 @@
-"""What may stand for images in a question: tensors, lists of them, or features made of them before."""
+"""What may stand for images: tensors, lists of them, features or tokens made of them before."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class VisionFeatures:
     """What the understanding encoder makes of images.
 
     Attributes:
-        image_embeds: [B, N, C] after the aligner: what the body reads. `understand` takes it in place of
-            images.
+        image_embeds: [B, N, C] after the aligner: what the body reads, one more where the model learned one
+            for an image's start. `understand` takes it in place of images.
         last_hidden_state: [B, N, C_vision] of the tower itself, after its final norm.
     """
 
@@ -73,3 +73,48 @@ def checked_images(images: Tensor) -> Tensor:
             "add a batch dimension or pass an image"
         )
     return images
+
+
+def match_rows(question: str | Sequence[str], places: Sequence[Tensor | VisionFeatures]) -> list[str]:
+    """One question per row, a single one repeated for each image.
+
+    Raises:
+        ValueError: if the numbers of questions and images do not match.
+    """
+    questions = [question] if isinstance(question, str) else list(question)
+    if not questions:
+        raise ValueError(
+            "question must be a text or at least one text per row, got an empty list; pass a question"
+        )
+    rows = max([len(questions), *map(len, places)])
+    for name, count in (("questions", len(questions)), *(("images", len(place)) for place in places)):
+        if count not in (1, rows):
+            raise ValueError(
+                f"{name} must be 1 or as many as there are rows, got {count} for {rows} rows; repeat them"
+            )
+    return questions * (rows // len(questions))
+
+
+def checked_tokens(tokens: Tensor, width: int, codes: int) -> Tensor:
+    """The same ids, if they are whole rows of images.
+
+    Args:
+        tokens: [B, N].
+        width: tokens per row of an image.
+        codes: entries of the codebook.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if tokens.ndim != 2 or tokens.shape[0] == 0 or tokens.shape[1] == 0 or tokens.shape[1] % width:
+        raise ValueError(
+            f"tokens must be [B, N] with N a multiple of the model's {width} tokens per row, got shape "
+            f"{list(tokens.shape)}; pass what encode_tokens or generate of such a model returned"
+        )
+    if tokens.is_floating_point() or int(tokens.min()) < 0 or int(tokens.max()) >= codes:
+        raise ValueError(
+            f"tokens must be whole numbers from 0 to {codes - 1}, the model's codebook, got "
+            f"{tokens.dtype} from {tokens.min().item()} to {tokens.max().item()}; "
+            "encode the image with this model"
+        )
+    return tokens
