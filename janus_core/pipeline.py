@@ -193,6 +193,11 @@ class JanusPipeline:
         """Tokens in one row of an image; `decode_tokens` can show a half-drawn one in whole rows."""
         return self.model.generation.config.grid_size
 
+    @property
+    def latent_scale(self) -> float:
+        """A VAE's latents times this are those that the flow integrates."""
+        return float(self.model.generation.config.scaling_factor)
+
     @torch.no_grad()
     def decode_tokens(self, tokens: Tensor) -> Tensor:
         """Images [B, H, W, 3] in [0, 1] of codebook ids [B, N].
