@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from ..janus_core import SOLVERS, FlowSampling, memory_to_generate
 from .memory import LoadedJanus
 from .progress import LatentReport
-from .types import CATEGORY, chosen, model_input, seed_input
+from .types import CATEGORY, model_input, seed_input
 
 
 class JanusFlowSampler(io.ComfyNode):
@@ -84,25 +84,18 @@ class JanusFlowSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        model: LoadedJanus,
-        prompt: str,
-        negative_prompt: str,
-        steps: int,
-        solver: str,
-        latent=None,
-        **options,
+        cls, model: LoadedJanus, prompt: str, negative_prompt: str, steps: int, latent=None, **options
     ) -> io.NodeOutput:
-        sampling = FlowSampling(num_steps=steps, solver=chosen("solver", solver, SOLVERS), **knobs)
+        sampling = FlowSampling(num_steps=steps, **options)
         pipeline = model.ready(memory_to_generate(model.pipeline, prompt + negative_prompt, sampling))
+        scale = pipeline.latent_scale
+        latents = None if latent is None else latent["samples"] * scale
         drawn = pipeline.generate(
             prompt,
             sampling,
             negative_prompt=negative_prompt,
-            latents=latent["samples"] * pipeline.latent_scale if latent else None,
+            latents=latents,
             pixels=False,
             on_step=LatentReport(),
         )
-        return io.NodeOutput(
-            {"samples": (drawn.latents / pipeline.latent_scale).to(mm.intermediate_device())}
-        )
+        return io.NodeOutput({"samples": (drawn.latents / scale).to(mm.intermediate_device())})

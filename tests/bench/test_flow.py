@@ -1,4 +1,4 @@
-"""JanusFlow on a real server: its node, core's own VAE, live previews, and nodes of the other way of drawing."""
+"""JanusFlow on a real server: its node, core's own VAE, live previews, and errors that name a node."""
 
 from __future__ import annotations
 
