@@ -25,7 +25,7 @@ def write_sdxl_vae(file: Path) -> None:
     torch.manual_seed(0)
     vae = AutoencoderKL(config)
     state = {f"generation.vae.{name}": tensor for name, tensor in vae.state_dict().items()}
-    found = places(single_file_vae(4), None, {name: tuple(t.shape) for name, t in state.items()})  # type: ignore[arg-type]
+    found = places(single_file_vae(4), None, {name: tuple(t.shape) for name, t in state.items()})
     save_file({name: state[place.target] for name, place in found.items()}, file)
 
 

@@ -1,6 +1,6 @@
 """Times a look at the velocity field with the prompt read once against one that reads it again.
 
-Real sizes, random weights: `python tests/benchmarks/flow_prefix.py [looks] [prompt tokens]`, from the repository.
+Real sizes, random weights: `python tests/benchmarks/flow_prefix.py [looks] [prompt tokens]`.
 """
 
 from __future__ import annotations
