@@ -1,4 +1,4 @@
-"""Janus and Janus-Pro in PyTorch: images to text and text to images, without ComfyUI."""
+"""Janus, Janus-Pro and JanusFlow in PyTorch: images to text and text to images, without ComfyUI."""
 
 from .checkpoints.files import missing_files
 from .checkpoints.load import PRECISIONS
@@ -8,17 +8,24 @@ from .loading import load_pipeline, save_checkpoint
 from .memory import memory_for_pixels, memory_to_generate, memory_to_see, memory_to_understand
 from .models.janus import Janus
 from .models.layers import RMSNorm
-from .pipeline import GeneratedImages, JanusPipeline
+from .models.uvit import GlobalResponseNorm
+from .pipeline import JanusPipeline
 from .presets import RELEASES
 from .processing.chat import CHAT_FORMATS, DEFAULT_SYSTEM_PROMPT
-from .sampling.options import TextSampling, TokenSampling
+from .sampling.options import FlowSampling, TextSampling, TokenSampling
+from .sampling.results import GeneratedImages, GeneratedLatents
+from .sampling.solvers import SOLVERS
 
 __all__ = [
     "CHAT_FORMATS",
     "DEFAULT_SYSTEM_PROMPT",
     "PRECISIONS",
     "RELEASES",
+    "SOLVERS",
+    "FlowSampling",
     "GeneratedImages",
+    "GeneratedLatents",
+    "GlobalResponseNorm",
     "Janus",
     "JanusPipeline",
     "RMSNorm",

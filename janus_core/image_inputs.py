@@ -1,4 +1,4 @@
-"""What may stand for images in a question: tensors, lists of them, or features made of them before."""
+"""What may stand for images: tensors, lists of them, features or tokens made of them before."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class VisionFeatures:
     """What the understanding encoder makes of images.
 
     Attributes:
-        image_embeds: [B, N, C] after the aligner: what the body reads. `understand` takes it in place of
-            images.
+        image_embeds: [B, N, C] after the aligner: what the body reads, one more where the model learned one
+            for an image's start. `understand` takes it in place of images.
         last_hidden_state: [B, N, C_vision] of the tower itself, after its final norm.
     """
 
@@ -61,20 +61,6 @@ def image_places(images: Images | None) -> list[Tensor | VisionFeatures]:
     ]
 
 
-def check_features(places: Sequence[Tensor | VisionFeatures], num_positions: int, hidden_size: int) -> None:
-    """Makes sure that features among the images are of the kind of model that is to read them.
-
-    Raises:
-        ValueError: if they have another number of positions or another width.
-    """
-    for place in places:
-        if isinstance(place, VisionFeatures) and place.image_embeds.shape[1:] != (num_positions, hidden_size):
-            raise ValueError(
-                f"features must be [B, {num_positions}, {hidden_size}] as this model's, got shape "
-                f"{list(place.image_embeds.shape)}; encode the images with this model"
-            )
-
-
 def checked_images(images: Tensor) -> Tensor:
     """The same batch, if it is one.
 
@@ -87,3 +73,66 @@ def checked_images(images: Tensor) -> Tensor:
             "add a batch dimension or pass an image"
         )
     return images
+
+
+def question_rows(
+    question: str | Sequence[str], images: Images | None, embeds_shape: tuple[int, int]
+) -> tuple[list[str], list[Tensor | VisionFeatures]]:
+    """Questions and images as rows.
+
+    Args:
+        question: one for all rows, or one per row.
+        images: what `understand` takes.
+        embeds_shape: positions and width of this model's features of one image.
+
+    Returns:
+        One question per row, and one batch per image of a question, of one image or one per row.
+
+    Raises:
+        ValueError: if their numbers do not match, or features are another kind of model's.
+    """
+    places = image_places(images)
+    for place in places:
+        if isinstance(place, VisionFeatures) and place.image_embeds.shape[1:] != embeds_shape:
+            raise ValueError(
+                f"features must be [B, {embeds_shape[0]}, {embeds_shape[1]}] as this model's, got shape "
+                f"{list(place.image_embeds.shape)}; encode the images with this model"
+            )
+    questions = [question] if isinstance(question, str) else list(question)
+    if not questions:
+        raise ValueError(
+            "question must be a text or at least one text per row, got an empty list; pass a question"
+        )
+    rows = max([len(questions), *map(len, places)])
+    for name, count in (("questions", len(questions)), *(("images", len(place)) for place in places)):
+        if count not in (1, rows):
+            raise ValueError(
+                f"{name} must be 1 or as many as there are rows, got {count} for {rows} rows; repeat them"
+            )
+    return questions * (rows // len(questions)), places
+
+
+def checked_tokens(tokens: Tensor, width: int, codes: int) -> Tensor:
+    """The same ids, if they are whole rows of images.
+
+    Args:
+        tokens: [B, N].
+        width: tokens per row of an image, and rows of a whole one.
+        codes: entries of the codebook.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] not in range(width, width * width + 1, width):
+        raise ValueError(
+            f"tokens must be [B, N], N a multiple of the model's {width} tokens per row, {width**2} at most, "
+            f"got shape {list(tokens.shape)}; pass what encode_tokens or generate of such a model returned"
+        )
+    whole = not tokens.is_floating_point() and tokens.dtype is not torch.bool
+    if not whole or int(tokens.min()) < 0 or int(tokens.max()) >= codes:
+        raise ValueError(
+            f"tokens must be whole numbers from 0 to {codes - 1}, the model's codebook, got "
+            f"{tokens.dtype} from {tokens.min().item()} to {tokens.max().item()}; "
+            "encode the image with this model"
+        )
+    return tokens

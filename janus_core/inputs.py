@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,13 +33,16 @@ class PromptBatch:
         return self.input_ids.shape[1]
 
     @classmethod
-    def from_rows(cls, rows: list[list[int]], pad_id: int, image_id: int) -> PromptBatch:
+    def from_rows(
+        cls, rows: list[list[int]], pad_id: int, image_id: int, start_embedding: bool = False
+    ) -> PromptBatch:
         """Pads rows on the left with hidden tokens; positions count the visible ones from 0.
 
         Args:
             rows: one list of token ids per row, none empty.
             pad_id: the id that fills the left.
             image_id: the id whose positions take image embeddings.
+            start_embedding: whether the position before each image takes one, too.
         """
         length = max(len(row) for row in rows)
         input_ids = torch.full((len(rows), length), pad_id)
@@ -49,8 +52,16 @@ class PromptBatch:
             attention_mask[index, length - len(row) :] = True
         position_ids = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
         image_mask = (input_ids == image_id) & attention_mask
+        if start_embedding:
+            image_mask[:, :-1] |= image_mask[:, 1:].clone()
         padded = any(len(row) != length for row in rows)
         return cls(input_ids, attention_mask, position_ids, image_mask, padded)
+
+    def hide(self, row: int, first: int) -> PromptBatch:
+        """The same batch with a row's tokens from `first` on hidden from later ones; positions stay."""
+        attention_mask = self.attention_mask.clone()
+        attention_mask[row, first:] = False
+        return replace(self, attention_mask=attention_mask, padded=True)
 
     def to(self, device: torch.device | str) -> PromptBatch:
         """The same batch on another device."""
@@ -61,3 +72,17 @@ class PromptBatch:
             self.image_mask.to(device),
             self.padded,
         )
+
+
+@dataclass(frozen=True)
+class DescriptionForm:
+    """What a way of drawing wants of the rows before its picture.
+
+    Attributes:
+        reads_start: whether the tag that starts an image is read with the prompt, or something else takes its
+            place.
+        hides_padding: whether the padding of an unconditional row is hidden from what follows.
+    """
+
+    reads_start: bool = True
+    hides_padding: bool = False

@@ -39,19 +39,23 @@ def load_pipeline(
     roles: tuple[str, str] | None = None,
     prepare: Prepare | None = None,
     on_progress: OnProgress | None = None,
+    vae: str | Path | None = None,
 ) -> JanusPipeline:
-    """Loads a Janus or Janus-Pro checkpoint.
+    """Loads a Janus, Janus-Pro or JanusFlow checkpoint.
 
     Args:
         path: a folder in the original layout (deepseek-ai and fine-tunes) or in that of transformers.
         device: where the weights go and the model computes.
         dtype: of the weights, PyTorch's or bf16, fp16, fp32 or auto: bfloat16 where the device multiplies in
-            it, else float32. The image tokenizer stays in float32 where the rest is float16.
+            it, else float32. What turns pixels into tokens or latents stays in float32 where the rest is
+            float16.
         template: chat template (deepseek, deepseek_old, plain or alignment); None for the checkpoint's own.
         roles: texts of user and assistant in the template; None for the given template's own or, without one,
             for what the checkpoint was trained with.
         prepare: called with the empty model before it is filled; may exchange classes of its layers.
         on_progress: called with bytes read and bytes in all.
+        vae: turns the latents of a model that draws by a flow into pixels: SDXL's, as a diffusers folder or
+            one file. None for the checkpoint's own `vae` folder; without one, images are latents only.
 
     Raises:
         FileNotFoundError: if a file is missing; it says which.
@@ -72,9 +76,10 @@ def load_pipeline(
         config.understanding.vision.num_positions,
         config.body.vocab_size,
         config.body.max_position_embeddings,
+        config.understanding.start_embedding,
     )
     image_processor = read_image_processor(folder, config.understanding.vision.image_size)
-    model = load_model(folder, device, dtype, prepare, on_progress)
+    model = load_model(folder, device, dtype, prepare, on_progress, None if vae is None else Path(vae))
     return JanusPipeline(model, prompts, image_processor, torch.device(device), folder)
 
 

@@ -10,9 +10,9 @@ from .image_inputs import Images, image_places
 from .models.cache import KVCache
 from .pipeline import ROWS_AT_ONCE, JanusPipeline
 from .sampling.guidance import uses_guidance
-from .sampling.options import TextSampling, TokenSampling
+from .sampling.options import FlowSampling, TextSampling, TokenSampling
 
-# Feature maps of the image tokenizer's widest resolution that live at once.
+# Feature maps of the image autoencoder's widest resolution that live at once.
 _PIXEL_MAPS = 8
 
 
@@ -22,19 +22,26 @@ def memory_to_understand(
     """Bytes that `JanusPipeline.understand` takes for these inputs."""
     places = image_places(images)
     rows = min(max([1, *map(len, places)]), ROWS_AT_ONCE)
-    prompt = len(places) * pipeline.prompts.num_image_tokens + len(question)
+    prompt = len(places) * pipeline.model.config.understanding.num_embeddings + len(question)
     cache = _cache(pipeline, rows, prompt + options.max_new_tokens)
     return cache + _activations(pipeline, rows * prompt) + memory_to_see(pipeline, rows)
 
 
-def memory_to_generate(pipeline: JanusPipeline, prompt: str, options: TokenSampling) -> int:
-    """Bytes that `JanusPipeline.generate` takes for these inputs."""
+def memory_to_generate(pipeline: JanusPipeline, prompt: str, options: TokenSampling | FlowSampling) -> int:
+    """Bytes that `JanusPipeline.generate` takes for these inputs.
+
+    Raises:
+        ValueError: if the options are not for this model.
+    """
+    pipeline.image_options(options)
     rows = 2 if uses_guidance(options.guidance_scale) else 1
     images = min(options.batch_size, ROWS_AT_ONCE)
     # The prompt is read once into a cache of its own, which is then copied for each image.
     read = _cache(pipeline, rows, len(prompt)) + _activations(pipeline, rows * len(prompt))
-    drawn = _cache(pipeline, rows * images, len(prompt) + pipeline.model.generation.config.num_tokens)
-    return read + drawn + memory_for_pixels(pipeline)
+    generation = pipeline.model.generation.config
+    drawn = _cache(pipeline, rows * images, len(prompt) + generation.num_tokens)
+    step = _activations(pipeline, rows * images * generation.tokens_per_step)
+    return read + drawn + step + memory_for_pixels(pipeline)
 
 
 def memory_to_see(pipeline: JanusPipeline, images: int) -> int:
@@ -45,9 +52,9 @@ def memory_to_see(pipeline: JanusPipeline, images: int) -> int:
 
 
 def memory_for_pixels(pipeline: JanusPipeline) -> int:
-    """Bytes that the image tokenizer takes, whatever the number of images: it works on one at a time."""
+    """Bytes that pixels take on their way in or out, however many images: they go one at a time."""
     generation = pipeline.model.generation.config
-    return _PIXEL_MAPS * generation.image_size**2 * generation.vq.ch * 4
+    return _PIXEL_MAPS * generation.image_size**2 * generation.codec_channels * 4
 
 
 def _cache(pipeline: JanusPipeline, rows: int, length: int) -> int:

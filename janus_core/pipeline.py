@@ -9,32 +9,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .image_inputs import Images, VisionFeatures, check_features, checked_images, image_places
+from .image_inputs import Images, VisionFeatures, checked_images, checked_tokens, question_rows
 from .models.janus import Janus
 from .processing.chat import DEFAULT_SYSTEM_PROMPT
 from .processing.images import ImageProcessor, to_images
 from .processing.prompts import PromptBuilder
 from .sampling import IMAGE_SAMPLERS
 from .sampling.guidance import uses_guidance
-from .sampling.options import TextSampling, TokenSampling
+from .sampling.options import FlowSampling, TextSampling, TokenSampling
+from .sampling.results import GeneratedImages, GeneratedLatents
 from .sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, part_of
 from .sampling.text import sample_text
 
 # Rows that are computed together. More take more memory for little more speed; results do not depend on it.
 ROWS_AT_ONCE = 8
-
-
-@dataclass(frozen=True)
-class GeneratedImages:
-    """Drawn images.
-
-    Attributes:
-        images: [B, H, W, 3] float32 in [0, 1].
-        tokens: [B, N] int64 codebook ids, row by row.
-    """
-
-    images: Tensor
-    tokens: Tensor
 
 
 @dataclass
@@ -87,21 +75,11 @@ class JanusPipeline:
             ValueError: if an input does not fit; the message says which and how to mend it.
         """
         options = options or TextSampling()
-        places = image_places(images)
-        check_features(places, self.prompts.num_image_tokens, self.model.config.body.hidden_size)
-        questions = [question] if isinstance(question, str) else list(question)
-        if not questions:
-            raise ValueError(
-                "question must be a text or at least one text per row, got an empty list; pass a question"
-            )
-        rows = max([len(questions), *map(len, places)])
-        for name, count in (("questions", len(questions)), *(("images", len(place)) for place in places)):
-            if count not in (1, rows):
-                raise ValueError(
-                    f"{name} must be 1 or as many as there are rows, got {count} for {rows} rows; repeat them"
-                )
-        questions = questions * (rows // len(questions))
-        chunks = list(_chunks(rows))
+        embeds_per_image = self.prompts.num_image_tokens + self.prompts.start_embedding
+        questions, places = question_rows(
+            question, images, (embeds_per_image, self.model.config.body.hidden_size)
+        )
+        chunks = list(_chunks(len(questions)))
         # All prompts before any image is encoded, so that one that does not fit costs nothing.
         batches = [
             self.prompts.understanding([questions[row] for row in chunk], len(places), system_prompt)
@@ -131,40 +109,62 @@ class JanusPipeline:
     def generate(
         self,
         prompt: str,
-        options: TokenSampling | None = None,
+        options: TokenSampling | FlowSampling | None = None,
         *,
         negative_prompt: str = "",
+        noise: Tensor | None = None,
+        latents: Tensor | None = None,
+        pixels: bool = True,
         on_step: OnStep = ignore_step,
         on_image: OnImage = ignore_image,
-    ) -> GeneratedImages:
+    ) -> GeneratedImages | GeneratedLatents:
         """Draws images of a description.
 
         Args:
             prompt: what to draw.
-            options: guidance, randomness and how many images.
+            options: guidance, randomness and how many images: `TokenSampling` or `FlowSampling`, as the model
+                draws.
             negative_prompt: takes the place of the unconditional row: what to move away from. Without
                 guidance (scale 1) there is no such row and it has no effect.
-            on_step: called as `on_step(step, total, tokens)`, with the tokens of the images at work; may
-                raise to cancel.
-            on_image: called as `on_image(done, total)` when the tokens of an image have become pixels, after
-                all steps; may raise as well.
+            noise: [B, 4, h, w] in place of the seeded noise, for a model that draws by a flow.
+            latents: [B or 1, 4, h, w], of such a model too, to start from where `options.denoise` is below 1.
+            pixels: whether images are wanted, and not only the tokens or latents that they are made of.
+            on_step: called as `on_step(step, total, state)`, with the tokens or latents of the images at
+                work; may raise to cancel.
+            on_image: called as `on_image(done, total)` when the tokens or latents of an image have become
+                pixels, after all steps; may raise as well.
 
         Raises:
-            ValueError: if the prompt is empty or too long.
+            ValueError: if the prompt is empty or too long, or an input is not one for this model.
         """
-        options = options or TokenSampling()
-        sampler = IMAGE_SAMPLERS[type(self.model.generation)]
+        options, sampler = self.image_options(options), IMAGE_SAMPLERS[type(self.model.generation)]
+        starts = sampler.checked_starts({"noise": noise, "latents": latents}, self.folder.name)
         guided = uses_guidance(options.guidance_scale)
         num_tokens = self.model.generation.config.num_tokens
-        batch = self.prompts.generation(prompt, negative_prompt, guided, num_tokens).to(self.device)
+        batch = self.prompts.generation(prompt, negative_prompt, guided, num_tokens, sampler.form)
+        batch = batch.to(self.device)
         chunks = list(_chunks(options.batch_size))
-        tokens = torch.cat(
+        drawn = torch.cat(
             [
-                sampler(self.model, batch, options, chunk, part_of(on_step, index, len(chunks)))
+                sampler.sample(
+                    self.model, batch, options, chunk, part_of(on_step, index, len(chunks)), **starts
+                )
                 for index, chunk in enumerate(chunks)
             ]
         )
-        return GeneratedImages(self.decode_tokens(tokens, on_image), tokens)
+        pixels = pixels and self.model.generation.can_decode
+        return sampler.result(self._pixels(drawn, on_image) if pixels else None, drawn)
+
+    def image_options(
+        self, options: TokenSampling | FlowSampling | None = None
+    ) -> TokenSampling | FlowSampling:
+        """The same options, or the default ones of the model's way of drawing.
+
+        Raises:
+            ValueError: if they are those of another way; it says what to use.
+        """
+        sampler = IMAGE_SAMPLERS[type(self.model.generation)]
+        return sampler.checked_options(options, self.folder.name)
 
     @torch.no_grad()
     def encode_vision(self, images: Tensor, on_image: OnImage = ignore_image) -> VisionFeatures:
@@ -180,13 +180,14 @@ class JanusPipeline:
     @torch.no_grad()
     def encode_tokens(self, images: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Codebook ids [B, N] of images [B, H, W, C] in [0, 1], letterboxed to the model's square."""
-        # One at a time: a single image fills a device, and activations of many would fill its memory.
-        return torch.cat(
-            [
-                self.model.generation.encode(self.image_processor.pixels(image[None]).to(self.device))
-                for image in counted(checked_images(images).unbind(), on_image)
-            ]
-        )
+        self.image_options(TokenSampling())
+        return self._encoded_pixels(images, on_image)
+
+    @torch.no_grad()
+    def encode_latents(self, images: Tensor, on_image: OnImage = ignore_image) -> Tensor:
+        """Latents [B, 4, h, w] of images [B, H, W, C] in [0, 1], for `generate` to start from."""
+        self.image_options(FlowSampling())
+        return self._encoded_pixels(images, on_image)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -198,6 +199,11 @@ class JanusPipeline:
         """Tokens in one row of an image; `decode_tokens` can show a half-drawn one in whole rows."""
         return self.model.generation.config.grid_size
 
+    @property
+    def latent_scale(self) -> float:
+        """A VAE's latents times this are those that the flow integrates."""
+        return float(self.model.generation.config.scaling_factor)
+
     @torch.no_grad()
     def decode_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Images [B, H, W, 3] in [0, 1] of codebook ids [B, N].
@@ -207,22 +213,22 @@ class JanusPipeline:
         Raises:
             ValueError: if the ids are not those of an image of this model.
         """
+        self.image_options(TokenSampling())
         generation = self.model.generation.config
-        width, codes = generation.grid_size, generation.vq.codebook_size
-        if tokens.ndim != 2 or tokens.shape[0] == 0 or tokens.shape[1] == 0 or tokens.shape[1] % width:
-            raise ValueError(
-                f"tokens must be [B, N] with N a multiple of the model's {width} tokens per row, got shape "
-                f"{list(tokens.shape)}; pass what encode_tokens or generate of such a model returned"
-            )
-        whole = not tokens.is_floating_point() and tokens.dtype is not torch.bool
-        if not whole or int(tokens.min()) < 0 or int(tokens.max()) >= codes:
-            raise ValueError(
-                f"tokens must be whole numbers from 0 to {codes - 1}, the model's codebook, got "
-                f"{tokens.dtype} from {tokens.min().item()} to {tokens.max().item()}; "
-                "encode the image with this model"
-            )
-        tokens = tokens.to(self.device, torch.int64)
-        rows = counted(tokens.split(1), on_image)
+        tokens = checked_tokens(tokens, generation.grid_size, generation.vq.codebook_size)
+        return self._pixels(tokens.to(self.device, torch.int64), on_image)
+
+    def _encoded_pixels(self, images: Tensor, on_image: OnImage) -> Tensor:
+        # One at a time: a single image fills a device, and activations of many would fill its memory.
+        return torch.cat(
+            [
+                self.model.generation.encode(self.image_processor.pixels(image[None]).to(self.device))
+                for image in counted(checked_images(images).unbind(), on_image)
+            ]
+        )
+
+    def _pixels(self, drawn: Tensor, on_image: OnImage) -> Tensor:
+        rows = counted(drawn.split(1), on_image)
         return torch.cat([to_images(self.model.generation.decode(row)) for row in rows])
 
     def _image_embeds(

@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .encode import JanusSiglipEncode, JanusVQDecode, JanusVQEncode
+from .flow import JanusFlowSampler
 from .generate import JanusGenerate
 from .load import JanusLoad
 from .understand import JanusUnderstand
@@ -12,7 +13,15 @@ class JanusExtension(ComfyExtension):
     """Everything that the pack adds to ComfyUI."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [JanusLoad, JanusUnderstand, JanusGenerate, JanusSiglipEncode, JanusVQEncode, JanusVQDecode]
+        return [
+            JanusLoad,
+            JanusUnderstand,
+            JanusGenerate,
+            JanusFlowSampler,
+            JanusSiglipEncode,
+            JanusVQEncode,
+            JanusVQDecode,
+        ]
 
 
 async def comfy_entrypoint() -> JanusExtension:

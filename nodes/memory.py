@@ -8,7 +8,7 @@ import comfy.ops
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..janus_core import Janus, JanusPipeline, RMSNorm, load_pipeline
+from ..janus_core import GlobalResponseNorm, Janus, JanusPipeline, RMSNorm, load_pipeline
 from .progress import report_count
 
 
@@ -61,6 +61,19 @@ class MovableRMSNorm(RMSNorm, comfy.ops.CastWeightBiasOp):
         return normalized
 
 
+class MovableGlobalResponseNorm(GlobalResponseNorm, comfy.ops.CastWeightBiasOp):
+    """The core's response normalisation with weights that may lie on another device than its input."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Normalises [B, h, w, C]."""
+        if not (self.comfy_cast_weights or self.weight_function):
+            return super().forward(features)
+        weight, bias, stream = comfy.ops.cast_bias_weight(self, features, offloadable=True)
+        normalized = self.normalize(features, weight, bias)
+        comfy.ops.uncast_bias_weight(self, weight, bias, stream)
+        return normalized
+
+
 # Layers that ComfyUI can leave on the CPU and move one by one when they are used; others would be stranded
 # there by a partial load. Weights and inputs have one dtype, so nothing needs to be cast when all fits.
 _MOVABLE = {
@@ -70,6 +83,7 @@ _MOVABLE = {
     torch.nn.LayerNorm: comfy.ops.disable_weight_init.LayerNorm,
     torch.nn.GroupNorm: comfy.ops.disable_weight_init.GroupNorm,
     RMSNorm: MovableRMSNorm,
+    GlobalResponseNorm: MovableGlobalResponseNorm,
 }
 
 

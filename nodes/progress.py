@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable
 
+import comfy.latent_formats
 import comfy.utils
+import torch
 from comfy.model_management import throw_exception_if_processing_interrupted
 from PIL import Image
 from server import PromptServer
@@ -78,6 +80,22 @@ class ImageReport:
     def show(self, images: Tensor) -> None:
         """Puts the first of the finished images [B, H, W, 3] on the node."""
         self.bar.update_absolute(self.bar.total, self.bar.total, _preview(images[0]))
+
+
+class LatentReport:
+    """Shows steps done, and the first image's latents as colours; an `OnStep` of the core."""
+
+    def __init__(self) -> None:
+        self.bar = comfy.utils.ProgressBar(1)
+        self.format = comfy.latent_formats.SDXL()
+
+    def __call__(self, step: int, total: int, latents: Tensor) -> None:
+        """Reports one step; raises if the run was cancelled."""
+        throw_exception_if_processing_interrupted()
+        factors = torch.tensor(self.format.latent_rgb_factors)
+        bias = torch.tensor(self.format.latent_rgb_factors_bias)
+        colours = latents[0].float().cpu().permute(1, 2, 0) @ factors + bias
+        self.bar.update_absolute(step, total, _preview(((colours + 1) / 2).clamp(0, 1)))
 
 
 def _preview(rows: Tensor) -> tuple[str, Image.Image, int]:

@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 def from_original(config: Json) -> JanusConfig:
     """Reads the original layout's config.json (`model_type: multi_modality`)."""
-    vision = _vision(config["vision_config"]["params"])
+    vision = vision_config(config["vision_config"]["params"])
     return JanusConfig(
         understanding=UnderstandingConfig(vision, _projector(config["aligner_config"]["params"])),
         body=llama_config(config["language_config"]),
@@ -34,7 +34,8 @@ def from_original(config: Json) -> JanusConfig:
     )
 
 
-def _vision(params: Json) -> SiglipConfig:
+def vision_config(params: Json) -> SiglipConfig:
+    """Reads the vision tower's sizes, from the file or by the tower's name."""
     name = params["model_name"]
     sizes = VISION_TOWERS.get(name, {}) | params
     missing = [key for key in ("width", "layers", "heads", "mlp_ratio", "patch_size") if key not in sizes]
@@ -137,24 +138,14 @@ def to_original(config: JanusConfig, dtype_name: str) -> Json:
         config: the model.
         dtype_name: of its weights, for example `bfloat16`.
     """
-    vision, body, generation = config.understanding.vision, config.body, config.generation
+    vision, generation = config.understanding.vision, config.generation
+    assert isinstance(generation, TokenGenerationConfig)  # its layout is only chosen for such a model
     vq = generation.vq
     return {
         "architectures": ["MultiModalityCausalLM"],
         "model_type": "multi_modality",
         "torch_dtype": dtype_name,
-        "vision_config": {
-            "cls": "CLIPVisionTower",
-            "model_type": "vision",
-            "params": {
-                "image_size": vision.image_size,
-                "model_name": _tower_name(vision),
-                "select_feature": "same",
-                "select_layer": -1,
-                "layer_norm_eps": vision.layer_norm_eps,
-                **_tower_sizes(vision),
-            },
-        },
+        "vision_config": vision_json(vision, "vision"),
         "aligner_config": _projector_json(config.understanding.aligner, "aligner"),
         "gen_aligner_config": _projector_json(generation.aligner, "gen_aligner"),
         "gen_vision_config": {
@@ -180,20 +171,41 @@ def to_original(config: JanusConfig, dtype_name: str) -> Json:
                 "image_token_size": generation.head.codebook_size,
             },
         },
-        "language_config": {
-            "model_type": "llama",
-            "torch_dtype": dtype_name,
-            "vocab_size": body.vocab_size,
-            "hidden_size": body.hidden_size,
-            "intermediate_size": body.intermediate_size,
-            "num_hidden_layers": body.num_hidden_layers,
-            "num_attention_heads": body.num_attention_heads,
-            "num_key_value_heads": body.num_key_value_heads,
-            "head_dim": body.head_dim,
-            "rms_norm_eps": body.rms_norm_eps,
-            "rope_theta": body.rope_theta,
-            "max_position_embeddings": body.max_position_embeddings,
-            "tie_word_embeddings": body.tie_word_embeddings,
+        "language_config": llama_json(config.body, dtype_name),
+    }
+
+
+def llama_json(body: LlamaConfig, dtype_name: str) -> Json:
+    """Writes the body's sizes as the original layouts do (`language_config`)."""
+    return {
+        "model_type": "llama",
+        "torch_dtype": dtype_name,
+        "vocab_size": body.vocab_size,
+        "hidden_size": body.hidden_size,
+        "intermediate_size": body.intermediate_size,
+        "num_hidden_layers": body.num_hidden_layers,
+        "num_attention_heads": body.num_attention_heads,
+        "num_key_value_heads": body.num_key_value_heads,
+        "head_dim": body.head_dim,
+        "rms_norm_eps": body.rms_norm_eps,
+        "rope_theta": body.rope_theta,
+        "max_position_embeddings": body.max_position_embeddings,
+        "tie_word_embeddings": body.tie_word_embeddings,
+    }
+
+
+def vision_json(vision: SiglipConfig, model_type: str) -> Json:
+    """Writes the vision tower's sizes as the original layouts do (`vision_config`)."""
+    return {
+        "cls": "CLIPVisionTower",
+        "model_type": model_type,
+        "params": {
+            "image_size": vision.image_size,
+            "model_name": _tower_name(vision),
+            "select_feature": "same",
+            "select_layer": -1,
+            "layer_norm_eps": vision.layer_norm_eps,
+            **_tower_sizes(vision),
         },
     }
 

@@ -8,13 +8,16 @@ from ..config import JanusConfig
 from ..json_file import read_json, read_json_if_present
 from ..presets import PLAIN_ROLES, TAGGED_ROLES, roles_by_name
 from .configs import from_original
+from .configs_flow import from_flow
 from .configs_transformers import from_transformers
 from .keymap import Layout
 from .keymaps import ORIGINAL, TRANSFORMERS
+from .keymaps_flow import FLOW
 
 # A layout by the `model_type` and a key that its config.json has, with the reader of its sizes.
 SIGNATURES = (
     ("multi_modality", "gen_vision_config", ORIGINAL, from_original),
+    ("multi_modality", "vision_gen_enc_config", FLOW, from_flow),
     ("janus", "vq_config", TRANSFORMERS, from_transformers),
 )
 
@@ -40,7 +43,7 @@ def detect(folder: Path) -> tuple[Layout, JanusConfig]:
     raise ValueError(
         f"{folder / 'config.json'} must have {supported}, got model_type {config.get('model_type')!r} with "
         f"{', '.join(key for key in config if key.endswith('_config')) or 'no parts'}; choose a "
-        "Janus-1.3B or Janus-Pro checkpoint"
+        "Janus-1.3B, Janus-Pro or JanusFlow checkpoint"
     )
 
 

@@ -24,12 +24,14 @@ class Rule:
         target: pattern of the model's name.
         shares: relative sizes of the sources within the target, which may depend on the model's sizes.
         leading_one: whether the checkpoint's tensor has a first dimension of 1 that the model's lacks.
+        trailing_ones: last dimensions of 1 that the model's tensor has and the checkpoint's lacks.
     """
 
     sources: tuple[str, ...]
     target: str
     shares: Callable[[JanusConfig], tuple[int, ...]] = lambda config: (1,)
     leading_one: bool = False
+    trailing_ones: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class Layout:
         name: for error messages.
         rules: the first that fits a name decides.
         dropped: patterns of names that the model has no use for, each with the reason.
+        takes_vae: whether a VAE, which has a layout of its own, fills the rest of the model.
     """
 
     name: str
     rules: tuple[Rule, ...]
     dropped: Mapping[str, str]
+    takes_vae: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,11 @@ class Place:
     start: int
     length: int
     leading_one: bool
+    trailing_ones: int = 0
 
     def source_shape(self, target_shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape that the checkpoint's tensor has."""
-        rows = (self.length, *target_shape[1:])
+        rows = (self.length, *target_shape[1 : len(target_shape) - self.trailing_ones])
         return (1, *rows) if self.leading_one else rows
 
 
@@ -84,9 +89,14 @@ def places(layout: Layout, config: JanusConfig, targets: Mapping[str, tuple[int,
             source = _fill(rule.target, pattern, target)
             assert source is not None  # the sources of a rule have the same wildcards
             length = shape[0] * share // sum(shares)
-            found[source] = Place(target, start, length, rule.leading_one)
+            found[source] = Place(target, start, length, rule.leading_one, rule.trailing_ones)
             start += length
     return found
+
+
+def covers(layout: Layout, targets: Iterable[str]) -> bool:
+    """Whether a layout has a rule for every one of the model's names."""
+    return all(any(matches(rule.target, [target]) for rule in layout.rules) for target in targets)
 
 
 def is_dropped(layout: Layout, name: str) -> bool:

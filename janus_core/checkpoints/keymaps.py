@@ -19,11 +19,12 @@ def _heads(config: JanusConfig) -> tuple[int, ...]:
     return (body.num_attention_heads, body.num_key_value_heads, body.num_key_value_heads)
 
 
-def _same(*pairs: tuple[str, str]) -> tuple[Rule, ...]:
+def same(*pairs: tuple[str, str]) -> tuple[Rule, ...]:
+    """Rules that only rename."""
     return tuple(Rule((source,), target) for source, target in pairs)
 
 
-def _llama(prefix: str) -> tuple[Rule, ...]:
+def llama(prefix: str) -> tuple[Rule, ...]:
     """The body's names, which all layouts share but for a prefix."""
     return (
         Rule(
@@ -36,7 +37,7 @@ def _llama(prefix: str) -> tuple[Rule, ...]:
             "body.layers.#.mlp.gate_up_proj.weight",
             _halves,
         ),
-        *_same(
+        *same(
             (f"{prefix}layers.#.*", "body.layers.#.*"),
             (f"{prefix}embed_tokens.weight", "body.embed_tokens.weight"),
             (f"{prefix}norm.weight", "body.norm.weight"),
@@ -44,7 +45,7 @@ def _llama(prefix: str) -> tuple[Rule, ...]:
     )
 
 
-_ROTARY_TABLE = "rotary frequencies, computed from the positions"
+ROTARY_TABLE = "rotary frequencies, computed from the positions"
 
 # deepseek-ai's own files: `model_type: multi_modality` with image tokens.
 ORIGINAL = Layout(
@@ -55,7 +56,7 @@ ORIGINAL = Layout(
             "understanding.tower.position_embedding.weight",
             leading_one=True,
         ),
-        *_same(
+        *same(
             ("vision_model.vision_tower.patch_embed.proj.*", "understanding.tower.patch_embed.*"),
             ("vision_model.vision_tower.*", "understanding.tower.*"),
             ("aligner.*", "understanding.aligner.*"),
@@ -74,12 +75,12 @@ ORIGINAL = Layout(
             ("gen_embed.weight", "generation.embed.weight"),
             ("language_model.lm_head.weight", "body.lm_head.weight"),
         ),
-        *_llama("language_model.model."),
+        *llama("language_model.model."),
     ),
     dropped={
         "vision_model.vision_tower.attn_pool.*": "SigLIP's pooling head; Janus reads the patches",
         "gen_vision_model.quantize.codebook_used": "a counter of the tokenizer's training",
-        "language_model.model.layers.#.self_attn.rotary_emb.inv_freq": _ROTARY_TABLE,
+        "language_model.model.layers.#.self_attn.rotary_emb.inv_freq": ROTARY_TABLE,
     },
 )
 
@@ -95,7 +96,7 @@ TRANSFORMERS = Layout(
             )
             for kind in ("weight", "bias")
         ),
-        *_same(
+        *same(
             ("model.vision_model.embeddings.patch_embedding.*", "understanding.tower.patch_embed.*"),
             (
                 "model.vision_model.embeddings.position_embedding.*",
@@ -134,10 +135,10 @@ TRANSFORMERS = Layout(
             ("model.generation_head.vision_head.*", "generation.head.vision_head.*"),
             ("lm_head.weight", "body.lm_head.weight"),
         ),
-        *_llama("model.language_model."),
+        *llama("model.language_model."),
     ),
     dropped={
         "model.vision_model.embeddings.position_ids": "counts from 0",
-        "model.language_model.rotary_emb.inv_freq": _ROTARY_TABLE,
+        "model.language_model.rotary_emb.inv_freq": ROTARY_TABLE,
     },
 )

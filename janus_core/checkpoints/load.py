@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,21 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ..config import FlowGenerationConfig, JanusConfig
 from ..models.janus import Janus
 from .detect import detect
 from .files import TensorInfo, find_weight_files, read_infos, read_tensors
 from .keymap import Layout, Place, is_dropped, places
+from .keymaps_flow import VAE_PREFIX
+from .vae import default_vae, detect_vae
 
 Prepare = Callable[[Janus], object]
 OnProgress = Callable[[int, int], None]
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
-# The image tokenizer's activations exceed what fp16 can hold.
-_NEVER_FP16 = ("generation.vq.",)
+# The activations of both image autoencoders exceed what fp16 can hold.
+_NEVER_FP16 = ("generation.vq.", VAE_PREFIX)
 
 _LM_HEAD, _EMBEDDING = "body.lm_head.weight", "body.embed_tokens.weight"
 
@@ -32,6 +36,7 @@ def load_model(
     dtype: torch.dtype | str = "auto",
     prepare: Prepare | None = None,
     on_progress: OnProgress | None = None,
+    vae: Path | None = None,
 ) -> Janus:
     """Reads a checkpoint of any supported layout.
 
@@ -44,31 +49,24 @@ def load_model(
         dtype: of the weights, or a name that `resolve_dtype` knows.
         prepare: called with the empty model before it is filled; may exchange classes of its layers.
         on_progress: called with bytes read and bytes in all.
+        vae: of a model that draws latents: a diffusers folder or a single file; None for the folder's own
+            `vae`, if there is one.
 
     Raises:
         FileNotFoundError: if a file is missing; it says which.
         ValueError: if a file is broken, or its tensors are not those of the model that config.json describes.
     """
     dtype = resolve_dtype(dtype, device)
-    files = find_weight_files(folder)
-    layout, config = detect(folder)
-    infos: dict[str, TensorInfo] = {}
-    for file in files:
-        infos |= read_infos(file)
+    config, sources = _find_sources(folder, vae)
     with torch.device("meta"), _NoInit():
         model = Janus(config)
     if prepare is not None:
         prepare(model)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    expected = places(layout, config, shapes)
-    if config.body.tie_word_embeddings:
-        expected = {
-            name: place for name, place in expected.items() if place.target != _LM_HEAD or name in infos
-        }
-    _check_names(folder, layout, expected, infos)
-    _check_shapes(expected, infos, shapes)
-
-    parameters = _fill(expected, infos, shapes, torch.device(device), dtype, on_progress)
+    expected = [source.places(config, shapes) for source in sources]
+    parameters = _fill(
+        list(zip(sources, expected, strict=True)), shapes, torch.device(device), dtype, on_progress
+    )
     tied = _LM_HEAD not in parameters
     if tied:
         parameters[_LM_HEAD] = parameters[_EMBEDDING]
@@ -76,6 +74,61 @@ def load_model(
     if tied:
         model.body.lm_head.weight = model.body.embed_tokens.weight
     return model.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Weights of a part of a model.
+
+    Attributes:
+        path: for error messages.
+        layout: how its tensors are named.
+        infos: its tensors by name.
+        is_vae: whether it fills the VAE, or all the rest.
+    """
+
+    path: Path
+    layout: Layout
+    infos: dict[str, TensorInfo]
+    is_vae: bool
+
+    def places(self, config: JanusConfig, shapes: dict[str, tuple[int, ...]]) -> dict[str, Place]:
+        """Where each of its tensors goes, names and shapes being those of the model."""
+        targets = {
+            name: shape for name, shape in shapes.items() if name.startswith(VAE_PREFIX) is self.is_vae
+        }
+        expected = places(self.layout, config, targets)
+        if config.body.tie_word_embeddings:
+            expected = {
+                name: place
+                for name, place in expected.items()
+                if place.target != _LM_HEAD or name in self.infos
+            }
+        _check_names(self.path, self.layout, expected, self.infos)
+        _check_shapes(expected, self.infos, shapes)
+        return expected
+
+
+def _find_sources(folder: Path, vae: Path | None) -> tuple[JanusConfig, list[_Source]]:
+    files = find_weight_files(folder)
+    layout, config = detect(folder)
+    infos: dict[str, TensorInfo] = {}
+    for file in files:
+        infos |= read_infos(file)
+    sources = [_Source(folder, layout, infos, is_vae=False)]
+    if not layout.takes_vae:
+        if vae is not None:
+            raise ValueError(
+                f"vae must be None for {folder}, which draws without one, got {vae}; leave it out"
+            )
+        return config, sources
+    vae = vae or default_vae(folder)
+    if vae is not None:
+        vae_layout, vae_config, file = detect_vae(vae)
+        assert isinstance(config.generation, FlowGenerationConfig)  # as such layouts' readers make it
+        config = replace(config, generation=replace(config.generation, vae=vae_config))
+        sources.append(_Source(vae, vae_layout, read_infos(file), is_vae=True))
+    return config, sources
 
 
 class _NoInit(TorchFunctionMode):
@@ -118,29 +171,29 @@ def _multiplies_bf16(device_type: str) -> bool:
 
 
 def _fill(
-    expected: dict[str, Place],
-    infos: dict[str, TensorInfo],
+    plans: list[tuple[_Source, dict[str, Place]]],
     shapes: dict[str, tuple[int, ...]],
     device: torch.device,
     dtype: torch.dtype,
     on_progress: OnProgress | None,
 ) -> dict[str, Tensor]:
     parameters: dict[str, Tensor] = {}
-    done, total = 0, sum(infos[name].num_bytes for name in expected)
-    for file in dict.fromkeys(info.file for info in infos.values()):
-        wanted = {name: info for name, info in infos.items() if info.file == file and name in expected}
-        for name, start, part in read_tensors(file, wanted):
-            place = expected[name]
+    wanted: dict[Path, dict[str, tuple[TensorInfo, Place]]] = {}
+    for source, expected in plans:
+        for name, info in source.infos.items():
+            if name in expected:
+                wanted.setdefault(info.file, {})[name] = (info, expected[name])
+    done, total = 0, sum(info.num_bytes for tensors in wanted.values() for info, _ in tensors.values())
+    for file, tensors in wanted.items():
+        for name, start, part in read_tensors(file, {name: info for name, (info, _) in tensors.items()}):
+            place = tensors[name][1]
             if place.target not in parameters:
-                kept = (
-                    torch.float32
-                    if dtype is torch.float16 and place.target.startswith(_NEVER_FP16)
-                    else dtype
-                )
+                never = dtype is torch.float16 and place.target.startswith(_NEVER_FP16)
+                kept = torch.float32 if never else dtype
                 parameters[place.target] = torch.empty(shapes[place.target], dtype=kept, device=device)
             rows = part[0] if place.leading_one else part
             filled = parameters[place.target].narrow(0, place.start + start, len(rows))
-            filled.copy_(rows)
+            filled.copy_(rows.reshape(filled.shape))
             _check_finite(file, name, filled)
             done += part.nbytes
             # These would keep the file's last mapping alive beside the next one.

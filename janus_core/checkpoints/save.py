@@ -13,11 +13,18 @@ from torch import Tensor
 
 from ..models.janus import Janus
 from .configs import to_original
+from .configs_flow import to_diffusers, to_flow
 from .files import find_weight_files, map_tensors, read_infos
-from .keymap import Place, places
+from .keymap import Layout, Place, covers, places
 from .keymaps import ORIGINAL
+from .keymaps_flow import FLOW, VAE_PREFIX, diffusers_vae
+from .vae import DIFFUSERS_WEIGHTS
 
 MAX_SHARD_BYTES = 5 * 10**9
+
+# Layouts that are written, with the writer of their config.json; the one that names all of a model's
+# parameters is taken.
+_WRITERS = ((ORIGINAL, to_original), (FLOW, to_flow))
 
 
 def make_free_folder(folder: Path) -> None:
@@ -50,9 +57,11 @@ def save_model(model: Janus, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTE
         FileExistsError: if the folder already holds a config.json or weights; nothing is overwritten.
     """
     make_free_folder(folder)
-    shards = list(_shards(model, max_shard_bytes))
-    names = _shard_names(len(shards))
     state: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    vae = {name: state.pop(name) for name in list(state) if name.startswith(VAE_PREFIX)}
+    layout, write_config = next(row for row in _WRITERS if covers(row[0], state))
+    shards = list(_shards(layout, model, state, max_shard_bytes))
+    names = _shard_names(len(shards))
     for file_name, shard in zip(names, shards, strict=True):
         _write(folder / file_name, {source: _source_tensor(state, place) for source, place in shard.items()})
     if len(shards) > 1:
@@ -60,8 +69,21 @@ def save_model(model: Janus, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTE
         _write_index(
             folder, {name: file for file, shard in zip(names, shards, strict=True) for name in shard}, sizes
         )
+    if vae:
+        _save_vae(model, vae, folder / "vae")
     dtype = str(model.body.embed_tokens.weight.dtype).removeprefix("torch.")
-    _write_text(folder / "config.json", json.dumps(to_original(model.config, dtype), indent=2))
+    _write_text(folder / "config.json", json.dumps(write_config(model.config, dtype), indent=2))
+
+
+def _save_vae(model: Janus, state: dict[str, Tensor], folder: Path) -> None:
+    """Writes the VAE as diffusers does, in a folder of its own."""
+    folder.mkdir(exist_ok=True)
+    (shard,) = _shards(diffusers_vae("diffusers VAE"), model, state, MAX_SHARD_BYTES)
+    _write(
+        folder / DIFFUSERS_WEIGHTS,
+        {source: _source_tensor(state, place) for source, place in shard.items()},
+    )
+    _write_text(folder / "config.json", json.dumps(to_diffusers(model.generation.vae.config), indent=2))
 
 
 def convert_bin(folder: Path) -> list[Path]:
@@ -92,13 +114,13 @@ def convert_bin(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _shards(model: Janus, max_shard_bytes: int) -> Iterator[dict[str, Place]]:
-    state = dict(model.named_parameters(remove_duplicate=False))
+def _shards(
+    layout: Layout, model: Janus, state: dict[str, Tensor], max_shard_bytes: int
+) -> Iterator[dict[str, Place]]:
     shard: dict[str, Place] = {}
     size = 0
-    for source, place in places(
-        ORIGINAL, model.config, {name: tuple(p.shape) for name, p in state.items()}
-    ).items():
+    shapes = {name: tuple(parameter.shape) for name, parameter in state.items()}
+    for source, place in places(layout, model.config, shapes).items():
         parameter = state[place.target]
         num_bytes = parameter.nbytes * place.length // parameter.shape[0]
         if shard and size + num_bytes > max_shard_bytes:
@@ -113,7 +135,7 @@ def _source_tensor(state: dict[str, Tensor], place: Place) -> Tensor:
     rows = state[place.target].detach()[place.start : place.start + place.length]
     # A copy: safetensors refuses tensors that share memory, as tied embeddings and parts of one parameter do.
     rows = rows.cpu().contiguous().clone()
-    return rows[None] if place.leading_one else rows
+    return rows.reshape(place.source_shape(tuple(state[place.target].shape)))
 
 
 def _shard_names(count: int) -> list[str]:

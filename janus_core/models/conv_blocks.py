@@ -1,6 +1,6 @@
-"""Convolutional blocks of the image tokenizers (VQGAN, arXiv:2012.09841, appendix A).
+"""Convolutional blocks of the image autoencoders (VQGAN, arXiv:2012.09841, appendix A).
 
-The weights are as in LlamaGen's VQ-16.
+The weights are as in LlamaGen's VQ-16 and in SDXL's VAE.
 """
 
 from __future__ import annotations

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor, nn
 
-from ..config import JanusConfig, TokenGenerationConfig
+from ..config import FlowGenerationConfig, JanusConfig, TokenGenerationConfig
 from ..inputs import PromptBatch
+from .flow_generation import FlowGeneration
 from .llama import Llama
 from .token_generation import TokenGeneration
 from .understanding import Understanding
 
 # The first of the two dispatches between ways of drawing; `sampling` holds the second.
-GENERATION_CLASSES = {TokenGenerationConfig: TokenGeneration}
+GENERATION_CLASSES: dict[type, Callable[..., Any]] = {
+    TokenGenerationConfig: TokenGeneration,
+    FlowGenerationConfig: FlowGeneration,
+}
 
 
 class Janus(nn.Module):

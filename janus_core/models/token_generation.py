@@ -28,6 +28,11 @@ class TokenGeneration(nn.Module):
         """Maps ids [B, T] to inputs of the body [B, T, C]."""
         return self.aligner(self.embed(image_tokens))
 
+    @property
+    def can_decode(self) -> bool:
+        """Whether there are pixels behind the tokens: always."""
+        return True
+
     def encode(self, pixels: Tensor) -> Tensor:
         """Maps pixels [B, 3, H, W] in [-1, 1] to ids [B, N], row by row."""
         return self.vq.encode(pixels).flatten(1)

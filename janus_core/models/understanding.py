@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from ..config import UnderstandingConfig
@@ -10,14 +11,23 @@ from .siglip import SiglipVisionTower
 
 
 class Understanding(nn.Module):
-    """Vision tower and projector (Janus, arXiv:2410.13848, section 3.1)."""
+    """Vision tower and projector (Janus, arXiv:2410.13848, section 3.1).
+
+    With a learned start embedding, an image is one embedding more: this one, before those of its patches
+    (JanusFlow, arXiv:2411.07975).
+    """
 
     def __init__(self, config: UnderstandingConfig) -> None:
         super().__init__()
         self.tower = SiglipVisionTower(config.vision)
         self.aligner = Projector(config.aligner)
+        self.start = nn.Embedding(1, config.aligner.hidden_size) if config.start_embedding else None
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps normalised [B, 3, S, S] pixels to features [B, N, C_vision] and embeddings [B, N, C]."""
+        """Maps normalised [B, 3, S, S] pixels to features [B, N, C_vision] and embeddings [B, N (+ 1), C]."""
         features = self.tower(pixel_values)
-        return features, self.aligner(features)
+        embeds = self.aligner(features)
+        if self.start is not None:
+            first = torch.zeros(len(embeds), 1, dtype=torch.long, device=embeds.device)
+            embeds = torch.cat((self.start(first), embeds), dim=1)
+        return features, embeds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..inputs import PromptBatch
+from ..inputs import DescriptionForm, PromptBatch
 from .chat import ChatFormat
 from .tokenizer import JanusTokenizer
 
@@ -17,9 +17,10 @@ class PromptBuilder:
     Attributes:
         tokenizer: text to ids.
         chat: template and role texts.
-        num_image_tokens: embeddings that one image takes in a prompt.
+        num_image_tokens: placeholders that one image takes in a prompt.
         vocab_size: ids that the language model knows.
         max_length: tokens that it can read, prompt and answer together.
+        start_embedding: whether an image also takes the place of the tag before it.
     """
 
     tokenizer: JanusTokenizer
@@ -27,6 +28,7 @@ class PromptBuilder:
     num_image_tokens: int
     vocab_size: int
     max_length: int
+    start_embedding: bool = False
 
     def __post_init__(self) -> None:
         if self.tokenizer.max_id >= self.vocab_size:
@@ -57,25 +59,39 @@ class PromptBuilder:
             rows.append(self.encode(self._render(question, system_prompt), images_per_question))
         return self._batch(rows, num_new=1)
 
-    def generation(self, prompt: str, negative_prompt: str, guided: bool, num_new: int) -> PromptBatch:
+    def generation(
+        self,
+        prompt: str,
+        negative_prompt: str,
+        guided: bool,
+        num_new: int,
+        form: DescriptionForm | None = None,
+    ) -> PromptBatch:
         """The row of a picture's description and, with guidance, the unconditional row behind it.
 
-        Without a negative prompt the unconditional row is the same row with everything but its first and last
-        token replaced by padding that stays visible, as the reference draws (arXiv:2410.13848, section 3.3).
+        Without a negative prompt the unconditional row is the same row with everything but its first token
+        and the tag that starts the image replaced by padding, as the reference draws (arXiv:2410.13848,
+        section 3.3).
 
         Args:
             prompt: what to draw.
             negative_prompt: takes the unconditional row's place; empty for none.
             guided: whether there is an unconditional row.
             num_new: tokens that the picture will take.
+            form: what the way of drawing wants of these rows; by default, what drawing by tokens does.
         """
+        form = form or DescriptionForm()
         rows = [self._description(prompt)]
-        if guided and negative_prompt.strip():
-            rows.append(self._description(negative_prompt))
-        elif guided:
+        blank = guided and not negative_prompt.strip()
+        if blank:
             first, *middle, last = rows[0]
             rows.append([first, *[self.tokenizer.pad_id] * len(middle), last])
-        return self._batch(rows, num_new)
+        elif guided:
+            rows.append(self._description(negative_prompt))
+        if not form.reads_start:
+            rows = [row[:-1] for row in rows]
+        batch = self._batch(rows, num_new)
+        return batch.hide(row=1, first=1) if blank and form.hides_padding else batch
 
     def encode(self, text: str, num_images: int) -> list[int]:
         """Ids of a rendered conversation, each placeholder widened to an image's worth of positions.
@@ -120,4 +136,6 @@ class PromptBuilder:
                 f"prompt must leave room in the model's context of {self.max_length} tokens, got {longest} "
                 f"tokens and {num_new} more to write; shorten it or pass fewer images"
             )
-        return PromptBatch.from_rows(rows, self.tokenizer.pad_id, self.tokenizer.image_id)
+        return PromptBatch.from_rows(
+            rows, self.tokenizer.pad_id, self.tokenizer.image_id, self.start_embedding
+        )

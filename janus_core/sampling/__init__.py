@@ -2,8 +2,33 @@
 
 from __future__ import annotations
 
+from ..inputs import DescriptionForm
+from ..models.flow_generation import FlowGeneration
 from ..models.token_generation import TokenGeneration
+from .flow import integrate_flow
+from .image_sampler import ImageSampler
+from .options import FlowSampling, TokenSampling
+from .results import GeneratedImages, GeneratedLatents
 from .tokens import sample_image_tokens
 
 # The second of the two dispatches between ways of drawing; `models.janus` holds the first.
-IMAGE_SAMPLERS = {TokenGeneration: sample_image_tokens}
+IMAGE_SAMPLERS: dict[type, ImageSampler] = {
+    TokenGeneration: ImageSampler(
+        sample=sample_image_tokens,
+        options=TokenSampling,
+        form=DescriptionForm(),
+        result=GeneratedImages,
+        starts=(),
+        name="image tokens",
+        node="Janus Generate",
+    ),
+    FlowGeneration: ImageSampler(
+        sample=integrate_flow,
+        options=FlowSampling,
+        form=DescriptionForm(reads_start=False, hides_padding=True),
+        result=GeneratedLatents,
+        starts=("noise", "latents"),
+        name="a flow of latents",
+        node="JanusFlow Sampler",
+    ),
+}

@@ -88,14 +88,14 @@ def penalize_repetition(logits: Tensor, tokens: Tensor, penalty: float) -> Tenso
     return logits.scatter(1, tokens, written)
 
 
-def check_finite(logits: Tensor) -> None:
+def check_finite(values: Tensor, name: str = "logits") -> None:
     """Stops a run whose numbers broke.
 
     Raises:
-        RuntimeError: if any logit is NaN or infinite.
+        RuntimeError: if any value is NaN or infinite.
     """
-    if not bool(torch.isfinite(logits).all()):
+    if not bool(torch.isfinite(values).all()):
         raise RuntimeError(
-            f"logits must be finite, got NaN or infinity in {logits.dtype}; "
+            f"{name} must be finite, got NaN or infinity in {values.dtype}; "
             "load the model in bf16 or fp32 (fp16 can overflow), and check that the checkpoint is intact"
         )

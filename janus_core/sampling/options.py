@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .solvers import SOLVERS
+
 MAX_SEED = 2**64 - 1
 
 
@@ -65,13 +67,51 @@ class TokenSampling:
 
     def __post_init__(self) -> None:
         _check_draw(self)
-        _require(
-            0.0 <= self.guidance_scale < math.inf,
-            "guidance_scale",
-            "at least 0 (1 is off) and finite",
-            self.guidance_scale,
-        )
-        _require(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        _check_images(self)
+
+
+@dataclass(frozen=True)
+class FlowSampling:
+    """How an image is drawn by following a velocity field from noise.
+
+    Attributes:
+        num_steps: steps from noise to image. A step of `euler` asks the model once, one of `midpoint` or
+            `heun` twice.
+        guidance_scale: weight of the prompt against the unconditional row (classifier-free guidance); 1 is
+            without guidance and costs half.
+        seed: image i starts from the noise of seed + i, so it is the same in any batch.
+        batch_size: images per prompt.
+        solver: `euler`, as the reference draws, or `midpoint` or `heun`, whose error falls with the square of
+            the number of steps.
+        denoise: how much of given latents is drawn anew: 1 starts from noise alone, 0 gives them back.
+    """
+
+    num_steps: int = 30
+    guidance_scale: float = 2.0
+    seed: int = 0
+    batch_size: int = 1
+    solver: str = "euler"
+    denoise: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_images(self)
+        _check_seed(self.seed)
+        _require(self.num_steps >= 1, "num_steps", "at least 1", self.num_steps)
+        _require(0.0 <= self.denoise <= 1.0, "denoise", "between 0 and 1", self.denoise)
+        if self.solver not in SOLVERS:
+            raise ValueError(
+                f"solver must be one of {', '.join(SOLVERS)}, got {self.solver!r}; choose one of these"
+            )
+
+
+def _check_images(options: TokenSampling | FlowSampling) -> None:
+    _require(
+        0.0 <= options.guidance_scale < math.inf,
+        "guidance_scale",
+        "at least 0 (1 is off) and finite",
+        options.guidance_scale,
+    )
+    _require(options.batch_size >= 1, "batch_size", "at least 1", options.batch_size)
 
 
 def _check_draw(options: TextSampling | TokenSampling) -> None:
@@ -83,7 +123,11 @@ def _check_draw(options: TextSampling | TokenSampling) -> None:
     )
     _require(options.top_k >= 0, "top_k", "at least 0 (0 keeps all)", options.top_k)
     _require(0.0 < options.top_p <= 1.0, "top_p", "above 0 and at most 1 (1 keeps all)", options.top_p)
-    _require(0 <= options.seed <= MAX_SEED, "seed", f"between 0 and {MAX_SEED}", options.seed)
+    _check_seed(options.seed)
+
+
+def _check_seed(seed: int) -> None:
+    _require(0 <= seed <= MAX_SEED, "seed", f"between 0 and {MAX_SEED}", seed)
 
 
 def _require(condition: bool, name: str, rule: str, value: float) -> None:

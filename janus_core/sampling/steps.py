@@ -10,7 +10,9 @@ from torch import Tensor
 Item = TypeVar("Item")
 
 OnStep = Callable[[int, int, Tensor], None]
-"""Called after each step with the steps done, the steps in all (at most), and the tokens so far [B, step].
+"""Called after each step with the steps done, the steps in all (at most), and what is there so far.
+
+That is the tokens [B, step], or the latents [B, 4, h, w] between noise and image.
 
 It may raise to cancel the run: the exception passes through the loop unchanged.
 """

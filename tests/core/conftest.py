@@ -91,6 +91,18 @@ def pipe(golden_root: Path) -> JanusPipeline:
 
 
 @pytest.fixture(scope="session")
+def flow_recorded(golden: Callable[[str], Any]) -> Recorded:
+    """What the reference computes on `janusflow-tiny`."""
+    return Recorded(golden("janusflow-tiny"))
+
+
+@pytest.fixture(scope="session")
+def flow_pipe(golden_root: Path) -> JanusPipeline:
+    """The golden checkpoint that draws by a flow, with its VAE, in float32. Tests must leave it as it is."""
+    return load_pipeline(golden_root / "janusflow-tiny", dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
 def picture(golden_root: Path) -> Callable[[str], Tensor]:
     """Returns a golden input image [H, W, C] in [0, 1]: `picture("landscape_rgb")`."""
 

@@ -121,11 +121,15 @@ def test_features_of_another_model_are_refused(pipe: JanusPipeline, shape: tuple
 @pytest.mark.parametrize(
     ("tokens", "message"),
     [
-        (torch.zeros(16, dtype=torch.long), r"multiple of the model's 4 tokens per row, got shape \[16\]"),
+        (
+            torch.zeros(16, dtype=torch.long),
+            r"multiple of the model's 4 tokens per row, 16 at most, got shape \[16\]",
+        ),
         (
             torch.zeros(1, 15, dtype=torch.long),
-            r"multiple of the model's 4 tokens per row, got shape \[1, 15\]",
+            r"multiple of the model's 4 tokens per row, 16 at most, got shape \[1, 15\]",
         ),
+        (torch.zeros(1, 20, dtype=torch.long), r"16 at most, got shape \[1, 20\]"),
         (torch.zeros(0, 16, dtype=torch.long), r"got shape \[0, 16\]"),
         (torch.zeros(1, 0, dtype=torch.long), r"got shape \[1, 0\]"),
         (torch.zeros(1, 4, 4, dtype=torch.long), r"got shape \[1, 4, 4\]"),
@@ -137,7 +141,7 @@ def test_features_of_another_model_are_refused(pipe: JanusPipeline, shape: tuple
         (torch.zeros(1, 16), r"whole numbers from 0 to 127, the model's codebook, got torch\.float32"),
         (torch.zeros(1, 16, dtype=torch.bool), r"the model's codebook, got torch\.bool"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_tokens_that_are_not_this_models_are_refused(
     pipe: JanusPipeline, tokens: Tensor, message: str

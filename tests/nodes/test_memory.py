@@ -8,7 +8,8 @@ from pathlib import Path
 import comfy.model_management as mm
 import pytest
 import torch
-from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling, load_pipeline
+from janus_nodes.janus_core import PRECISIONS, JanusPipeline, TextSampling, TokenSampling, load_pipeline
+from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.nodes import memory
 from janus_nodes.nodes.memory import LoadedJanus, make_movable
 from support.checkpoints import edit_tensors, randomize, small_config, write_checkpoint
@@ -68,6 +69,27 @@ def test_partial_load_strands_no_weight_and_keeps_to_the_budget(on_gpu: LoadedJa
     assert bytes_on(on_gpu, GPU) <= budget
     if share >= 0.5:
         assert bytes_on(on_gpu, GPU) > 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+def test_every_network_computes_on_the_device_wherever_its_weights_are(
+    on_gpu: LoadedJanus, share: float
+) -> None:
+    on_gpu.patcher.partially_load(GPU, max(0.1, share * on_gpu.patcher.model_size()))
+    model, dtype = on_gpu.pipeline.model, on_gpu.pipeline.dtype
+    pixels = torch.empty(1, 3, 64, 64, device=GPU, dtype=dtype)
+    ids = torch.empty(1, 16, device=GPU, dtype=torch.int64)
+    cache = KVCache(model.config.body, 1, 32, GPU, dtype)
+    embeds = torch.cat((model.body.embed_tokens(ids), model.generation.embed_tokens(ids)), dim=1)
+    hidden_states = model.body(embeds, torch.arange(32, device=GPU)[None], cache)
+    results = [
+        *model.understanding(pixels),
+        model.body.lm_head(hidden_states),
+        model.generation.head(hidden_states),
+        model.generation.encode(pixels),
+        model.generation.decode(ids),
+    ]
+    assert {result.device for result in results} == {GPU}
 
 
 def test_whole_load_moves_every_weight_and_casts_none(on_gpu: LoadedJanus) -> None:
@@ -203,4 +225,4 @@ def test_auto_precision_is_what_comfyui_holds_to_be_fast(
     monkeypatch.setattr(mm, "get_torch_device", lambda: GPU)
     monkeypatch.setattr(mm, "should_use_bf16", lambda device: bf16 and device == GPU)
     monkeypatch.setattr(mm, "should_use_fp16", lambda device: fp16 and device == GPU)
-    assert memory.load(checkpoint, "auto", None).pipeline.dtype == memory.PRECISIONS[expected]
+    assert memory.load(checkpoint, "auto", None).pipeline.dtype == PRECISIONS[expected]

@@ -1,0 +1,34 @@
+"""What drawing gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class GeneratedImages:
+    """Images drawn by tokens.
+
+    Attributes:
+        images: [B, H, W, 3] float32 in [0, 1].
+        tokens: [B, N] int64 codebook ids, row by row.
+    """
+
+    images: Tensor
+    tokens: Tensor
+
+
+@dataclass(frozen=True)
+class GeneratedLatents:
+    """Images drawn by a flow.
+
+    Attributes:
+        images: [B, H, W, 3] float32 in [0, 1]; None where the model has no VAE, or pixels were not asked for.
+        latents: [B, 4, h, w] float32 in the space that the flow integrates: a VAE's, times its scaling
+            factor.
+    """
+
+    images: Tensor | None
+    latents: Tensor
