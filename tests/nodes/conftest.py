@@ -182,3 +182,16 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     monkeypatch.setattr(PromptServer.instance, "client_id", None, raising=False)
     monkeypatch.setattr(PromptServer.instance, "send_sync", record)
     return texts
+
+
+@pytest.fixture
+def shown() -> Iterator[list[tuple[int, int, Any]]]:
+    """What progress bars were told: value, total, preview."""
+    import comfy.utils
+
+    seen: list[tuple[int, int, Any]] = []
+    comfy.utils.set_progress_bar_global_hook(
+        lambda value, total, preview, node_id=None: seen.append((value, total, preview))
+    )
+    yield seen
+    comfy.utils.set_progress_bar_global_hook(None)

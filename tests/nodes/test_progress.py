@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import comfy.model_management as mm
@@ -32,17 +31,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(progress, "time", clock)
     return clock
-
-
-@pytest.fixture
-def shown() -> Iterator[Shown]:
-    """What progress bars were told: value, total, preview."""
-    seen: Shown = []
-    comfy.utils.set_progress_bar_global_hook(
-        lambda value, total, preview, node_id=None: seen.append((value, total, preview))
-    )
-    yield seen
-    comfy.utils.set_progress_bar_global_hook(None)
 
 
 def test_every_token_is_counted(core: JanusPipeline, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
