@@ -12,13 +12,14 @@ from .models.uvit import GlobalResponseNorm
 from .pipeline import JanusPipeline
 from .presets import RELEASES
 from .processing.chat import CHAT_FORMATS, DEFAULT_SYSTEM_PROMPT
-from .sampling.options import FlowSampling, TextSampling, TokenSampling
+from .sampling.options import MAX_SEED, FlowSampling, TextSampling, TokenSampling
 from .sampling.results import GeneratedImages, GeneratedLatents
 from .sampling.solvers import SOLVERS
 
 __all__ = [
     "CHAT_FORMATS",
     "DEFAULT_SYSTEM_PROMPT",
+    "MAX_SEED",
     "PRECISIONS",
     "RELEASES",
     "SOLVERS",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VisionFeatures:
     """What the understanding encoder makes of images.
 
@@ -56,7 +56,7 @@ def image_places(images: Images | None) -> list[Tensor | VisionFeatures]:
     return [
         place
         if isinstance(place, VisionFeatures)
-        else checked_images(place[None] if place.ndim == 3 else place)
+        else checked_images(place[None] if getattr(place, "ndim", 4) == 3 else place)
         for place in images
     ]
 
@@ -67,6 +67,11 @@ def checked_images(images: Tensor) -> Tensor:
     Raises:
         ValueError: if it is not [B, H, W, C] with at least one image.
     """
+    if not isinstance(images, Tensor):
+        raise ValueError(
+            f"images must be a tensor [B, H, W, C], got {type(images).__name__}; convert it with "
+            "torch.as_tensor"
+        )
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(
             f"images must be a batch [B, H, W, C] with at least one image, got shape {list(images.shape)}; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from .processing.chat import chat_format
 from .processing.images import read_image_processor
 from .processing.prompts import PromptBuilder
 from .processing.tokenizer import read_tokenizer
+
+_log = logging.getLogger(__name__)
 
 # What stands beside the weights in a checkpoint folder.
 _COMPANIONS = (
@@ -64,12 +67,15 @@ def load_pipeline(
     folder = Path(path)
     # What is quick to find wrong comes before what takes long to read.
     find_weight_files(folder)
-    _, config = detect(folder)
+    layout, config = detect(folder)
     processor = read_json_if_present(folder / "processor_config.json")
-    chat = chat_format(
-        template or processor.get("sft_format", "deepseek"),
-        roles or (None if template else detect_roles(folder, _jinja_template(folder))),
-    )
+    if roles is None and template is None:
+        roles = detect_roles(folder, _jinja_template(folder) if layout.says_roles else None)
+        if roles is None:
+            _log.warning(
+                "nothing tells which role texts %s was trained with; set template if not these", folder
+            )
+    chat = chat_format(template or processor.get("sft_format", "deepseek"), roles)
     prompts = PromptBuilder(
         read_tokenizer(folder),
         chat,
@@ -80,7 +86,11 @@ def load_pipeline(
     )
     image_processor = read_image_processor(folder, config.understanding.vision.image_size)
     model = load_model(folder, device, dtype, prepare, on_progress, None if vae is None else Path(vae))
-    return JanusPipeline(model, prompts, image_processor, torch.device(device), folder)
+    pipeline = JanusPipeline(model, prompts, image_processor, torch.device(device), folder)
+    _log.info(
+        "loaded %s in %s, template %s for %s", folder, pipeline.dtype, chat.name, chat.user or "no roles"
+    )
+    return pipeline
 
 
 def save_checkpoint(

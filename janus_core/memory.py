@@ -1,6 +1,6 @@
 """How much memory a run takes beside the weights, so that a host can make room before it starts.
 
-Estimates are generous: they count characters as tokens, and the largest tensors of each kind as alive at
+Estimates are generous: they count bytes as tokens, and the largest tensors of each kind as alive at
 once. At most `ROWS_AT_ONCE` rows or images are at work.
 """
 
@@ -11,6 +11,7 @@ from .models.cache import KVCache
 from .pipeline import ROWS_AT_ONCE, JanusPipeline
 from .sampling.guidance import uses_guidance
 from .sampling.options import FlowSampling, TextSampling, TokenSampling
+from .sampling.text import ROOM_AT_ONCE
 
 # Feature maps of the image autoencoder's widest resolution that live at once.
 _PIXEL_MAPS = 8
@@ -22,8 +23,8 @@ def memory_to_understand(
     """Bytes that `JanusPipeline.understand` takes for these inputs."""
     places = image_places(images)
     rows = min(max([1, *map(len, places)]), ROWS_AT_ONCE)
-    prompt = len(places) * pipeline.model.config.understanding.num_embeddings + len(question)
-    cache = _cache(pipeline, rows, prompt + options.max_new_tokens)
+    prompt = len(places) * pipeline.model.config.understanding.num_embeddings + _text_tokens(question)
+    cache = _cache(pipeline, rows, prompt + min(options.max_new_tokens, ROOM_AT_ONCE))
     return cache + _activations(pipeline, rows * prompt) + memory_to_see(pipeline, rows)
 
 
@@ -37,9 +38,10 @@ def memory_to_generate(pipeline: JanusPipeline, prompt: str, options: TokenSampl
     rows = 2 if uses_guidance(options.guidance_scale) else 1
     images = min(options.batch_size, ROWS_AT_ONCE)
     # The prompt is read once into a cache of its own, which is then copied for each image.
-    read = _cache(pipeline, rows, len(prompt)) + _activations(pipeline, rows * len(prompt))
+    tokens = _text_tokens(prompt)
+    read = _cache(pipeline, rows, tokens) + _activations(pipeline, rows * tokens)
     generation = pipeline.model.generation.config
-    drawn = _cache(pipeline, rows * images, len(prompt) + generation.num_tokens)
+    drawn = _cache(pipeline, rows * images, tokens + generation.num_tokens)
     step = _activations(pipeline, rows * images * generation.tokens_per_step)
     return read + drawn + step + memory_for_pixels(pipeline)
 
@@ -55,6 +57,11 @@ def memory_for_pixels(pipeline: JanusPipeline) -> int:
     """Bytes that pixels take on their way in or out, however many images: they go one at a time."""
     generation = pipeline.model.generation.config
     return _PIXEL_MAPS * generation.image_size**2 * generation.codec_channels * 4
+
+
+def _text_tokens(text: str) -> int:
+    """At most as many tokens as a text has bytes, and some for the template around it."""
+    return len(text.encode()) + 64
 
 
 def _cache(pipeline: JanusPipeline, rows: int, length: int) -> int:

@@ -6,9 +6,11 @@ from ..janus_core import CHAT_FORMATS, PRECISIONS
 from ..janus_core import convert_bin as convert_to_safetensors
 from . import memory, paths
 from .download import download_release
+from .progress import report_count
 from .types import CATEGORY, JanusModelSocket, chosen
 
 _PRECISIONS = ["auto", *PRECISIONS]
+_TEMPLATES = ["auto", *(name for name, chat in CHAT_FORMATS.items() if chat.user_text is None)]
 
 
 class JanusLoad(io.ComfyNode):
@@ -38,7 +40,7 @@ class JanusLoad(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "template",
-                    options=["auto", *CHAT_FORMATS],
+                    options=_TEMPLATES,
                     default="auto",
                     tooltip="Chat template of the prompts. auto: what the checkpoint was trained with. "
                     "deepseek says <|User|> (Janus-Pro), deepseek_old says User (Janus-1.3B, T2I-R1, "
@@ -61,20 +63,19 @@ class JanusLoad(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint: str, **kwargs: object) -> str:
+    def fingerprint_inputs(cls, checkpoint: str | None = None, **kwargs: object) -> str:
         """Changes when the checkpoint's files do, so that a replaced checkpoint is loaded anew."""
-        folder = paths.installed().get(checkpoint)
-        files = sorted(folder.iterdir()) if folder else []
-        return repr([(file.name, file.stat().st_mtime_ns) for file in files if file.is_file()])
+        return paths.fingerprint(checkpoint) if checkpoint else ""
 
     @classmethod
     def execute(
         cls, checkpoint: str, precision: str, template: str, download: bool, convert_bin: bool
     ) -> io.NodeOutput:
+        precision = chosen("precision", precision, _PRECISIONS)
+        template = chosen("template", template, _TEMPLATES)
         if download:
             download_release(checkpoint)
         folder = paths.find(checkpoint)
         if convert_bin:
-            convert_to_safetensors(folder)
-        precision = chosen("precision", precision, _PRECISIONS)
+            convert_to_safetensors(folder, report_count())
         return io.NodeOutput(memory.load(folder, precision, None if template == "auto" else template))

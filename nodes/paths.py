@@ -5,7 +5,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ..janus_core import RELEASES
+from ..janus_core import RELEASES, missing_files
 
 FOLDER = "janus"
 
@@ -21,6 +21,8 @@ def installed() -> dict[str, Path]:
     for root in map(Path, folder_paths.get_folder_paths(FOLDER)):
         for folder in sorted([*root.glob("*/"), *root.glob("*/*/")]):
             name = folder.relative_to(root).as_posix()
+            if folder.parent != root and (folder.parent / "config.json").is_file():
+                continue  # a part of a checkpoint, such as its VAE
             hidden = any(part.startswith(".") for part in name.split("/"))
             if not hidden and any(any(folder.glob(sign)) for sign in _SIGNS):
                 found.setdefault(name, folder)
@@ -55,6 +57,22 @@ def find(name: str) -> Path:
         f"checkpoint must be one of those in models/{FOLDER} ({', '.join(folders) or 'none yet'}), got "
         f"{name!r}; choose one of these, or put the checkpoint's folder there and reload the page"
     )
+
+
+def fingerprint(name: str) -> str:
+    """Changes when the files that make up a checkpoint do.
+
+    A copy of pickled weights in safetensors is not one of them, and what a release will be is known before it
+    is downloaded: neither makes a model that was just loaded look new.
+    """
+    folder = installed().get(name)
+    if folder is None or (name in RELEASES and missing_files(folder)):
+        return RELEASES[name].revision if name in RELEASES else ""
+    weights = list(folder.glob("*.bin")) or list(folder.glob("*.safetensors"))
+    if name in RELEASES and all(file.suffix == ".bin" for file in weights):
+        return RELEASES[name].revision
+    files = sorted([*folder.glob("*.json"), *folder.glob("*.jinja"), *weights])
+    return repr([(file.name, file.stat().st_mtime_ns) for file in files if "index" not in file.name])
 
 
 def download_folder(name: str) -> Path:

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from comfy_api.latest import io
 
+from ..janus_core import MAX_SEED
+
 CATEGORY = "Janus"
 
 JanusModelSocket = io.Custom("JANUS_PIPELINE")
@@ -14,8 +16,6 @@ JanusFeatures = io.Custom("JANUS_VISION_FEATURES")
 
 JanusTokens = io.Custom("JANUS_IMAGE_TOKENS")
 """Carries codebook ids, an int64 tensor [B, N]."""
-
-MAX_SEED = 2**64 - 1
 
 
 def chosen(name: str, value: str, options: Iterable[str]) -> str:

@@ -42,6 +42,11 @@ def from_transformers(config: Json) -> JanusConfig:
     """Reads the transformers layout's config.json (`model_type: janus`)."""
     vision: Json = _VISION_DEFAULTS | config["vision_config"]
     vq: Json = _VQ_DEFAULTS | config["vq_config"]
+    for name, part in (("vision_config", vision), ("vq_config", vq)):
+        if part.get("hidden_act", "gelu") != "gelu":
+            raise ValueError(
+                f"{name}.hidden_act must be 'gelu', got {part['hidden_act']!r}; this version builds no other"
+            )
     multipliers = tuple(vq["channel_multiplier"])
     return JanusConfig(
         understanding=UnderstandingConfig(

@@ -58,7 +58,12 @@ def detect_roles(folder: Path, template: str | None) -> tuple[str, str] | None:
         template: the text of its Jinja chat template, if it has one.
     """
     roles = read_json_if_present(folder / "processor_config.json").get("roles")
-    if roles:
+    if roles is not None:
+        if not isinstance(roles, list) or len(roles) != 2 or not all(isinstance(role, str) for role in roles):
+            raise ValueError(
+                f"roles in {folder / 'processor_config.json'} must be two texts, of user and assistant, got "
+                f"{roles!r}; mend or remove the entry"
+            )
         return roles[0], roles[1]
     if template:
         return TAGGED_ROLES if TAGGED_ROLES[0] in template else PLAIN_ROLES

@@ -34,6 +34,7 @@ class TensorInfo:
     file: Path
     shape: tuple[int, ...]
     num_bytes: int
+    is_float: bool
 
 
 def missing_files(folder: Path) -> list[str]:
@@ -71,10 +72,13 @@ def find_weight_files(folder: Path) -> list[Path]:
 
 def _weight_files(folder: Path) -> list[Path]:
     """What the weights should lie in; empty if nothing says."""
-    name = next((name for name in _WEIGHT_FILES if (folder / name).is_file()), None)
-    if name is None:
-        return []
-    return _shards(folder / name) if name.endswith(".index.json") else [folder / name]
+    sets = [
+        _shards(folder / name) if name.endswith(".index.json") else [folder / name]
+        for name in _WEIGHT_FILES
+        if (folder / name).is_file()
+    ]
+    whole = (files for files in sets if all(file.is_file() for file in files))
+    return next(whole, sets[0] if sets else [])
 
 
 def _shards(index: Path) -> list[Path]:
@@ -98,12 +102,14 @@ def read_infos(file: Path) -> dict[str, TensorInfo]:
         if file.suffix != ".bin":
             with safe_open(file, framework="pt") as tensors:
                 return {
-                    name: TensorInfo(file, tuple(part.get_shape()), _safetensors_bytes(part))
+                    name: TensorInfo(
+                        file, tuple(part.get_shape()), _safetensors_bytes(part), "F" in part.get_dtype()
+                    )
                     for name in tensors.keys()
                     for part in (tensors.get_slice(name),)
                 }
         return {
-            name: TensorInfo(file, tuple(tensor.shape), tensor.nbytes)
+            name: TensorInfo(file, tuple(tensor.shape), tensor.nbytes, tensor.is_floating_point())
             for name, tensor in _load_bin(file).items()
         }
 

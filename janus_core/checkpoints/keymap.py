@@ -43,12 +43,14 @@ class Layout:
         rules: the first that fits a name decides.
         dropped: patterns of names that the model has no use for, each with the reason.
         takes_vae: whether a VAE, which has a layout of its own, fills the rest of the model.
+        says_roles: whether a chat template in its folders is the one that the model was trained with.
     """
 
     name: str
     rules: tuple[Rule, ...]
     dropped: Mapping[str, str]
     takes_vae: bool = False
+    says_roles: bool = False
 
 
 @dataclass(frozen=True)

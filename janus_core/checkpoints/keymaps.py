@@ -45,6 +45,16 @@ def llama(prefix: str) -> tuple[Rule, ...]:
     )
 
 
+MAX_DEPTH = 16  # of projectors
+
+
+def _projector_layers(source: str, target: str) -> tuple[tuple[str, str], ...]:
+    """A projector's later layers: between two of ours stands an activation, which is counted too."""
+    return tuple(
+        (f"{source}.hidden_layers.{i}.*", f"{target}.layers.{2 * i + 2}.*") for i in range(MAX_DEPTH)
+    )
+
+
 ROTARY_TABLE = "rotary frequencies, computed from the positions"
 
 # deepseek-ai's own files: `model_type: multi_modality` with image tokens.
@@ -111,8 +121,7 @@ TRANSFORMERS = Layout(
             ("model.vision_model.encoder.layers.#.mlp.*", "understanding.tower.blocks.#.mlp.*"),
             ("model.vision_model.post_layernorm.*", "understanding.tower.norm.*"),
             ("model.aligner.fc1.*", "understanding.aligner.layers.0.*"),
-            ("model.aligner.hidden_layers.0.*", "understanding.aligner.layers.2.*"),
-            ("model.aligner.hidden_layers.1.*", "understanding.aligner.layers.4.*"),
+            *_projector_layers("model.aligner", "understanding.aligner"),
             ("model.vqmodel.quantize.embedding.weight", "generation.vq.codebook.weight"),
             ("model.vqmodel.encoder.down.#.block.#.*", "generation.vq.encoder.conv_blocks.#.res.#.*"),
             ("model.vqmodel.encoder.down.#.downsample.*", "generation.vq.encoder.conv_blocks.#.resample.*"),
@@ -129,8 +138,7 @@ TRANSFORMERS = Layout(
             ("model.vqmodel.*", "generation.vq.*"),
             ("model.generation_embeddings.weight", "generation.embed.weight"),
             ("model.generation_aligner.fc1.*", "generation.aligner.layers.0.*"),
-            ("model.generation_aligner.hidden_layers.0.*", "generation.aligner.layers.2.*"),
-            ("model.generation_aligner.hidden_layers.1.*", "generation.aligner.layers.4.*"),
+            *_projector_layers("model.generation_aligner", "generation.aligner"),
             ("model.generation_head.proj_out.*", "generation.head.output_mlp_projector.*"),
             ("model.generation_head.vision_head.*", "generation.head.vision_head.*"),
             ("lm_head.weight", "body.lm_head.weight"),
@@ -141,4 +149,5 @@ TRANSFORMERS = Layout(
         "model.vision_model.embeddings.position_ids": "counts from 0",
         "model.language_model.rotary_emb.inv_freq": ROTARY_TABLE,
     },
+    says_roles=True,
 )

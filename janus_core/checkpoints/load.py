@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ..config import FlowGenerationConfig, JanusConfig
+from ..config import JanusConfig
 from ..models.janus import Janus
-from .detect import detect
-from .files import TensorInfo, find_weight_files, read_infos, read_tensors
-from .keymap import Layout, Place, is_dropped, places
+from .files import TensorInfo, read_tensors
+from .keymap import Place
 from .keymaps_flow import VAE_PREFIX
-from .vae import default_vae, detect_vae
+from .sources import LM_HEAD, Source, find_sources
 
 Prepare = Callable[[Janus], object]
 OnProgress = Callable[[int, int], None]
@@ -27,7 +25,20 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float
 # The activations of both image autoencoders exceed what fp16 can hold.
 _NEVER_FP16 = ("generation.vq.", VAE_PREFIX)
 
-_LM_HEAD, _EMBEDDING = "body.lm_head.weight", "body.embed_tokens.weight"
+_EMBEDDING = "body.embed_tokens.weight"
+
+
+def check_weights(folder: Path) -> None:
+    """Makes sure that a folder's weights are those that its config.json describes, without reading them.
+
+    Raises:
+        FileNotFoundError: as `load_model`.
+        ValueError: as `load_model`.
+    """
+    config, sources = find_sources(folder, None)
+    shapes = _shapes(_build(config))
+    for source in sources:
+        source.places(config, shapes)
 
 
 def load_model(
@@ -57,78 +68,31 @@ def load_model(
         ValueError: if a file is broken, or its tensors are not those of the model that config.json describes.
     """
     dtype = resolve_dtype(dtype, device)
-    config, sources = _find_sources(folder, vae)
-    with torch.device("meta"), _NoInit():
-        model = Janus(config)
+    config, sources = find_sources(folder, vae)
+    model = _build(config)
     if prepare is not None:
         prepare(model)
-    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    shapes = _shapes(model)
     expected = [source.places(config, shapes) for source in sources]
     parameters = _fill(
         list(zip(sources, expected, strict=True)), shapes, torch.device(device), dtype, on_progress
     )
-    tied = _LM_HEAD not in parameters
+    tied = LM_HEAD not in parameters
     if tied:
-        parameters[_LM_HEAD] = parameters[_EMBEDDING]
+        parameters[LM_HEAD] = parameters[_EMBEDDING]
     model.load_state_dict(parameters, assign=True)
     if tied:
         model.body.lm_head.weight = model.body.embed_tokens.weight
     return model.eval().requires_grad_(False)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Weights of a part of a model.
-
-    Attributes:
-        path: for error messages.
-        layout: how its tensors are named.
-        infos: its tensors by name.
-        is_vae: whether it fills the VAE, or all the rest.
-    """
-
-    path: Path
-    layout: Layout
-    infos: dict[str, TensorInfo]
-    is_vae: bool
-
-    def places(self, config: JanusConfig, shapes: dict[str, tuple[int, ...]]) -> dict[str, Place]:
-        """Where each of its tensors goes, names and shapes being those of the model."""
-        targets = {
-            name: shape for name, shape in shapes.items() if name.startswith(VAE_PREFIX) is self.is_vae
-        }
-        expected = places(self.layout, config, targets)
-        if config.body.tie_word_embeddings:
-            expected = {
-                name: place
-                for name, place in expected.items()
-                if place.target != _LM_HEAD or name in self.infos
-            }
-        _check_names(self.path, self.layout, expected, self.infos)
-        _check_shapes(expected, self.infos, shapes)
-        return expected
+def _build(config: JanusConfig) -> Janus:
+    with torch.device("meta"), _NoInit():
+        return Janus(config)
 
 
-def _find_sources(folder: Path, vae: Path | None) -> tuple[JanusConfig, list[_Source]]:
-    files = find_weight_files(folder)
-    layout, config = detect(folder)
-    infos: dict[str, TensorInfo] = {}
-    for file in files:
-        infos |= read_infos(file)
-    sources = [_Source(folder, layout, infos, is_vae=False)]
-    if not layout.takes_vae:
-        if vae is not None:
-            raise ValueError(
-                f"vae must be None for {folder}, which draws without one, got {vae}; leave it out"
-            )
-        return config, sources
-    vae = vae or default_vae(folder)
-    if vae is not None:
-        vae_layout, vae_config, file = detect_vae(vae)
-        assert isinstance(config.generation, FlowGenerationConfig)  # as such layouts' readers make it
-        config = replace(config, generation=replace(config.generation, vae=vae_config))
-        sources.append(_Source(vae, vae_layout, read_infos(file), is_vae=True))
-    return config, sources
+def _shapes(model: Janus) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
 class _NoInit(TorchFunctionMode):
@@ -171,7 +135,7 @@ def _multiplies_bf16(device_type: str) -> bool:
 
 
 def _fill(
-    plans: list[tuple[_Source, dict[str, Place]]],
+    plans: list[tuple[Source, dict[str, Place]]],
     shapes: dict[str, tuple[int, ...]],
     device: torch.device,
     dtype: torch.dtype,
@@ -210,32 +174,3 @@ def _check_finite(file: Path, name: str, weights: Tensor) -> None:
             f"{file} must hold finite weights, got NaN or infinity in {name} (as {weights.dtype}); "
             "download it again, or load it in fp32 if it was saved in a wider type"
         )
-
-
-def _check_names(
-    folder: Path, layout: Layout, expected: dict[str, Place], infos: dict[str, TensorInfo]
-) -> None:
-    missing = [name for name in expected if name not in infos]
-    unknown = [name for name in infos if name not in expected and not is_dropped(layout, name)]
-    if missing or unknown:
-        found = "; ".join(
-            f"{len(names)} {kind}: {', '.join(sorted(names)[:5])}{' …' if len(names) > 5 else ''}"
-            for kind, names in (("missing", missing), ("unknown", unknown))
-            if names
-        )
-        raise ValueError(
-            f"the weights in {folder} must be those that its config.json describes ({layout.name} layout), "
-            f"got {found}; use config.json and weights of the same checkpoint"
-        )
-
-
-def _check_shapes(
-    expected: dict[str, Place], infos: dict[str, TensorInfo], shapes: dict[str, tuple[int, ...]]
-) -> None:
-    for name, place in expected.items():
-        wanted = place.source_shape(shapes[place.target])
-        if infos[name].shape != wanted:
-            raise ValueError(
-                f"{name} in {infos[name].file} must have shape {list(wanted)} by config.json, got "
-                f"{list(infos[name].shape)}; use config.json and weights of the same checkpoint"
-            )

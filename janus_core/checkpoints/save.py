@@ -18,6 +18,7 @@ from .files import find_weight_files, map_tensors, read_infos
 from .keymap import Layout, Place, covers, places
 from .keymaps import ORIGINAL
 from .keymaps_flow import FLOW, VAE_PREFIX, diffusers_vae
+from .load import OnProgress, check_weights
 from .vae import DIFFUSERS_WEIGHTS
 
 MAX_SHARD_BYTES = 5 * 10**9
@@ -86,21 +87,32 @@ def _save_vae(model: Janus, state: dict[str, Tensor], folder: Path) -> None:
     _write_text(folder / "config.json", json.dumps(to_diffusers(model.generation.vae.config), indent=2))
 
 
-def convert_bin(folder: Path) -> list[Path]:
+def convert_bin(folder: Path, on_progress: OnProgress | None = None) -> list[Path]:
     """Writes a safetensors copy of every `.bin` file of a checkpoint folder, beside it.
 
     Tensors keep their names. The sources stay. Later loads take the copy.
 
+    Args:
+        folder: a whole checkpoint.
+        on_progress: called with files written and files in all; may raise to stop in between.
+
     Returns:
         The files written; empty if the folder already has safetensors.
+
+    Raises:
+        FileNotFoundError: if the checkpoint is not whole.
+        ValueError: if its weights are not those that its config.json describes; nothing is written then.
     """
     sources = find_weight_files(folder)
     if sources[0].suffix != ".bin":
         return []
+    check_weights(folder)
     names = _shard_names(len(sources))
     weight_map: dict[str, str] = {}
     size = 0
-    for name, source in zip(names, sources, strict=True):
+    for index, (name, source) in enumerate(zip(names, sources, strict=True)):
+        if on_progress is not None:
+            on_progress(index, len(sources))
         # Copies: safetensors refuses tensors that share memory or do not lie in one piece.
         tensors = {
             key: tensor.clone(memory_format=torch.contiguous_format)

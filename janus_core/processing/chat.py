@@ -87,7 +87,7 @@ def chat_format(name: str, roles: tuple[str, str] | None = None) -> ChatFormat:
     Raises:
         ValueError: if no template has that name.
     """
-    if name not in CHAT_FORMATS:
+    if not isinstance(name, str) or name not in CHAT_FORMATS:
         raise ValueError(
             f"chat template must be one of {', '.join(CHAT_FORMATS)}, got {name!r}; choose one of these"
         )

@@ -32,6 +32,13 @@ class ImageProcessor:
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     min_size: int = 14
 
+    def __post_init__(self) -> None:
+        for name, values in (("image_mean", self.mean), ("image_std", self.std)):
+            if len(values) != 3 or not all(isinstance(value, (int, float)) for value in values):
+                raise ValueError(f"{name} must be three numbers, got {values}; mend preprocessor_config.json")
+        if min(self.std) <= 0:
+            raise ValueError(f"image_std must be above 0, got {self.std}; mend preprocessor_config.json")
+
     def pixel_values(self, images: Iterable[Tensor]) -> Tensor:
         """Normalised input of the vision tower.
 
@@ -55,9 +62,10 @@ class ImageProcessor:
         Pillow's bicubic filter on uint8, because the reference's pixels are Pillow's.
         """
         picture = to_pillow(image)
+        shortest = min(self.min_size, self.image_size)
         # The reference divides before it multiplies; another order rounds some sizes differently.
         width, height = (
-            max(int(side / max(picture.size) * self.image_size), self.min_size) for side in picture.size
+            max(int(side / max(picture.size) * self.image_size), shortest) for side in picture.size
         )
         resized = picture.resize((width, height), Image.Resampling.BICUBIC)
         if width == height:
@@ -110,6 +118,11 @@ def to_pillow(image: Tensor) -> Image.Image:
     if not bool(torch.isfinite(values).all()):
         raise ValueError(
             "image must hold finite numbers, got NaN or infinity; check the node or code that made it"
+        )
+    if float(values.max()) > 2.0:
+        raise ValueError(
+            f"image must hold numbers from 0 to 1, got up to {float(values.max()):g}; divide 8-bit values by "
+            "255"
         )
     # Rounded, not truncated: an 8-bit picture divided by 255 comes back as itself.
     bytes_ = (values[..., :3] * 255).round().clamp(0, 255).to(torch.uint8)

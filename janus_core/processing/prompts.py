@@ -81,13 +81,13 @@ class PromptBuilder:
             form: what the way of drawing wants of these rows; by default, what drawing by tokens does.
         """
         form = form or DescriptionForm()
-        rows = [self._description(prompt)]
+        rows = [self._description("prompt", prompt)]
         blank = guided and not negative_prompt.strip()
         if blank:
             first, *middle, last = rows[0]
             rows.append([first, *[self.tokenizer.pad_id] * len(middle), last])
         elif guided:
-            rows.append(self._description(negative_prompt))
+            rows.append(self._description("negative_prompt", negative_prompt))
         if not form.reads_start:
             rows = [row[:-1] for row in rows]
         batch = self._batch(rows, num_new)
@@ -111,17 +111,24 @@ class PromptBuilder:
                 row.append(token)
         if found != num_images:
             raise ValueError(
-                f"text must hold one {tokenizer.special.image} per image or none at all, got {found} for "
-                f"{num_images} images; remove them, and they are placed before the question"
+                f"question must hold one {tokenizer.special.image} per image or none at all, got {found} for "
+                f"{num_images} images; remove them, and they are placed before it"
             )
         return row
 
-    def _description(self, prompt: str) -> list[int]:
-        if not prompt.strip():
-            raise ValueError(f"prompt must hold text, got {prompt!r}; describe the picture to draw")
-        return self.encode(self._render(prompt) + self.tokenizer.special.image_start, 0)
+    def _description(self, name: str, text: str) -> list[int]:
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"{name} must hold text, got {text!r}; describe the picture to draw")
+        if self.tokenizer.special.image in text:
+            raise ValueError(f"{name} must hold no {self.tokenizer.special.image}, got {text!r}; remove it")
+        return self.encode(self._render(text) + self.tokenizer.special.image_start, 0)
 
     def _render(self, text: str, system_prompt: str = "") -> str:
+        if self.tokenizer.special.image in system_prompt:
+            raise ValueError(
+                f"system_prompt must hold no {self.tokenizer.special.image}, got {system_prompt!r}; images "
+                "stand in the question"
+            )
         if self.chat.user_text is not None:
             raise ValueError(
                 f"chat template must have room for what you ask, got {self.chat.name!r}, which always says "

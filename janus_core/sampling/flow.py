@@ -67,9 +67,9 @@ def integrate_flow(
     for step in range(options.num_steps):
         state = solve(field, state, start + step * span, span)
         if step == 0:
-            check_finite(state, "latents")
+            check_finite(state, model.body.norm.weight.dtype, "latents")
         on_step(step + 1, options.num_steps, state)
-    check_finite(state, "latents")
+    check_finite(state, model.body.norm.weight.dtype, "latents")
     return state
 
 

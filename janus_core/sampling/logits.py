@@ -35,8 +35,10 @@ class TokenDrawer:
         """
         if self.options.temperature == 0.0:
             return logits.argmax(dim=-1)
+        # From the largest down: a small temperature divides it to 0, where it would overflow.
+        logits = logits.float()
         kept = keep_likely(
-            logits.float() / self.options.temperature,
+            (logits - logits.amax(dim=-1, keepdim=True)) / self.options.temperature,
             self.options.top_k,
             self.options.top_p,
             getattr(self.options, "min_p", 0.0),
@@ -88,14 +90,21 @@ def penalize_repetition(logits: Tensor, tokens: Tensor, penalty: float) -> Tenso
     return logits.scatter(1, tokens, written)
 
 
-def check_finite(values: Tensor, name: str = "logits") -> None:
+def check_finite(values: Tensor, model_dtype: torch.dtype, name: str = "logits") -> None:
     """Stops a run whose numbers broke.
+
+    Args:
+        values: of any shape.
+        model_dtype: what the model computes in.
+        name: of the values.
 
     Raises:
         RuntimeError: if any value is NaN or infinite.
     """
     if not bool(torch.isfinite(values).all()):
+        overflow = "load the model in bf16 or fp32, since fp16 can overflow"
+        other = "check that guidance_scale is in its usual range and that the checkpoint is intact"
         raise RuntimeError(
-            f"{name} must be finite, got NaN or infinity in {values.dtype}; "
-            "load the model in bf16 or fp32 (fp16 can overflow), and check that the checkpoint is intact"
+            f"{name} must be finite, got NaN or infinity from a model in {model_dtype}; "
+            f"{overflow if model_dtype is torch.float16 else other}"
         )

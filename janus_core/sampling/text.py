@@ -14,6 +14,9 @@ from .logits import TokenDrawer, check_finite, penalize_repetition
 from .options import TextSampling
 from .steps import OnStep, ignore_step
 
+# New tokens that a cache is made for at first, and by which it grows: few answers are as long as they may be.
+ROOM_AT_ONCE = 512
+
 
 def sample_text(
     model: Janus,
@@ -49,7 +52,7 @@ def sample_text(
     cache = KVCache(
         config,
         batch_size,
-        prompt.length + max_new_tokens,
+        prompt.length + min(max_new_tokens, ROOM_AT_ONCE),
         inputs_embeds.device,
         inputs_embeds.dtype,
         prompt.attention_mask if prompt.padded else None,
@@ -60,7 +63,7 @@ def sample_text(
     finished = torch.zeros(batch_size, dtype=torch.bool, device=tokens.device)
     for step in range(max_new_tokens):
         logits = model.body.lm_head(hidden_states[:, -1])
-        check_finite(logits)
+        check_finite(logits, logits.dtype)
         logits = penalize_repetition(logits, tokens[:, :step], options.repetition_penalty)
         next_tokens = drawer.draw(logits).masked_fill(finished, eos_id)
         tokens[:, step] = next_tokens
@@ -69,5 +72,7 @@ def sample_text(
         if step + 1 == max_new_tokens or bool(finished.all()):
             break
         position_ids = position_ids + 1
+        if cache.length == cache.max_length:
+            cache = cache.repeat(1, min(cache.max_length + ROOM_AT_ONCE, prompt.length + max_new_tokens))
         hidden_states = model.body(model.body.embed_tokens(next_tokens[:, None]), position_ids, cache)
     return tokens[:, : step + 1]

@@ -61,7 +61,7 @@ def sample_image_tokens(
     for step in range(num_tokens):
         logits = guide(model.generation.head(hidden_states)[:, -1].float(), options.guidance_scale)
         if step == 0:
-            check_finite(logits)
+            check_finite(logits, hidden_states.dtype)
         # Later steps only note what breaks: asking the device each time would hold it up.
         finite &= torch.isfinite(logits).all()
         tokens[:, step] = drawer.draw(logits)
@@ -71,5 +71,5 @@ def sample_image_tokens(
             inputs_embeds = model.generation.embed_tokens(tokens[:, step : step + 1])
             inputs_embeds = inputs_embeds.repeat(cache.keys.shape[1] // len(images), 1, 1)
             hidden_states = model.body(inputs_embeds, position_ids, cache)
-    check_finite(torch.where(finite, 0.0, torch.nan))
+    check_finite(torch.where(finite, 0.0, torch.nan), hidden_states.dtype)
     return tokens

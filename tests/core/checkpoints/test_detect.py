@@ -199,7 +199,7 @@ def test_a_name_that_says_nothing_leaves_the_template_its_own(folder: Path) -> N
 
 
 @pytest.mark.parametrize("file", ["chat_template.jinja", "chat_template.json", "tokenizer_config.json"])
-def test_chat_templates_of_conversions_tell_the_role_texts(folder: Path, file: str) -> None:
+def test_chat_templates_of_original_checkpoints_tell_nothing(folder: Path, file: str) -> None:
     template = "{% for message in messages %}User: ...{% endfor %}Assistant:"
     if file.endswith(".jinja"):
         (folder / file).write_text(template, encoding="utf-8")
@@ -207,4 +207,7 @@ def test_chat_templates_of_conversions_tell_the_role_texts(folder: Path, file: s
         path = folder / file
         content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         path.write_text(json.dumps({**content, "chat_template": template}), encoding="utf-8")
+    # Only conversions carry the template of their own training; elsewhere it is often another model's.
+    assert load_pipeline(folder).prompts.chat.user == "<|User|>"
+    edit_json(folder / "config.json", lambda config: config.update(_name_or_path="Janus-1.3B"))
     assert load_pipeline(folder).prompts.chat.user == "User"

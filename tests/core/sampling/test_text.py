@@ -182,5 +182,5 @@ def test_every_option_has_an_effect(pipe: JanusPipeline, change: dict[str, Any])
 def test_broken_numbers_are_an_error(pipe: JanusPipeline) -> None:
     prompt = pipe.prompts.understanding(["What?"], 1, "")
     embeds = torch.full((1, 16, 64), torch.nan)
-    with pytest.raises(RuntimeError, match=r"logits must be finite, got NaN or infinity in torch\.float32"):
+    with pytest.raises(RuntimeError, match=r"logits must be finite, got NaN or infinity from a model in"):
         sample_text(pipe.model, prompt, embeds, GREEDY, 0)
