@@ -21,7 +21,7 @@ from .sampling.results import GeneratedImages, GeneratedLatents
 from .sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, part_of
 from .sampling.text import sample_text
 
-# Rows that are computed together. More take more memory for little more speed; results do not depend on it.
+# Rows that are computed together. More take more memory for little more speed.
 ROWS_AT_ONCE = 8
 
 

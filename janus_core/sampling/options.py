@@ -20,7 +20,8 @@ class TextSampling:
         top_k: keeps the k likeliest tokens; 0 keeps all.
         top_p: keeps the fewest tokens whose probabilities sum to p; 1 keeps all.
         min_p: drops tokens less likely than this share of the likeliest; 0 drops none.
-        repetition_penalty: divides the odds of tokens already in the answer; 1 is off.
+        repetition_penalty: divides the logits of tokens already in the answer (multiplies negative
+            ones); 1 is off.
         seed: row i of a batch draws from seed + i.
     """
 
