@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from ..janus_core import memory_for_pixels, memory_to_see
 from .memory import LoadedJanus
 from .progress import report_count
-from .types import CATEGORY, JanusFeatures, JanusTokens, model_input
+from .types import CATEGORY, JanusFeatures, JanusTokens, image_input, model_input
 
 
 class JanusSiglipEncode(io.ComfyNode):
@@ -21,11 +21,7 @@ class JanusSiglipEncode(io.ComfyNode):
             description="What the model sees in an image, computed once for any number of questions.",
             inputs=[
                 model_input(),
-                io.Image.Input(
-                    "image",
-                    tooltip="One or more images of any size; each is letterboxed to the model's square (384 "
-                    "pixels).",
-                ),
+                image_input(),
             ],
             outputs=[JanusFeatures.Output(display_name="features")],
         )
@@ -48,11 +44,7 @@ class JanusVQEncode(io.ComfyNode):
             description="Images as the tokens that the model draws with (576 ids of a codebook of 16384).",
             inputs=[
                 model_input(),
-                io.Image.Input(
-                    "image",
-                    tooltip="One or more images of any size; each is letterboxed to the model's square (384 "
-                    "pixels).",
-                ),
+                image_input(),
             ],
             outputs=[JanusTokens.Output(display_name="tokens")],
         )

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from ..janus_core import SOLVERS, FlowSampling, memory_to_generate
 from .memory import LoadedJanus
 from .progress import LatentReport
-from .types import CATEGORY, model_input, seed_input
+from .types import CATEGORY, drawing_inputs, guidance_input, model_input
 
 
 class JanusFlowSampler(io.ComfyNode):
@@ -21,25 +21,7 @@ class JanusFlowSampler(io.ComfyNode):
             description="Draws latents of a description with JanusFlow, for VAE Decode with SDXL's VAE.",
             inputs=[
                 model_input(),
-                io.String.Input(
-                    "prompt",
-                    multiline=True,
-                    dynamic_prompts=True,
-                    default="A small harbour beside a lighthouse, under a blue night sky.",
-                    tooltip="What to draw, in whole sentences.",
-                ),
-                io.String.Input(
-                    "negative_prompt",
-                    multiline=True,
-                    dynamic_prompts=True,
-                    default="",
-                    tooltip="What to move away from. Empty is the unconditional row that the model was "
-                    "trained with. It needs a guidance_scale other than 1.",
-                ),
-                seed_input("Start of the noise; image i of a batch is the single image of seed + i."),
-                io.Int.Input(
-                    "batch_size", default=1, min=1, max=256, tooltip="Images to draw of this prompt."
-                ),
+                *drawing_inputs(),
                 io.Int.Input(
                     "steps",
                     default=30,
@@ -47,15 +29,7 @@ class JanusFlowSampler(io.ComfyNode):
                     max=1000,
                     tooltip="Steps from noise to image. The model's own is 30, with euler.",
                 ),
-                io.Float.Input(
-                    "guidance_scale",
-                    default=2.0,
-                    min=0.0,
-                    max=30.0,
-                    step=0.1,
-                    tooltip="How strongly the prompt is followed. 1 is without guidance and twice as fast; 0 "
-                    "ignores the prompt. The model's own is 2.",
-                ),
+                guidance_input(2.0),
                 io.Combo.Input(
                     "solver",
                     options=list(SOLVERS),

@@ -6,7 +6,16 @@ from comfy_api.latest import io
 from ..janus_core import TokenSampling, memory_to_generate
 from .memory import LoadedJanus
 from .progress import ImageReport
-from .types import CATEGORY, JanusTokens, model_input, seed_input, temperature_input, top_k_input, top_p_input
+from .types import (
+    CATEGORY,
+    JanusTokens,
+    drawing_inputs,
+    guidance_input,
+    model_input,
+    temperature_input,
+    top_k_input,
+    top_p_input,
+)
 
 
 class JanusGenerate(io.ComfyNode):
@@ -22,34 +31,8 @@ class JanusGenerate(io.ComfyNode):
             "models).",
             inputs=[
                 model_input(),
-                io.String.Input(
-                    "prompt",
-                    multiline=True,
-                    dynamic_prompts=True,
-                    default="A small harbour beside a lighthouse, under a blue night sky.",
-                    tooltip="What to draw, in whole sentences.",
-                ),
-                io.String.Input(
-                    "negative_prompt",
-                    multiline=True,
-                    dynamic_prompts=True,
-                    default="",
-                    tooltip="What to move away from. Empty is the unconditional row that the models were "
-                    "trained with. It needs a guidance_scale other than 1.",
-                ),
-                seed_input("Start of the random draw; image i of a batch is the single image of seed + i."),
-                io.Int.Input(
-                    "batch_size", default=1, min=1, max=256, tooltip="Images to draw of this prompt."
-                ),
-                io.Float.Input(
-                    "guidance_scale",
-                    default=5.0,
-                    min=0.0,
-                    max=30.0,
-                    step=0.1,
-                    tooltip="How strongly the prompt is followed. 1 is without guidance and twice as fast; 0 "
-                    "ignores the prompt. The models' own is 5.",
-                ),
+                *drawing_inputs(),
+                guidance_input(5.0),
                 temperature_input(
                     1.0, "1 is what the models were trained for; lower is less varied; 0 is greedy."
                 ),

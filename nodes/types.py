@@ -61,3 +61,47 @@ def top_p_input() -> io.Input:
         step=0.01,
         tooltip="Draws from the fewest tokens whose probabilities sum to this share. 1 keeps all.",
     )
+
+
+def image_input() -> io.Input:
+    """Images to look at."""
+    return io.Image.Input(
+        "image",
+        tooltip="One or more images of any size; each is letterboxed to the model's square (384 pixels).",
+    )
+
+
+def drawing_inputs() -> list[io.Input]:
+    """What every way of drawing takes first: descriptions, seed and number of images."""
+    return [
+        io.String.Input(
+            "prompt",
+            multiline=True,
+            dynamic_prompts=True,
+            default="A small harbour beside a lighthouse, under a blue night sky.",
+            tooltip="What to draw, in whole sentences.",
+        ),
+        io.String.Input(
+            "negative_prompt",
+            multiline=True,
+            dynamic_prompts=True,
+            default="",
+            tooltip="What to move away from. Empty is the unconditional row that the models were trained "
+            "with. It needs a guidance_scale other than 1.",
+        ),
+        seed_input("Start of the random draw; image i of a batch is the single image of seed + i."),
+        io.Int.Input("batch_size", default=1, min=1, max=256, tooltip="Images to draw of this prompt."),
+    ]
+
+
+def guidance_input(default: float) -> io.Input:
+    """The guidance widget, at what a way of drawing was published with."""
+    return io.Float.Input(
+        "guidance_scale",
+        default=default,
+        min=0.0,
+        max=30.0,
+        step=0.1,
+        tooltip="How strongly the prompt is followed. 1 is without guidance and takes half the work; 0 "
+        f"ignores the prompt. The models' own is {default:g}.",
+    )

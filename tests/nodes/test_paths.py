@@ -163,3 +163,37 @@ def test_fingerprint_changes_with_the_files_of_the_checkpoint(mine: Path) -> Non
     (mine / "config.json").write_text("{}", encoding="utf-8")
     assert JanusLoad.fingerprint_inputs("mine", download=False) != before
     assert JanusLoad.fingerprint_inputs("../outside") == JanusLoad.fingerprint_inputs("nowhere")
+
+
+def test_fingerprint_ignores_what_is_no_part_of_the_checkpoint(janus_folder: Path) -> None:
+    folder = copy_checkpoint("janus-pro-tiny-bin", janus_folder / "pickled")
+    before = JanusLoad.fingerprint_inputs("pickled")
+    (folder / ".DS_Store").touch()
+    JanusLoad.execute("pickled", "fp32", "auto", download=False, convert_bin=True)
+    assert (folder / "model.safetensors").is_file()
+    assert JanusLoad.fingerprint_inputs("pickled") == before
+
+
+def test_fingerprint_of_a_release_is_the_same_before_and_after_its_download(janus_folder: Path) -> None:
+    name = next(iter(RELEASES))
+    before = JanusLoad.fingerprint_inputs(name, download=True)
+    copy_checkpoint("janus-pro-tiny-bin", janus_folder / name)
+    assert JanusLoad.fingerprint_inputs(name, download=True) == before == RELEASES[name].revision
+
+
+def test_fingerprint_works_for_a_linked_checkpoint_that_is_not_known_yet() -> None:
+    assert JanusLoad.fingerprint_inputs(precision="auto") == JanusLoad.fingerprint_inputs(precision="fp32")
+
+
+def test_a_wrong_choice_is_refused_before_anything_is_written(janus_folder: Path) -> None:
+    folder = copy_checkpoint("janus-pro-tiny-bin", janus_folder / "pickled")
+    for precision, template in (("banana", "auto"), ("fp32", "banana"), ("fp32", "alignment")):
+        with pytest.raises(ValueError, match=r"(precision|template) must be one of auto, .*, got"):
+            JanusLoad.execute("pickled", precision, template, download=False, convert_bin=True)
+    assert not list(folder.glob("*.safetensors"))
+
+
+def test_parts_of_a_checkpoint_are_no_checkpoints(mine: Path) -> None:
+    (mine / "vae").mkdir()
+    (mine / "vae" / "config.json").write_text("{}", encoding="utf-8")
+    assert paths.choices() == ["mine", *RELEASES]
