@@ -16,6 +16,7 @@ from janus_nodes.janus_core.models.sdxl_vae import AutoencoderKL
 from safetensors.torch import save_file
 
 from .client import ComfyClient
+from .events import Event
 from .server import ComfyServer
 
 
@@ -97,6 +98,22 @@ def test_latents_are_those_of_the_core_over_the_scaling_factor(
     pipe = load_pipeline(golden_root / "janusflow-tiny", dtype=torch.float32)
     drawn = pipe.generate("A cat", FlowSampling(num_steps=4, seed=5, batch_size=2)).latents
     torch.testing.assert_close(found, drawn / 0.13025, rtol=0, atol=1e-3)
+
+
+def test_cancelled_sampling_ends_at_once_and_the_next_run_is_right(flow_client: ComfyClient) -> None:
+    def running(event: Event) -> bool:
+        state = event.data.get("nodes", {}).get("2", {}) if event.type == "progress_state" else {}
+        return state.get("state") == "running" and state["value"] >= 3
+
+    save = {"class_type": "SaveLatent", "inputs": {"samples": ["2", 0], "filename_prefix": "cancelled"}}
+    long_run = {"1": load("janusflow-tiny"), "2": sampler(steps=1000, batch_size=64), "3": save}
+    with flow_client.watch() as watcher:
+        prompt_id = flow_client.queue(long_run, watcher.client_id)
+        watcher.until(running)
+        flow_client.interrupt()
+        watcher.until_finished(prompt_id)
+        assert flow_client.result(prompt_id, watcher.events).status == "interrupted"
+    flow_client.run({**long_run, "2": sampler(seed=11)}).check()
 
 
 @pytest.mark.parametrize(

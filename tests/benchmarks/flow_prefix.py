@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from janus_core.checkpoints.configs_flow import from_flow  # noqa: E402
+from janus_core.checkpoints.load import resolve_dtype  # noqa: E402
 from janus_core.inputs import PromptBatch  # noqa: E402
 from janus_core.models.janus import Janus  # noqa: E402
 from janus_core.sampling.flow import VelocityField  # noqa: E402
@@ -26,11 +27,12 @@ def main(looks: int = 3, prompt_tokens: int = 64) -> None:
     """Prints the median seconds per look, both ways."""
     file = ROOT / "tests" / "golden" / "real_configs" / "JanusFlow-1.3B.config.json"
     config = from_flow(json.loads(file.read_text(encoding="utf-8")))
+    dtype = resolve_dtype("auto", "cpu")
     with torch.device("meta"):
-        model = Janus(config).to(torch.bfloat16).eval().requires_grad_(False)
+        model = Janus(config).to(dtype).eval().requires_grad_(False)
     model.to_empty(device="cpu")
     # One patch of noise for all weights: drawing two billion numbers would take longer than the timing.
-    noise = (torch.randn(2**20) * 0.02).bfloat16()
+    noise = (torch.randn(2**20) * 0.02).to(dtype)
     for parameter in model.parameters():
         for part in parameter.view(-1).split(len(noise)):
             part.copy_(noise[: len(part)])
@@ -46,7 +48,7 @@ def main(looks: int = 3, prompt_tokens: int = 64) -> None:
             if index:  # the first of each warms up
                 seconds[name].append(time.perf_counter() - start)
     for name, values in seconds.items():
-        sys.stdout.write(f"prompt {name}: {statistics.median(values):.2f} s per look\n")
+        sys.stdout.write(f"prompt {name}, {dtype}: {statistics.median(values):.2f} s per look\n")
 
 
 if __name__ == "__main__":
