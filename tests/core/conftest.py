@@ -130,6 +130,12 @@ def single_thread() -> Iterator[None]:
 
 
 @pytest.fixture
+def images() -> Tensor:
+    """Five pictures."""
+    return torch.rand(5, 20, 33, 3, generator=torch.Generator().manual_seed(7))
+
+
+@pytest.fixture
 def no_grad() -> Iterator[None]:
     """Runs a test that calls modules directly without recording gradients."""
     with torch.no_grad():

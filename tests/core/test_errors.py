@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, TextSampling, VisionFeatures
+from support.drawing import counted_images
 from torch import Tensor
 
 SHORT = TextSampling(max_new_tokens=6)
-
-
-@pytest.fixture
-def images() -> Tensor:
-    """Five pictures."""
-    return torch.rand(5, 20, 33, 3, generator=torch.Generator().manual_seed(7))
-
-
-@contextmanager
-def counted_images(pipe: JanusPipeline) -> Iterator[list[int]]:
-    """Notes how many images each pass through the vision tower takes."""
-    sizes: list[int] = []
-    hook = pipe.model.understanding.register_forward_hook(lambda *call: sizes.append(len(call[1][0])))
-    yield sizes
-    hook.remove()
 
 
 def test_five_thousand_images_in_a_question_are_refused(pipe: JanusPipeline) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from janus_nodes.janus_core import (
 )
 from janus_nodes.janus_core import pipeline as pipeline_module
 from support.checkpoints import small_config, write_checkpoint
+from support.drawing import counted_images
 from torch import Tensor
 
 GREEDY = TextSampling(max_new_tokens=24)
@@ -26,21 +26,6 @@ SHORT = TextSampling(max_new_tokens=6)
 VARIED = TextSampling(max_new_tokens=6, temperature=1.2, seed=50)
 QUESTION = "Describe the image in detail."
 Picture = Callable[[str], Tensor]
-
-
-@pytest.fixture
-def images() -> Tensor:
-    """Five pictures."""
-    return torch.rand(5, 20, 33, 3, generator=torch.Generator().manual_seed(7))
-
-
-@contextmanager
-def counted_images(pipe: JanusPipeline) -> Iterator[list[int]]:
-    """Notes how many images each pass through the vision tower takes."""
-    sizes: list[int] = []
-    hook = pipe.model.understanding.register_forward_hook(lambda *call: sizes.append(len(call[1][0])))
-    yield sizes
-    hook.remove()
 
 
 def test_answers_about_pictures_equal_the_reference(

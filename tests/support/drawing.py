@@ -6,9 +6,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from janus_nodes.janus_core import TokenSampling
+from janus_nodes.janus_core import JanusPipeline, TokenSampling
 from janus_nodes.janus_core.models.janus import Janus
 from torch import Tensor
+
+
+@contextmanager
+def counted_images(pipe: JanusPipeline) -> Iterator[list[int]]:
+    """Notes how many images each pass through the vision tower takes."""
+    sizes: list[int] = []
+    hook = pipe.model.understanding.register_forward_hook(lambda *call: sizes.append(len(call[1][0])))
+    yield sizes
+    hook.remove()
 
 
 class Trace:
