@@ -12,7 +12,8 @@ from ..models.cache import KVCache
 from ..models.janus import Janus
 from .guidance import guide
 from .logits import check_finite
-from .options import MAX_SEED, FlowSampling
+from .options import FlowSampling
+from .seeds import row_generator
 from .solvers import SOLVERS
 from .steps import OnStep, ignore_step
 
@@ -106,7 +107,7 @@ class VelocityField:
     def __call__(self, latents: Tensor, time: float) -> Tensor:
         """The velocity [B, 4, h, w] float32 at latents [B, 4, h, w] and a time in [0, 1]."""
         generation = self.model.generation
-        timestep = torch.full((len(latents),), time, device=latents.device)
+        timestep = torch.full((len(latents),), time, device=latents.device, dtype=torch.float32)
         inputs_embeds, skip, time_embeds = (
             # Both rows of an image look at the same latents.
             part.repeat(self.rows_per_image, *[1] * (part.ndim - 1))
@@ -122,9 +123,11 @@ def _first_noise(model: Janus, options: FlowSampling, images: Sequence[int], noi
     if noise is not None:
         return _checked("noise", noise, model, (options.batch_size,))[list(images)]
     shape = model.generation.config.latent_shape
-    # On the CPU, so that a seed is the same image on every device.
-    generators = [torch.Generator().manual_seed((options.seed + image) & MAX_SEED) for image in images]
-    return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+    # On the generators' device, and not in torch's default dtype, which a host may have changed.
+    drawn = torch.empty(len(images), *shape, device="cpu", dtype=torch.float32)
+    for row, image in zip(drawn, images, strict=True):
+        row.normal_(generator=row_generator(options.seed, image))
+    return drawn
 
 
 def _checked(name: str, values: Tensor, model: Janus, rows: tuple[int, ...]) -> Tensor:

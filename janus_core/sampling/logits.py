@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .options import MAX_SEED, TextSampling, TokenSampling
+from .options import TextSampling, TokenSampling
+from .seeds import row_generator
 
 
 class TokenDrawer:
@@ -26,7 +27,7 @@ class TokenDrawer:
             rows: the index of each row in the whole batch; row i draws from `options.seed + i`.
         """
         self.options = options
-        self.generators = [torch.Generator().manual_seed((options.seed + row) & MAX_SEED) for row in rows]
+        self.generators = [row_generator(options.seed, row) for row in rows]
 
     def draw(self, logits: Tensor) -> Tensor:
         """Maps logits [B, V] to one token per row [B].
@@ -43,10 +44,11 @@ class TokenDrawer:
             self.options.top_p,
             getattr(self.options, "min_p", 0.0),
         )
-        noise = [
-            torch.empty(logits.shape[-1]).exponential_(generator=generator) for generator in self.generators
-        ]
-        return (kept.softmax(dim=-1) / torch.stack(noise).to(logits.device)).argmax(dim=-1)
+        # On the generators' device, and not in torch's default dtype, which a host may have changed.
+        noise = torch.empty(logits.shape, device="cpu", dtype=torch.float32)
+        for row, generator in zip(noise, self.generators, strict=True):
+            row.exponential_(generator=generator)
+        return (kept.softmax(dim=-1) / noise.to(logits.device)).argmax(dim=-1)
 
 
 def keep_likely(logits: Tensor, top_k: int, top_p: float, min_p: float = 0.0) -> Tensor:
