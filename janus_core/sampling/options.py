@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import operator
+from dataclasses import dataclass, fields
 
 from .solvers import SOLVERS
 
@@ -34,6 +35,7 @@ class TextSampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _check_whole(self)
         _check_draw(self)
         _require(self.max_new_tokens >= 1, "max_new_tokens", "at least 1", self.max_new_tokens)
         _require(0.0 <= self.min_p <= 1.0, "min_p", "between 0 and 1 (0 is off)", self.min_p)
@@ -67,6 +69,7 @@ class TokenSampling:
     batch_size: int = 1
 
     def __post_init__(self) -> None:
+        _check_whole(self)
         _check_draw(self)
         _check_images(self)
 
@@ -95,6 +98,7 @@ class FlowSampling:
     denoise: float = 1.0
 
     def __post_init__(self) -> None:
+        _check_whole(self)
         _check_images(self)
         _check_seed(self.seed)
         _require(self.num_steps >= 1, "num_steps", "at least 1", self.num_steps)
@@ -103,6 +107,19 @@ class FlowSampling:
             raise ValueError(
                 f"solver must be one of {', '.join(SOLVERS)}, got {self.solver!r}; choose one of these"
             )
+
+
+def _check_whole(options: TextSampling | TokenSampling | FlowSampling) -> None:
+    """Refuses fractions where whole numbers are counted; those of numpy are whole as well."""
+    for field in fields(options):
+        if field.type == "int":
+            value = getattr(options, field.name)
+            try:
+                operator.index(value)
+            except TypeError as error:
+                raise ValueError(
+                    f"{field.name} must be a whole number, got {value!r}; round it, or convert it with int"
+                ) from error
 
 
 def _check_images(options: TokenSampling | FlowSampling) -> None:

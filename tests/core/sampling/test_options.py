@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from janus_nodes.janus_core import TextSampling, TokenSampling
+from janus_nodes.janus_core import FlowSampling, TextSampling, TokenSampling
 
 NAN = float("nan")
 BOTH = [
@@ -38,6 +38,22 @@ CASES = [
 @pytest.mark.parametrize(("kind", "name", "value", "rule"), CASES)
 def test_values_out_of_range_are_refused(kind: Any, name: str, value: float, rule: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be .*{rule}.*, got {value}; set it within that range"):
+        kind(**{name: value})
+
+
+@pytest.mark.parametrize("value", [2.5, 2.0, "3", None])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *((kind, "seed") for kind in (TextSampling, TokenSampling, FlowSampling)),
+        *((kind, "batch_size") for kind in (TokenSampling, FlowSampling)),
+        (TextSampling, "max_new_tokens"),
+        (TokenSampling, "top_k"),
+        (FlowSampling, "num_steps"),
+    ],
+)
+def test_counts_that_are_not_whole_are_refused(kind: Any, name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a whole number, got {value!r}; round it"):
         kind(**{name: value})
 
 
