@@ -57,7 +57,9 @@ def integrate_flow(
             "it to 1"
         )
     if latents is not None:
-        clean = _checked("latents", latents, model, (1, options.batch_size))
+        side = model.generation.config.image_size
+        encode = f"encode images of {side} x {side} pixels with SDXL's VAE, as many as batch_size says"
+        clean = _checked("latents", latents, model, (1, options.batch_size), encode)
         clean = (clean[list(images)] if len(clean) > 1 else clean).to(device)
         # The flow's own path from noise to image (arXiv:2209.03003, equation 1), entered on the way.
         state = start * clean + (1.0 - start) * state
@@ -121,7 +123,8 @@ class VelocityField:
 
 def _first_noise(model: Janus, options: FlowSampling, images: Sequence[int], noise: Tensor | None) -> Tensor:
     if noise is not None:
-        return _checked("noise", noise, model, (options.batch_size,))[list(images)]
+        draw = "draw it with torch.randn for each image, or leave it out"
+        return _checked("noise", noise, model, (options.batch_size,), draw)[list(images)]
     shape = model.generation.config.latent_shape
     # On the generators' device, and not in torch's default dtype, which a host may have changed.
     drawn = torch.empty(len(images), *shape, device="cpu", dtype=torch.float32)
@@ -130,14 +133,17 @@ def _first_noise(model: Janus, options: FlowSampling, images: Sequence[int], noi
     return drawn
 
 
-def _checked(name: str, values: Tensor, model: Janus, rows: tuple[int, ...]) -> Tensor:
-    """Given latents as float32, if they are those of an image of this model."""
+def _checked(name: str, values: Tensor, model: Janus, rows: tuple[int, ...], fix: str) -> Tensor:
+    """Given noise or latents as float32, if they are those of an image of this model."""
     shape = model.generation.config.latent_shape
+    count = " or ".join(str(row) for row in dict.fromkeys(rows))
+    rule = f"{name} must be a tensor [{count}, {', '.join(map(str, shape))}] of finite numbers, got"
+    if not isinstance(values, Tensor):
+        raise ValueError(f"{rule} {type(values).__name__}; {fix}")
     if values.ndim != 4 or tuple(values.shape[1:]) != shape or values.shape[0] not in rows:
-        count = " or ".join(str(row) for row in dict.fromkeys(rows))
-        side = model.generation.config.image_size
-        raise ValueError(
-            f"{name} must be [{count}, {', '.join(map(str, shape))}], got shape {list(values.shape)}; encode "
-            f"images of {side} x {side} pixels with SDXL's VAE, as many as batch_size says"
-        )
-    return values.float()
+        raise ValueError(f"{rule} shape {list(values.shape)}; {fix}")
+    values = values.float()
+    # Even a weight of 0 would not take these out of the mixture with noise.
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError(f"{rule} NaN or infinity; {fix}")
+    return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from janus_nodes.janus_core import FlowSampling, JanusPipeline, TokenSampling, memory_to_generate
@@ -104,8 +105,31 @@ def test_latents_of_another_shape_are_refused(
     flow_pipe: JanusPipeline, name: str, shape: tuple[int, ...]
 ) -> None:
     starts: dict[str, Any] = {name: torch.zeros(shape)}
-    with pytest.raises(ValueError, match=rf"{name} must be \[.*2, 4, 8, 8\], got shape .*64 x 64 pixels"):
+    fix = {"noise": "draw it with torch.randn", "latents": "encode images of 64 x 64 pixels"}[name]
+    with pytest.raises(
+        ValueError, match=rf"{name} must be a tensor \[.*2, 4, 8, 8\] of finite .*, got shape \[.*; {fix}"
+    ):
         flow_pipe.generate(PROMPT, FlowSampling(batch_size=2), **starts)
+
+
+@pytest.mark.parametrize("name", ["noise", "latents"])
+@pytest.mark.parametrize("value", [[[0.0]], np.zeros((1, *SHAPE)), {"samples": torch.zeros(1, *SHAPE)}])
+def test_what_is_no_tensor_of_latents_is_refused(flow_pipe: JanusPipeline, name: str, value: Any) -> None:
+    starts: dict[str, Any] = {name: value}
+    with pytest.raises(ValueError, match=rf"{name} must be a tensor .*, got {type(value).__name__}; "):
+        flow_pipe.generate(PROMPT, FlowSampling(), **starts)
+
+
+@pytest.mark.parametrize("name", ["noise", "latents"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+@pytest.mark.parametrize("denoise", [0.0, 0.5, 1.0])
+def test_broken_latents_are_refused_and_not_the_model(
+    flow_pipe: JanusPipeline, name: str, value: float, denoise: float
+) -> None:
+    starts = {"latents": noise(3).double(), "noise": noise(4).double()}
+    starts[name][0, 1, 2, 3] = value
+    with pytest.raises(ValueError, match=rf"{name} must be .* of finite numbers, got NaN or infinity; "):
+        flow_pipe.generate(PROMPT, FlowSampling(num_steps=1, denoise=denoise), **starts)
 
 
 def test_denoise_without_latents_is_refused(flow_pipe: JanusPipeline) -> None:
