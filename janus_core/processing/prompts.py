@@ -80,6 +80,10 @@ class PromptBuilder:
             num_new: tokens that the picture will take.
             form: what the way of drawing wants of these rows; by default, what drawing by tokens does.
         """
+        if not isinstance(negative_prompt, str):
+            raise ValueError(
+                f"negative_prompt must be a text, got {negative_prompt!r}; leave it empty for none"
+            )
         form = form or DescriptionForm()
         rows = [self._description("prompt", prompt)]
         blank = guided and not negative_prompt.strip()
@@ -90,7 +94,8 @@ class PromptBuilder:
             rows.append(self._description("negative_prompt", negative_prompt))
         if not form.reads_start:
             rows = [row[:-1] for row in rows]
-        batch = self._batch(rows, num_new)
+        longest = "negative_prompt" if len(rows[-1]) > len(rows[0]) else "prompt"
+        batch = self._batch(rows, num_new, longest)
         return batch.hide(row=1, first=1) if blank and form.hides_padding else batch
 
     def encode(self, text: str, num_images: int) -> list[int]:
@@ -136,11 +141,11 @@ class PromptBuilder:
             )
         return self.chat.question(text, system_prompt)
 
-    def _batch(self, rows: list[list[int]], num_new: int) -> PromptBatch:
+    def _batch(self, rows: list[list[int]], num_new: int, name: str = "prompt") -> PromptBatch:
         longest = max(len(row) for row in rows)
         if longest + num_new > self.max_length:
             raise ValueError(
-                f"prompt must leave room in the model's context of {self.max_length} tokens, got {longest} "
+                f"{name} must leave room in the model's context of {self.max_length} tokens, got {longest} "
                 f"tokens and {num_new} more to write; shorten it or pass fewer images"
             )
         return PromptBatch.from_rows(

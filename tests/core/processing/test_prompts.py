@@ -123,6 +123,13 @@ def test_empty_texts_are_refused(pipe: JanusPipeline, text: str) -> None:
         pipe.prompts.generation(text, "", guided=True, num_new=16)
 
 
+@pytest.mark.parametrize("text", [None, 5, ["ugly"]])
+@pytest.mark.parametrize("guided", [True, False])
+def test_a_negative_prompt_that_is_no_text_is_refused(pipe: JanusPipeline, text: Any, guided: bool) -> None:
+    with pytest.raises(ValueError, match=r"negative_prompt must be a text, got .*; leave it empty for none"):
+        pipe.prompts.generation("A cat", text, guided, num_new=16)
+
+
 @pytest.mark.parametrize(("placed", "images"), [(1, 2), (2, 1), (3, 0)])
 def test_wrong_numbers_of_placeholders_are_refused(pipe: JanusPipeline, placed: int, images: int) -> None:
     question = "<image_placeholder>" * placed + " Why?"
