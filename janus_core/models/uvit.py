@@ -94,10 +94,11 @@ class GlobalResponseNorm(nn.Module):
     def normalize(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The normalisation with a given scale and shift [1, 1, 1, C].
 
-        Apart, so that a host that moves weights can pass moved ones. The norm over the map is float32 because
-        a sum of so many squares overflows fp16.
+        Apart, so that a host that moves weights can pass moved ones. The norm over the map is float32 at
+        least, because a sum of so many squares overflows fp16.
         """
-        norms = torch.linalg.vector_norm(features, dim=(1, 2), keepdim=True, dtype=torch.float32)
+        wide = torch.promote_types(features.dtype, torch.float32)
+        norms = torch.linalg.vector_norm(features, dim=(1, 2), keepdim=True, dtype=wide)
         shares = (norms / (norms.mean(dim=-1, keepdim=True) + 1e-6)).to(features.dtype)
         return bias + (weight * shares + 1) * features
 

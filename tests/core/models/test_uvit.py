@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from janus_nodes.janus_core import JanusPipeline
+from janus_nodes.janus_core import FlowSampling, JanusPipeline, load_pipeline
 from janus_nodes.janus_core.models.flow_generation import FlowGeneration
 from janus_nodes.janus_core.models.uvit import GlobalResponseNorm, time_waves
 
@@ -65,3 +65,16 @@ def test_response_norm_does_not_overflow_in_fp16() -> None:
     norm.weight.data.fill_(1.0)
     features = torch.full((1, 24, 24, 8), 300.0, dtype=torch.float16)
     torch.testing.assert_close(norm(features), torch.full_like(features, 600.0))
+
+
+def test_float64_models_compute_in_float64(flow_pipe: JanusPipeline) -> None:
+    norm = GlobalResponseNorm(8).double()
+    norm.weight.data.fill_(1.0)
+    features = torch.randn(1, 3, 3, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    norms = features.square().sum(dim=(1, 2), keepdim=True).sqrt()
+    expected = (norms / (norms.mean(dim=-1, keepdim=True) + 1e-6) + 1) * features
+    torch.testing.assert_close(norm(features), expected, rtol=0, atol=1e-12)
+    wide = load_pipeline(flow_pipe.folder, dtype=torch.float64)
+    options = FlowSampling(num_steps=3)
+    found, single = (pipe.generate("A cat", options, pixels=False).latents for pipe in (wide, flow_pipe))
+    torch.testing.assert_close(found, single, rtol=0, atol=1e-4)
