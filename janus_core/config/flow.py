@@ -47,6 +47,12 @@ class FlowGenerationConfig:
             f"vision_gen_dec_config must enlarge by the encoder's stride {self.encoder.patch_size}, "
             f"got {self.decoder.patch_size}",
         )
+        for name in ("channels", "block_out_channels"):
+            wanted, found = getattr(self.encoder, name), getattr(self.decoder, name)
+            require(
+                found == wanted,
+                f"vision_gen_dec_config must have the encoder's {name} {wanted}, got {found}",
+            )
         step = self.downsample_factor * self.encoder.patch_size
         require(
             self.image_size % step == 0,
@@ -64,6 +70,11 @@ class FlowGenerationConfig:
         ):
             if found != wanted:
                 raise ValueError(f"vae must have {wanted} {name}, got {found}; use the VAE of SDXL")
+        if self.vae.scaling_factor != self.scaling_factor:
+            raise ValueError(
+                f"vae must have the scaling_factor {self.scaling_factor} that the flow was trained with, got "
+                f"{self.vae.scaling_factor}; use the VAE of SDXL"
+            )
 
     def check_width(self, width: int) -> None:
         """Refuses a body of another width than the one that both ends fit.
@@ -90,7 +101,7 @@ class FlowGenerationConfig:
     @property
     def scaling_factor(self) -> float:
         """What a VAE's latents are multiplied by before the flow sees them."""
-        return self.vae.scaling_factor if self.vae else SDXL_SCALING_FACTOR
+        return SDXL_SCALING_FACTOR
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

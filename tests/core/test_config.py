@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from janus_nodes.janus_core.config import (
+    FlowGenerationConfig,
     LlamaConfig,
     ProjectorConfig,
     SiglipConfig,
     TokenHeadConfig,
+    UViTConfig,
+    VAEConfig,
     VQConfig,
 )
 from support.checkpoints import small_config
@@ -63,6 +66,40 @@ def test_parts_that_do_not_fit_each_other_are_refused() -> None:
     head = replace(CONFIG.generation.head, codebook_size=78)
     with pytest.raises(ValueError, match="image_token_size must be the codebook's size 77, got 78"):
         replace(CONFIG.generation, head=head)
+
+
+UVIT = UViTConfig(4, 32, patch_size=2, layers_in_middle=2, hidden_size=80, norm_eps=1e-6)
+FLOW = FlowGenerationConfig(UVIT, UVIT, hidden_size=80, rms_norm_eps=1e-6, image_size=64)
+VAE = VAEConfig(block_out_channels=(32, 32, 32, 32), layers_per_block=1, latent_channels=4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"channels": 8}, "vision_gen_dec_config must have the encoder's channels 4, got 8"),
+        ({"block_out_channels": 16}, "vision_gen_dec_config must have the encoder's block_out_channels 32"),
+        ({"patch_size": 4}, "vision_gen_dec_config must enlarge by the encoder's stride 2, got 4"),
+        ({"hidden_size": 90}, "vision_gen_dec_config.hidden_size must be the language model's hidden_size"),
+    ],
+)
+def test_ends_of_a_flow_that_do_not_fit_each_other_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"{message}.*{ENDING}"):
+        replace(FLOW, decoder=replace(UVIT, **change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"latent_channels": 16}, "vae must have 4 latent channels, got 16"),
+        ({"block_out_channels": (32, 32, 32)}, "vae must have 8 pixels per latent, got 4"),
+        # Stable Diffusion 1.5's VAE has the sizes of SDXL's, and other latents.
+        ({"scaling_factor": 0.18215}, "vae must have the scaling_factor 0.13025 .*, got 0.18215"),
+    ],
+)
+def test_a_vae_of_other_latents_is_refused(change: dict[str, Any], message: str) -> None:
+    assert replace(FLOW, vae=VAE).scaling_factor == FLOW.scaling_factor
+    with pytest.raises(ValueError, match=f"{message}; use the VAE of SDXL"):
+        replace(FLOW, vae=replace(VAE, **change))
 
 
 def test_derived_sizes_follow_the_given_ones() -> None:

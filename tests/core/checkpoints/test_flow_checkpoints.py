@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from janus_nodes.janus_core.checkpoints.keymaps_flow import (
 )
 from janus_nodes.janus_core.models.janus import Janus
 from safetensors.torch import load_file, save_file
-from support.checkpoints import assert_same_weights, copy_checkpoint
+from support.checkpoints import assert_same_weights, copy_checkpoint, edit_json
 
 
 def test_the_released_checkpoint_maps_completely_both_ways(golden_root: Path) -> None:
@@ -126,6 +127,13 @@ def test_a_vae_of_other_latents_is_refused(flow_pipe: JanusPipeline, tmp_path: P
     save_file(tensors, tmp_path / "vae.safetensors")
     with pytest.raises(ValueError, match="vae must have 4 latent channels, got 16; use the VAE of SDXL"):
         load_pipeline(flow_pipe.folder, vae=tmp_path / "vae.safetensors")
+
+
+def test_a_vae_of_another_scale_is_refused(flow_pipe: JanusPipeline, tmp_path: Path) -> None:
+    shutil.copytree(flow_pipe.folder / "vae", tmp_path / "vae")
+    edit_json(tmp_path / "vae" / "config.json", lambda config: config.update(scaling_factor=0.18215))
+    with pytest.raises(ValueError, match=r"vae must have the scaling_factor 0\.13025 .*, got 0\.18215; use"):
+        load_pipeline(flow_pipe.folder, vae=tmp_path / "vae")
 
 
 def test_what_is_no_vae_is_refused(flow_pipe: JanusPipeline, pipe: JanusPipeline, tmp_path: Path) -> None:
