@@ -2,6 +2,7 @@
 
 import comfy.model_management as mm
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..janus_core import SOLVERS, FlowSampling, memory_to_generate
 from .memory import LoadedJanus
@@ -63,7 +64,7 @@ class JanusFlowSampler(io.ComfyNode):
         sampling = FlowSampling(num_steps=steps, **options)
         pipeline = model.ready(memory_to_generate(model.pipeline, prompt + negative_prompt, sampling))
         scale = pipeline.latent_scale
-        latents = None if latent is None else latent["samples"] * scale
+        latents = None if latent is None else _samples(latent) * scale
         drawn = pipeline.generate(
             prompt,
             sampling,
@@ -73,3 +74,17 @@ class JanusFlowSampler(io.ComfyNode):
             on_step=LatentReport(),
         )
         return io.NodeOutput({"samples": (drawn.latents / scale).to(mm.intermediate_device())})
+
+
+def _samples(latent: dict[str, Tensor]) -> Tensor:
+    """The latents in float32, before scaling could round them.
+
+    Raises:
+        ValueError: if only a part of them should be drawn.
+    """
+    if latent.get("noise_mask") is not None:
+        raise ValueError(
+            "latent must have no noise_mask, as the whole image is drawn, got one; take it from VAE Encode, "
+            "without Set Latent Noise Mask"
+        )
+    return latent["samples"].float()

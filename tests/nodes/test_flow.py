@@ -9,6 +9,7 @@ import comfy.model_management as mm
 import numpy as np
 import pytest
 import torch
+from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
 from janus_nodes.janus_core import FlowSampling, load_pipeline
 from janus_nodes.janus_core.models.cache import KVCache
@@ -72,6 +73,28 @@ def test_latent_input_changes_the_latent(loaded: LoadedJanus, latent: dict[str, 
     other = {"samples": latent["samples"] + 1.0}
     assert not torch.equal(sample(model=loaded, latent=other, denoise=0.5), before)
     torch.testing.assert_close(sample(model=loaded, latent=latent, denoise=0.0), latent["samples"])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_latents_of_half_precision_are_not_rounded_again(
+    loaded: LoadedJanus, latent: dict[str, Tensor], dtype: torch.dtype
+) -> None:
+    half = latent["samples"].to(dtype)
+    back = sample(model=loaded, latent={"samples": half}, denoise=0.0)
+    torch.testing.assert_close(back, half.float(), rtol=1e-6, atol=0)
+
+
+def test_what_is_no_whole_latent_is_refused(loaded: LoadedJanus, latent: dict[str, Tensor]) -> None:
+    masked = latent | {"noise_mask": torch.ones(1, 1, 64, 64)}
+    with pytest.raises(ValueError, match=r"latent must have no noise_mask, .*, got one; take it from VAE En"):
+        sample(model=loaded, latent=masked, denoise=0.5)
+    sample(model=loaded, latent=latent | {"noise_mask": None}, denoise=0.5)
+    nested = {"samples": NestedTensor([latent["samples"], latent["samples"]])}
+    with pytest.raises(ValueError, match=r"latents must be a tensor \[1, 4, 8, 8\] .*, got NestedTensor; "):
+        sample(model=loaded, latent=nested, denoise=0.5)
+    video = {"samples": latent["samples"][:, :, None]}
+    with pytest.raises(ValueError, match=r"latents must be .*, got shape \[1, 4, 1, 8, 8\]; encode images"):
+        sample(model=loaded, latent=video, denoise=0.5)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.9, 1.0])
