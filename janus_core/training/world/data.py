@@ -1,0 +1,104 @@
+"""The world as training data: pictures, captions, conversations."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+
+from ..samples import Sample
+from .draw import draw_scene
+from .questions import random_question
+from .scene import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, Thing, place, random_scene
+from .wishes import random_caption
+from .words import description, listed, noun, region
+
+VERSION = "1"
+
+# Turns of a conversation about one picture.
+TURNS = 3
+
+
+class WorldData:
+    """Samples without end; everything is decided by the random generator that is passed in."""
+
+    version = f"world-{VERSION}"
+    prompts: tuple[str, ...] = (
+        "a red star",
+        "three green triangles",
+        "a blue circle left of a yellow cross",
+        "two pink squares on a black background",
+        "a purple ring and an orange square",
+        "a cyan triangle above a red circle",
+        "four yellow circles on a grey background",
+        "a green cross, a pink ring and a blue square on a white background",
+    )
+
+    def picture(self, rng: random.Random) -> np.ndarray:
+        """A picture for the image tokenizer [S, S, 3] uint8: most are crowded, none is left out."""
+        if rng.random() < 0.3:
+            return draw_scene(random_scene(rng, held_out=None))
+        things = [
+            Thing(rng.choice(SHAPES), rng.choice(list(COLOURS)), rng.choice(list(SIZES)))
+            for _ in range(rng.choice((4, 5, 6)))
+        ]
+        return draw_scene(place(things, rng.choice(list(BACKGROUNDS)), rng))
+
+    def pairs(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[str]]:
+        """Pictures with captions that tell them apart.
+
+        In fours that differ in their shapes alone: colours would else be all that the contrast teaches.
+        """
+        scenes: list[Scene] = []
+        while len(scenes) < count:
+            scene = random_scene(rng)
+            scenes.append(scene)
+            for _ in range(3):
+                scenes.append(_other_shapes(scene, rng))
+        scenes = scenes[:count]
+        return [draw_scene(scene) for scene in scenes], [_placed(scene) for scene in scenes]
+
+    def understanding(self, rng: random.Random) -> Sample:
+        """A picture and a conversation about it."""
+        scene = random_scene(rng)
+        return Sample(draw_scene(scene), _turns(scene, rng))
+
+    def text(self, rng: random.Random) -> Sample:
+        """A conversation about a picture that is only told of."""
+        scene = random_scene(rng)
+        told = rng.choice(("Imagine {}.", "A picture shows {}.", "There is {}.")).format(description(scene))
+        question = random_question(scene, rng)
+        while question.kind in ("where", "relation", "describe", "nothing"):
+            question = random_question(scene, rng)
+        return Sample(None, ((f"{told} {question.text}", question.answer),))
+
+    def generation(self, rng: random.Random) -> Sample:
+        """A caption and its picture."""
+        scene, caption = random_caption(rng)
+        return Sample(draw_scene(scene), caption=caption)
+
+
+def _turns(scene: Scene, rng: random.Random) -> tuple[tuple[str, str], ...]:
+    """Questions of different kinds; one that tells all comes last: no other is answered from it."""
+    asked: dict[str, tuple[str, str]] = {}
+    while len(asked) < TURNS:
+        question = random_question(scene, rng)
+        if question.kind not in asked:
+            asked[question.kind] = (question.text, question.answer)
+    return tuple(asked[kind] for kind in sorted(asked, key=lambda kind: kind in ("describe", "tags")))
+
+
+def _other_shapes(scene: Scene, rng: random.Random) -> Scene:
+    while True:
+        things = tuple(
+            Thing(rng.choice(SHAPES), thing.colour, thing.size, thing.left, thing.top)
+            for thing in scene.things
+        )
+        other = Scene(scene.background, things)
+        if not other.held_out:
+            return other
+
+
+def _placed(scene: Scene) -> str:
+    phrases = [f"{noun(thing.shape, thing.colour)} in the {region(thing)}" for thing in scene.things]
+    return f"{listed(phrases)} on {scene.background}"

@@ -1,0 +1,137 @@
+"""What a picture of the world holds, and how scenes are drawn by lot."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SIDE = 96  # pixels along one side of a picture
+GRID = 16  # places lie this many pixels apart, as the image tokens do
+BOX = 32  # pixels along one side of the room that an object has for itself
+
+SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
+COLOURS = {
+    "red": (220, 40, 40),
+    "orange": (250, 140, 20),
+    "yellow": (250, 225, 50),
+    "green": (40, 170, 70),
+    "cyan": (60, 205, 220),
+    "blue": (45, 85, 225),
+    "purple": (135, 50, 180),
+    "pink": (250, 150, 200),
+}
+BACKGROUNDS = {"white": (250, 250, 250), "grey": (128, 128, 128), "black": (10, 10, 10)}
+SIZES = {"small": 22, "large": 28}  # pixels across
+
+MAX_THINGS = 4
+
+# Left out of everything that has words, to tell composition from memory: one colour and one number per shape.
+HELD_OUT_COLOURS = {
+    "circle": "purple",
+    "square": "cyan",
+    "triangle": "yellow",
+    "star": "blue",
+    "cross": "pink",
+    "ring": "orange",
+}
+HELD_OUT_COUNTS = {"circle": 3, "square": 4, "triangle": 2, "star": 3, "cross": 4, "ring": 2}
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object.
+
+    Attributes:
+        shape: one of `SHAPES`.
+        colour: one of `COLOURS`.
+        size: one of `SIZES`.
+        left: pixels from the picture's left edge to its box.
+        top: pixels from the picture's upper edge to its box.
+    """
+
+    shape: str
+    colour: str
+    size: str = "large"
+    left: int = 0
+    top: int = 0
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Pixels from the left and from the top."""
+        return self.left + BOX / 2, self.top + BOX / 2
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A background and one to four objects, in reading order, that do not touch."""
+
+    background: str
+    things: tuple[Thing, ...]
+
+    def count(self, shape: str | None = None, colour: str | None = None) -> int:
+        """Objects of a shape and a colour; None for any."""
+        return sum(shape in (None, t.shape) and colour in (None, t.colour) for t in self.things)
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it holds what training leaves out."""
+        pairs = any(HELD_OUT_COLOURS[thing.shape] == thing.colour for thing in self.things)
+        return pairs or any(self.count(shape) == count for shape, count in HELD_OUT_COUNTS.items())
+
+
+def place(things: Sequence[Thing], background: str, rng: random.Random) -> Scene:
+    """Puts objects where nothing touches, by lot; their order becomes that of reading."""
+    while True:
+        taken: list[tuple[int, int]] = []
+        for _ in things:
+            free = [
+                (left, top)
+                for left in range(0, SIDE - BOX + 1, GRID)
+                for top in range(0, SIDE - BOX + 1, GRID)
+                if all(abs(left - x) >= BOX or abs(top - y) >= BOX for x, y in taken)
+            ]
+            if not free:
+                break
+            taken.append(rng.choice(free))
+        if len(taken) == len(things):
+            placed = [
+                Thing(thing.shape, thing.colour, thing.size, left, top)
+                for thing, (left, top) in zip(things, taken, strict=True)
+            ]
+            return Scene(background, reading_order(placed))
+
+
+def reading_order(things: Sequence[Thing]) -> tuple[Thing, ...]:
+    """The same objects from top to bottom, in a row from left to right."""
+    return tuple(sorted(things, key=lambda thing: (thing.top, thing.left)))
+
+
+def random_things(count: int, rng: random.Random) -> list[Thing]:
+    """Any objects: of one shape half of the time, since counting needs these."""
+    same = rng.random() < 0.5
+    shape = rng.choice(SHAPES)
+    colour = rng.choice(list(COLOURS)) if same and rng.random() < 0.7 else None
+    return [
+        Thing(
+            shape if same else rng.choice(SHAPES),
+            colour or rng.choice(list(COLOURS)),
+            rng.choice(list(SIZES)),
+        )
+        for _ in range(count)
+    ]
+
+
+def random_scene(rng: random.Random, held_out: bool | None = False, count: int | None = None) -> Scene:
+    """A scene by lot.
+
+    Args:
+        rng: decides everything.
+        held_out: whether the scene is to be one that training leaves out; None for either.
+        count: objects; by default one to four.
+    """
+    while True:
+        number = count or rng.choice((1, 2, 2, 3, 4))
+        scene = place(random_things(number, rng), rng.choice(list(BACKGROUNDS)), rng)
+        if held_out is None or scene.held_out == held_out:
+            return scene
