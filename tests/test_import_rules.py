@@ -23,13 +23,14 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"config", "inputs"},
     "sampling": {"config", "inputs", "models"},
     "checkpoints": {"config", "json_file", "presets", "models"},
-    "training": {"config", "presets", "inputs", "processing", "models", "checkpoints"},
     "pipeline": {"config", "image_inputs", "inputs", "processing", "models", "sampling"},
     "loading": {"config", "json_file", "processing", "models", "checkpoints", "pipeline"},
     "memory": {"config", "image_inputs", "models", "sampling", "pipeline"},
 }
-ALLOWED["__init__"] = set(ALLOWED)
-PACKAGES = {"torch", "transformers", "safetensors", "PIL", "numpy", "huggingface_hub"}
+# Training starts from a pipeline, writes prompts as it does, and evaluates by using it.
+ALLOWED["training"] = {*ALLOWED} - {"presets", "memory"}
+ALLOWED["__init__"] = set(ALLOWED) - {"training"}
+PACKAGES = {"torch", "transformers", "tokenizers", "safetensors", "PIL", "numpy", "huggingface_hub"}
 COMFYUI = {
     *("comfy", "comfy_api", "comfy_api_nodes", "comfy_config", "comfy_execution", "comfy_extras"),
     *("execution", "folder_paths", "latent_preview", "node_helpers", "nodes", "server"),

@@ -96,3 +96,18 @@ class KVCache:
             rows[..., : self.length, :] = source[:, :, None, :, : self.length]
         larger.advance(self.length)
         return larger
+
+
+class NoCache:
+    """Stands in for a `KVCache` where all tokens are read at once and nothing is kept, as in training."""
+
+    length = 0
+    max_length = 2**62
+    visible: Tensor | None = None
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what the tokens may read: themselves."""
+        return keys, values
+
+    def advance(self, tokens: int) -> None:
+        """Keeps nothing."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import LlamaConfig
-from .cache import KVCache
+from .cache import KVCache, NoCache
 from .layers import RMSNorm, rotary_angles, rotate
 
 
@@ -25,7 +25,7 @@ class Llama(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
-    def forward(self, inputs_embeds: Tensor, position_ids: Tensor, cache: KVCache) -> Tensor:
+    def forward(self, inputs_embeds: Tensor, position_ids: Tensor, cache: KVCache | NoCache) -> Tensor:
         """Reads T more tokens into the cache.
 
         Args:
@@ -69,7 +69,7 @@ class LlamaBlock(nn.Module):
         hidden_states: Tensor,
         rotary: tuple[Tensor, Tensor],
         mask: Tensor | None,
-        cache: KVCache,
+        cache: KVCache | NoCache,
         index: int,
     ) -> Tensor:
         """Maps [B, T, C] to the same shape, leaving keys and values in layer `index` of the cache."""
@@ -97,7 +97,7 @@ class LlamaAttention(nn.Module):
         hidden_states: Tensor,
         rotary: tuple[Tensor, Tensor],
         mask: Tensor | None,
-        cache: KVCache,
+        cache: KVCache | NoCache,
         index: int,
     ) -> Tensor:
         """Maps [B, T, C] to the same shape, leaving keys and values in layer `index` of the cache."""
@@ -132,7 +132,7 @@ class LlamaMLP(nn.Module):
         return self.down_proj(F.silu(gate) * up)
 
 
-def _attention_mask(cache: KVCache, num_new: int, device: torch.device) -> Tensor | None:
+def _attention_mask(cache: KVCache | NoCache, num_new: int, device: torch.device) -> Tensor | None:
     """[B or 1, 1, T, S] bool, True where new token t may read slot s; None where causality alone says it."""
     start, end = cache.length, cache.length + num_new
     if cache.visible is None and (num_new == 1 or start == 0):

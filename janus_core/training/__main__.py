@@ -1,0 +1,149 @@
+"""Training and evaluation from the command line; see `--help` of each command.
+
+    python -m janus_core.training box FOLDER                        trains the demonstration model
+    python -m janus_core.training finetune CHECKPOINT DATA FOLDER   trains a checkpoint on a folder of images
+    python -m janus_core.training evaluate CHECKPOINT               measures a model of the drawn world
+
+Training can be stopped (Ctrl-C), and goes on where it was when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from ..loading import load_pipeline, save_checkpoint
+from ..pipeline import JanusPipeline
+from ..sampling.options import TokenSampling
+from .box import write_box
+from .folder_data import FolderData
+from .loop import Trainer
+from .lora import add_adapters, merge_adapters
+from .recipe import BOX, Recipe, Stage, finetuning
+from .report import drawing_sheet, evaluate, image_tokens_as_features, to_table
+from .samples import Data
+from .world.data import WorldData
+
+
+def say(text: str) -> None:
+    """Writes a line for the user."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def train_box(options: argparse.Namespace) -> None:
+    """Trains the demonstration model from nothing."""
+    data = WorldData()
+    recipe = BOX.shortened(2, 8) if options.try_out else BOX
+    start = options.folder / "start"
+    if not (start / "config.json").is_file():
+        write_box(start, data, options.seed)
+    pipeline = load_pipeline(start, options.device, torch.float32)
+    _train(pipeline, data, recipe, options)
+
+
+def finetune(options: argparse.Namespace) -> None:
+    """Trains a checkpoint on a folder."""
+    data = FolderData(options.data)
+    recipe = finetuning(
+        data.shares, options.steps, options.batch_size, options.learning_rate, options.lora > 0
+    )
+    pipeline = load_pipeline(options.checkpoint, options.device, torch.float32)
+    if options.lora:
+        add_adapters(pipeline.model.body, options.lora)
+    _train(pipeline, data, recipe, options)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Measures a checkpoint in the drawn world."""
+    pipeline = load_pipeline(options.checkpoint, options.device, options.dtype)
+    sampling = TokenSampling(guidance_scale=options.guidance_scale, temperature=options.temperature)
+    sees = image_tokens_as_features if options.sees == "tokens" else None
+    report = evaluate(pipeline, options.count, sampling, sees, say)
+    say(to_table(report))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if options.sheet:
+        Image.fromarray(drawing_sheet(pipeline, sampling)).save(options.sheet)
+
+
+def _train(pipeline: JanusPipeline, data: Data, recipe: Recipe, options: argparse.Namespace) -> None:
+    trainer = Trainer(pipeline, data, recipe, options.folder, options.seed)
+    begin = time.monotonic()
+
+    def tell(stage: Stage, step: int, losses: dict[str, float]) -> None:
+        if step % 10 == 0 or step == stage.steps:
+            values = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
+            say(f"{time.monotonic() - begin:6.0f} s  {stage.name} {step}/{stage.steps}  {values}")
+
+    trainer.run(options.max_steps, on_trained=tell)
+    if not trainer.done:
+        say(f"stopped in stage {trainer.stage.name}; the same command goes on from there")
+        return
+    merge_adapters(pipeline.model.body)
+    pipeline.model.to(torch.bfloat16 if options.dtype == "bf16" else torch.float32)
+    target = options.folder / "checkpoint"
+    save_checkpoint(pipeline, target)
+    training = {"recipe": asdict(recipe), "seed": options.seed, "data": data.version}
+    (target / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
+    say(f"the trained checkpoint is in {target}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m janus_core.training",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], None], *places: str
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=run.__doc__)
+        added.set_defaults(run=run)
+        for place in places:
+            added.add_argument(place, type=Path)
+        added.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
+        added.add_argument("--dtype", default="bf16", choices=("bf16", "fp32"), help="of the saved weights")
+        added.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's)")
+        return added
+
+    box = command("box", train_box, "folder")
+    box.add_argument("--try-out", action="store_true", help="two tiny steps of each stage")
+    tune = command("finetune", finetune, "checkpoint", "data", "folder")
+    tune.add_argument("--steps", type=int, default=1000)
+    tune.add_argument("--batch-size", type=int, default=8, help="samples per step")
+    tune.add_argument("--learning-rate", type=float, default=2e-5)
+    tune.add_argument("--lora", type=int, default=0, help="rank of adapters; 0 trains all weights")
+    for training in (box, tune):
+        training.add_argument("--seed", type=int, default=0)
+        training.add_argument("--max-steps", type=int, help="stop after so many steps for now")
+    test = command("evaluate", measure, "checkpoint")
+    test.add_argument("--count", type=int, default=200, help="prompts per category, questions per kind")
+    test.add_argument("--guidance-scale", type=float, default=TokenSampling.guidance_scale)
+    test.add_argument("--temperature", type=float, default=TokenSampling.temperature)
+    test.add_argument("--sees", choices=("encoder", "tokens"), default="encoder", help="how it sees pictures")
+    test.add_argument("--json", type=Path, help="writes the report there")
+    test.add_argument("--sheet", type=Path, help="writes a sheet of drawings there (PNG)")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command that is named."""
+    options = _parser().parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()

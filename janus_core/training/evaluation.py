@@ -1,0 +1,183 @@
+"""How well a model knows the drawn world: drawing, seeing, and its image tokenizer.
+
+The kinds of prompts are GenEval's (arXiv:2310.11513), those of questions about presence POPE's
+(arXiv:2305.10355); pictures are judged by reading them back into scenes.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..image_inputs import VisionFeatures
+from ..pipeline import JanusPipeline
+from ..sampling.options import TextSampling, TokenSampling
+from .pictures import drawn, to_images, to_pictures
+from .world.draw import draw_scene
+from .world.questions import Question, random_question
+from .world.read import read_picture, same_things
+from .world.scene import random_scene
+from .world.wishes import CATEGORIES, framed, random_wish
+
+# Called with what has been done and what there is to do.
+OnDone = Callable[[int, int], None]
+
+# How a picture is seen: what `JanusPipeline.understand` takes as images.
+Sees = Callable[[JanusPipeline, Tensor], Tensor | VisionFeatures]
+
+QUESTION_KINDS = ("describe", "colour", "shape", "count", "where", "relation", "background")
+HELD_OUT_CATEGORIES = ("counting", "colours", "colour attribution")
+
+
+@dataclass(frozen=True)
+class Share:
+    """Successes out of trials."""
+
+    hits: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """The share itself."""
+        return self.hits / self.total if self.total else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's interval of 95 % confidence."""
+        if not self.total:
+            return math.nan, math.nan
+        z = 1.96
+        centre = self.value + z * z / (2 * self.total)
+        spread = z * math.sqrt(self.value * (1 - self.value) / self.total + z * z / (4 * self.total**2))
+        scale = 1 + z * z / self.total
+        return (centre - spread) / scale, (centre + spread) / scale
+
+    def summary(self) -> dict[str, Any]:
+        """For a report."""
+        low, high = self.interval
+        return {"value": round(self.value, 4), "low": round(low, 4), "high": round(high, 4), **asdict(self)}
+
+
+def evaluate_drawing(
+    pipeline: JanusPipeline,
+    count: int,
+    options: TokenSampling,
+    held_out: bool = False,
+    on_done: OnDone | None = None,
+) -> dict[str, Share]:
+    """Draws prompts of every category and reads the pictures.
+
+    Args:
+        pipeline: the model.
+        count: prompts per category.
+        options: temperature and guidance; picture i of a category has seed + i.
+        held_out: asks for what training leaves out, in the categories that can.
+        on_done: told of every picture.
+    """
+    categories = HELD_OUT_CATEGORIES if held_out else CATEGORIES
+    shares = {}
+    for number, category in enumerate(categories):
+        hits = 0
+        for index in range(count):
+            rng = random.Random(f"drawing {category} {held_out} {index}")
+            wish = random_wish(category, rng, held_out)
+            sampling = replace(options, seed=options.seed + index)
+            (picture,) = drawn(pipeline, framed(wish.phrase, rng), sampling)
+            hits += wish.fulfilled(read_picture(picture))
+            if on_done is not None:
+                on_done(number * count + index + 1, len(categories) * count)
+        shares[category] = Share(hits, count)
+    return shares
+
+
+def evaluate_answers(
+    pipeline: JanusPipeline,
+    kinds: Sequence[str],
+    count: int,
+    held_out: bool = False,
+    sees: Sees | None = None,
+) -> dict[str, Share]:
+    """Asks questions of every kind about scenes that training did not see; an answer is right or wrong.
+
+    Args:
+        pipeline: the model.
+        kinds: of questions.
+        count: questions per kind, each about a scene of its own.
+        held_out: asks about scenes with what training leaves out.
+        sees: how pictures are seen; by default through the understanding encoder.
+    """
+    shares = {}
+    for kind in kinds:
+        pictures, questions = _asked(kind, count, held_out)
+        answers = _answers(pipeline, pictures, questions, sees)
+        hits = sum(_same(given, asked.answer) for given, asked in zip(answers, questions, strict=True))
+        shares[kind] = Share(hits, count)
+    return shares
+
+
+def evaluate_presence(pipeline: JanusPipeline, count: int, sees: Sees | None = None) -> dict[str, float]:
+    """Asks whether something is there: accuracy, precision, recall, F1 and share of yes, as POPE does."""
+    pictures, questions = _asked("exist", count, held_out=False)
+    said = [_same(answer, "Yes.") for answer in _answers(pipeline, pictures, questions, sees)]
+    true = [question.answer == "Yes." for question in questions]
+    both = sum(a and b for a, b in zip(said, true, strict=True))
+    precision, recall = both / max(sum(said), 1), both / max(sum(true), 1)
+    return {
+        "accuracy": sum(a == b for a, b in zip(said, true, strict=True)) / count,
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * precision * recall / max(precision + recall, 1e-9),
+        "yes_share": sum(said) / count,
+        "questions": count,
+    }
+
+
+def evaluate_tokenizer(pipeline: JanusPipeline, count: int) -> dict[str, float]:
+    """Sends scenes through the tokenizer and back: PSNR in dB, and the share of objects still read."""
+    scenes = [random_scene(random.Random(f"tokenizer {index}"), held_out=None) for index in range(count)]
+    psnr, read, used = [], [], set()
+    for scene in scenes:
+        picture = draw_scene(scene)
+        tokens = pipeline.encode_tokens(torch.stack(to_images([picture])))
+        (drawn,) = to_pictures(pipeline.decode_tokens(tokens))
+        error = np.square((drawn.astype(np.float64) - picture) / 255).mean()
+        psnr.append(-10 * math.log10(max(error, 1e-10)))
+        read.append(same_things(read_picture(drawn), scene))
+        used.update(tokens.flatten().tolist())
+    return {"psnr": float(np.mean(psnr)), "objects_read": float(np.mean(read)), "codes_used": len(used)}
+
+
+def _asked(kind: str, count: int, held_out: bool) -> tuple[list[np.ndarray], list[Question]]:
+    pictures: list[np.ndarray] = []
+    questions: list[Question] = []
+    index = 0
+    while len(questions) < count:
+        rng = random.Random(f"question {kind} {held_out} {index}")
+        index += 1
+        scene = random_scene(rng, held_out)
+        try:
+            questions.append(random_question(scene, rng, kind))
+        except ValueError:  # the scene allows no such question
+            continue
+        pictures.append(draw_scene(scene))
+    return pictures, questions
+
+
+def _answers(
+    pipeline: JanusPipeline, pictures: list[np.ndarray], questions: list[Question], sees: Sees | None
+) -> list[str]:
+    images = torch.stack(to_images(pictures))
+    seen = images if sees is None else sees(pipeline, images)
+    texts = [question.text for question in questions]
+    return pipeline.understand(seen, texts, TextSampling(max_new_tokens=64))
+
+
+def _same(given: str, right: str) -> bool:
+    return given.strip().lower() == right.lower()

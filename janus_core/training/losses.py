@@ -1,0 +1,47 @@
+"""What each kind of training makes small."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def foreground_weights(pixels: Tensor, extra: float) -> Tensor:
+    """Weights [B, 1, H, W] of a picture's pixels: 1, and `extra` more where it differs from its median.
+
+    Plain ground is most of a drawing and soon learnt; what stands on it is what counts.
+    """
+    ground = pixels.flatten(2).median(dim=2).values[..., None, None]
+    return 1.0 + extra * ((pixels - ground).abs().amax(dim=1, keepdim=True) > 0.15).to(pixels.dtype)
+
+
+def reconstruction_loss(drawn: Tensor, pixels: Tensor, extra: float) -> Tensor:
+    """Absolute and squared error of pixels [B, 3, H, W], weighted by `foreground_weights`."""
+    error = (drawn - pixels).abs()
+    weights = foreground_weights(pixels, extra)
+    return (weights * (error + error.square())).mean() / weights.mean()
+
+
+def codebook_losses(latents: Tensor, entries: Tensor) -> tuple[Tensor, Tensor]:
+    """Codebook and commitment loss of VQ-VAE (arXiv:1711.00937, equation 3).
+
+    Args:
+        latents: [..., D] unit vectors of the encoder.
+        entries: [..., D] unit vectors of the nearest codes.
+    """
+    return F.mse_loss(entries, latents.detach()), F.mse_loss(latents, entries.detach())
+
+
+def sigmoid_loss(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """SigLIP's loss (arXiv:2303.15343, algorithm 1): each pair of image and text is matched or not.
+
+    Args:
+        images: [B, C] unit vectors.
+        texts: [B, C] unit vectors; text i belongs to image i.
+        scale: logarithm of the factor on the products.
+        bias: added to them.
+    """
+    logits = images @ texts.T * scale.exp() + bias
+    signs = 2 * torch.eye(len(logits), device=logits.device) - 1
+    return -F.logsigmoid(signs * logits).sum(dim=1).mean()

@@ -1,0 +1,15 @@
+"""What a stage of training makes small: one objective per kind of stage."""
+
+from __future__ import annotations
+
+from .contrast import ContrastObjective
+from .tokenizer import TokenizerObjective
+from .unified import UnifiedObjective
+
+Objective = TokenizerObjective | ContrastObjective | UnifiedObjective
+
+OBJECTIVES: dict[str, type[TokenizerObjective] | type[ContrastObjective] | type[UnifiedObjective]] = {
+    "tokenizer": TokenizerObjective,
+    "contrast": ContrastObjective,
+    "unified": UnifiedObjective,
+}

@@ -1,0 +1,127 @@
+"""Training the image tokenizer: pictures through the codebook and back (LlamaGen, arXiv:2406.06525, 2.1)."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...models.vq import VQModel
+from ...pipeline import JanusPipeline
+from ..losses import codebook_losses, reconstruction_loss
+from ..pictures import to_images
+from ..recipe import Stage
+from ..samples import Data
+
+
+class TokenizerObjective(nn.Module):
+    """Reconstruction through the nearest codes.
+
+    LlamaGen's perceptual and adversarial losses need pretrained networks and many steps; drawings with plain
+    areas do without. The first steps pass the latents by the codebook; then the codes start from k-means of
+    latents, and codes that nothing uses start again from latents that are far from any code.
+    """
+
+    # Share of the steps before the codebook, weight of foreground pixels, and LlamaGen's beta.
+    CONTINUOUS = 0.12
+    FOREGROUND = 4.0
+    COMMITMENT = 0.25
+    RESTART_EVERY = 20
+    DEAD_BELOW = 0.02  # uses per step, on average
+
+    usage: Tensor
+
+    def __init__(self, pipeline: JanusPipeline, stage: Stage, data: Data) -> None:
+        super().__init__()
+        self.pipeline, self.stage, self.data = pipeline, stage, data
+        self.register_buffer("usage", torch.ones(self.vq.config.codebook_size))
+
+    @property
+    def vq(self) -> VQModel:
+        """The tokenizer at work."""
+        vq: VQModel = self.pipeline.model.generation.vq
+        return vq
+
+    def losses(self, step: int, rng: random.Random) -> dict[str, Tensor]:
+        """Losses of one batch; the first is what is made small."""
+        vq = self.vq
+        pixels = self._pixels(rng, self.stage.batch_size)
+        first = round(self.stage.steps * self.CONTINUOUS)
+        if step == first:
+            self._start_codebook(rng)
+        latents = self._latents(pixels)
+        if step < first:
+            drawn = vq.decoder(vq.post_quant_conv(latents.permute(0, 3, 1, 2)))
+            loss = reconstruction_loss(drawn, pixels, self.FOREGROUND)
+            return {"loss": loss, "pixels": loss.detach()}
+        entries = F.normalize(vq.codebook.weight, dim=-1)
+        flat = latents.flatten(0, 2)
+        with torch.no_grad():
+            ids = (flat @ entries.T).argmax(dim=1)
+            used = torch.bincount(ids, minlength=len(entries)).float()
+            self.usage.lerp_(used, 0.02)
+            if step % self.RESTART_EVERY == 0 and step < 0.7 * self.stage.steps:
+                self._restart(flat, ids, rng)
+        chosen = F.normalize(vq.codebook(ids), dim=-1).view_as(latents)
+        codes, commitment = codebook_losses(latents, chosen)
+        straight = latents + (chosen - latents).detach()
+        drawn = vq.decoder(vq.post_quant_conv(straight.permute(0, 3, 1, 2)))
+        error = reconstruction_loss(drawn, pixels, self.FOREGROUND)
+        return {
+            "loss": error + codes + self.COMMITMENT * commitment,
+            "pixels": error.detach(),
+            "codes": codes.detach(),
+            "used": (used > 0).float().mean(),
+        }
+
+    def finish(self) -> None:
+        """Starts the embedding of the tokens in the body from the codebook."""
+        generation = self.pipeline.model.generation
+        with torch.no_grad():
+            generation.embed.weight.copy_(F.normalize(self.vq.codebook.weight, dim=-1) * 8**0.5)
+
+    def _pixels(self, rng: random.Random, count: int) -> Tensor:
+        images = to_images([self.data.picture(rng) for _ in range(count)])
+        return self.pipeline.image_processor.pixels(images).to(self.pipeline.device)
+
+    def _latents(self, pixels: Tensor) -> Tensor:
+        latents = self.vq.quant_conv(self.vq.encoder(pixels)).permute(0, 2, 3, 1)
+        return F.normalize(latents, dim=-1)
+
+    @torch.no_grad()
+    def _start_codebook(self, rng: random.Random) -> None:
+        """k-means over unit vectors, from seeds that lie far apart (k-means++)."""
+        generator = torch.Generator().manual_seed(rng.getrandbits(62))
+        count = self.vq.config.codebook_size
+        batches = [self._latents(self._pixels(rng, 32)) for _ in range(1 + count // 48)]
+        points = torch.cat(batches).flatten(0, 2)
+        centres = points[torch.randint(len(points), (1,), generator=generator)]
+        distance = 1.0 - points @ centres[0]
+        while len(centres) < count:
+            picked = torch.multinomial(
+                distance.clamp(min=1e-9), min(16, count - len(centres)), generator=generator
+            )
+            centres = torch.cat((centres, points[picked]))
+            distance = torch.minimum(distance, 1.0 - (points @ points[picked].T).amax(dim=1))
+        for _ in range(5):
+            nearest = (points @ centres.T).argmax(dim=1)
+            sums = torch.zeros_like(centres).index_add_(0, nearest, points)
+            filled = torch.bincount(nearest, minlength=count) > 0
+            centres[filled] = F.normalize(sums[filled], dim=1)
+        self.vq.codebook.weight.copy_(centres)
+        self.usage.fill_(1.0)
+
+    def _restart(self, flat: Tensor, ids: Tensor, rng: random.Random) -> None:
+        """Moves codes that nothing uses to latents, the likelier the farther these are from their codes."""
+        dead = torch.nonzero(self.usage < self.DEAD_BELOW).flatten()
+        entries = F.normalize(self.vq.codebook.weight, dim=-1)
+        distance = (1.0 - (flat * entries[ids]).sum(dim=1)).clamp(min=0)
+        distance = torch.where(distance > 1e-3, distance, 0.0)
+        dead = dead[: int((distance > 0).sum())]
+        if len(dead):
+            generator = torch.Generator().manual_seed(rng.getrandbits(62))
+            picked = torch.multinomial(distance, len(dead), generator=generator)
+            self.vq.codebook.weight[dead] = flat[picked]
+            self.usage[dead] = 1.0

@@ -1,0 +1,106 @@
+"""How a model is trained: stages in order, each a row of a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training.
+
+    Attributes:
+        name: of the stage.
+        objective: what is made small, a key of `objectives.OBJECTIVES`.
+        trains: patterns of the names of parameters that move (`body.*`); all others are frozen.
+        steps: optimizer steps.
+        batch_size: samples per step.
+        learning_rate: its peak.
+        warmup: steps over which it rises from zero.
+        decay: share of the steps, at the end, over which it falls to a tenth.
+        shares: samples of understanding, text and generation in a batch, as a ratio.
+        caption_dropout: share of drawings whose caption is hidden, so that guidance has a row to leave.
+    """
+
+    name: str
+    objective: str
+    trains: tuple[str, ...]
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup: int = 50
+    decay: float = 0.6
+    shares: tuple[int, int, int] = (0, 0, 0)
+    caption_dropout: float = 0.1
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        rising = min(1.0, (step + 1) / max(self.warmup, 1))
+        left = (self.steps - step) / max(self.steps * self.decay, 1)
+        return self.learning_rate * rising * max(0.1, min(1.0, left))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All stages, and what they share (Janus, arXiv:2410.13848, section 3.3 and table 1).
+
+    Attributes:
+        stages: in order.
+        betas: AdamW's.
+        weight_decay: AdamW's, of matrices; vectors have none.
+        clip: the largest norm of all gradients together.
+    """
+
+    stages: tuple[Stage, ...]
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.05
+    clip: float = 1.0
+
+    def shortened(self, steps: int, batch_size: int) -> Recipe:
+        """The same stages, each with so few steps and samples; for trying a recipe out."""
+        return replace(
+            self,
+            stages=tuple(
+                replace(stage, steps=steps, batch_size=batch_size, warmup=1) for stage in self.stages
+            ),
+        )
+
+
+_SEES = ("understanding.tower.*",)
+_VQ = ("generation.vq.*",)
+_ADAPTORS = (
+    "understanding.aligner.*",
+    "generation.aligner.*",
+    "generation.head.*",
+    "generation.embed.*",
+)
+_BODY = ("body.*",)
+
+# The demonstration model, for two CPU cores.
+BOX = Recipe(
+    (
+        Stage("tokenizer", "tokenizer", _VQ, 2200, 16, 1.2e-3),
+        Stage("vision", "contrast", _SEES, 400, 96, 1e-3),
+        Stage("text", "unified", _BODY, 150, 64, 1e-3, shares=(0, 1, 0)),
+        Stage("adaptors", "unified", _ADAPTORS, 100, 64, 1e-3, shares=(1, 0, 3)),
+        Stage("unified", "unified", (*_ADAPTORS, *_SEES, *_BODY), 1500, 64, 1e-3, shares=(2, 3, 5)),
+        Stage("tuning", "unified", (*_ADAPTORS, *_SEES, *_BODY), 150, 64, 1e-4, shares=(5, 1, 4)),
+    )
+)
+
+
+def finetuning(
+    shares: tuple[int, int, int], steps: int, batch_size: int, learning_rate: float, lora: bool
+) -> Recipe:
+    """One stage of the third kind: all but the image tokenizer moves, or the body's adapters alone.
+
+    Args:
+        shares: samples of understanding, text and generation in a batch, as a ratio.
+        steps: optimizer steps.
+        batch_size: samples per step.
+        learning_rate: its peak.
+        lora: whether the body has adapters, which then are all that moves.
+    """
+    trains = ("body.*lora_*",) if lora else (*_ADAPTORS, *_SEES, *_BODY)
+    stage = Stage("finetuning", "unified", trains, steps, batch_size, learning_rate, shares=shares)
+    return Recipe((stage,))

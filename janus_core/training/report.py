@@ -1,0 +1,116 @@
+"""The evaluation of a model as one report: numbers for programs, a table for readers, a sheet of pictures."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..image_inputs import VisionFeatures
+from ..pipeline import JanusPipeline
+from ..sampling.options import TokenSampling
+from .evaluation import (
+    QUESTION_KINDS,
+    Sees,
+    Share,
+    evaluate_answers,
+    evaluate_drawing,
+    evaluate_presence,
+    evaluate_tokenizer,
+)
+from .pictures import drawn, grid
+from .world.scene import SIDE
+from .world.wishes import CATEGORIES, framed, random_wish
+
+OnPart = Callable[[str], None]
+
+
+def image_tokens_as_features(pipeline: JanusPipeline, images: torch.Tensor) -> VisionFeatures:
+    """Sees through the image tokenizer, as a model with one encoder does.
+
+    What Janus is compared with in its ablation of decoupling (arXiv:2410.13848, section 4.5).
+    """
+    with torch.no_grad():
+        embeds = pipeline.model.generation.embed_tokens(pipeline.encode_tokens(images).to(pipeline.device))
+    return VisionFeatures(embeds, embeds)
+
+
+def evaluate(
+    pipeline: JanusPipeline, count: int, options: TokenSampling, sees: Sees | None, on_part: OnPart
+) -> dict[str, Any]:
+    """Everything that can be measured in the drawn world.
+
+    Args:
+        pipeline: a model that speaks the world's words.
+        count: prompts per category and questions per kind.
+        options: temperature and guidance of the drawings.
+        sees: how pictures are seen; None for the understanding encoder.
+        on_part: told of each part before it starts.
+
+    Raises:
+        ValueError: if the model draws pictures of another size than the world's.
+    """
+    size = pipeline.model.config.generation.image_size
+    if size != SIDE:
+        raise ValueError(
+            f"checkpoint must draw {SIDE} x {SIDE} pixels to be judged in the drawn world, got {size} x {size}; "
+            "train one with the command box"
+        )
+    on_part("image tokenizer")
+    report: dict[str, Any] = {"count": count, "tokenizer": evaluate_tokenizer(pipeline, count)}
+    on_part("presence of objects")
+    report["presence"] = evaluate_presence(pipeline, 2 * count, sees)
+    for held_out, suffix in ((False, ""), (True, "_held_out")):
+        on_part("answers" + suffix)
+        report["answers" + suffix] = _summary(
+            evaluate_answers(pipeline, QUESTION_KINDS, count, held_out, sees)
+        )
+        on_part("drawings" + suffix)
+        report["drawings" + suffix] = _summary(evaluate_drawing(pipeline, count, options, held_out))
+    report["guidance_scale"], report["temperature"] = options.guidance_scale, options.temperature
+    return report
+
+
+def to_table(report: dict[str, Any]) -> str:
+    """The report in Markdown."""
+    lines = ["| What | Seen combinations | Held-out combinations |", "|---|---|---|"]
+    for part, title in (("drawings", "Drawing"), ("answers", "Answering")):
+        for name in report[part]:
+            cells = [_cell(report[key].get(name)) for key in (part, f"{part}_held_out")]
+            lines.append(f"| {title}: {name} | {' | '.join(cells)} |")
+    presence, tokenizer = report["presence"], report["tokenizer"]
+    shown = ", ".join(
+        f"{name.replace('_', ' ')} {presence[name]:.3f}" for name in presence if name != "questions"
+    )
+    lines.append(f"| Is there …? | {shown} | |")
+    lines.append(
+        f"| Image tokenizer | PSNR {tokenizer['psnr']:.1f} dB, objects read {tokenizer['objects_read']:.3f}, "
+        f"{tokenizer['codes_used']} codes used | |"
+    )
+    return "\n".join(lines)
+
+
+def drawing_sheet(pipeline: JanusPipeline, options: TokenSampling, columns: int = 8) -> np.ndarray:
+    """A row of drawings for each category of prompts, [H, W, 3] uint8."""
+    pictures = []
+    for category in CATEGORIES:
+        for index in range(columns):
+            rng = random.Random(f"drawing {category} False {index}")
+            prompt = framed(random_wish(category, rng).phrase, rng)
+            sampling = TokenSampling(options.guidance_scale, options.temperature, seed=options.seed + index)
+            pictures += drawn(pipeline, prompt, sampling)
+    return grid(pictures, columns)
+
+
+def _summary(shares: dict[str, Share]) -> dict[str, Any]:
+    overall = Share(
+        sum(share.hits for share in shares.values()), sum(share.total for share in shares.values())
+    )
+    return {name: share.summary() for name, share in {**shares, "overall": overall}.items()}
+
+
+def _cell(entry: dict[str, Any] | None) -> str:
+    return "" if entry is None else f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"

@@ -1,0 +1,56 @@
+"""Training reads the very tokens that the pipeline writes when it is used."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from janus_nodes.janus_core import JanusPipeline
+from janus_nodes.janus_core.training.rows import IGNORED, batch_rows, conversation_row, drawing_row
+from janus_nodes.janus_core.training.samples import Sample
+
+PICTURE = np.zeros((8, 8, 3), np.uint8)
+
+
+def test_a_first_question_is_the_prompt_of_understanding(pipe: JanusPipeline) -> None:
+    row = conversation_row(pipe, Sample(PICTURE, (("What is it?", "A star."),)), "Be brief.")
+    asked = pipe.prompts.understanding(["What is it?"], 1, "Be brief.").input_ids[0].tolist()
+    assert row.ids[: len(asked)] == asked
+    answer = row.ids[len(asked) :]
+    assert answer[-1] == pipe.prompts.tokenizer.eos_id
+    assert pipe.prompts.tokenizer.decode(answer).strip() == "A star."
+    assert row.labels[len(asked) - 1 : -1] == answer
+    assert set(row.labels[: len(asked) - 1]) == {IGNORED} == {row.labels[-1]}
+
+
+def test_later_turns_follow_as_in_a_rendered_conversation(pipe: JanusPipeline) -> None:
+    turns = (("One?", "Yes."), ("Two?", "No."))
+    row = conversation_row(pipe, Sample(None, turns), "")
+    chat, tokenizer = pipe.prompts.chat, pipe.prompts.tokenizer
+    from janus_nodes.janus_core.processing.chat import Message
+
+    messages = [
+        Message(role, text)
+        for question, answer in turns
+        for role, text in ((chat.user, question), (chat.assistant, answer))
+    ]
+    assert row.ids == tokenizer.encode(chat.render(messages))
+    answered = [label for label in row.labels if label != IGNORED]
+    assert tokenizer.decode(answered).split() == ["Yes.", "No."]
+
+
+def test_a_drawing_is_the_prompt_of_generation_and_room_for_tokens(pipe: JanusPipeline) -> None:
+    count = pipe.model.generation.config.num_tokens
+    for hidden in (False, True):
+        row = drawing_row(pipe, "A star.", hidden)
+        prompt = pipe.prompts.generation("A star.", "", guided=True, num_new=count)
+        assert row.ids[: row.drawn.start] == prompt.input_ids[int(hidden)].tolist()
+        assert len(row.drawn) == count and row.drawn.stop == len(row.ids)
+
+
+def test_padding_stands_where_nothing_sees_it(pipe: JanusPipeline) -> None:
+    rows = [drawing_row(pipe, text, False) for text in ("A star.", "A long red star on white.")]
+    batch = batch_rows(pipe, rows)
+    assert batch.drawn.sum() == batch.before_drawn.sum() == sum(len(row.drawn) for row in rows)
+    for index, row in enumerate(rows):
+        assert torch.nonzero(batch.before_drawn[index]).flatten().tolist() == [i - 1 for i in row.drawn]
+        assert not batch.drawn[index, row.drawn.stop :].any()
