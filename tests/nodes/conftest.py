@@ -95,7 +95,9 @@ def run_inside(items: list[InsideTest]) -> Results:
         report = Path(folder) / "report.xml"
         command = [server_python(), str(HERE / "inside.py"), str(tree), folder, f"--junitxml={report}"]
         done = subprocess.run(
-            [*command, "-p", "no:cacheprovider", *[f"{item.path}::{item.name}" for item in items]],
+            # Above its tests, the pack is no package that pytest may import: its folder can have any name.
+            [*command, "-p", "no:cacheprovider", f"--confcutdir={HERE.parent}"]
+            + [f"{item.path}::{item.name}" for item in items],
             cwd=HERE.parents[1],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
