@@ -4,7 +4,7 @@ from .checkpoints.files import missing_files
 from .checkpoints.load import PRECISIONS
 from .checkpoints.save import convert_bin
 from .image_inputs import VisionFeatures
-from .loading import load_pipeline, save_checkpoint
+from .loading import DEMONSTRATION, load_pipeline, save_checkpoint
 from .memory import memory_for_pixels, memory_to_generate, memory_to_see, memory_to_understand
 from .models.janus import Janus
 from .models.layers import RMSNorm
@@ -19,6 +19,7 @@ from .sampling.solvers import SOLVERS
 __all__ = [
     "CHAT_FORMATS",
     "DEFAULT_SYSTEM_PROMPT",
+    "DEMONSTRATION",
     "MAX_SEED",
     "PRECISIONS",
     "RELEASES",

@@ -22,6 +22,9 @@ from .processing.tokenizer import read_tokenizer
 
 _log = logging.getLogger(__name__)
 
+# The checkpoint that comes with this package, small enough for any machine. It knows a drawn world only.
+DEMONSTRATION = Path(__file__).with_name("assets") / "janus-shapes"
+
 # What stands beside the weights in a checkpoint folder.
 _COMPANIONS = (
     "tokenizer.json",

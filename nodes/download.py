@@ -11,7 +11,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
 from ..janus_core import RELEASES, missing_files
-from .paths import download_folder
+from .paths import BUILT_IN, download_folder
 
 # Settings and tokenizer, then weights, so that whoever finds all weights finds everything; neither pictures
 # nor code.
@@ -19,7 +19,7 @@ _PATTERNS = ("*.json", "*.jinja", "*.bin", "*.safetensors")
 
 
 def download_release(name: str) -> None:
-    """Completes a released checkpoint in `models/janus`; does nothing if it is whole.
+    """Completes a released checkpoint in `models/janus`; does nothing if it is whole, as the built-in one is.
 
     Files that are there are left as they are. One that was broken off goes on where it stopped.
 
@@ -27,6 +27,8 @@ def download_release(name: str) -> None:
         ValueError: if the name is not that of a release.
         RuntimeError: if the download fails.
     """
+    if name == BUILT_IN:
+        return
     if name not in RELEASES:
         raise ValueError(
             f"download must be off for checkpoints other than {', '.join(RELEASES)}, got {name!r}; "

@@ -22,13 +22,16 @@ class JanusLoad(io.ComfyNode):
             node_id="JanusLoad",
             display_name="Load Janus-Pro",
             category=CATEGORY,
-            description="Loads a Janus-1.3B, Janus-Pro or compatible checkpoint from models/janus.",
+            description="Loads a Janus-1.3B, Janus-Pro or compatible checkpoint from models/janus, or the "
+            "built-in demonstration.",
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
                     options=paths.choices(),
-                    tooltip="A folder in models/janus (or a janus path of extra_model_paths.yaml). Official "
-                    "releases that are not there yet are listed last; they need download.",
+                    tooltip="A folder in models/janus (or a janus path of extra_model_paths.yaml). Behind "
+                    "these stands the built-in demonstration, which knows a small world of flat coloured "
+                    "shapes and nothing else. Official releases that are not there yet are listed last; they "
+                    "need download.",
                 ),
                 io.Combo.Input(
                     "precision",

@@ -1,13 +1,16 @@
-"""Where checkpoints lie: `models/janus` and every `janus` entry of extra_model_paths.yaml."""
+"""Where checkpoints lie: `models/janus`, every `janus` entry of extra_model_paths.yaml, and this pack."""
 
 import os
 from pathlib import Path
 
 import folder_paths
 
-from ..janus_core import RELEASES, missing_files
+from ..janus_core import DEMONSTRATION, RELEASES, missing_files
 
 FOLDER = "janus"
+
+# What the Load node calls the checkpoint that comes with the pack.
+BUILT_IN = "Janus-Shapes (built-in demonstration)"
 
 # A folder with any of these is, or was meant to be, a checkpoint.
 _SIGNS = ("config.json", "tokenizer.json", "*.safetensors", "*.bin", "*.index.json")
@@ -29,9 +32,14 @@ def installed() -> dict[str, Path]:
     return found
 
 
+def loadable() -> dict[str, Path]:
+    """Checkpoints that are here: those installed, then the built-in one, whose name no folder can take."""
+    return {**installed(), BUILT_IN: DEMONSTRATION}
+
+
 def choices() -> list[str]:
     """What the Load node offers: checkpoints that are here, then releases that can be downloaded."""
-    names = list(installed())
+    names = list(loadable())
     return names + [name for name in RELEASES if name not in names]
 
 
@@ -43,7 +51,7 @@ def find(name: str) -> Path:
     Raises:
         FileNotFoundError: if there is no such checkpoint.
     """
-    folders = installed()
+    folders = loadable()
     if name in folders:
         return folders[name]
     if name in RELEASES:
@@ -54,8 +62,9 @@ def find(name: str) -> Path:
             "yourself"
         )
     raise FileNotFoundError(
-        f"checkpoint must be one of those in models/{FOLDER} ({', '.join(folders) or 'none yet'}), got "
-        f"{name!r}; choose one of these, or put the checkpoint's folder there and reload the page"
+        f"checkpoint must be one of those in models/{FOLDER} ({', '.join(installed()) or 'none yet'}) or the "
+        f"built-in one, got {name!r}; choose one of these, or put the checkpoint's folder there and reload "
+        "the page"
     )
 
 
@@ -65,7 +74,7 @@ def fingerprint(name: str) -> str:
     A copy of pickled weights in safetensors is not one of them, and what a release will be is known before it
     is downloaded: neither makes a model that was just loaded look new.
     """
-    folder = installed().get(name)
+    folder = loadable().get(name)
     if folder is None or (name in RELEASES and missing_files(folder)):
         return RELEASES[name].revision if name in RELEASES else ""
     weights = list(folder.glob("*.bin")) or list(folder.glob("*.safetensors"))

@@ -14,6 +14,7 @@ from huggingface_hub import constants
 from janus_nodes.janus_core import RELEASES, JanusPipeline, TextSampling
 from janus_nodes.nodes.download import download_release
 from janus_nodes.nodes.load import JanusLoad
+from janus_nodes.nodes.paths import BUILT_IN
 from support.checkpoints import copy_checkpoint
 from support.fake_hub import CHUNK, FakeHub
 
@@ -80,6 +81,12 @@ def test_release_is_fetched_at_its_pinned_revision_and_loads(
     assert pipeline.understand(None, "Who?", TextSampling(max_new_tokens=8)) == core.understand(
         None, "Who?", TextSampling(max_new_tokens=8)
     )
+
+
+def test_built_in_checkpoint_asks_for_nothing(hub: FakeHub, janus_folder: Path) -> None:
+    download_release(BUILT_IN)
+    assert hub.requests == []
+    assert list(janus_folder.iterdir()) == []
 
 
 def test_second_run_asks_for_nothing(hub: FakeHub, janus_folder: Path) -> None:

@@ -9,10 +9,14 @@ from pathlib import Path
 import folder_paths
 import pytest
 import utils.extra_config
-from janus_nodes.janus_core import RELEASES
+from janus_nodes.janus_core import DEMONSTRATION, RELEASES
 from janus_nodes.nodes import paths
 from janus_nodes.nodes.load import JanusLoad
+from janus_nodes.nodes.memory import LoadedJanus
 from support.checkpoints import copy_checkpoint
+
+# What the Load node lists on every machine.
+ALWAYS = (paths.BUILT_IN, *RELEASES)
 
 
 @pytest.fixture
@@ -37,8 +41,8 @@ def extra_roots(tmp_path: Path, janus_folder: Path) -> Iterator[list[Path]]:
     folder_paths.folder_names_and_paths[paths.FOLDER] = before
 
 
-def load(name: str) -> object:
-    return JanusLoad.execute(name, "fp32", "auto", download=False, convert_bin=False).args[0]
+def load(name: str, download: bool = False, convert_bin: bool = False) -> LoadedJanus:
+    return JanusLoad.execute(name, "fp32", "auto", download, convert_bin).args[0]
 
 
 def refused(name: str) -> str:
@@ -50,21 +54,21 @@ def refused(name: str) -> str:
 
 def test_folders_of_one_and_two_levels_are_listed_and_load(mine: Path, janus_folder: Path) -> None:
     copy_checkpoint("janus-pro-tiny-bin", janus_folder / "somebody" / "theirs")
-    assert paths.choices() == ["mine", "somebody/theirs", *RELEASES]
+    assert paths.choices() == ["mine", "somebody/theirs", *ALWAYS]
     assert load("somebody/theirs") is not None
 
 
-def test_empty_folder_lists_the_releases_only(janus_folder: Path) -> None:
+def test_empty_folder_lists_the_built_in_checkpoint_first_then_the_releases(janus_folder: Path) -> None:
     (janus_folder / "notes").mkdir()
     (janus_folder / "file.txt").touch()
-    assert paths.choices() == list(RELEASES)
+    assert paths.choices() == ["Janus-Shapes (built-in demonstration)", *RELEASES]
     assert "got 'mine'" in refused("mine")
     assert "(none yet)" in refused("mine")
 
 
 def test_release_that_is_there_is_listed_once(janus_folder: Path) -> None:
     copy_checkpoint("janus-pro-tiny", janus_folder / "Janus-Pro-7B")
-    assert paths.choices() == ["Janus-Pro-7B", "Janus-Pro-1B"]
+    assert paths.choices() == ["Janus-Pro-7B", paths.BUILT_IN, "Janus-Pro-1B"]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +96,9 @@ def test_release_that_is_there_is_listed_once(janus_folder: Path) -> None:
 )
 def test_names_that_are_not_listed_are_refused(mine: Path, name: str) -> None:
     message = refused(name)
-    assert message.startswith("checkpoint must be one of those in models/janus (mine), got ")
+    assert message.startswith(
+        "checkpoint must be one of those in models/janus (mine) or the built-in one, got "
+    )
     assert "put the checkpoint's folder there" in message
 
 
@@ -117,13 +123,13 @@ def test_links_to_nowhere_and_in_circles_do_no_harm(mine: Path, janus_folder: Pa
     (janus_folder / "nowhere").symlink_to(janus_folder / "gone", target_is_directory=True)
     (janus_folder / "self").symlink_to(janus_folder / "self", target_is_directory=True)
     (mine / "up").symlink_to(janus_folder, target_is_directory=True)
-    assert paths.choices() == ["mine", *RELEASES]
+    assert paths.choices() == ["mine", *ALWAYS]
 
 
 def test_hidden_folders_are_not_listed(mine: Path, janus_folder: Path) -> None:
     copy_checkpoint("janus-pro-tiny", janus_folder / ".cache" / "huggingface")
     copy_checkpoint("janus-pro-tiny", janus_folder / ".hidden")
-    assert paths.choices() == ["mine", *RELEASES]
+    assert paths.choices() == ["mine", *ALWAYS]
 
 
 def test_roots_of_extra_model_paths_are_listed_and_the_first_of_a_name_counts(
@@ -131,7 +137,7 @@ def test_roots_of_extra_model_paths_are_listed_and_the_first_of_a_name_counts(
 ) -> None:
     for root, name in ((extra_roots[0], "second"), (extra_roots[1], "third"), (extra_roots[1], "mine")):
         copy_checkpoint("janus-pro-tiny", root / name)
-    assert paths.choices() == ["mine", "second", "third", *RELEASES]
+    assert paths.choices() == ["mine", "second", "third", *ALWAYS]
     assert paths.find("mine") == mine
     assert paths.find("third") == extra_roots[1] / "third"
     assert load("third") is not None
@@ -196,4 +202,27 @@ def test_a_wrong_choice_is_refused_before_anything_is_written(janus_folder: Path
 def test_parts_of_a_checkpoint_are_no_checkpoints(mine: Path) -> None:
     (mine / "vae").mkdir()
     (mine / "vae" / "config.json").write_text("{}", encoding="utf-8")
-    assert paths.choices() == ["mine", *RELEASES]
+    assert paths.choices() == ["mine", *ALWAYS]
+
+
+def test_built_in_checkpoint_loads_without_any_other(janus_folder: Path) -> None:
+    assert load(paths.BUILT_IN).pipeline.folder == DEMONSTRATION
+
+
+def test_folder_of_its_name_does_not_take_the_place_of_the_built_in_checkpoint(janus_folder: Path) -> None:
+    copy_checkpoint("janus-pro-tiny", janus_folder / paths.BUILT_IN)
+    assert sorted(paths.choices()) == sorted(ALWAYS)
+    assert paths.find(paths.BUILT_IN) == DEMONSTRATION
+
+
+def test_switches_find_nothing_to_do_for_the_built_in_checkpoint(janus_folder: Path) -> None:
+    before = [(file.name, file.stat().st_mtime_ns) for file in sorted(DEMONSTRATION.iterdir())]
+    load(paths.BUILT_IN, download=True, convert_bin=True)
+    assert [(file.name, file.stat().st_mtime_ns) for file in sorted(DEMONSTRATION.iterdir())] == before
+    assert list(janus_folder.iterdir()) == []
+
+
+def test_fingerprint_of_the_built_in_checkpoint_is_that_of_its_files(janus_folder: Path) -> None:
+    before = JanusLoad.fingerprint_inputs(paths.BUILT_IN, download=False)
+    assert "model.safetensors" in before
+    assert JanusLoad.fingerprint_inputs(paths.BUILT_IN, download=True) == before
