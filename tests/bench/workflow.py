@@ -48,17 +48,6 @@ def to_prompt(workflow: Json, object_info: Mapping[str, Json]) -> dict[str, Json
     return prompt
 
 
-def use_checkpoint(prompt: dict[str, Json], name: str) -> dict[str, Json]:
-    """Returns the prompt with another Janus checkpoint: the examples name one that tests do not have."""
-    replaced = {}
-    for node_id, node in prompt.items():
-        inputs = (
-            {**node["inputs"], "checkpoint": name} if node["class_type"] == "JanusLoad" else node["inputs"]
-        )
-        replaced[node_id] = {**node, "inputs": inputs}
-    return replaced
-
-
 def widget_names(description: Json) -> Iterator[str | None]:
     """Yields the names of a node class's widgets in the order of its saved values.
 
