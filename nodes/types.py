@@ -78,7 +78,7 @@ def drawing_inputs() -> list[io.Input]:
             "prompt",
             multiline=True,
             dynamic_prompts=True,
-            default="A small harbour beside a lighthouse, under a blue night sky.",
+            default="A red star and a blue circle on a white background.",
             tooltip="What to draw, in whole sentences.",
         ),
         io.String.Input(

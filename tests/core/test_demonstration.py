@@ -1,33 +1,65 @@
-"""The checkpoint that comes with the package: whole, small, and of the size that the examples count on."""
+"""The checkpoint in the box: whole, small, and saying and drawing what it did when it was made."""
 
 from __future__ import annotations
 
-import torch
-from janus_nodes.janus_core import (
-    DEMONSTRATION,
-    TextSampling,
-    TokenSampling,
-    load_pipeline,
-    missing_files,
-)
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from janus_nodes.janus_core import DEMONSTRATION, JanusPipeline, missing_files
 from janus_nodes.janus_core.presets import TAGGED_ROLES
+from PIL import Image
+from support import demonstration
 
 MAX_BYTES = 25_000_000
 
 
+@pytest.fixture(scope="module")
+def shapes() -> JanusPipeline:
+    return demonstration.load()
+
+
+@pytest.fixture(scope="module")
+def observed(shapes: JanusPipeline) -> tuple[dict[str, Any], np.ndarray]:
+    return demonstration.observe(shapes)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(demonstration.RECORD.read_text(encoding="utf-8"))
+    return content
+
+
 def test_it_is_whole_and_small_and_holds_no_pickle() -> None:
     assert missing_files(DEMONSTRATION) == []
-    files = list(DEMONSTRATION.iterdir())
+    files = [file for file in Path(DEMONSTRATION).iterdir() if file.name != "README.md"]
     assert {file.suffix for file in files} == {".json", ".safetensors"}
     assert sum(file.stat().st_size for file in files) <= MAX_BYTES
 
 
-def test_it_draws_and_answers() -> None:
-    pipe = load_pipeline(DEMONSTRATION, dtype=torch.float32)
-    assert (pipe.prompts.chat.user, pipe.prompts.chat.assistant) == TAGGED_ROLES
-    drawn = pipe.generate("a red star left of a blue circle", TokenSampling(seed=1))
-    assert drawn.images.shape == (1, 96, 96, 3)
-    assert drawn.tokens.shape == (1, 36)
-    assert pipe.encode_tokens(drawn.images).shape == (1, 36)
-    (answer,) = pipe.understand(drawn.images, "Where is the star?", TextSampling(max_new_tokens=8))
-    assert isinstance(answer, str)
+def test_it_is_of_the_size_that_the_examples_count_on(shapes: JanusPipeline) -> None:
+    assert (shapes.prompts.chat.user, shapes.prompts.chat.assistant) == TAGGED_ROLES
+    assert shapes.model.config.generation.image_size == 96
+    assert shapes.model.config.generation.num_tokens == 36
+
+
+def test_it_gives_the_answers_that_were_recorded(
+    observed: tuple[dict[str, Any], np.ndarray], recorded: dict[str, Any]
+) -> None:
+    assert observed[0]["answers"] == recorded["answers"]
+
+
+def test_it_draws_the_tokens_that_were_recorded(
+    observed: tuple[dict[str, Any], np.ndarray], recorded: dict[str, Any]
+) -> None:
+    assert observed[0]["tokens"] == recorded["tokens"]
+    assert observed[0]["encoded"] == recorded["encoded"]
+
+
+def test_its_pictures_are_those_that_were_recorded(observed: tuple[dict[str, Any], np.ndarray]) -> None:
+    with Image.open(demonstration.PICTURES) as image:
+        expected = np.asarray(image)
+    difference = np.abs(observed[1].astype(int) - expected)
+    assert observed[1].shape == expected.shape and difference.max() <= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .scene import (
     BACKGROUNDS,
@@ -111,6 +111,8 @@ def random_caption(rng: random.Random) -> tuple[Scene, str]:
         return scene, framed(description(scene), rng)
     while True:
         wish = random_wish(rng.choices(CATEGORIES, (1, 2, 3, 1, 3, 3))[0], rng)
+        if wish.relation and rng.random() < 0.5:
+            wish = replace(wish, parts=tuple(_coloured(part, rng) for part in wish.parts))
         scene = wish.scene(rng)
         if not scene.held_out:
             break
@@ -158,6 +160,10 @@ def _parts(category: str, rng: random.Random) -> tuple[tuple[Part, ...], str | N
     if category == "colour attribution":
         return (Part(first, colours[0]), Part(second, colours[1])), None
     return (Part(first), Part(second)), rng.choice(RELATIONS)
+
+
+def _coloured(part: Part, rng: random.Random) -> Part:
+    return replace(part, colour=rng.choice([c for c in COLOURS if c != HELD_OUT_COLOURS[part.shape]]))
 
 
 def _things(part: Part, rng: random.Random) -> list[Thing]:

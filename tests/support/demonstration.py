@@ -1,0 +1,77 @@
+"""What the checkpoint in the box answers and draws, and how that is recorded when it is trained anew.
+
+In `tests/`: `python -c "import conftest; from support.demonstration import record; record()"`. The test that
+reads the record tells whether a change of the core changes what a trained model says and draws.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from janus_nodes.janus_core import DEMONSTRATION, JanusPipeline, TextSampling, TokenSampling, load_pipeline
+from janus_nodes.janus_core.training.pictures import grid, to_images, to_pictures
+from janus_nodes.janus_core.training.world.draw import draw_scene
+from janus_nodes.janus_core.training.world.questions import KINDS, random_question
+from janus_nodes.janus_core.training.world.scene import random_scene
+from PIL import Image
+
+FOLDER = Path(__file__).resolve().parents[1] / "golden" / "janus-shapes"
+RECORD, PICTURES = FOLDER / "recorded.json", FOLDER / "pictures.png"
+
+PROMPTS = (
+    "a red star",
+    "three green triangles on a white background",
+    "a blue circle left of a yellow cross",
+    "a pink ring and an orange square",
+)
+OPTIONS = (
+    TokenSampling(temperature=0.0),
+    TokenSampling(seed=11),
+    TokenSampling(guidance_scale=1.0, temperature=0.7, top_k=40, top_p=0.95, seed=3),
+)
+
+
+def load() -> JanusPipeline:
+    """The checkpoint in the box, in float32."""
+    return load_pipeline(DEMONSTRATION, dtype=torch.float32)
+
+
+def observe(pipe: JanusPipeline) -> tuple[dict[str, Any], np.ndarray]:
+    """Answers, token ids, and a sheet [H, W, 3] uint8 of the drawn pictures."""
+    answers = {}
+    for kind in KINDS:
+        for index in range(2):
+            rng = random.Random(f"{kind} {index}")
+            while True:
+                scene = random_scene(rng)
+                try:
+                    question = random_question(scene, rng, kind).text
+                    break
+                except ValueError:  # the scene allows no such question
+                    continue
+            images = torch.stack(to_images([draw_scene(scene)]))
+            (answers[f"{kind} {index}: {question}"],) = pipe.understand(
+                images, question, TextSampling(max_new_tokens=48)
+            )
+    drawn = [pipe.generate(prompt, options) for options in OPTIONS for prompt in PROMPTS]
+    encoded = pipe.encode_tokens(drawn[0].images)
+    observed = {
+        "answers": answers,
+        "tokens": [result.tokens[0].tolist() for result in drawn],
+        "encoded": encoded[0].tolist(),
+    }
+    return observed, grid([to_pictures(result.images)[0] for result in drawn], len(PROMPTS))
+
+
+def record() -> None:
+    """Writes what the checkpoint says and draws now."""
+    torch.set_num_threads(1)
+    observed, sheet = observe(load())
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    RECORD.write_text(json.dumps(observed, indent=1) + "\n", encoding="utf-8")
+    Image.fromarray(sheet).save(PICTURES)
