@@ -56,8 +56,8 @@ def evaluate(
     size = pipeline.model.config.generation.image_size
     if size != SIDE:
         raise ValueError(
-            f"checkpoint must draw {SIDE} x {SIDE} pixels to be judged in the drawn world, got {size} x {size}; "
-            "train one with the command box"
+            f"checkpoint must draw {SIDE} x {SIDE} pixels for the drawn world, got {size} x {size}; "
+            "use one that the command box trained"
         )
     on_part("image tokenizer")
     report: dict[str, Any] = {"count": count, "tokenizer": evaluate_tokenizer(pipeline, count)}
