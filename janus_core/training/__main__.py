@@ -28,9 +28,12 @@ from .folder_data import FolderData
 from .loop import Trainer
 from .lora import add_adapters, merge_adapters
 from .recipe import BOX, Recipe, Stage, finetuning
-from .report import drawing_sheet, evaluate, image_tokens_as_features, to_table
+from .report import drawing_sheet, evaluate, to_table
 from .samples import Data
+from .vision import SEES
 from .world.data import WorldData
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def say(text: str) -> None:
@@ -42,7 +45,9 @@ def say(text: str) -> None:
 def train_box(options: argparse.Namespace) -> None:
     """Trains the demonstration model from nothing."""
     data = WorldData()
-    recipe = BOX.shortened(2, 8) if options.try_out else BOX
+    recipe = BOX.seeing(options.sees)
+    if options.try_out:
+        recipe = recipe.shortened(2, 8)
     start = options.folder / "start"
     if not (start / "config.json").is_file():
         write_box(start, data, options.seed)
@@ -66,8 +71,7 @@ def measure(options: argparse.Namespace) -> None:
     """Measures a checkpoint in the drawn world."""
     pipeline = load_pipeline(options.checkpoint, options.device, options.dtype)
     sampling = TokenSampling(guidance_scale=options.guidance_scale, temperature=options.temperature)
-    sees = image_tokens_as_features if options.sees == "tokens" else None
-    report = evaluate(pipeline, options.count, sampling, sees, say)
+    report = evaluate(pipeline, options.count, sampling, options.sees, say)
     say(to_table(report))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -76,7 +80,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def _train(pipeline: JanusPipeline, data: Data, recipe: Recipe, options: argparse.Namespace) -> None:
-    trainer = Trainer(pipeline, data, recipe, options.folder, options.seed)
+    trainer = Trainer(pipeline, data, recipe, options.folder, options.seed, DTYPES[options.compute])
     begin = time.monotonic()
 
     def tell(stage: Stage, step: int, losses: dict[str, float]) -> None:
@@ -89,7 +93,7 @@ def _train(pipeline: JanusPipeline, data: Data, recipe: Recipe, options: argpars
         say(f"stopped in stage {trainer.stage.name}; the same command goes on from there")
         return
     merge_adapters(pipeline.model.body)
-    pipeline.model.to(torch.bfloat16 if options.dtype == "bf16" else torch.float32)
+    pipeline.model.to(DTYPES[options.dtype])
     target = options.folder / "checkpoint"
     save_checkpoint(pipeline, target)
     training = {"recipe": asdict(recipe), "seed": options.seed, "data": data.version}
@@ -113,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         for place in places:
             added.add_argument(place, type=Path)
         added.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
-        added.add_argument("--dtype", default="bf16", choices=("bf16", "fp32"), help="of the saved weights")
+        added.add_argument("--dtype", default="bf16", choices=tuple(DTYPES), help="of weights")
         added.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's)")
         return added
 
@@ -124,14 +128,16 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--batch-size", type=int, default=8, help="samples per step")
     tune.add_argument("--learning-rate", type=float, default=2e-5)
     tune.add_argument("--lora", type=int, default=0, help="rank of adapters; 0 trains all weights")
+    test = command("evaluate", measure, "checkpoint")
+    for each in (box, test):
+        each.add_argument("--sees", choices=tuple(SEES), default="encoder", help="how pictures are seen")
     for training in (box, tune):
         training.add_argument("--seed", type=int, default=0)
+        training.add_argument("--compute", default="fp32", choices=tuple(DTYPES), help="dtype of products")
         training.add_argument("--max-steps", type=int, help="stop after so many steps for now")
-    test = command("evaluate", measure, "checkpoint")
     test.add_argument("--count", type=int, default=200, help="prompts per category, questions per kind")
     test.add_argument("--guidance-scale", type=float, default=TokenSampling.guidance_scale)
     test.add_argument("--temperature", type=float, default=TokenSampling.temperature)
-    test.add_argument("--sees", choices=("encoder", "tokens"), default="encoder", help="how it sees pictures")
     test.add_argument("--json", type=Path, help="writes the report there")
     test.add_argument("--sheet", type=Path, help="writes a sheet of drawings there (PNG)")
     return parser

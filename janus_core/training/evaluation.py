@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..image_inputs import VisionFeatures
 from ..pipeline import JanusPipeline
 from ..sampling.options import TextSampling, TokenSampling
 from .pictures import drawn, to_images, to_pictures
+from .vision import SEES
 from .world.draw import draw_scene
 from .world.questions import Question, random_question
 from .world.read import read_picture, same_things
@@ -28,9 +28,6 @@ from .world.wishes import CATEGORIES, framed, random_wish
 
 # Called with what has been done and what there is to do.
 OnDone = Callable[[int, int], None]
-
-# How a picture is seen: what `JanusPipeline.understand` takes as images.
-Sees = Callable[[JanusPipeline, Tensor], Tensor | VisionFeatures]
 
 QUESTION_KINDS = ("describe", "colour", "shape", "count", "where", "relation", "background")
 HELD_OUT_CATEGORIES = ("counting", "colours", "colour attribution")
@@ -102,7 +99,7 @@ def evaluate_answers(
     kinds: Sequence[str],
     count: int,
     held_out: bool = False,
-    sees: Sees | None = None,
+    sees: str = "encoder",
 ) -> dict[str, Share]:
     """Asks questions of every kind about scenes that training did not see; an answer is right or wrong.
 
@@ -111,7 +108,7 @@ def evaluate_answers(
         kinds: of questions.
         count: questions per kind, each about a scene of its own.
         held_out: asks about scenes with what training leaves out.
-        sees: how pictures are seen; by default through the understanding encoder.
+        sees: how pictures are seen, a key of `vision.SEES`.
     """
     shares = {}
     for kind in kinds:
@@ -122,7 +119,7 @@ def evaluate_answers(
     return shares
 
 
-def evaluate_presence(pipeline: JanusPipeline, count: int, sees: Sees | None = None) -> dict[str, float]:
+def evaluate_presence(pipeline: JanusPipeline, count: int, sees: str = "encoder") -> dict[str, float]:
     """Asks whether something is there: accuracy, precision, recall, F1 and share of yes, as POPE does."""
     pictures, questions = _asked("exist", count, held_out=False)
     said = [_same(answer, "Yes.") for answer in _answers(pipeline, pictures, questions, sees)]
@@ -171,12 +168,13 @@ def _asked(kind: str, count: int, held_out: bool) -> tuple[list[np.ndarray], lis
 
 
 def _answers(
-    pipeline: JanusPipeline, pictures: list[np.ndarray], questions: list[Question], sees: Sees | None
+    pipeline: JanusPipeline, pictures: list[np.ndarray], questions: list[Question], sees: str
 ) -> list[str]:
-    images = torch.stack(to_images(pictures))
-    seen = images if sees is None else sees(pipeline, images)
+    images = to_images(pictures)
     texts = [question.text for question in questions]
-    return pipeline.understand(seen, texts, TextSampling(max_new_tokens=64))
+    with torch.no_grad():
+        embeds = torch.cat([SEES[sees](pipeline, [image]) for image in images])
+    return pipeline.understand(VisionFeatures(embeds, embeds), texts, TextSampling(max_new_tokens=64))
 
 
 def _same(given: str, right: str) -> bool:

@@ -38,7 +38,13 @@ class Trainer:
     """
 
     def __init__(
-        self, pipeline: JanusPipeline, data: Data, recipe: Recipe, folder: Path, seed: int = 0
+        self,
+        pipeline: JanusPipeline,
+        data: Data,
+        recipe: Recipe,
+        folder: Path,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         """Starts, or goes on from the state in the folder.
 
@@ -48,11 +54,13 @@ class Trainer:
             recipe: how.
             folder: holds the state and the metrics of the run.
             seed: decides the order of the data.
+            dtype: what products are computed in; weights, and what needs it, stay in float32.
 
         Raises:
             ValueError: if the folder holds the state of a run with another recipe or seed.
         """
         self.pipeline, self.data, self.recipe, self.folder, self.seed = pipeline, data, recipe, folder, seed
+        self.dtype = dtype
         self.stage_index, self.step = 0, 0
         state = self._read_state()
         if state:
@@ -107,10 +115,12 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         rng = random.Random(f"{self.seed} {self.stage.name} {self.step}")
-        with explicit_attention(self.pipeline.device):
+        device = self.pipeline.device
+        mixed = torch.autocast(device.type, self.dtype, enabled=self.dtype is not torch.float32)
+        with explicit_attention(device), mixed:
             losses = self.objective.losses(self.step, rng)
-            self.optimizer.zero_grad()
-            losses["loss"].backward()
+        self.optimizer.zero_grad()
+        losses["loss"].backward()
         nn.utils.clip_grad_norm_(self._trained(), self.recipe.clip)
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in losses.items()}

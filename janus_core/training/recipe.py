@@ -20,6 +20,7 @@ class Stage:
         decay: share of the steps, at the end, over which it falls to a tenth.
         shares: samples of understanding, text and generation in a batch, as a ratio.
         caption_dropout: share of drawings whose caption is hidden, so that guidance has a row to leave.
+        sees: how pictures are seen that are asked about, a key of `vision.SEES`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Stage:
     decay: float = 0.6
     shares: tuple[int, int, int] = (0, 0, 0)
     caption_dropout: float = 0.1
+    sees: str = "encoder"
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -55,6 +57,10 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.05
     clip: float = 1.0
+
+    def seeing(self, sees: str) -> Recipe:
+        """The same stages, with pictures seen in another way."""
+        return replace(self, stages=tuple(replace(stage, sees=sees) for stage in self.stages))
 
     def shortened(self, steps: int, batch_size: int) -> Recipe:
         """The same stages, each with so few steps and samples; for trying a recipe out."""
@@ -87,7 +93,7 @@ BOX = Recipe(
         Stage("text", "unified", _BODY, 150, 64, 1e-3, shares=(0, 1, 0)),
         Stage("adaptors", "unified", _ADAPTORS, 80, 32, 1e-3, shares=(1, 0, 3)),
         Stage("unified", "unified", _ALL, 900, 32, 1e-3, decay=0.0, shares=(2, 3, 5)),
-        Stage("tuning", "unified", _ALL, 1300, 32, 1e-3, decay=0.8, shares=(5, 1, 4)),
+        Stage("tuning", "unified", _ALL, 1150, 32, 1e-3, decay=0.8, shares=(5, 1, 4)),
     )
 )
 

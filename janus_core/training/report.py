@@ -7,14 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..image_inputs import VisionFeatures
 from ..pipeline import JanusPipeline
 from ..sampling.options import TokenSampling
 from .evaluation import (
     QUESTION_KINDS,
-    Sees,
     Share,
     evaluate_answers,
     evaluate_drawing,
@@ -28,18 +25,8 @@ from .world.wishes import CATEGORIES, framed, random_wish
 OnPart = Callable[[str], None]
 
 
-def image_tokens_as_features(pipeline: JanusPipeline, images: torch.Tensor) -> VisionFeatures:
-    """Sees through the image tokenizer, as a model with one encoder does.
-
-    What Janus is compared with in its ablation of decoupling (arXiv:2410.13848, section 4.5).
-    """
-    with torch.no_grad():
-        embeds = pipeline.model.generation.embed_tokens(pipeline.encode_tokens(images).to(pipeline.device))
-    return VisionFeatures(embeds, embeds)
-
-
 def evaluate(
-    pipeline: JanusPipeline, count: int, options: TokenSampling, sees: Sees | None, on_part: OnPart
+    pipeline: JanusPipeline, count: int, options: TokenSampling, sees: str, on_part: OnPart
 ) -> dict[str, Any]:
     """Everything that can be measured in the drawn world.
 
@@ -47,7 +34,7 @@ def evaluate(
         pipeline: a model that speaks the world's words.
         count: prompts per category and questions per kind.
         options: temperature and guidance of the drawings.
-        sees: how pictures are seen; None for the understanding encoder.
+        sees: how pictures are seen, a key of `vision.SEES`.
         on_part: told of each part before it starts.
 
     Raises:
@@ -70,6 +57,7 @@ def evaluate(
         )
         on_part("drawings" + suffix)
         report["drawings" + suffix] = _summary(evaluate_drawing(pipeline, count, options, held_out))
+    report["sees"] = sees
     report["guidance_scale"], report["temperature"] = options.guidance_scale, options.temperature
     return report
 

@@ -59,4 +59,4 @@ def test_always_yes_has_full_recall_and_no_more(pipe: JanusPipeline, monkeypatch
 
 def test_a_model_of_another_size_is_refused(pipe: JanusPipeline) -> None:
     with pytest.raises(ValueError, match=r"checkpoint must draw 96 x 96 pixels .* got 64 x 64"):
-        evaluate(pipe, 2, TokenSampling(), None, lambda part: None)
+        evaluate(pipe, 2, TokenSampling(), "encoder", lambda part: None)

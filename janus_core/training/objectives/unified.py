@@ -14,6 +14,7 @@ from ..pictures import to_images
 from ..recipe import Stage
 from ..rows import IGNORED, RowBatch, batch_rows, conversation_row, drawing_row
 from ..samples import Data
+from ..vision import SEES
 
 TASKS = ("understanding", "text", "generation")
 
@@ -46,9 +47,7 @@ class UnifiedObjective(nn.Module):
         samples = [self.data.understanding(rng) for _ in range(count)]
         rows = batch_rows(pipeline, [conversation_row(pipeline, sample) for sample in samples])
         images = to_images([sample.picture for sample in samples if sample.picture is not None])
-        pixel_values = pipeline.image_processor.pixel_values(images).to(pipeline.device)
-        _, embeds = pipeline.model.understanding(pixel_values)
-        return self._text_loss(rows, embeds)
+        return self._text_loss(rows, SEES[self.stage.sees](pipeline, images))
 
     def _text(self, rng: random.Random, count: int) -> Tensor:
         pipeline = self.pipeline
