@@ -93,7 +93,7 @@ BOX = Recipe(
         Stage("text", "unified", _BODY, 150, 64, 1e-3, shares=(0, 1, 0)),
         Stage("adaptors", "unified", _ADAPTORS, 80, 32, 1e-3, shares=(1, 0, 3)),
         Stage("unified", "unified", _ALL, 900, 32, 1e-3, decay=0.0, shares=(2, 3, 5)),
-        Stage("tuning", "unified", _ALL, 950, 32, 1e-3, decay=0.8, shares=(5, 1, 4)),
+        Stage("tuning", "unified", _ALL, 640, 32, 1e-3, decay=0.8, shares=(5, 1, 4)),
     )
 )
 
