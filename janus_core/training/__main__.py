@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 
 import torch
 from PIL import Image
@@ -25,7 +29,7 @@ from ..pipeline import JanusPipeline
 from ..sampling.options import TokenSampling
 from .box import write_box
 from .folder_data import FolderData
-from .loop import Trainer
+from .loop import Trainer, check_trainable
 from .lora import add_adapters, merge_adapters
 from .recipe import BOX, Recipe, Stage, finetuning
 from .report import drawing_sheet, evaluate, to_table
@@ -62,9 +66,12 @@ def finetune(options: argparse.Namespace) -> None:
         data.shares, options.steps, options.batch_size, options.learning_rate, options.lora > 0
     )
     pipeline = load_pipeline(options.checkpoint, options.device, torch.float32)
+    check_trainable(pipeline)
+    data.check(pipeline)
     if options.lora:
-        add_adapters(pipeline.model.body, options.lora)
-    _train(pipeline, data, recipe, options)
+        add_adapters(pipeline.model.body, options.lora, options.seed)
+    origin = f"{options.checkpoint.resolve().name}, adapters of rank {options.lora}"
+    _train(pipeline, data, recipe, options, origin)
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -79,26 +86,68 @@ def measure(options: argparse.Namespace) -> None:
         Image.fromarray(drawing_sheet(pipeline, sampling)).save(options.sheet)
 
 
-def _train(pipeline: JanusPipeline, data: Data, recipe: Recipe, options: argparse.Namespace) -> None:
-    trainer = Trainer(pipeline, data, recipe, options.folder, options.seed, DTYPES[options.compute])
+def _train(
+    pipeline: JanusPipeline, data: Data, recipe: Recipe, options: argparse.Namespace, origin: str = ""
+) -> None:
+    compute = DTYPES[options.compute]
+    trainer = Trainer(pipeline, data, recipe, options.folder, options.seed, compute, origin)
+    target = options.folder / "checkpoint"
+    if trainer.done and (target / "training.json").is_file():
+        say(f"trained already; the checkpoint is in {target}")
+        return
     begin = time.monotonic()
 
     def tell(stage: Stage, step: int, losses: dict[str, float]) -> None:
         if step % 10 == 0 or step == stage.steps:
             values = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
             say(f"{time.monotonic() - begin:6.0f} s  {stage.name} {step}/{stage.steps}  {values}")
+        if interrupts:
+            raise KeyboardInterrupt
 
-    trainer.run(options.max_steps, on_trained=tell)
+    with _waiting_interrupts() as interrupts:
+        try:
+            trainer.run(options.max_steps, on_trained=tell)
+        except KeyboardInterrupt:
+            say("interrupted")
     if not trainer.done:
         say(f"stopped in stage {trainer.stage.name}; the same command goes on from there")
         return
     merge_adapters(pipeline.model.body)
     pipeline.model.to(DTYPES[options.dtype])
-    target = options.folder / "checkpoint"
-    save_checkpoint(pipeline, target)
+    partial = options.folder / "checkpoint.partial"
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was stopped here
+    save_checkpoint(pipeline, partial)
     training = {"recipe": asdict(recipe), "seed": options.seed, "data": data.version}
-    (target / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
+    (partial / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
+    partial.rename(target)
     say(f"the trained checkpoint is in {target}")
+
+
+@contextmanager
+def _waiting_interrupts() -> Iterator[list[int]]:
+    """Lets Ctrl-C wait for the end of a step, since half a step is lost; a second one does not wait.
+
+    Yields:
+        What holds something from the first Ctrl-C on.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    interrupted: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        interrupted.append(number)
+        signal.signal(signal.SIGINT, usual)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,14 +167,14 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument(place, type=Path)
         added.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
         added.add_argument("--dtype", default="bf16", choices=tuple(DTYPES), help="of weights")
-        added.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's)")
+        added.add_argument("--threads", type=_positive, help="CPU threads (default: PyTorch's)")
         return added
 
     box = command("box", train_box, "folder")
     box.add_argument("--try-out", action="store_true", help="two tiny steps of each stage")
     tune = command("finetune", finetune, "checkpoint", "data", "folder")
-    tune.add_argument("--steps", type=int, default=1000)
-    tune.add_argument("--batch-size", type=int, default=8, help="samples per step")
+    tune.add_argument("--steps", type=_positive, default=1000)
+    tune.add_argument("--batch-size", type=_positive, default=8, help="samples per step")
     tune.add_argument("--learning-rate", type=float, default=2e-5)
     tune.add_argument("--lora", type=int, default=0, help="rank of adapters; 0 trains all weights")
     test = command("evaluate", measure, "checkpoint")
@@ -134,8 +183,8 @@ def _parser() -> argparse.ArgumentParser:
     for training in (box, tune):
         training.add_argument("--seed", type=int, default=0)
         training.add_argument("--compute", default="fp32", choices=tuple(DTYPES), help="dtype of products")
-        training.add_argument("--max-steps", type=int, help="stop after so many steps for now")
-    test.add_argument("--count", type=int, default=200, help="prompts per category, questions per kind")
+        training.add_argument("--max-steps", type=_positive, help="stop after so many steps for now")
+    test.add_argument("--count", type=_positive, default=200, help="prompts per category, questions per kind")
     test.add_argument("--guidance-scale", type=float, default=TokenSampling.guidance_scale)
     test.add_argument("--temperature", type=float, default=TokenSampling.temperature)
     test.add_argument("--json", type=Path, help="writes the report there")

@@ -55,7 +55,6 @@ def write_box(folder: Path, data: Data, seed: int) -> None:
     config = _config(tokenizer.get_vocab_size())
     model = Janus(config)
     initialize(model, seed)
-    save_model(model, folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     bos, eos, _pad, start, end, image, user, assistant = SPECIAL
     _write(folder / "tokenizer_config.json", {"bos_token": bos, "eos_token": eos})
@@ -74,6 +73,7 @@ def write_box(folder: Path, data: Data, seed: int) -> None:
         folder / "preprocessor_config.json",
         {"image_size": SIDE, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "min_size": 14},
     )
+    save_model(model, folder)  # last: a folder with a config.json is whole
 
 
 def _config(vocab_size: int) -> JanusConfig:

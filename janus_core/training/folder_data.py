@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
+from ..pipeline import JanusPipeline
+from .rows import conversation_row, drawing_row
 from .samples import Sample
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 CONVERSATIONS = "conversations.jsonl"
+# Larger images are made smaller when they are read: a model sees far fewer pixels.
+MAX_SIDE = 2048
 # Asked of an image that has a caption but no conversation.
 ASKS_FOR_CAPTION = ("Describe the image in detail.", "Write a short caption for this image in one sentence.")
 
@@ -22,8 +26,9 @@ ASKS_FOR_CAPTION = ("Describe the image in detail.", "Write a short caption for 
 class FolderData:
     """Samples of a folder, drawn by lot with replacement.
 
-    `name.txt` beside an image is its caption. A line `{"image": "name.png", "turns": [["question",
-    "answer"], …]}` of `conversations.jsonl` is a conversation about it; one without "image" is text alone.
+    `name.txt` beside an image, in the folder or in one within, is its caption. A line `{"image":
+    "name.png", "turns": [["question", "answer"], …]}` of `conversations.jsonl` is a conversation about it;
+    one without "image" is text alone.
     """
 
     prompts: tuple[str, ...]
@@ -33,12 +38,12 @@ class FolderData:
 
         Raises:
             FileNotFoundError: if there is nothing to learn from, or an image that a line names is missing.
-            ValueError: if a line of the conversations cannot be read.
+            ValueError: if a caption or a line of the conversations cannot be read.
         """
         self.folder = folder
-        self._images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        self._images = sorted(p for p in folder.rglob("*") if _is_image(p))
         self._captions = [
-            (image, image.with_suffix(".txt").read_text(encoding="utf-8").strip())
+            (image, _caption(image.with_suffix(".txt")))
             for image in self._images
             if image.with_suffix(".txt").is_file()
         ]
@@ -51,13 +56,36 @@ class FolderData:
                 f"{len(self._images)} images and neither; write captions first"
             )
         self.prompts = tuple(caption for _, caption in self._captions[:8])
-        names = json.dumps([[str(p.relative_to(folder)), p.stat().st_size] for p in self._images])
-        self.version = f"folder-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
+        images = [[p.relative_to(folder).as_posix(), p.stat().st_size] for p in self._images]
+        texts = [caption for _, caption in self._captions], [turns for _, turns in conversations]
+        content = json.dumps([images, texts])
+        self.version = f"folder-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
     @property
     def shares(self) -> tuple[int, int, int]:
         """What there is to learn from, as a ratio of understanding, text and generation."""
         return int(bool(self._seen or self._captions)), int(bool(self._told)), int(bool(self._captions))
+
+    def check(self, pipeline: JanusPipeline) -> None:
+        """Writes all rows of a model once, so that a text that does not fit is found before training.
+
+        Raises:
+            ValueError: if one does not; the message says which.
+        """
+        unseen = np.empty((1, 1, 3), np.uint8)
+        asks = max(ASKS_FOR_CAPTION, key=len)
+        for image, caption in self._captions:
+            try:
+                conversation_row(pipeline, Sample(unseen, ((asks, caption),)))
+                drawing_row(pipeline, caption, hide_caption=False)
+            except ValueError as error:
+                raise ValueError(f"{image.with_suffix('.txt')}: {error}") from error
+        for seen, turns in (*self._seen, *self._told):
+            try:
+                conversation_row(pipeline, Sample(None if seen is None else unseen, turns))
+            except ValueError as error:
+                place = self.folder / CONVERSATIONS
+                raise ValueError(f"{place}, conversation of {turns[0][0]!r}: {error}") from error
 
     def picture(self, rng: random.Random) -> np.ndarray:
         """Any image of the folder."""
@@ -90,30 +118,73 @@ class FolderData:
     def _read_conversations(self, file: Path) -> list[tuple[Path | None, tuple[tuple[str, str], ...]]]:
         if not file.is_file():
             return []
+        images = set(self._images)
+        # Not by splitlines, which also splits at separators that JSON allows within texts.
         return [
-            self._conversation(f"{file}, line {number}", line)
-            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
+            self._conversation(f"{file}, line {number}", line, images)
+            for number, line in enumerate(_text(file).split("\n"), start=1)
             if line.strip()
         ]
 
-    def _conversation(self, place: str, line: str) -> tuple[Path | None, tuple[tuple[str, str], ...]]:
+    def _conversation(
+        self, place: str, line: str, images: set[Path]
+    ) -> tuple[Path | None, tuple[tuple[str, str], ...]]:
         try:
             entry: dict[str, Any] = json.loads(line)
-            turns = tuple((str(question), str(answer)) for question, answer in entry["turns"])
             name = entry.get("image")
+            if not isinstance(name, str | None):
+                raise TypeError("an image is named by a text")
+            turns = _turns(entry["turns"])
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(
                 f'{place} must be {{"image": …, "turns": [["question", "answer"], …]}}, got {line[:80]!r} '
                 f"({error}); mend the line"
             ) from error
         image = None if name is None else self.folder / name
-        if image is not None and image not in self._images:
+        if image is not None and image not in images:
             raise FileNotFoundError(
                 f"{place} must name an image in {self.folder}, got {name!r}; mend the line"
             )
         return image, turns
 
 
+def _is_image(path: Path) -> bool:
+    # Hidden files are left out: macOS puts one beside each image on other systems' disks.
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _turns(turns: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(turns, list) or not turns:
+        raise ValueError("turns are a list, not an empty one")
+    for turn in turns:
+        if not isinstance(turn, list) or len(turn) != 2:
+            raise ValueError("a turn is a list of question and answer")
+        if not all(isinstance(text, str) and text.strip() for text in turn):
+            raise ValueError("question and answer are texts, not empty ones")
+    return tuple((question, answer) for question, answer in turns)
+
+
+def _caption(file: Path) -> str:
+    caption = _text(file).strip()
+    if not caption:
+        raise ValueError(f"{file} must hold a caption, got an empty file; write one or remove the file")
+    return caption
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")  # with or without the mark that Windows writes first
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} must be a text in UTF-8, got: {error}; save it as UTF-8") from error
+
+
 def _read(image: Path) -> np.ndarray:
-    with Image.open(image) as picture:
-        return np.asarray(picture.convert("RGB"))
+    """An image [H, W, 3] uint8, upright, alpha dropped as the pipeline does."""
+    try:
+        with Image.open(image) as picture:
+            picture.thumbnail((MAX_SIDE, MAX_SIDE))
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{image} must be an image that can be read, got: {error}; mend or remove it"
+        ) from error

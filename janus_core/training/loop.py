@@ -18,7 +18,9 @@ from PIL import Image
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..models.token_generation import TokenGeneration
 from ..pipeline import JanusPipeline
+from .metrics import note, trim
 from .objectives import OBJECTIVES, Objective
 from .progress import sample_sheet
 from .recipe import Recipe, Stage
@@ -45,6 +47,7 @@ class Trainer:
         folder: Path,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
+        origin: str = "",
     ) -> None:
         """Starts, or goes on from the state in the folder.
 
@@ -55,12 +58,17 @@ class Trainer:
             folder: holds the state and the metrics of the run.
             seed: decides the order of the data.
             dtype: what products are computed in; weights, and what needs it, stay in float32.
+            origin: names what the run starts from, where that is not always the same.
 
         Raises:
-            ValueError: if the folder holds the state of a run with another recipe or seed.
+            ValueError: if the model does not draw by tokens or is not in float32, or if the folder holds the
+                state of a run with another recipe, seed, data or origin.
         """
+        check_trainable(pipeline)
         self.pipeline, self.data, self.recipe, self.folder, self.seed = pipeline, data, recipe, folder, seed
-        self.dtype = dtype
+        self.dtype, self.origin = dtype, origin
+        # False while a step is at work: what it has changed by then is not what any step ends with.
+        self._between_steps = True
         self.stage_index, self.step = 0, 0
         state = self._read_state()
         if state:
@@ -82,32 +90,41 @@ class Trainer:
     def run(
         self, max_steps: int | None = None, save_every: float = 120.0, on_trained: OnTrained | None = None
     ) -> None:
-        """Trains to the end, or for so many steps; the state is saved before it returns or raises.
+        """Trains to the end, or for so many steps, and saves the state at the end.
+
+        Where something raises in the middle of a step, the state that was saved last stays: half a step done
+        would be a result that no run without a pause has.
 
         Args:
             max_steps: steps to do now; None for all.
-            save_every: seconds between two savings of the state.
-            on_trained: told of every step.
+            save_every: seconds between two savings of the state; more if saving takes long itself.
+            on_trained: told of every step; may raise to stop.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        saved = time.monotonic()
+        metrics = self.folder / METRICS
+        trim(metrics, [stage.name for stage in self.recipe.stages], (self.stage_index, self.step))
+        saved, pause = time.monotonic(), save_every
         left = max_steps
         try:
             while not self.done and left != 0:
+                self._between_steps = False
                 stage, losses = self.stage, self.train_step()
                 self.step += 1
                 left = None if left is None else left - 1
-                self._note(stage, losses)
+                note(metrics, stage.name, self.step, losses)
                 if self.step == stage.steps:
                     self._leave_stage()
-                if time.monotonic() - saved > save_every:
+                self._between_steps = True
+                if (begun := time.monotonic()) - saved > pause:
                     self.save()
                     self._draw_samples(stage)
                     saved = time.monotonic()
+                    pause = max(save_every, 10 * (saved - begun))
                 if on_trained is not None:
                     on_trained(stage, self.step or stage.steps, losses)
         finally:
-            self.save()
+            if self._between_steps:
+                self.save()
 
     def train_step(self) -> dict[str, float]:
         """One optimizer step; returns its losses."""
@@ -146,8 +163,8 @@ class Trainer:
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         if state["identity"] != self._identity(state["stage"]):
             raise ValueError(
-                f"{self.folder} must hold a run of this recipe, seed and data, got one of others; choose "
-                "another folder"
+                f"{self.folder} must hold a run of this recipe, seed and data, from the same start, got one "
+                "of others; choose another folder"
             )
         return state
 
@@ -155,7 +172,8 @@ class Trainer:
         """What decided the result so far; later stages may still be changed."""
         recipe = asdict(self.recipe)
         recipe["stages"] = recipe["stages"][: stage_index + 1]
-        return json.dumps([recipe, self.seed, self.data.version], sort_keys=True)
+        origin = [self.origin] if self.origin else []
+        return json.dumps([recipe, self.seed, self.data.version, *origin], sort_keys=True)
 
     def _enter_stage(self, state: dict[str, Any] | None) -> None:
         """Frees what the stage trains, freezes the rest, and makes its objective and optimizer."""
@@ -185,23 +203,37 @@ class Trainer:
         self.stage_index, self.step = self.stage_index + 1, 0
         if not self.done:
             self._enter_stage(None)
+            return
+        for parameter in self.pipeline.model.parameters():  # as a loaded model has them
+            parameter.requires_grad_(False)
+            parameter.grad = None
 
     def _trained(self) -> list[nn.Parameter]:
         model = (p for p in self.pipeline.model.parameters() if p.requires_grad)
         return [*model, *self.objective.parameters()]
 
     def _draw_samples(self, stage: Stage) -> None:
+        if stage.shares[1] and stage.shares[1] == sum(stage.shares):
+            return  # text alone changes no picture, and there may be none
         sheet = sample_sheet(self.pipeline, self.data, drawings=bool(stage.shares[2]))
         Image.fromarray(sheet).save(self.folder / SAMPLES)
 
-    def _note(self, stage: Stage, losses: dict[str, float]) -> None:
-        line = {
-            "stage": stage.name,
-            "step": self.step,
-            **{name: round(value, 5) for name, value in losses.items()},
-        }
-        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+
+def check_trainable(pipeline: JanusPipeline) -> None:
+    """Refuses a model that does not draw by tokens, or whose weights are too coarse for small steps.
+
+    Raises:
+        ValueError: that says what to use.
+    """
+    if not isinstance(pipeline.model.generation, TokenGeneration):
+        raise ValueError(
+            f"model {pipeline.folder.name!r} generates by flow, but training needs image tokens; use a Janus "
+            "or Janus-Pro checkpoint"
+        )
+    if pipeline.dtype is not torch.float32:
+        raise ValueError(
+            f"model must be in float32 to be trained, got {pipeline.dtype}; load it with dtype=torch.float32"
+        )
 
 
 def explicit_attention(device: torch.device) -> AbstractContextManager[Any]:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import torch
 from torch import nn
 
 TARGETS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 
 
-def add_adapters(body: nn.Module, rank: int) -> Any:
+def add_adapters(body: nn.Module, rank: int, seed: int) -> None:
     """Puts adapters of a rank beside the body's linear layers, in place.
 
-    Returns:
-        What `merge_adapters` takes.
+    Args:
+        body: all its linear layers in blocks get adapters.
+        rank: of the adapters.
+        seed: of their first weights.
 
     Raises:
-        ImportError: if peft is not installed.
+        ImportError: if peft cannot be imported.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise ImportError(
-            "training with LoRA needs the package peft; install it with: pip install peft"
+            f"training with LoRA needs the package peft, got: {error}; install it with pip install peft, and "
+            "a torchvision, if any, that was built for the torch at hand"
         ) from error
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(TARGETS), lora_dropout=0.0)
-    return inject_adapter_in_model(config, body)
+    torch_generator = torch.random.get_rng_state()
+    torch.manual_seed(seed)  # peft takes no generator
+    inject_adapter_in_model(config, body)
+    torch.random.set_rng_state(torch_generator)
 
 
 def merge_adapters(body: nn.Module) -> None:

@@ -35,6 +35,12 @@ class Stage:
     caption_dropout: float = 0.1
     sees: str = "encoder"
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "learning_rate"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise ValueError(f"{name} must be above 0, got {value}; leave out a stage that is not wanted")
+
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         rising = min(1.0, (step + 1) / max(self.warmup, 1))
@@ -57,6 +63,13 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.05
     clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"stages must have different names, got {', '.join(names)}; their draws come from these"
+            )
 
     def seeing(self, sees: str) -> Recipe:
         """The same stages, with pictures seen in another way."""

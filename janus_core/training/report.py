@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def drawing_sheet(pipeline: JanusPipeline, options: TokenSampling, columns: int 
         for index in range(columns):
             rng = random.Random(f"drawing {category} False {index}")
             prompt = framed(random_wish(category, rng).phrase, rng)
-            sampling = TokenSampling(options.guidance_scale, options.temperature, seed=options.seed + index)
+            sampling = replace(options, seed=options.seed + index)
             pictures += drawn(pipeline, prompt, sampling)
     return grid(pictures, columns)
 

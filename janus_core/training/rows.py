@@ -51,8 +51,18 @@ class RowBatch:
 def conversation_row(
     pipeline: JanusPipeline, sample: Sample, system_prompt: str = DEFAULT_SYSTEM_PROMPT
 ) -> Row:
-    """A conversation; its answers, and their ends, are to be predicted."""
+    """A conversation; its answers, and their ends, are to be predicted.
+
+    Raises:
+        ValueError: if it asks for more images than its picture, or is longer than the model's context.
+    """
     prompts, tokenizer = pipeline.prompts, pipeline.prompts.tokenizer
+    # There, a tag would become a place that no image fills; the first question is checked below.
+    later = [part for turn in sample.turns for part in turn][1:]
+    if any(tokenizer.special.image in part for part in later):
+        raise ValueError(
+            f"turns after the first question must hold no {tokenizer.special.image}, got one; remove it"
+        )
     images = int(sample.picture is not None)
     row = Row([], [])
     for index, (question, answer) in enumerate(sample.turns):
@@ -64,6 +74,11 @@ def conversation_row(
         row.ids += asked + answered
         # A position predicts the next one: the last of the question predicts the first of the answer.
         row.labels += [IGNORED] * (len(asked) - 1) + answered + [IGNORED]
+    if len(row.ids) > prompts.max_length:
+        raise ValueError(
+            f"conversation must fit into the model's context of {prompts.max_length} tokens, got "
+            f"{len(row.ids)}; shorten it or split it"
+        )
     return row
 
 

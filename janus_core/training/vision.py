@@ -22,11 +22,20 @@ def token_embeds(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
 
     What Janus is compared with in its ablation of decoupled encoders (arXiv:2410.13848, section 4.5).
     """
-    generation = pipeline.model.generation
-    with torch.no_grad():
-        tokens = generation.encode(pipeline.image_processor.pixels(images).to(pipeline.device))
-    embeds: Tensor = generation.embed_tokens(tokens)
+    embeds: Tensor = pipeline.model.generation.embed_tokens(image_tokens(pipeline, images))
     return embeds
+
+
+@torch.no_grad()
+def image_tokens(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
+    """What the image tokenizer makes of images [H, W, 3] in [0, 1]: ids [B, N].
+
+    Without autocast, which would choose codes by products in bf16, where neighbouring ones are alike.
+    """
+    pixels = pipeline.image_processor.pixels(images).to(pipeline.device)
+    with torch.autocast(pixels.device.type, enabled=False):
+        tokens: Tensor = pipeline.model.generation.encode(pixels)
+    return tokens
 
 
 SEES: dict[str, Callable[[JanusPipeline, Sequence[Tensor]], Tensor]] = {

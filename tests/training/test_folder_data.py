@@ -49,6 +49,12 @@ def test_a_folder_gives_samples_of_each_task(folder: Path) -> None:
     [
         ("{", ValueError, r"conversations.jsonl, line 1 must be"),
         ('{"turns": 3}', ValueError, r"line 1 must be"),
+        ('{"turns": []}', ValueError, r"not an empty one"),
+        ('{"turns": ["ab"]}', ValueError, r"a list of question and answer"),
+        ('{"turns": [{"from": "human", "value": "a"}]}', ValueError, r"a list of question and answer"),
+        ('{"turns": [["a", null]]}', ValueError, r"question and answer are texts"),
+        ('{"turns": [["a", " "]]}', ValueError, r"question and answer are texts"),
+        ('{"image": 3, "turns": [["a", "b"]]}', ValueError, r"an image is named by a text"),
         (
             '{"image": "none.png", "turns": [["a", "b"]]}',
             FileNotFoundError,
@@ -61,6 +67,74 @@ def test_a_broken_line_is_named(folder: Path, line: str, error: type[Exception],
     (folder / CONVERSATIONS).write_text(line, encoding="utf-8")
     with pytest.raises(error, match=message):
         FolderData(folder)
+
+
+def test_texts_may_have_a_mark_before_them_and_separators_within(folder: Path) -> None:
+    (folder / "a.txt").write_text("a dark picture", encoding="utf-8-sig")
+    line = json.dumps({"turns": [["One\u2028or two?", "Two."]]}, ensure_ascii=False)
+    (folder / CONVERSATIONS).write_text(line, encoding="utf-8-sig")
+    data = FolderData(folder)
+    assert data.prompts[0] == "a dark picture"
+    assert data.text(random.Random(0)).turns == (("One\u2028or two?", "Two."),)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b" \n", r"a.txt must hold a caption, got an empty file"),
+        (b"\xff\xe9", r"a.txt must be a text in UTF-8"),
+    ],
+)
+def test_a_broken_caption_is_named(folder: Path, content: bytes, message: str) -> None:
+    (folder / "a.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        FolderData(folder)
+
+
+def test_only_images_count_wherever_they_lie(folder: Path) -> None:
+    inner = folder / "inner.png"
+    inner.mkdir()
+    Image.new("RGBA", (9, 9)).save(inner / "D.PNG")
+    (inner / "D.txt").write_text("deep", encoding="utf-8")
+    (folder / "._a.png").write_bytes(b"no image")
+    data = FolderData(folder)
+    assert data.prompts == ("a dark picture", "a violet picture", "deep")
+    assert {data.picture(random.Random(index)).shape for index in range(40)} == {
+        (20, 30, 3), (20, 31, 3), (20, 32, 3), (9, 9, 3)
+    }  # fmt: skip
+
+
+def test_an_image_stands_upright_and_is_not_huge(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.new("RGB", (3000, 1500), "red").save(tmp_path / "a.jpg", exif=exif)
+    (tmp_path / "a.txt").write_text("red", encoding="utf-8")
+    assert FolderData(tmp_path).picture(random.Random(0)).shape == (2048, 1024, 3)
+
+
+def test_an_image_that_cannot_be_read_is_named(folder: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"[abc].png must be an image that can be read"):
+        FolderData(folder).picture(random.Random(0))
+
+
+def test_other_texts_are_other_data(folder: Path) -> None:
+    version = FolderData(folder).version
+    (folder / "a.txt").write_text("another text", encoding="utf-8")
+    assert FolderData(folder).version != version == f"folder-{version[7:]}"
+
+
+def test_a_text_that_does_not_fit_is_found_before_training(folder: Path, pipe: JanusPipeline) -> None:
+    FolderData(folder).check(pipe)
+    (folder / "a.txt").write_text("see <image_placeholder>", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"a.txt: .* must hold no <image_placeholder>"):
+        FolderData(folder).check(pipe)
+    (folder / "a.txt").unlink()
+    line = {"image": "c.png", "turns": [["Tell.", "long " * 20_000]]}
+    (folder / CONVERSATIONS).write_text(json.dumps(line), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"jsonl, conversation of 'Tell.': conversation must fit"):
+        FolderData(folder).check(pipe)
 
 
 def test_a_folder_with_nothing_to_learn_is_refused(tmp_path: Path) -> None:

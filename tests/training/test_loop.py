@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -11,6 +13,7 @@ import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, load_pipeline
 from janus_nodes.janus_core.training.loop import Trainer
+from janus_nodes.janus_core.training.objectives import TokenizerObjective
 from janus_nodes.janus_core.training.recipe import BOX, Recipe, Stage
 from janus_nodes.janus_core.training.world.data import WorldData
 
@@ -71,6 +74,82 @@ def test_a_run_that_raises_keeps_what_was_learnt(fresh: Callable[[], JanusPipeli
     with pytest.raises(KeyboardInterrupt):
         Trainer(fresh(), WorldData(), short("text"), tmp_path).run(on_trained=stop)
     assert Trainer(fresh(), WorldData(), short("text"), tmp_path).step == 2
+
+
+def test_half_a_step_is_not_kept(
+    fresh: Callable[[], JanusPipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Trainer(fresh(), WorldData(), short("text"), tmp_path).run(1)
+    pipeline = fresh()
+    trainer = Trainer(pipeline, WorldData(), short("text"), tmp_path)
+    kept = {key: value.clone() for key, value in pipeline.model.state_dict().items()}
+
+    def broken_off() -> None:
+        next(trainer.pipeline.model.generation.vq.parameters()).data.add_(1.0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.optimizer, "step", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    later = fresh()
+    assert Trainer(later, WorldData(), short("text"), tmp_path).step == 1
+    assert all(torch.equal(value, kept[key]) for key, value in later.model.state_dict().items())
+
+
+def test_a_stop_between_two_stages_is_survived(
+    fresh: Callable[[], JanusPipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe((*short("vision", 2).stages, *short("text", 2).stages))
+    Trainer(fresh(), WorldData(), recipe, tmp_path).run(1)
+    trainer = Trainer(fresh(), WorldData(), recipe, tmp_path)
+    monkeypatch.setattr(trainer, "_enter_stage", lambda state: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    trainer = Trainer(fresh(), WorldData(), recipe, tmp_path)
+    trainer.run()
+    assert trainer.done
+
+
+def test_metrics_of_steps_that_were_lost_are_dropped(
+    fresh: Callable[[], JanusPipeline], tmp_path: Path
+) -> None:
+    Trainer(fresh(), WorldData(), short("text", 3), tmp_path).run(1)
+    metrics = tmp_path / "metrics.jsonl"
+    first = metrics.read_text()
+    metrics.write_text(first + '{"stage": "text", "step": 2, "loss": 1.0}\n{"stage": "te')
+    Trainer(fresh(), WorldData(), short("text", 3), tmp_path).run()
+    lines = metrics.read_text().splitlines(keepends=True)
+    assert lines[0] == first and [json.loads(line)["step"] for line in lines] == [1, 2, 3]
+
+
+def test_a_trained_model_is_as_a_loaded_one(fresh: Callable[[], JanusPipeline], tmp_path: Path) -> None:
+    pipeline = fresh()
+    Trainer(pipeline, WorldData(), short("text", 1), tmp_path).run()
+    assert not any(p.requires_grad or p.grad is not None for p in pipeline.model.parameters())
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "vision", "text"])
+def test_a_stage_learns_in_bfloat16_too(
+    name: str, fresh: Callable[[], JanusPipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TokenizerObjective, "DEAD_BELOW", 1.0)  # codes that start again
+    pipeline = fresh()
+    recipe = Recipe((replace(STAGES[name], steps=1, batch_size=1),))
+    Trainer(pipeline, WorldData(), recipe, tmp_path, dtype=torch.bfloat16).run()
+    assert all(value.dtype is torch.float32 for value in pipeline.model.state_dict().values())
+
+
+def test_a_model_in_bfloat16_is_refused(golden_root: Path, tmp_path: Path) -> None:
+    pipeline = load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match=r"must be in float32 to be trained, got torch.bfloat16"):
+        Trainer(pipeline, WorldData(), short("text"), tmp_path)
+
+
+def test_a_stage_of_no_steps_and_two_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"steps must be above 0, got 0"):
+        short("text", 0)
+    with pytest.raises(ValueError, match=r"stages must have different names, got text, text"):
+        Recipe(short("text").stages * 2)
 
 
 def test_a_run_of_another_recipe_is_refused(fresh: Callable[[], JanusPipeline], tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline
+from janus_nodes.janus_core.processing.chat import Message
 from janus_nodes.janus_core.training.rows import IGNORED, batch_rows, conversation_row, drawing_row
 from janus_nodes.janus_core.training.samples import Sample
 
@@ -26,8 +28,6 @@ def test_later_turns_follow_as_in_a_rendered_conversation(pipe: JanusPipeline) -
     turns = (("One?", "Yes."), ("Two?", "No."))
     row = conversation_row(pipe, Sample(None, turns), "")
     chat, tokenizer = pipe.prompts.chat, pipe.prompts.tokenizer
-    from janus_nodes.janus_core.processing.chat import Message
-
     messages = [
         Message(role, text)
         for question, answer in turns
@@ -54,3 +54,24 @@ def test_padding_stands_where_nothing_sees_it(pipe: JanusPipeline) -> None:
     for index, row in enumerate(rows):
         assert torch.nonzero(batch.before_drawn[index]).flatten().tolist() == [i - 1 for i in row.drawn]
         assert not batch.drawn[index, row.drawn.stop :].any()
+
+
+@pytest.mark.parametrize(
+    ("turns", "message"),
+    [
+        ((("One?", "<image_placeholder>"),), r"must hold no <image_placeholder>"),
+        ((("One?", "Yes."), ("<image_placeholder> Two?", "No.")), r"must hold no <image_placeholder>"),
+        ((("<image_placeholder> <image_placeholder>", "Two."),), r"got 2 for 1 images"),
+        ((("Tell.", "long " * 20_000),), r"must fit into the model's context of \d+ tokens, got"),
+    ],
+)
+def test_a_conversation_that_does_not_fit_is_refused(
+    turns: tuple[tuple[str, str], ...], message: str, pipe: JanusPipeline
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        conversation_row(pipe, Sample(PICTURE, turns))
+
+
+def test_a_first_question_may_place_its_picture(pipe: JanusPipeline) -> None:
+    row = conversation_row(pipe, Sample(PICTURE, (("What is <image_placeholder>?", "A star."),)))
+    assert row.ids.count(pipe.prompts.tokenizer.image_id) == pipe.prompts.num_image_tokens

@@ -51,7 +51,9 @@ class ContrastObjective(nn.Module):
         pixel_values = pipeline.image_processor.pixel_values(to_images(pictures)).to(pipeline.device)
         images = F.normalize(pipeline.model.understanding.tower(pixel_values).mean(dim=1), dim=-1)
         texts = F.normalize(self._texts(captions), dim=-1)
-        loss = sigmoid_loss(images, texts, self.scale, self.bias)
+        # Without autocast: products times the scale plus the bias are differences of large numbers.
+        with torch.autocast(images.device.type, enabled=False):
+            loss = sigmoid_loss(images.float(), texts.float(), self.scale, self.bias)
         hits = (images @ texts.T).argmax(dim=1).cpu() == torch.arange(len(captions))
         return {"loss": loss, "matched": hits.float().mean()}
 

@@ -50,7 +50,9 @@ class TokenizerObjective(nn.Module):
         pixels = self._pixels(rng, self.stage.batch_size)
         first = round(self.stage.steps * self.CONTINUOUS)
         if step == first:
-            self._start_codebook(rng)
+            # Without autocast, which would also keep what it casts here, where nothing has a gradient.
+            with torch.autocast(pixels.device.type, enabled=False):
+                self._start_codebook(rng)
         latents = self._latents(pixels)
         if step < first:
             drawn = vq.decoder(vq.post_quant_conv(latents.permute(0, 3, 1, 2)))
@@ -58,7 +60,8 @@ class TokenizerObjective(nn.Module):
             return {"loss": loss, "pixels": loss.detach()}
         entries = F.normalize(vq.codebook.weight, dim=-1)
         flat = latents.flatten(0, 2)
-        with torch.no_grad():
+        # Without autocast: in bf16 neighbouring codes are one.
+        with torch.no_grad(), torch.autocast(flat.device.type, enabled=False):
             ids = (flat @ entries.T).argmax(dim=1)
             used = torch.bincount(ids, minlength=len(entries)).float()
             self.usage.lerp_(used, 0.02)
@@ -80,7 +83,9 @@ class TokenizerObjective(nn.Module):
         """Starts the embedding of the tokens in the body from the codebook."""
         generation = self.pipeline.model.generation
         with torch.no_grad():
-            generation.embed.weight.copy_(F.normalize(self.vq.codebook.weight, dim=-1) * 8**0.5)
+            generation.embed.weight.copy_(
+                F.normalize(self.vq.codebook.weight, dim=-1) * self.vq.config.codebook_dim**0.5
+            )
 
     def _pixels(self, rng: random.Random, count: int) -> Tensor:
         images = to_images([self.data.picture(rng) for _ in range(count)])
@@ -88,7 +93,7 @@ class TokenizerObjective(nn.Module):
 
     def _latents(self, pixels: Tensor) -> Tensor:
         latents = self.vq.quant_conv(self.vq.encoder(pixels)).permute(0, 2, 3, 1)
-        return F.normalize(latents, dim=-1)
+        return F.normalize(latents.float(), dim=-1)
 
     @torch.no_grad()
     def _start_codebook(self, rng: random.Random) -> None:
@@ -101,7 +106,7 @@ class TokenizerObjective(nn.Module):
         distance = 1.0 - points @ centres[0]
         while len(centres) < count:
             picked = torch.multinomial(
-                distance.clamp(min=1e-9), min(16, count - len(centres)), generator=generator
+                distance.cpu().clamp(min=1e-9), min(16, count - len(centres)), generator=generator
             )
             centres = torch.cat((centres, points[picked]))
             distance = torch.minimum(distance, 1.0 - (points @ points[picked].T).amax(dim=1))
@@ -122,6 +127,6 @@ class TokenizerObjective(nn.Module):
         dead = dead[: int((distance > 0).sum())]
         if len(dead):
             generator = torch.Generator().manual_seed(rng.getrandbits(62))
-            picked = torch.multinomial(distance, len(dead), generator=generator)
+            picked = torch.multinomial(distance.cpu(), len(dead), generator=generator)
             self.vq.codebook.weight[dead] = flat[picked]
             self.usage[dead] = 1.0

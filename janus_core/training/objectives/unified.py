@@ -14,7 +14,7 @@ from ..pictures import to_images
 from ..recipe import Stage
 from ..rows import IGNORED, RowBatch, batch_rows, conversation_row, drawing_row
 from ..samples import Data
-from ..vision import SEES
+from ..vision import SEES, image_tokens
 
 TASKS = ("understanding", "text", "generation")
 
@@ -67,8 +67,7 @@ class UnifiedObjective(nn.Module):
             ],
         )
         pictures = to_images([sample.picture for sample in samples if sample.picture is not None])
-        with torch.no_grad():
-            tokens = generation.encode(pipeline.image_processor.pixels(pictures).to(pipeline.device))
+        tokens = image_tokens(pipeline, pictures)
         embeds = generation.embed_tokens(tokens)
         states = self._states(rows, None, embeds)
         logits = generation.head(states[rows.before_drawn.to(states.device)])

@@ -131,10 +131,7 @@ def _exist(scene: Scene, rng: random.Random) -> _Found:
         ]
         near = [pair for pair in options if scene.count(pair[0]) or scene.count(None, pair[1])]
         shape, colour = rng.choice(near if near and rng.random() < 0.5 else options)
-    frame = rng.choice(
-        ("Is there {} in the image?", "Is there {}?", "Can you see {}?", "Does the image show {}?")
-    )
-    return frame.format(noun(shape, colour)), "Yes." if scene.count(shape, colour) else "No."
+    return rng.choice(_EXIST).format(noun(shape, colour)), "Yes." if scene.count(shape, colour) else "No."
 
 
 def _where(scene: Scene, rng: random.Random) -> _Found:

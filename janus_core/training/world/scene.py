@@ -26,7 +26,8 @@ SIZES = {"small": 22, "large": 28}  # pixels across
 
 MAX_THINGS = 4
 
-# Left out of everything that has words, to tell composition from memory: one colour and one number per shape.
+# Left out of every scene that has words, to tell composition from memory: one colour and one number per
+# shape. A question may name what is left out; then there is none of it.
 HELD_OUT_COLOURS = {
     "circle": "purple",
     "square": "cyan",

@@ -1,0 +1,113 @@
+"""The commands: what they refuse, and what becomes of a run that is stopped or done."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from janus_nodes.janus_core import load_pipeline
+from janus_nodes.janus_core.training import __main__ as commands
+from janus_nodes.janus_core.training.__main__ import main
+from janus_nodes.janus_core.training.folder_data import CONVERSATIONS
+from PIL import Image
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One image with a caption."""
+    place = tmp_path / "data"
+    place.mkdir()
+    Image.new("RGB", (20, 20), (80, 10, 200)).save(place / "a.png")
+    (place / "a.txt").write_text("violet", encoding="utf-8")
+    return place
+
+
+def tune(checkpoint: Path, folder: Path, *options: str) -> Path:
+    run = folder.parent / "run"
+    sizes = ("--steps", "4", "--batch-size", "2", "--learning-rate", "1e-2")
+    main(["finetune", str(checkpoint), str(folder), str(run), *sizes, "--dtype", "fp32", *options])
+    return run
+
+
+def test_a_model_that_draws_by_a_flow_is_refused(folder: Path, golden_root: Path) -> None:
+    with pytest.raises(ValueError, match=r"'janusflow-tiny' generates by flow, but training needs image tok"):
+        tune(golden_root / "janusflow-tiny", folder)
+
+
+def test_ctrl_c_waits_for_the_step_and_the_same_command_goes_on(
+    folder: Path, golden_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = golden_root / "janus-pro-tiny"
+    losses = commands.Trainer.train_step
+
+    def interrupted(trainer: commands.Trainer) -> dict[str, float]:
+        if trainer.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return losses(trainer)
+
+    usual = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(commands.Trainer, "train_step", interrupted)
+        run = tune(checkpoint, folder)
+    assert signal.getsignal(signal.SIGINT) is usual
+    assert "stopped in stage finetuning" in capsys.readouterr().out
+    assert torch.load(run / "state.pt", weights_only=True)["step"] == 2
+    tune(checkpoint, folder)
+    load_pipeline(run / "checkpoint")
+    assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").open()] == [1, 2, 3, 4]
+
+
+def test_a_run_that_is_done_stays_as_it_is(
+    folder: Path, golden_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = golden_root / "janus-pro-tiny"
+    leftover = folder.parent / "run" / "checkpoint.partial"
+    leftover.mkdir(parents=True)
+    (leftover / "model.safetensors").write_bytes(b"of a run that was killed")
+    run = tune(checkpoint, folder)
+    written = {file.name: file.stat().st_mtime_ns for file in (run / "checkpoint").iterdir()}
+    tune(checkpoint, folder)
+    assert "trained already" in capsys.readouterr().out
+    assert {file.name: file.stat().st_mtime_ns for file in (run / "checkpoint").iterdir()} == written
+    with pytest.raises(ValueError, match=r"from the same start"):
+        tune(golden_root / "janus-pro-tiny-bin", folder)
+
+
+def test_adapters_go_on_after_a_pause_as_without_one_and_depend_on_the_seed_alone(
+    folder: Path, golden_root: Path
+) -> None:
+    pytest.importorskip("peft")
+    checkpoint = golden_root / "janus-pro-tiny"
+    key = "body.layers.0.self_attn.qkv_proj.weight"
+    weights = []
+    for place, rounds in (("whole", ((),)), ("parts", (("--max-steps", "1"), ("--max-steps", "2"), ()))):
+        for options in rounds:
+            torch.rand(3)  # what else drew numbers must not matter
+            run = tune(checkpoint, folder, "--lora", "2", *options)
+        weights.append(load_pipeline(run / "checkpoint", dtype=torch.float32).model.state_dict()[key])
+        run.rename(run.with_name(place))
+    assert torch.equal(*weights)
+    with pytest.raises(ValueError, match=r"from the same start"):
+        run.with_name("whole").rename(run)
+        tune(checkpoint, folder, "--lora", "3")
+
+
+def test_text_alone_can_be_learnt(folder: Path, golden_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+    (folder / CONVERSATIONS).write_text('{"turns": [["Who?", "Me."]]}', encoding="utf-8")
+    monkeypatch.setattr("time.monotonic", iter(range(0, 100_000, 1000)).__next__)  # a saving at each step
+    assert (tune(golden_root / "janus-pro-tiny", folder) / "checkpoint").is_dir()
+
+
+@pytest.mark.parametrize("option", ["--steps", "--batch-size", "--max-steps"])
+def test_numbers_that_are_none_are_refused(
+    option: str, folder: Path, golden_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        tune(golden_root / "janus-pro-tiny", folder, option, "0")
+    assert f"{option}: must be 1 or more, got 0" in capsys.readouterr().err
