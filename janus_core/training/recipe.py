@@ -107,6 +107,7 @@ BOX = Recipe(
         Stage("adaptors", "unified", _ADAPTORS, 80, 32, 1e-3, shares=(1, 0, 3)),
         Stage("unified", "unified", _ALL, 900, 32, 1e-3, decay=0.0, shares=(2, 3, 5)),
         Stage("tuning", "unified", _ALL, 640, 32, 1e-3, decay=0.8, shares=(5, 1, 4)),
+        Stage("first turns", "unified", _ALL, 120, 32, 2e-4, warmup=10, decay=1.0, shares=(5, 1, 4)),
     )
 )
 

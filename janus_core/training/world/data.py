@@ -17,6 +17,7 @@ VERSION = "1"
 
 # Turns of a conversation about one picture.
 TURNS = 3
+_TELLS_ALL = ("describe", "tags")
 
 
 class WorldData:
@@ -79,13 +80,16 @@ class WorldData:
 
 
 def _turns(scene: Scene, rng: random.Random) -> tuple[tuple[str, str], ...]:
-    """Questions of different kinds; one that tells all comes last: no other is answered from it."""
+    """Questions of different kinds; one that tells all stands alone or last: no other is answered from it."""
     asked: dict[str, tuple[str, str]] = {}
     while len(asked) < TURNS:
         question = random_question(scene, rng)
         if question.kind not in asked:
             asked[question.kind] = (question.text, question.answer)
-    return tuple(asked[kind] for kind in sorted(asked, key=lambda kind: kind in ("describe", "tags")))
+    telling = [asked[kind] for kind in _TELLS_ALL if kind in asked]
+    if telling and rng.random() < 0.5:
+        return (telling[0],)
+    return tuple(asked[kind] for kind in sorted(asked, key=lambda kind: kind in _TELLS_ALL))
 
 
 def _other_shapes(scene: Scene, rng: random.Random) -> Scene:
