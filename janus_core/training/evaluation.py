@@ -54,7 +54,7 @@ class Share:
         centre = self.value + z * z / (2 * self.total)
         spread = z * math.sqrt(self.value * (1 - self.value) / self.total + z * z / (4 * self.total**2))
         scale = 1 + z * z / self.total
-        return (centre - spread) / scale, (centre + spread) / scale
+        return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
     def summary(self) -> dict[str, Any]:
         """For a report."""
