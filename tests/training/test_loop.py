@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -102,7 +101,11 @@ def test_a_stop_between_two_stages_is_survived(
     recipe = Recipe((*short("vision", 2).stages, *short("text", 2).stages))
     Trainer(fresh(), WorldData(), recipe, tmp_path).run(1)
     trainer = Trainer(fresh(), WorldData(), recipe, tmp_path)
-    monkeypatch.setattr(trainer, "_enter_stage", lambda state: signal.raise_signal(signal.SIGINT))
+
+    def stop(state: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "_enter_stage", stop)
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
     trainer = Trainer(fresh(), WorldData(), recipe, tmp_path)
