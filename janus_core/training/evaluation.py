@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -24,10 +24,7 @@ from .world.draw import draw_scene
 from .world.questions import Question, random_question
 from .world.read import read_picture, same_things
 from .world.scene import random_scene
-from .world.wishes import CATEGORIES, framed, random_wish
-
-# Called with what has been done and what there is to do.
-OnDone = Callable[[int, int], None]
+from .world.wishes import CATEGORIES, Wish, framed, random_wish
 
 QUESTION_KINDS = ("describe", "colour", "shape", "count", "where", "relation", "background")
 HELD_OUT_CATEGORIES = ("counting", "colours", "colour attribution")
@@ -67,7 +64,6 @@ def evaluate_drawing(
     count: int,
     options: TokenSampling,
     held_out: bool = False,
-    on_done: OnDone | None = None,
 ) -> dict[str, Share]:
     """Draws prompts of every category and reads the pictures.
 
@@ -76,22 +72,24 @@ def evaluate_drawing(
         count: prompts per category.
         options: temperature and guidance; picture i of a category has seed + i.
         held_out: asks for what training leaves out, in the categories that can.
-        on_done: told of every picture.
     """
     categories = HELD_OUT_CATEGORIES if held_out else CATEGORIES
     shares = {}
-    for number, category in enumerate(categories):
-        hits = 0
-        for index in range(count):
-            rng = random.Random(f"drawing {category} {held_out} {index}")
-            wish = random_wish(category, rng, held_out)
-            sampling = replace(options, seed=options.seed + index)
-            (picture,) = drawn(pipeline, framed(wish.phrase, rng), sampling)
-            hits += wish.fulfilled(read_picture(picture))
-            if on_done is not None:
-                on_done(number * count + index + 1, len(categories) * count)
-        shares[category] = Share(hits, count)
+    for category in categories:
+        pairs = (draw_wish(pipeline, category, index, options, held_out) for index in range(count))
+        shares[category] = Share(sum(wish.fulfilled(read_picture(picture)) for wish, picture in pairs), count)
     return shares
+
+
+def draw_wish(
+    pipeline: JanusPipeline, category: str, index: int, options: TokenSampling, held_out: bool = False
+) -> tuple[Wish, np.ndarray]:
+    """The prompt of a number in its category, and what the model draws for it with that much more seed."""
+    rng = random.Random(f"drawing {category} {held_out} {index}")
+    wish = random_wish(category, rng, held_out)
+    sampling = replace(options, seed=options.seed + index)
+    (picture,) = drawn(pipeline, framed(wish.phrase, rng), sampling)
+    return wish, picture
 
 
 def evaluate_answers(
@@ -143,10 +141,10 @@ def evaluate_tokenizer(pipeline: JanusPipeline, count: int) -> dict[str, float]:
     for scene in scenes:
         picture = draw_scene(scene)
         tokens = pipeline.encode_tokens(torch.stack(to_images([picture])))
-        (drawn,) = to_pictures(pipeline.decode_tokens(tokens))
-        error = np.square((drawn.astype(np.float64) - picture) / 255).mean()
+        (decoded,) = to_pictures(pipeline.decode_tokens(tokens))
+        error = np.square((decoded.astype(np.float64) - picture) / 255).mean()
         psnr.append(-10 * math.log10(max(error, 1e-10)))
-        read.append(same_things(read_picture(drawn), scene))
+        read.append(same_things(read_picture(decoded), scene))
         used.update(tokens.flatten().tolist())
     return {"psnr": float(np.mean(psnr)), "objects_read": float(np.mean(read)), "codes_used": len(used)}
 

@@ -25,6 +25,7 @@ from .objectives import OBJECTIVES, Objective
 from .progress import sample_sheet
 from .recipe import Recipe, Stage
 from .samples import Data
+from .seeds import seeded
 
 # Called with the stage, the steps that it has done, and the losses of the last.
 OnTrained = Callable[[Stage, int, dict[str, float]], None]
@@ -177,10 +178,8 @@ class Trainer:
 
     def _enter_stage(self, state: dict[str, Any] | None) -> None:
         """Frees what the stage trains, freezes the rest, and makes its objective and optimizer."""
-        torch_generator = torch.random.get_rng_state()
-        torch.manual_seed(self.seed)  # first weights of what an objective adds for itself
-        self.objective: Objective = OBJECTIVES[self.stage.objective](self.pipeline, self.stage, self.data)
-        torch.random.set_rng_state(torch_generator)
+        with seeded(self.seed):  # first weights of what an objective adds for itself
+            self.objective: Objective = OBJECTIVES[self.stage.objective](self.pipeline, self.stage, self.data)
         self.objective.to(self.pipeline.device)
         for name, parameter in self.pipeline.model.named_parameters():
             parameter.requires_grad_(any(fnmatch(name, pattern) for pattern in self.stage.trains))

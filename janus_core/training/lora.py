@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
+
+from .seeds import seeded
 
 TARGETS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 
@@ -27,10 +28,8 @@ def add_adapters(body: nn.Module, rank: int, seed: int) -> None:
             "a torchvision, if any, that was built for the torch at hand"
         ) from error
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(TARGETS), lora_dropout=0.0)
-    torch_generator = torch.random.get_rng_state()
-    torch.manual_seed(seed)  # peft takes no generator
-    inject_adapter_in_model(config, body)
-    torch.random.set_rng_state(torch_generator)
+    with seeded(seed):  # peft takes no generator
+        inject_adapter_in_model(config, body)
 
 
 def merge_adapters(body: nn.Module) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +12,15 @@ from ..sampling.options import TokenSampling
 from .evaluation import (
     QUESTION_KINDS,
     Share,
+    draw_wish,
     evaluate_answers,
     evaluate_drawing,
     evaluate_presence,
     evaluate_tokenizer,
 )
-from .pictures import drawn, grid
+from .pictures import grid
 from .world.scene import SIDE
-from .world.wishes import CATEGORIES, framed, random_wish
+from .world.wishes import CATEGORIES
 
 OnPart = Callable[[str], None]
 
@@ -84,13 +83,11 @@ def to_table(report: dict[str, Any]) -> str:
 
 def drawing_sheet(pipeline: JanusPipeline, options: TokenSampling, columns: int = 8) -> np.ndarray:
     """A row of drawings for each category of prompts, [H, W, 3] uint8."""
-    pictures = []
-    for category in CATEGORIES:
-        for index in range(columns):
-            rng = random.Random(f"drawing {category} False {index}")
-            prompt = framed(random_wish(category, rng).phrase, rng)
-            sampling = replace(options, seed=options.seed + index)
-            pictures += drawn(pipeline, prompt, sampling)
+    pictures = [
+        draw_wish(pipeline, category, index, options)[1]
+        for category in CATEGORIES
+        for index in range(columns)
+    ]
     return grid(pictures, columns)
 
 

@@ -28,9 +28,6 @@ class ContrastObjective(nn.Module):
     TEXT_LAYERS = 2
     SCALE, BIAS = math.log(10.0), -10.0  # SigLIP, section 3.2
 
-    def finish(self) -> None:
-        """Nothing is left to do."""
-
     def __init__(self, pipeline: JanusPipeline, stage: Stage, data: Data) -> None:
         super().__init__()
         self.pipeline, self.stage, self.data = pipeline, stage, data
@@ -56,6 +53,9 @@ class ContrastObjective(nn.Module):
             loss = sigmoid_loss(images.float(), texts.float(), self.scale, self.bias)
         hits = (images @ texts.T).argmax(dim=1).cpu() == torch.arange(len(captions))
         return {"loss": loss, "matched": hits.float().mean()}
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
 
     def _texts(self, captions: list[str]) -> Tensor:
         pipeline = self.pipeline

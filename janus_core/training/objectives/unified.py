@@ -22,9 +22,6 @@ TASKS = ("understanding", "text", "generation")
 class UnifiedObjective(nn.Module):
     """Cross-entropy of answers and of picture tokens, weighed by the stage's shares."""
 
-    def finish(self) -> None:
-        """Nothing is left to do."""
-
     def __init__(self, pipeline: JanusPipeline, stage: Stage, data: Data) -> None:
         super().__init__()
         self.pipeline, self.stage, self.data = pipeline, stage, data
@@ -41,6 +38,9 @@ class UnifiedObjective(nn.Module):
                 found[task] = task_loss.detach()
                 loss = loss + task_loss * share / total
         return {"loss": loss, **found}
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
 
     def _understanding(self, rng: random.Random, count: int) -> Tensor:
         pipeline = self.pipeline

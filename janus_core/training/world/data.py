@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 
@@ -94,10 +95,7 @@ def _turns(scene: Scene, rng: random.Random) -> tuple[tuple[str, str], ...]:
 
 def _other_shapes(scene: Scene, rng: random.Random) -> Scene:
     while True:
-        things = tuple(
-            Thing(rng.choice(SHAPES), thing.colour, thing.size, thing.left, thing.top)
-            for thing in scene.things
-        )
+        things = tuple(replace(thing, shape=rng.choice(SHAPES)) for thing in scene.things)
         other = Scene(scene.background, things)
         if not other.held_out:
             return other

@@ -148,8 +148,7 @@ def _relation(scene: Scene, rng: random.Random) -> _Found:
     first, second = rng.sample(alone, 2)
     true = related(first, second)
     if rng.random() < 0.5:
-        options = " or ".join(("left of", "right of", "above", "below"))
-        return f"Is the {first.shape} {options} the {second.shape}?", sentence(true)
+        return f"Is the {first.shape} {' or '.join(RELATIONS)} the {second.shape}?", sentence(true)
     said = true if rng.random() < 0.5 else rng.choice([word for word in RELATIONS if word != true])
     return f"Is the {first.shape} {said} the {second.shape}?", "Yes." if said == true else "No."
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SIDE = 96  # pixels along one side of a picture
 GRID = 16  # places lie this many pixels apart, as the image tokens do
@@ -97,8 +97,7 @@ def place(things: Sequence[Thing], background: str, rng: random.Random) -> Scene
             taken.append(rng.choice(free))
         if len(taken) == len(things):
             placed = [
-                Thing(thing.shape, thing.colour, thing.size, left, top)
-                for thing, (left, top) in zip(things, taken, strict=True)
+                replace(thing, left=left, top=top) for thing, (left, top) in zip(things, taken, strict=True)
             ]
             return Scene(background, reading_order(placed))
 
@@ -123,16 +122,15 @@ def random_things(count: int, rng: random.Random) -> list[Thing]:
     ]
 
 
-def random_scene(rng: random.Random, held_out: bool | None = False, count: int | None = None) -> Scene:
-    """A scene by lot.
+def random_scene(rng: random.Random, held_out: bool | None = False) -> Scene:
+    """A scene of one to four objects by lot.
 
     Args:
         rng: decides everything.
         held_out: whether the scene is to be one that training leaves out; None for either.
-        count: objects; by default one to four.
     """
     while True:
-        number = count or rng.choice((1, 2, 2, 3, 4))
-        scene = place(random_things(number, rng), rng.choice(list(BACKGROUNDS)), rng)
+        count = rng.choice((1, 2, 2, 3, 4))
+        scene = place(random_things(count, rng), rng.choice(list(BACKGROUNDS)), rng)
         if held_out is None or scene.held_out == held_out:
             return scene
