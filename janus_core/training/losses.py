@@ -33,6 +33,23 @@ def codebook_losses(latents: Tensor, entries: Tensor) -> tuple[Tensor, Tensor]:
     return F.mse_loss(entries, latents.detach()), F.mse_loss(latents, entries.detach())
 
 
+def patch_means(latents: Tensor, pixels: Tensor) -> Tensor:
+    """For each patch, the mean latent [B, h, w, D] of all patches of a batch that have the very same pixels.
+
+    A latent also knows what surrounds its patch. Where one plain patch comes again and again, as in drawings,
+    that spreads it over many codes.
+
+    Args:
+        latents: [B, h, w, D].
+        pixels: [B, 3, H, W].
+    """
+    patches = F.pixel_unshuffle(pixels, pixels.shape[-1] // latents.shape[2])
+    distinct, kinds = torch.unique(patches.permute(0, 2, 3, 1).flatten(0, 2), dim=0, return_inverse=True)
+    flat = latents.flatten(0, 2)
+    sums = flat.new_zeros(len(distinct), flat.shape[1]).index_add(0, kinds, flat)
+    return (sums / torch.bincount(kinds)[:, None])[kinds].view_as(latents)
+
+
 def sigmoid_loss(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """SigLIP's loss (arXiv:2303.15343, algorithm 1): each pair of image and text is matched or not.
 

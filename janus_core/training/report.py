@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from ..pipeline import JanusPipeline
 from ..sampling.options import TokenSampling
 from .evaluation import (
     QUESTION_KINDS,
+    Measure,
     Share,
     draw_wish,
     evaluate_answers,
@@ -47,16 +48,17 @@ def evaluate(
             "use one that the command box trained"
         )
     on_part("image tokenizer")
-    report: dict[str, Any] = {"count": count, "tokenizer": evaluate_tokenizer(pipeline, count)}
+    report: dict[str, Any] = {"count": count}
+    report["tokenizer"] = _summaries(evaluate_tokenizer(pipeline, count))
     on_part("presence of objects")
-    report["presence"] = evaluate_presence(pipeline, 2 * count, sees)
+    report["presence"] = _summaries(evaluate_presence(pipeline, 2 * count, sees))
     for held_out, suffix in ((False, ""), (True, "_held_out")):
         on_part("answers" + suffix)
-        report["answers" + suffix] = _summary(
+        report["answers" + suffix] = _with_overall(
             evaluate_answers(pipeline, QUESTION_KINDS, count, held_out, sees)
         )
         on_part("drawings" + suffix)
-        report["drawings" + suffix] = _summary(evaluate_drawing(pipeline, count, options, held_out))
+        report["drawings" + suffix] = _with_overall(evaluate_drawing(pipeline, count, options, held_out))
     report["sees"] = sees
     report["guidance_scale"], report["temperature"] = options.guidance_scale, options.temperature
     return report
@@ -69,15 +71,10 @@ def to_table(report: dict[str, Any]) -> str:
         for name in report[part]:
             cells = [_cell(report[key].get(name)) for key in (part, f"{part}_held_out")]
             lines.append(f"| {title}: {name} | {' | '.join(cells)} |")
-    presence, tokenizer = report["presence"], report["tokenizer"]
-    shown = ", ".join(
-        f"{name.replace('_', ' ')} {presence[name]:.3f}" for name in presence if name != "questions"
-    )
-    lines.append(f"| Is there …? | {shown} | |")
-    lines.append(
-        f"| Image tokenizer | PSNR {tokenizer['psnr']:.1f} dB, objects read {tokenizer['objects_read']:.3f}, "
-        f"{tokenizer['codes_used']} codes used | |"
-    )
+    for part, title in (("presence", "Is there …?"), ("tokenizer", "Image tokenizer")):
+        lines += [
+            f"| {title} {name.replace('_', ' ')} | {_cell(report[part][name])} | |" for name in report[part]
+        ]
     return "\n".join(lines)
 
 
@@ -91,11 +88,15 @@ def drawing_sheet(pipeline: JanusPipeline, options: TokenSampling, columns: int 
     return grid(pictures, columns)
 
 
-def _summary(shares: dict[str, Share]) -> dict[str, Any]:
+def _with_overall(shares: dict[str, Share]) -> dict[str, Any]:
     overall = Share(
         sum(share.hits for share in shares.values()), sum(share.total for share in shares.values())
     )
-    return {name: share.summary() for name, share in {**shares, "overall": overall}.items()}
+    return _summaries({**shares, "overall": overall})
+
+
+def _summaries(measures: Mapping[str, Measure]) -> dict[str, Any]:
+    return {name: measure.summary() for name, measure in measures.items()}
 
 
 def _cell(entry: dict[str, Any] | None) -> str:

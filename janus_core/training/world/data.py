@@ -12,13 +12,13 @@ from .draw import draw_scene
 from .questions import random_question
 from .scene import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, Thing, place, random_scene
 from .wishes import random_caption
-from .words import description, listed, noun, region
+from .words import description, places
 
-VERSION = "1"
+VERSION = "2"
 
 # Turns of a conversation about one picture.
-TURNS = 3
-_TELLS_ALL = ("describe", "tags")
+TURNS = 4
+_TELLS_ALL = ("describe", "places", "tags")
 
 
 class WorldData:
@@ -58,7 +58,8 @@ class WorldData:
             for _ in range(3):
                 scenes.append(_other_shapes(scene, rng))
         scenes = scenes[:count]
-        return [draw_scene(scene) for scene in scenes], [_placed(scene) for scene in scenes]
+        captions = [f"{places(scene)} on {scene.background}" for scene in scenes]
+        return [draw_scene(scene) for scene in scenes], captions
 
     def understanding(self, rng: random.Random) -> Sample:
         """A picture and a conversation about it."""
@@ -70,7 +71,7 @@ class WorldData:
         scene = random_scene(rng)
         told = rng.choice(("Imagine {}.", "A picture shows {}.", "There is {}.")).format(description(scene))
         question = random_question(scene, rng)
-        while question.kind in ("where", "relation", "describe", "nothing"):
+        while question.kind in ("where", "relation", "describe", "places", "nothing"):
             question = random_question(scene, rng)
         return Sample(None, ((f"{told} {question.text}", question.answer),))
 
@@ -81,16 +82,16 @@ class WorldData:
 
 
 def _turns(scene: Scene, rng: random.Random) -> tuple[tuple[str, str], ...]:
-    """Questions of different kinds; one that tells all stands alone or last: no other is answered from it."""
+    """Questions of different kinds; one that tells all stands alone: no other is to be answered from it."""
+    if rng.random() < 0.4:
+        question = random_question(scene, rng, rng.choice(_TELLS_ALL))
+        return ((question.text, question.answer),)
     asked: dict[str, tuple[str, str]] = {}
     while len(asked) < TURNS:
         question = random_question(scene, rng)
-        if question.kind not in asked:
+        if question.kind not in (*asked, *_TELLS_ALL):
             asked[question.kind] = (question.text, question.answer)
-    telling = [asked[kind] for kind in _TELLS_ALL if kind in asked]
-    if telling and rng.random() < 0.5:
-        return (telling[0],)
-    return tuple(asked[kind] for kind in sorted(asked, key=lambda kind: kind in _TELLS_ALL))
+    return tuple(asked.values())
 
 
 def _other_shapes(scene: Scene, rng: random.Random) -> Scene:
@@ -99,8 +100,3 @@ def _other_shapes(scene: Scene, rng: random.Random) -> Scene:
         other = Scene(scene.background, things)
         if not other.held_out:
             return other
-
-
-def _placed(scene: Scene) -> str:
-    phrases = [f"{noun(thing.shape, thing.colour)} in the {region(thing)}" for thing in scene.things]
-    return f"{listed(phrases)} on {scene.background}"

@@ -7,7 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .scene import COLOURS, SHAPES, Scene, Thing
-from .words import NUMBERS, RELATIONS, description, noun, plural, region, related, sentence, things_in_words
+from .words import (
+    NUMBERS,
+    RELATIONS,
+    description,
+    noun,
+    places,
+    plural,
+    region,
+    related,
+    sentence,
+    things_in_words,
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,7 @@ _TAGS = (
     "List the objects, attributes and styles in this image as tags separated by commas.",
     "List the objects.",
 )
+_PLACES = ("What is where?", "What is where in the image?", "Where are the objects?")
 _EXIST = ("Is there {} in the image?", "Is there {}?", "Can you see {}?", "Does the image show {}?")
 _NOTHING = (
     ("Write down all the text that can be read in this image.", "There is no text in the image."),
@@ -81,6 +93,10 @@ def _describe(scene: Scene, rng: random.Random) -> _Found:
 def _tags(scene: Scene, rng: random.Random) -> _Found:
     kinds = dict.fromkeys(f"{thing.colour} {thing.shape}" for thing in scene.things)
     return rng.choice(_TAGS), ", ".join([*kinds, f"{scene.background} background"])
+
+
+def _places(scene: Scene, rng: random.Random) -> _Found:
+    return rng.choice(_PLACES), sentence(places(scene))
 
 
 def _nothing(scene: Scene, rng: random.Random) -> _Found:
@@ -167,10 +183,11 @@ KINDS: dict[str, Callable[[Scene, random.Random], _Found]] = {
     "where": _where,
     "relation": _relation,
     "background": _background,
+    "places": _places,
     "tags": _tags,
     "nothing": _nothing,
 }
-_WEIGHTS = (4, 3, 3, 4, 4, 3, 3, 1, 1, 0.5)
+_WEIGHTS = (4, 3, 3, 4, 4, 3, 3, 1, 4, 1, 0.5)
 
 
 def _only(scene: Scene, rng: random.Random, alike: Callable[[Thing, Thing], bool]) -> Thing | None:

@@ -18,7 +18,7 @@ from .scene import (
     place,
     random_scene,
 )
-from .words import RELATIONS, description, listed, noun, related, stands
+from .words import RELATIONS, description, listed, noun, places, related, stands, things_in_words
 
 CATEGORIES = ("single object", "two objects", "counting", "colours", "position", "colour attribution")
 
@@ -105,10 +105,11 @@ def random_wish(category: str, rng: random.Random, held_out: bool = False) -> Wi
 
 
 def random_caption(rng: random.Random) -> tuple[Scene, str]:
-    """A scene and a caption for training: a wish of any category, or a whole description."""
-    if rng.random() < 0.35:
+    """A scene and a caption for training: a wish of any category, or all that is to be seen."""
+    if rng.random() < 0.45:
         scene = random_scene(rng)
-        return scene, framed(description(scene), rng)
+        told = rng.choice((description, things_in_words, places))
+        return scene, framed(told(scene), rng)
     while True:
         wish = random_wish(rng.choices(CATEGORIES, (1, 2, 3, 1, 3, 3))[0], rng)
         if wish.relation and rng.random() < 0.5:

@@ -55,6 +55,11 @@ def region(thing: Thing) -> str:
     return " ".join(part for part in (row, column) if part != "middle")
 
 
+def places(scene: Scene) -> str:
+    """All objects, each with its region."""
+    return listed([f"{noun(thing.shape, thing.colour)} in the {region(thing)}" for thing in scene.things])
+
+
 def stands(first: Thing, relation: str, second: Thing) -> bool:
     """Whether a relation holds, clearly enough to be seen; of two that stand askew, two relations hold."""
     right, down = first.left - second.left, first.top - second.top
