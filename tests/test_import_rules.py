@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "checkpoints": {"config", "json_file", "presets", "models"},
     "pipeline": {"config", "image_inputs", "inputs", "processing", "models", "sampling"},
     "loading": {"config", "json_file", "processing", "models", "checkpoints", "pipeline"},
+    "routing": set(),
     "memory": {"config", "image_inputs", "models", "sampling", "pipeline"},
 }
 # Training starts from a pipeline, writes prompts as it does, and evaluates by using it.

@@ -10,6 +10,7 @@ import numpy as np
 from ..samples import Sample
 from .draw import draw_scene
 from .questions import random_question
+from .requests import random_request
 from .scene import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, Thing, place, random_scene
 from .wishes import random_caption
 from .words import description, places
@@ -67,7 +68,9 @@ class WorldData:
         return Sample(draw_scene(scene), _turns(scene, rng))
 
     def text(self, rng: random.Random) -> Sample:
-        """A conversation about a picture that is only told of."""
+        """A conversation about a picture that is only told of, or about what a request asks for."""
+        if rng.random() < 0.3:
+            return Sample(None, (random_request(rng),))
         scene = random_scene(rng)
         told = rng.choice(("Imagine {}.", "A picture shows {}.", "There is {}.")).format(description(scene))
         question = random_question(scene, rng)
