@@ -24,7 +24,8 @@ REMEMBERED_BYTES = 2 * 2**30
 # How often an answer may be tried that has to have a form, and how the later tries differ.
 ATTEMPTS = 4
 RETRY_TEMPERATURE = 0.7
-RETRY_SEED_STEP = 2**32
+# Beyond the rows of any batch, and within the 32 bits of a seed that torch's CPU generator looks at.
+RETRY_SEED_STEP = 1_000_003
 
 Check = Callable[[str], str]
 """Gives an answer in the form that is wanted; raises ValueError if it has another."""
@@ -63,7 +64,7 @@ class Questions:
 
 @dataclass(frozen=True)
 class Answerer:
-    """Writes answers, and notes what was read on the way.
+    """Writes answers, and keeps what was read for whoever goes on.
 
     Attributes:
         model: the network.
@@ -138,7 +139,9 @@ class Answerer:
         begin: _Beginning | None = None
         for index, (chunk, batch) in enumerate(zip(questions.chunks, batches, strict=True)):
             embeds = self._embeds(start, questions.embeds(chunk), len(chunk))
-            begin = begin or self._begin(questions, rows[0], contents, embeds, remember)
+            if begin is None:
+                begin = self._begin(questions, rows[0], contents, embeds, remember)
+                room -= self._num_bytes(begin.length - begin.reused)
             rest = batch.part(begin.length)
             end = begin.length + rest.length
             cache = begin.cache.repeat(len(chunk), end + answer_room(options))
@@ -153,21 +156,18 @@ class Answerer:
                 cache,
             )
             for number, row in enumerate(chunk):
-                ids, remembered, images = tokens[number].tolist(), None, begin.images
+                ids, images, remembered = tokens[number].tolist(), begin.images, None
                 if embeds is not None and not questions.alike:
                     images = embeds[number].to("cpu", copy=True)
-                if remember and room > 0:
-                    # What was drawn last was not read any more.
-                    read = _until(ids, prompts.tokenizer.eos_id)[: cache.length - end]
+                # What was drawn last was not read any more; what follows an answer's end is filling.
+                ends = [place for place, token in enumerate(ids) if token == prompts.tokenizer.eos_id]
+                read = ids[: min([cache.length - end, *(place + 1 for place in ends[:1])])]
+                size = self._num_bytes(len(rows[row]) + len(read) - begin.length)
+                if remember and size <= room:
+                    room -= size
                     own = cache.saved(number, begin.length, end + len(read))
-                    room -= own[0].nbytes + own[1].nbytes
-                    remembered = Remembered(
-                        weakref.ref(self.model),
-                        self.device,
-                        contents[row] + read,
-                        images,
-                        (*begin.parts, own),
-                    )
+                    reader, parts = weakref.ref(self.model), (*begin.parts, own)
+                    remembered = Remembered(reader, self.device, contents[row] + read, images, parts)
                 turn = Turn(questions.texts[row], questions.num_images, prompts.tokenizer.decode(ids))
                 reused = begin.length if row else begin.reused
                 yield replace(
@@ -178,6 +178,10 @@ class Answerer:
                     tokens_reused=reused,
                     remembered=remembered,
                 )
+
+    def _num_bytes(self, length: int) -> int:
+        """Size of the keys and values of some tokens."""
+        return KVCache.num_bytes(self.model.body.config, 1, length, self.model.body.norm.weight.dtype)
 
     def _embeds(self, start: Conversation, new: Tensor | None, count: int) -> Tensor | None:
         """Embeddings [count, I, N, C] of the images of some rows, those of the conversation first."""
@@ -241,8 +245,3 @@ class _Beginning:
     cache: KVCache
     parts: tuple[tuple[Tensor, Tensor], ...]
     images: Tensor | None
-
-
-def _until(ids: list[int], last: int) -> list[int]:
-    """The ids up to the first that is `last`."""
-    return ids[: ids.index(last) + 1] if last in ids else ids

@@ -133,6 +133,7 @@ class JanusPipeline:
         questions = self._questions(images, question, start)
         return list(self._answerer.answer(questions, options or TextSampling(), check, remember, on_step))
 
+    @torch.no_grad()
     def chat(
         self,
         question: str,
@@ -152,16 +153,15 @@ class JanusPipeline:
         Raises:
             ValueError, RuntimeError: as `converse`; also if images or questions are several rows.
         """
-        conversations = self.converse(
-            images,
-            question,
-            options,
-            conversation=conversation,
-            system_prompt=system_prompt,
-            check=check,
-            on_step=on_step,
-        )
-        return conversations[0]
+        start = self._started(conversation, system_prompt)
+        questions = self._questions(images, question, start)
+        if len(questions.texts) > 1:
+            raise ValueError(
+                f"images and question must be of one row in a chat, got {len(questions.texts)}; use "
+                "converse, or pass images as a list to show all of them"
+            )
+        (said,) = self._answerer.answer(questions, options or TextSampling(), check, True, on_step)
+        return said
 
     def decode_text(self, tokens: Tensor) -> list[str]:
         """Texts of [B, n] ids, special tokens left out."""

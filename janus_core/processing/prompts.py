@@ -184,9 +184,14 @@ class PromptBuilder:
     def _batch(self, rows: list[list[int]], num_new: int, name: str = "prompt") -> PromptBatch:
         longest = max(len(row) for row in rows)
         if longest + num_new > self.max_length:
+            shorter = (
+                "start a new one, or go on from an earlier turn"
+                if name == "conversation"
+                else ("shorten it or pass fewer images")
+            )
             raise ValueError(
                 f"{name} must leave room in the model's context of {self.max_length} tokens, got {longest} "
-                f"tokens and {num_new} more to write; shorten it or pass fewer images"
+                f"tokens and {num_new} more to write; {shorter}"
             )
         return PromptBatch.from_rows(
             rows, self.tokenizer.pad_id, self.tokenizer.image_id, self.start_embedding
