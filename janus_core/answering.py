@@ -100,7 +100,9 @@ class Answerer:
         # A question that has to be asked again is not read again.
         written = self._written(questions, options, remember or check is not None, on_step)
         for row, conversation in enumerate(written):
-            yield conversation if check is None else self._checked(conversation, row, options, check, on_step)
+            if check is not None:
+                conversation = self._checked(conversation, row, options, check, on_step)
+            yield conversation if remember else replace(conversation, remembered=None)
 
     def _checked(
         self, conversation: Conversation, row: int, options: TextSampling, check: Check, on_step: OnStep

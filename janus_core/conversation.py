@@ -42,13 +42,14 @@ class Remembered:
 
     def serves(self, model: Janus, device: torch.device, image_embeds: Tensor | None) -> bool:
         """Whether the same model, in the same dtype on the same device, would read these images alike."""
-        same_images = self.image_embeds is image_embeds or (
-            self.image_embeds is not None
-            and image_embeds is not None
-            and torch.equal(self.image_embeds, image_embeds)
-        )
-        same_dtype = self.parts[0][0].dtype == model.body.norm.weight.dtype
-        return self.model() is model and self.device == device and same_dtype and same_images
+        if self.model() is not model or self.device != device:
+            return False
+        if self.parts[0][0].dtype != model.body.norm.weight.dtype:
+            return False
+        if self.image_embeds is None or image_embeds is None:
+            return self.image_embeds is image_embeds
+        # Nearly always the same tensor, which is told at once.
+        return self.image_embeds is image_embeds or torch.equal(self.image_embeds, image_embeds)
 
     def first(self, length: int) -> tuple[tuple[Tensor, Tensor], ...]:
         """The parts cut down to their first tokens."""

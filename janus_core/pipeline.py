@@ -6,7 +6,7 @@ It is long because it is the whole public face.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -312,13 +312,14 @@ class JanusPipeline:
             raise ValueError(
                 f"system_prompt must be the conversation's own, got {system_prompt!r}; leave it out"
             )
-        if conversation.image_embeds is not None:
-            if conversation.folder != self.folder:
-                raise ValueError(
-                    "conversation must go on with the checkpoint that saw its images, "
-                    f"{conversation.folder.name!r}, got {self.folder.name!r}; start a new one with the images"
-                )
-            check_embeds("images of the conversation", conversation.image_embeds, self._embeds_shape)
+        if conversation.image_embeds is None:
+            return replace(conversation, folder=self.folder)
+        if conversation.folder != self.folder:
+            raise ValueError(
+                "conversation must go on with the checkpoint that saw its images, "
+                f"{conversation.folder.name!r}, got {self.folder.name!r}; start a new one with the images"
+            )
+        check_embeds("images of the conversation", conversation.image_embeds, self._embeds_shape)
         return conversation
 
     def _questions(

@@ -47,7 +47,11 @@ def test_images_of_another_checkpoint_are_refused_and_texts_are_not(
     with pytest.raises(ValueError, match=expected):
         other.chat("Why?", None, seen, SHORT)
     said = pipe.chat("Hello!", options=SHORT)
-    assert other.chat("Why?", None, said, SHORT).tokens_reused == 0
+    moved = other.chat("Why?", images[:1], said, SHORT)
+    assert moved.tokens_reused == 0
+    assert other.chat("So?", None, moved, SHORT).tokens_reused > 0
+    with pytest.raises(ValueError, match="that saw its images, 'other', got 'janus-pro-tiny'"):
+        pipe.chat("So?", None, moved, SHORT)
 
 
 def test_images_of_the_wrong_shape_are_refused(pipe: JanusPipeline) -> None:
