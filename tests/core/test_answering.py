@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -176,15 +175,6 @@ def test_other_images_than_were_read_are_read_anew(pipe: JanusPipeline, images: 
     assert exchanged.tokens_reused == 0
     same = replace(first, image_embeds=first.image_embeds.clone())
     assert pipe.chat("Why?", None, same, SHORT).tokens_reused > 0
-
-
-def test_a_conversation_does_not_keep_its_model(golden_root: Path) -> None:
-    pipe = load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)
-    conversation = pipe.chat("Hello!", options=SHORT)
-    assert conversation.remembered.model() is pipe.model
-    del pipe
-    gc.collect()
-    assert conversation.remembered.model() is None
 
 
 def test_what_is_remembered_lies_in_main_memory_and_is_bounded(

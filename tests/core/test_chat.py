@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,15 @@ def test_a_conversation_may_be_written_by_hand(pipe: JanusPipeline, images: Tens
     turn = Turn("What is this?", 1, first.answer)
     written = Conversation(pipe.folder, "Be brief.", (turn,), embeds)
     assert pipe.chat("Why?", None, written, SHORT).turns == pipe.chat("Why?", None, first, SHORT).turns
+
+
+def test_a_conversation_does_not_keep_its_model(golden_root: Path) -> None:
+    pipe = load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)
+    conversation = pipe.chat("Hello!", options=SHORT)
+    assert conversation.remembered.model() is pipe.model
+    del pipe
+    gc.collect()
+    assert conversation.remembered.model() is None
 
 
 def test_a_placeholder_that_the_model_spelt_out_is_no_image(pipe: JanusPipeline, images: Tensor) -> None:
