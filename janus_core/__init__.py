@@ -3,7 +3,9 @@
 from .checkpoints.files import missing_files
 from .checkpoints.load import PRECISIONS
 from .checkpoints.save import convert_bin
+from .conversation import Conversation
 from .image_inputs import VisionFeatures
+from .json_answers import json_text, parse_json
 from .loading import DEMONSTRATION, load_pipeline, save_checkpoint
 from .memory import memory_for_pixels, memory_to_generate, memory_to_see, memory_to_understand
 from .models.janus import Janus
@@ -11,7 +13,7 @@ from .models.layers import RMSNorm
 from .models.uvit import GlobalResponseNorm
 from .pipeline import JanusPipeline
 from .presets import RELEASES
-from .processing.chat import CHAT_FORMATS, DEFAULT_SYSTEM_PROMPT
+from .processing.chat import CHAT_FORMATS, DEFAULT_SYSTEM_PROMPT, Turn
 from .sampling.options import MAX_SEED, FlowSampling, TextSampling, TokenSampling
 from .sampling.results import GeneratedImages, GeneratedLatents
 from .sampling.solvers import SOLVERS
@@ -24,6 +26,7 @@ __all__ = [
     "PRECISIONS",
     "RELEASES",
     "SOLVERS",
+    "Conversation",
     "FlowSampling",
     "GeneratedImages",
     "GeneratedLatents",
@@ -33,13 +36,16 @@ __all__ = [
     "RMSNorm",
     "TextSampling",
     "TokenSampling",
+    "Turn",
     "VisionFeatures",
     "convert_bin",
+    "json_text",
     "load_pipeline",
     "memory_for_pixels",
     "memory_to_generate",
     "memory_to_see",
     "memory_to_understand",
     "missing_files",
+    "parse_json",
     "save_checkpoint",
 ]

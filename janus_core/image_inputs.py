@@ -98,11 +98,8 @@ def question_rows(
     """
     places = image_places(images)
     for place in places:
-        if isinstance(place, VisionFeatures) and place.image_embeds.shape[1:] != embeds_shape:
-            raise ValueError(
-                f"features must be [B, {embeds_shape[0]}, {embeds_shape[1]}] as this model's, got shape "
-                f"{list(place.image_embeds.shape)}; encode the images with this model"
-            )
+        if isinstance(place, VisionFeatures):
+            check_embeds("features", place.image_embeds, embeds_shape)
     questions = [question] if isinstance(question, str) else list(question)
     if not questions:
         raise ValueError(
@@ -115,6 +112,19 @@ def question_rows(
                 f"{name} must be 1 or as many as there are rows, got {count} for {rows} rows; repeat them"
             )
     return questions * (rows // len(questions)), places
+
+
+def check_embeds(name: str, image_embeds: Tensor, embeds_shape: tuple[int, int]) -> None:
+    """Refuses embeddings [B, N, C] of images whose N and C are another kind of model's.
+
+    Raises:
+        ValueError: if they are.
+    """
+    if image_embeds.shape[1:] != embeds_shape:
+        raise ValueError(
+            f"{name} must be [B, {embeds_shape[0]}, {embeds_shape[1]}] as this model's, got shape "
+            f"{list(image_embeds.shape)}; encode the images with this model"
+        )
 
 
 def checked_tokens(tokens: Tensor, width: int, codes: int) -> Tensor:

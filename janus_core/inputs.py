@@ -63,6 +63,22 @@ class PromptBatch:
         attention_mask[row, first:] = False
         return replace(self, attention_mask=attention_mask, padded=True)
 
+    def part(self, start: int, stop: int | None = None) -> PromptBatch:
+        """The visible tokens of every row from its `start`-th to before its `stop`-th; positions stay.
+
+        Only rows without padding can be cut at `stop`.
+        """
+        assert stop is None or not self.padded
+        kept = self.attention_mask & (self.position_ids >= start)
+        columns = slice(start, stop)
+        return PromptBatch(
+            self.input_ids[:, columns],
+            kept[:, columns],
+            self.position_ids[:, columns],
+            (self.image_mask & kept)[:, columns],
+            self.padded,
+        )
+
     def to(self, device: torch.device | str) -> PromptBatch:
         """The same batch on another device."""
         return PromptBatch(

@@ -6,26 +6,33 @@ once. At most `ROWS_AT_ONCE` rows or images are at work.
 
 from __future__ import annotations
 
+from .conversation import Conversation
 from .image_inputs import Images, image_places
 from .models.cache import KVCache
 from .pipeline import ROWS_AT_ONCE, JanusPipeline
 from .sampling.guidance import uses_guidance
 from .sampling.options import FlowSampling, TextSampling, TokenSampling
-from .sampling.text import ROOM_AT_ONCE
+from .sampling.text import answer_room
 
 # Feature maps of the image autoencoder's widest resolution that live at once.
 _PIXEL_MAPS = 8
 
 
 def memory_to_understand(
-    pipeline: JanusPipeline, images: Images | None, question: str, options: TextSampling
+    pipeline: JanusPipeline,
+    images: Images | None,
+    question: str,
+    options: TextSampling,
+    conversation: Conversation | None = None,
 ) -> int:
-    """Bytes that `JanusPipeline.understand` takes for these inputs."""
+    """Bytes that `JanusPipeline.understand` and `converse` take for these inputs."""
     places = image_places(images)
     rows = min(max([1, *map(len, places)]), ROWS_AT_ONCE)
     prompt = len(places) * pipeline.model.config.understanding.num_embeddings + _text_tokens(question)
-    cache = _cache(pipeline, rows, prompt + min(options.max_new_tokens, ROOM_AT_ONCE))
-    return cache + _activations(pipeline, rows * prompt) + memory_to_see(pipeline, rows)
+    # What was read before lies in a cache of its own, which is then copied for each row.
+    past = 0 if conversation is None else _tokens_of(pipeline, conversation)
+    cache = _cache(pipeline, rows, past + prompt + answer_room(options)) + _cache(pipeline, 1, past)
+    return cache + _activations(pipeline, rows * (past + prompt)) + memory_to_see(pipeline, rows)
 
 
 def memory_to_generate(pipeline: JanusPipeline, prompt: str, options: TokenSampling | FlowSampling) -> int:
@@ -57,6 +64,12 @@ def memory_for_pixels(pipeline: JanusPipeline) -> int:
     """Bytes that pixels take on their way in or out, however many images: they go one at a time."""
     generation = pipeline.model.generation.config
     return _PIXEL_MAPS * generation.image_size**2 * generation.codec_channels * 4
+
+
+def _tokens_of(pipeline: JanusPipeline, conversation: Conversation) -> int:
+    """Tokens of a conversation, up to a short question."""
+    waiting, system_prompt, turns = conversation.num_waiting, conversation.system_prompt, conversation.turns
+    return len(pipeline.prompts.question("?", waiting, system_prompt, turns))
 
 
 def _text_tokens(text: str) -> int:

@@ -1,15 +1,27 @@
-"""What a loaded model can do: answer, draw, encode, decode."""
+"""What a loaded model can do: answer, chat, draw, encode, decode.
+
+It is long because it is the whole public face.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .image_inputs import Images, VisionFeatures, checked_images, checked_tokens, question_rows
+from .answering import Answerer, Check, Questions
+from .conversation import Conversation
+from .image_inputs import (
+    Images,
+    VisionFeatures,
+    check_embeds,
+    checked_images,
+    checked_tokens,
+    question_rows,
+)
 from .models.janus import Janus
 from .processing.chat import DEFAULT_SYSTEM_PROMPT
 from .processing.images import ImageProcessor, to_images
@@ -19,7 +31,6 @@ from .sampling.guidance import uses_guidance
 from .sampling.options import FlowSampling, TextSampling, TokenSampling
 from .sampling.results import GeneratedImages, GeneratedLatents
 from .sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, part_of
-from .sampling.text import sample_text
 
 # Rows that are computed together. More take more memory for little more speed.
 ROWS_AT_ONCE = 8
@@ -52,9 +63,12 @@ class JanusPipeline:
         options: TextSampling | None = None,
         *,
         system_prompt: str = DEFAULT_SYSTEM_PROMPT,
+        check: Check | None = None,
         on_step: OnStep = ignore_step,
     ) -> list[str]:
         """Answers questions about images.
+
+        What the rows begin with, such as one image and many questions, is read once.
 
         Args:
             images: [B, H, W, C] in [0, 1], one image per question; a list of such batches (or of single
@@ -64,6 +78,8 @@ class JanusPipeline:
                 once per image; else the images stand before it.
             options: how answers are written; greedy by default.
             system_prompt: stands before the conversation; empty for none.
+            check: gives an answer in a form that it must have, or raises ValueError to have it written again,
+                with another seed and no longer greedily; `json_text` is one.
             on_step: called as `on_step(step, total, tokens)`, with the tokens of the rows at work; may raise
                 to cancel.
 
@@ -73,33 +89,79 @@ class JanusPipeline:
 
         Raises:
             ValueError: if an input does not fit; the message says which and how to mend it.
+            RuntimeError: if an answer has not the form of `check` after four attempts.
         """
-        options = options or TextSampling()
-        embeds_per_image = self.prompts.num_image_tokens + self.prompts.start_embedding
-        questions, places = question_rows(
-            question, images, (embeds_per_image, self.model.config.body.hidden_size)
-        )
-        chunks = list(_chunks(len(questions)))
-        # All prompts before any image is encoded, so that one that does not fit costs nothing.
-        batches = [
-            self.prompts.understanding([questions[row] for row in chunk], len(places), system_prompt)
-            for chunk in chunks
-        ]
-        answers: list[str] = []
-        shared: dict[int, Tensor] = {}
-        for index, (chunk, batch) in enumerate(zip(chunks, batches, strict=True)):
-            embeds = [self._image_embeds(place, chunk, shared, number) for number, place in enumerate(places)]
-            tokens = sample_text(
-                self.model,
-                batch.to(self.device),
-                torch.stack(embeds, dim=1) if embeds else None,
-                options,
-                self.prompts.tokenizer.eos_id,
-                chunk,
-                part_of(on_step, index, len(chunks)),
+        start = self._started(None, system_prompt)
+        questions = self._questions(images, question, start)
+        answered = self._answerer.answer(questions, options or TextSampling(), check, False, on_step)
+        return [conversation.answer for conversation in answered]
+
+    @torch.no_grad()
+    def converse(
+        self,
+        images: Images | None,
+        question: str | Sequence[str],
+        options: TextSampling | None = None,
+        *,
+        conversation: Conversation | None = None,
+        system_prompt: str | None = None,
+        check: Check | None = None,
+        remember: bool = True,
+        on_step: OnStep = ignore_step,
+    ) -> list[Conversation]:
+        """Answers as `understand` does, and gives each answer with its conversation, to be gone on with.
+
+        Args:
+            images: what enters with the questions, as for `understand`.
+            question: one for all rows, or one per row.
+            options: how answers are written; greedy by default.
+            conversation: what came before, in all rows; none by default.
+            system_prompt: stands before a new conversation, the models' own by default. One that goes on has
+                its own.
+            check: as for `understand`.
+            remember: whether keys and values of what was read are kept in main memory, about 2 GB at most
+                for all rows; whoever goes on reads only what is new.
+            on_step: as for `understand`.
+
+        Returns:
+            One conversation per row.
+
+        Raises:
+            ValueError, RuntimeError: as `understand`; also if the conversation is another checkpoint's.
+        """
+        start = self._started(conversation, system_prompt)
+        questions = self._questions(images, question, start)
+        return list(self._answerer.answer(questions, options or TextSampling(), check, remember, on_step))
+
+    @torch.no_grad()
+    def chat(
+        self,
+        question: str,
+        images: Images | None = None,
+        conversation: Conversation | None = None,
+        options: TextSampling | None = None,
+        *,
+        system_prompt: str | None = None,
+        check: Check | None = None,
+        on_step: OnStep = ignore_step,
+    ) -> Conversation:
+        """Asks one question more; the arguments are those of `converse`, which does it for many.
+
+        Returns:
+            The conversation with its new `answer`. What came before stays as it is.
+
+        Raises:
+            ValueError, RuntimeError: as `converse`; also if images or questions are several rows.
+        """
+        start = self._started(conversation, system_prompt)
+        questions = self._questions(images, question, start)
+        if len(questions.texts) > 1:
+            raise ValueError(
+                f"images and question must be of one row in a chat, got {len(questions.texts)}; use "
+                "converse, or pass images as a list to show all of them"
             )
-            answers += self.decode_text(tokens)
-        return answers
+        (said,) = self._answerer.answer(questions, options or TextSampling(), check, True, on_step)
+        return said
 
     def decode_text(self, tokens: Tensor) -> list[str]:
         """Texts of [B, n] ids, special tokens left out."""
@@ -230,6 +292,57 @@ class JanusPipeline:
     def _pixels(self, drawn: Tensor, on_image: OnImage) -> Tensor:
         rows = counted(drawn.split(1), on_image)
         return torch.cat([to_images(self.model.generation.decode(row)) for row in rows])
+
+    @property
+    def _answerer(self) -> Answerer:
+        return Answerer(self.model, self.prompts, self.device)
+
+    def _started(self, conversation: Conversation | None, system_prompt: str | None) -> Conversation:
+        """The conversation to go on with, or a new one."""
+        if conversation is None:
+            return Conversation(
+                self.folder, DEFAULT_SYSTEM_PROMPT if system_prompt is None else system_prompt
+            )
+        if not isinstance(conversation, Conversation):
+            raise ValueError(
+                f"conversation must be what chat or converse returned, got {type(conversation).__name__}; "
+                "pass None to start one"
+            )
+        if system_prompt not in (None, conversation.system_prompt):
+            raise ValueError(
+                f"system_prompt must be the conversation's own, got {system_prompt!r}; leave it out"
+            )
+        if conversation.image_embeds is None:
+            return replace(conversation, folder=self.folder)
+        if conversation.folder != self.folder:
+            raise ValueError(
+                "conversation must go on with the checkpoint that saw its images, "
+                f"{conversation.folder.name!r}, got {self.folder.name!r}; start a new one with the images"
+            )
+        check_embeds("images of the conversation", conversation.image_embeds, self._embeds_shape)
+        return conversation
+
+    def _questions(
+        self, images: Images | None, question: str | Sequence[str], start: Conversation
+    ) -> Questions:
+        texts, places = question_rows(question, images, self._embeds_shape)
+        alike = [len(place) == 1 for place in places]
+        shared: dict[int, Tensor] = {}
+
+        def embeds(rows: range) -> Tensor | None:
+            parts = [self._image_embeds(place, rows, shared, index) for index, place in enumerate(places)]
+            return torch.stack(parts, dim=1) if parts else None
+
+        num_shared = [*alike, False].index(False)
+        return Questions(start, texts, len(places), num_shared, embeds, list(_chunks(len(texts))))
+
+    @property
+    def _embeds_shape(self) -> tuple[int, int]:
+        """Positions and width of the embeddings of one image."""
+        return (
+            self.prompts.num_image_tokens + self.prompts.start_embedding,
+            self.model.config.body.hidden_size,
+        )
 
     def _image_embeds(
         self, place: Tensor | VisionFeatures, rows: Sequence[int], shared: dict[int, Tensor], index: int

@@ -14,6 +14,9 @@ JanusModelSocket = io.Custom("JANUS_PIPELINE")
 JanusFeatures = io.Custom("JANUS_VISION_FEATURES")
 """Carries a `VisionFeatures`."""
 
+JanusConversation = io.Custom("JANUS_CONVERSATION")
+"""Carries a `Conversation`."""
+
 JanusTokens = io.Custom("JANUS_IMAGE_TOKENS")
 """Carries codebook ids, an int64 tensor [B, N]."""
 
@@ -27,6 +30,18 @@ def chosen(name: str, value: str, options: Iterable[str]) -> str:
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}; choose one of these")
     return value
+
+
+def is_taken(hidden: io.HiddenHolder, output: int) -> bool:
+    """Whether another node takes an output of the running one; True where the prompt does not tell.
+
+    Args:
+        hidden: with `unique_id` and `prompt`.
+        output: its number.
+    """
+    prompt = hidden.prompt or {}
+    links = [value for node in prompt.values() for value in node["inputs"].values()]
+    return hidden.unique_id not in prompt or [hidden.unique_id, output] in links
 
 
 def model_input() -> io.Input:

@@ -1,21 +1,35 @@
-"""Understand: images and a question to text."""
+"""Understand: images and a question to text, in conversations of any length."""
+
+import logging
+from collections.abc import Callable
 
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..janus_core import DEFAULT_SYSTEM_PROMPT, TextSampling, VisionFeatures, memory_to_understand
+from ..janus_core import (
+    DEFAULT_SYSTEM_PROMPT,
+    Conversation,
+    TextSampling,
+    VisionFeatures,
+    json_text,
+    memory_to_understand,
+)
 from .memory import LoadedJanus
 from .progress import TextReport
 from .types import (
     CATEGORY,
+    JanusConversation,
     JanusFeatures,
     chosen,
+    is_taken,
     model_input,
     seed_input,
     temperature_input,
     top_k_input,
     top_p_input,
 )
+
+LOG = logging.getLogger(__name__)
 
 ASK = "ask the question below"
 
@@ -33,6 +47,10 @@ TASKS = {
 }
 
 BATCHES = ONE_EACH, ALL_TOGETHER = "one answer per image", "one question about all images"
+HISTORIES = GO_ON, ASK_AFRESH = "go on with its turns", "ask afresh about its images"
+FORMATS = TEXT, JSON = "text", "JSON"
+JSON_REQUEST = "\nAnswer with JSON only."
+CONVERSATION_OUTPUT = 1
 
 
 class JanusUnderstand(io.ComfyNode):
@@ -47,7 +65,7 @@ class JanusUnderstand(io.ComfyNode):
             description="Answers questions about images: captions, tags, text in pictures, prompts for "
             "drawing.",
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             inputs=[
                 model_input(),
                 io.Image.Input(
@@ -115,29 +133,86 @@ class JanusUnderstand(io.ComfyNode):
                     "system_prompt",
                     multiline=True,
                     default=DEFAULT_SYSTEM_PROMPT,
-                    tooltip="Stands before the conversation; empty for none. The default is the models' own.",
+                    tooltip="Stands before the conversation; empty for none. The default is the models' own. "
+                    "A connected conversation keeps its own.",
+                ),
+                JanusConversation.Input(
+                    "conversation",
+                    optional=True,
+                    tooltip="From Janus Understand with the same checkpoint: the question is asked after "
+                    "what was said there. Images connected here enter with it.",
+                ),
+                io.Combo.Input(
+                    "history",
+                    options=list(HISTORIES),
+                    default=GO_ON,
+                    optional=True,
+                    tooltip="With a conversation: go on with it, or ask about its images as if nothing had "
+                    "been said. Either way they are not read again. No effect without a conversation.",
+                ),
+                io.Combo.Input(
+                    "answer_format",
+                    options=list(FORMATS),
+                    default=TEXT,
+                    optional=True,
+                    tooltip="JSON adds a request for it to the question, checks the answer, asks up to 3 "
+                    "times more if it holds none, and gives the JSON alone, on one line.",
                 ),
             ],
             outputs=[
                 io.String.Output(
                     display_name="answer", is_output_list=True, tooltip="One text per image, as a list."
-                )
+                ),
+                JanusConversation.Output(
+                    display_name="conversation",
+                    is_output_list=True,
+                    tooltip="What was said, for another Janus Understand to go on with; one per answer.",
+                ),
             ],
         )
 
     @classmethod
     def execute(
-        cls, model: LoadedJanus, task, question, batch, system_prompt, image=None, features=None, **options
-    ) -> io.NodeOutput:
+        cls, model: LoadedJanus, task, question, batch, system_prompt, image=None, features=None,
+        conversation=None, history=GO_ON, answer_format=TEXT, **options,
+    ) -> io.NodeOutput:  # fmt: skip
         images = _images(image, features, chosen("batch", batch, BATCHES) == ALL_TOGETHER)
-        question, sampling = TASKS[chosen("task", task, TASKS)] or question, TextSampling(**options)
-        pipeline = model.ready(
-            memory_to_understand(model.pipeline, images, question + system_prompt, sampling)
-        )
+        question, check = _asked(TASKS[chosen("task", task, TASKS)] or question, answer_format)
+        past, system_prompt = _past(conversation, history, system_prompt)
+        sampling = TextSampling(**options)
+        size = memory_to_understand(model.pipeline, images, question + (system_prompt or ""), sampling, past)
+        pipeline = model.ready(size)
         report = TextReport(pipeline, cls.hidden.unique_id)
-        answers = pipeline.understand(images, question, sampling, system_prompt=system_prompt, on_step=report)
-        report.show(answers)
-        return io.NodeOutput(answers, ui=ui.PreviewText("\n\n".join(answers)))
+        said = pipeline.converse(
+            images, question, sampling, conversation=past, system_prompt=system_prompt, check=check,
+            remember=is_taken(cls.hidden, CONVERSATION_OUTPUT), on_step=report,
+        )  # fmt: skip
+        report.show(answers := [conversation.answer for conversation in said])
+        _log_tokens(said)
+        return io.NodeOutput(answers, said, ui=ui.PreviewText("\n\n".join(answers)))
+
+
+def _asked(question: str, answer_format: str) -> tuple[str, Callable[[str], str] | None]:
+    """The question as it is put, and the check that its answer has to stand."""
+    if chosen("answer_format", answer_format, FORMATS) == TEXT:
+        return question, None
+    return question + JSON_REQUEST if question.strip() else question, json_text
+
+
+def _past(
+    conversation: Conversation | None, history: str, system_prompt: str
+) -> tuple[Conversation | None, str | None]:
+    """What of a conversation is gone on with, and the system prompt of a new one."""
+    afresh = chosen("history", history, HISTORIES) == ASK_AFRESH
+    if conversation is None:
+        return None, system_prompt
+    return conversation.before(0) if afresh else conversation, None
+
+
+def _log_tokens(said: list[Conversation]) -> None:
+    """Tells how much of the prompts had to be read."""
+    read, reused = (sum(getattr(each, name) for each in said) for name in ("tokens_read", "tokens_reused"))
+    LOG.info("Janus Understand read %d tokens, and knew %d from before.", read, reused)
 
 
 def _images(

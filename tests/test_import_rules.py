@@ -18,18 +18,24 @@ ALLOWED: dict[str, set[str]] = {
     "inputs": set(),
     "image_inputs": set(),
     "json_file": set(),
+    "json_answers": set(),
     "presets": {"config"},
     "processing": {"config", "inputs", "json_file"},
     "models": {"config", "inputs"},
     "sampling": {"config", "inputs", "models"},
     "checkpoints": {"config", "json_file", "presets", "models"},
-    "pipeline": {"config", "image_inputs", "inputs", "processing", "models", "sampling"},
+    "conversation": {"models", "processing"},
+    "answering": {"conversation", "models", "processing", "sampling"},
+    "pipeline": {
+        *("config", "image_inputs", "inputs", "processing", "models", "sampling"),
+        *("conversation", "answering"),
+    },
     "loading": {"config", "json_file", "processing", "models", "checkpoints", "pipeline"},
     "routing": set(),
-    "memory": {"config", "image_inputs", "models", "sampling", "pipeline"},
+    "memory": {"config", "image_inputs", "conversation", "models", "sampling", "pipeline"},
 }
 # Training starts from a pipeline, writes prompts as it does, and evaluates by using it.
-ALLOWED["training"] = {*ALLOWED} - {"presets", "memory"}
+ALLOWED["training"] = {*ALLOWED} - {"presets", "memory", "json_answers"}
 ALLOWED["__init__"] = set(ALLOWED) - {"training"}
 PACKAGES = {"torch", "transformers", "tokenizers", "safetensors", "PIL", "numpy", "huggingface_hub"}
 COMFYUI = {

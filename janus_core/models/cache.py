@@ -9,7 +9,7 @@ from ..config import LlamaConfig
 
 
 class KVCache:
-    """Static key-value cache: sized once, filled from the left, rewindable.
+    """Static key-value cache: sized ahead, filled from the left, rewindable.
 
     Slots past `length` hold nothing that is ever read, so going back to an earlier length is free, and exact
     because attention is causal.
@@ -48,8 +48,7 @@ class KVCache:
         self.length = 0
         self.visible: Tensor | None = None
         if visible is not None:
-            self.visible = torch.ones(batch_size, max_length, device=device, dtype=torch.bool)
-            self.visible[:, : visible.shape[1]] = visible
+            self.mark(visible)
 
     @property
     def max_length(self) -> int:
@@ -74,6 +73,40 @@ class KVCache:
     def advance(self, tokens: int) -> None:
         """Counts `tokens` more slots as filled, once every layer has appended them."""
         self.length += tokens
+
+    def mark(self, visible: Tensor) -> None:
+        """Says which of the slots after the filled part are no padding.
+
+        Args:
+            visible: [B, T] bool of the next T slots; those after them are visible.
+        """
+        if self.visible is None:
+            self.visible = torch.ones(
+                self.keys.shape[1], self.max_length, device=self.keys.device, dtype=torch.bool
+            )
+        self.visible[:, self.length : self.length + visible.shape[1]] = visible
+
+    def reserve(self, max_length: int) -> None:
+        """Makes room for at least `max_length` slots in all; what is filled stays."""
+        if max_length > self.max_length:
+            larger = self.repeat(1, max_length)
+            self.keys, self.values, self.visible = larger.keys, larger.values, larger.visible
+
+    def saved(self, row: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Copies in main memory of a row's keys and values [L, H, T, D] in the visible slots of a range."""
+        slots = torch.arange(start, stop, device=self.keys.device)
+        if self.visible is not None:
+            slots = slots[self.visible[row, start:stop]]
+        return self.keys[:, row].index_select(2, slots).cpu(), self.values[:, row].index_select(
+            2, slots
+        ).cpu()
+
+    def restore(self, keys: Tensor, values: Tensor) -> None:
+        """Writes keys and values [L, H, T, D] of all layers after the filled part of every row."""
+        end = self.length + keys.shape[2]
+        self.keys[..., self.length : end, :] = keys[:, None]
+        self.values[..., self.length : end, :] = values[:, None]
+        self.advance(keys.shape[2])
 
     def rewind(self, length: int) -> None:
         """Forgets every token after the first `length`."""

@@ -22,6 +22,21 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """A question that was answered.
+
+    Attributes:
+        question: as it was asked.
+        num_images: images that came with it.
+        answer: what the model wrote.
+    """
+
+    question: str
+    num_images: int
+    answer: str
+
+
+@dataclass(frozen=True)
 class ChatFormat:
     """How turns are joined.
 

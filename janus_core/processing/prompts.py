@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..inputs import DescriptionForm, PromptBatch
-from .chat import ChatFormat
+from .chat import ChatFormat, Message, Turn
 from .tokenizer import JanusTokenizer
 
 
@@ -49,15 +49,49 @@ class PromptBuilder:
             images_per_question: images in each row.
             system_prompt: stands before every conversation; empty for none.
         """
-        rows = []
-        for question in questions:
-            if not question.strip():
-                raise ValueError(f"question must hold text, got {question!r}; ask something about the image")
-            placed = question.count(self.tokenizer.special.image)
-            if placed == 0:
-                question = f"{self.tokenizer.special.image}\n" * images_per_question + question
-            rows.append(self.encode(self._render(question, system_prompt), images_per_question))
-        return self._batch(rows, num_new=1)
+        return self.batch([self.question(text, images_per_question, system_prompt) for text in questions])
+
+    def question(
+        self, question: str, num_images: int, system_prompt: str, earlier: Sequence[Turn] = ()
+    ) -> list[int]:
+        """The row of a question that the model is to answer.
+
+        Args:
+            question: places `<image_placeholder>` once per image, or gets them before it, each on a line.
+            num_images: images that come with it.
+            system_prompt: stands before the conversation; empty for none.
+            earlier: what was asked and answered before.
+        """
+        if not isinstance(question, str) or not question.strip():
+            raise ValueError(f"question must hold text, got {question!r}; ask something about the image")
+        messages = []
+        for turn in earlier:
+            # A placeholder that the model spelt out is no image.
+            answer = turn.answer.replace(self.tokenizer.special.image, "")
+            messages.append(Message(self.chat.user, self._placed(turn.question, turn.num_images)))
+            messages.append(Message(self.chat.assistant, answer))
+        messages.append(Message(self.chat.user, self._placed(question, num_images)))
+        messages.append(Message(self.chat.assistant, ""))
+        total = num_images + sum(turn.num_images for turn in earlier)
+        return self.encode(self._render(messages, system_prompt), total)
+
+    def batch(self, rows: list[list[int]], name: str = "prompt") -> PromptBatch:
+        """Rows to be answered, padded to one length.
+
+        Raises:
+            ValueError: if one is too long for the model; it calls the row by `name`.
+        """
+        return self._batch(rows, 1, name)
+
+    def content(self, row: Sequence[int]) -> list[int]:
+        """What the body reads at each position of a row: the token's id, or -1 - i for the i-th image."""
+        image_id, found, content = self.tokenizer.image_id, 0, list(row)
+        for index, token in enumerate(row):
+            starts = self.start_embedding and list(row[index + 1 : index + 2]) == [image_id]
+            if token == image_id or starts:
+                content[index] = -1 - found // (self.num_image_tokens + self.start_embedding)
+                found += 1
+        return content
 
     def generation(
         self,
@@ -126,9 +160,15 @@ class PromptBuilder:
             raise ValueError(f"{name} must hold text, got {text!r}; describe the picture to draw")
         if self.tokenizer.special.image in text:
             raise ValueError(f"{name} must hold no {self.tokenizer.special.image}, got {text!r}; remove it")
-        return self.encode(self._render(text) + self.tokenizer.special.image_start, 0)
+        messages = (Message(self.chat.user, text), Message(self.chat.assistant, ""))
+        return self.encode(self._render(messages) + self.tokenizer.special.image_start, 0)
 
-    def _render(self, text: str, system_prompt: str = "") -> str:
+    def _placed(self, question: str, num_images: int) -> str:
+        if self.tokenizer.special.image in question:
+            return question
+        return f"{self.tokenizer.special.image}\n" * num_images + question
+
+    def _render(self, messages: Sequence[Message], system_prompt: str = "") -> str:
         if self.tokenizer.special.image in system_prompt:
             raise ValueError(
                 f"system_prompt must hold no {self.tokenizer.special.image}, got {system_prompt!r}; images "
@@ -139,14 +179,19 @@ class PromptBuilder:
                 f"chat template must have room for what you ask, got {self.chat.name!r}, which always says "
                 f"{self.chat.user_text!r}; choose deepseek"
             )
-        return self.chat.question(text, system_prompt)
+        return self.chat.render(messages, system_prompt)
 
     def _batch(self, rows: list[list[int]], num_new: int, name: str = "prompt") -> PromptBatch:
         longest = max(len(row) for row in rows)
         if longest + num_new > self.max_length:
+            shorter = (
+                "start a new one, or go on from an earlier turn"
+                if name == "conversation"
+                else ("shorten it or pass fewer images")
+            )
             raise ValueError(
                 f"{name} must leave room in the model's context of {self.max_length} tokens, got {longest} "
-                f"tokens and {num_new} more to write; shorten it or pass fewer images"
+                f"tokens and {num_new} more to write; {shorter}"
             )
         return PromptBatch.from_rows(
             rows, self.tokenizer.pad_id, self.tokenizer.image_id, self.start_embedding

@@ -18,6 +18,11 @@ from .steps import OnStep, ignore_step
 ROOM_AT_ONCE = 512
 
 
+def answer_room(options: TextSampling) -> int:
+    """New tokens that a cache is made for at first."""
+    return min(options.max_new_tokens, ROOM_AT_ONCE)
+
+
 def sample_text(
     model: Janus,
     prompt: PromptBatch,
@@ -26,6 +31,7 @@ def sample_text(
     eos_id: int,
     rows: Sequence[int] | None = None,
     on_step: OnStep = ignore_step,
+    cache: KVCache | None = None,
 ) -> Tensor:
     """Answers each row of a prompt.
 
@@ -37,6 +43,8 @@ def sample_text(
         eos_id: the token that ends a row.
         rows: index of each row in a larger batch, for its seed; 0, 1, … by default.
         on_step: told of every step; may raise to cancel.
+        cache: what the B rows have read before the prompt, whose positions go on from there; the prompt and
+            the answers are added to it. Nothing by default.
 
     Returns:
         [B, n] int64 token ids; a row that ended early is filled up with `eos_id`.
@@ -44,19 +52,17 @@ def sample_text(
     config = model.body.config
     batch_size = prompt.input_ids.shape[0]
     # Padding takes no room in the context: a row ends where it would end alone.
-    room = config.max_position_embeddings - prompt.attention_mask.sum(dim=1)
+    room = config.max_position_embeddings - 1 - prompt.position_ids[:, -1]
     max_new_tokens = min(options.max_new_tokens, int(room.max()))
     drawer = TokenDrawer(options, range(batch_size) if rows is None else rows)
 
     inputs_embeds = model.embed_prompt(prompt, image_embeds)
-    cache = KVCache(
-        config,
-        batch_size,
-        prompt.length + min(max_new_tokens, ROOM_AT_ONCE),
-        inputs_embeds.device,
-        inputs_embeds.dtype,
-        prompt.attention_mask if prompt.padded else None,
-    )
+    if cache is None:
+        cache = KVCache(config, batch_size, 0, inputs_embeds.device, inputs_embeds.dtype)
+    prompt_end = cache.length + prompt.length
+    cache.reserve(prompt_end + min(max_new_tokens, ROOM_AT_ONCE))
+    if prompt.padded:
+        cache.mark(prompt.attention_mask)
     hidden_states = model.body(inputs_embeds, prompt.position_ids, cache)
     position_ids = prompt.position_ids[:, -1:]
     tokens = prompt.input_ids.new_full((batch_size, max_new_tokens), eos_id)
@@ -73,6 +79,6 @@ def sample_text(
             break
         position_ids = position_ids + 1
         if cache.length == cache.max_length:
-            cache = cache.repeat(1, min(cache.max_length + ROOM_AT_ONCE, prompt.length + max_new_tokens))
+            cache.reserve(min(cache.max_length + ROOM_AT_ONCE, prompt_end + max_new_tokens))
         hidden_states = model.body(model.body.embed_tokens(next_tokens[:, None]), position_ids, cache)
     return tokens[:, : step + 1]

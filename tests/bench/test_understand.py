@@ -132,6 +132,45 @@ def test_image_with_alpha_is_answered_as_without(
     assert run(client, graph).texts(answer[0]) == expected(core, photographs["coffee"])
 
 
+def test_three_turns_chain_and_only_the_first_node_looks_at_the_image(
+    client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor]
+) -> None:
+    model = graph.load()
+    first = ask(graph, model=model, image=graph.add("LoadImage", image="coffee.png"))
+    second = ask(graph, "Which colour is it?", model=model, conversation=[first[0], 1])
+    more = graph.add("LoadImage", image="chelsea.png")
+    third = ask(graph, "And this?", model=model, conversation=[second[0], 1], image=more)
+    afresh = ask(
+        graph, "Which colour is it?", model=model, conversation=[second[0], 1],
+        history="ask afresh about its images",
+    )  # fmt: skip
+    result = run(client, graph)
+    options = TextSampling(**SAMPLING)
+    said = core.chat(QUESTION, photographs["coffee"], options=options)
+    assert result.texts(first[0]) == [said.answer]
+    said = core.chat("Which colour is it?", None, said, options)
+    assert result.texts(second[0]) == [said.answer]
+    assert result.texts(third[0]) == [core.chat("And this?", photographs["chelsea"], said, options).answer]
+    assert result.texts(afresh[0]) == expected(core, photographs["coffee"], "Which colour is it?")
+
+
+def test_each_conversation_of_a_batch_goes_on(
+    client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor]
+) -> None:
+    model = graph.load()
+    names = ("astronaut", "coffee")
+    images = graph.batch(*(graph.add("LoadImage", image=f"{name}.png") for name in names))
+    first = ask(graph, model=model, image=images, temperature=0.0)
+    second = ask(graph, "Why?", model=model, conversation=[first[0], 1], temperature=0.0)
+    shown = graph.show(second)
+    result = run(client, graph)
+    options = TextSampling(**{**SAMPLING, "temperature": 0.0})
+    said = core.chat(QUESTION, photographs["astronaut"], options=options)
+    answers = result.texts(shown[0])
+    assert len(answers) == 2
+    assert answers[0] == core.chat("Why?", None, said, options).answer
+
+
 def test_text_arrives_on_the_node_while_it_runs(
     client: ComfyClient, graph: Graph, photographs: dict[str, Tensor]
 ) -> None:

@@ -36,6 +36,7 @@ def test_there_is_a_workflow_for_each_task() -> None:
         "janus_caption_image",
         "janus_caption_to_diffusion",
         "janus_caption_to_image",
+        "janus_chat",
         "janus_flow_image_to_image",
         "janus_flow_text_to_image",
         "janus_flow_to_ksampler",

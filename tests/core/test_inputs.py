@@ -25,3 +25,22 @@ def test_rows_of_one_length_need_no_padding() -> None:
     assert not batch.padded
     assert bool(batch.attention_mask.all())
     assert torch.equal(batch.position_ids, torch.arange(2).repeat(2, 1))
+
+
+def test_a_part_of_padded_rows_is_what_is_left_of_each() -> None:
+    whole = PromptBatch.from_rows([[1, 9, 9, 5, 6], [1, 9, 9, 7]], pad_id=0, image_id=9)
+    part = whole.part(2)
+    assert part.input_ids[part.attention_mask].tolist() == [9, 5, 6, 9, 7]
+    assert part.position_ids[part.attention_mask].tolist() == [2, 3, 4, 2, 3]
+    assert part.attention_mask.tolist() == [[True] * 3, [False, True, True]]
+    assert part.image_mask.tolist() == [[True, False, False], [False, True, False]]
+    assert part.padded
+    assert whole.part(0).attention_mask.tolist() == whole.attention_mask.tolist()
+
+
+def test_a_part_from_the_middle_keeps_its_positions() -> None:
+    part = PromptBatch.from_rows([[1, 2, 9, 9, 5]], pad_id=0, image_id=9, start_embedding=True).part(1, 3)
+    assert part.input_ids.tolist() == [[2, 9]]
+    assert part.position_ids.tolist() == [[1, 2]]
+    assert part.image_mask.tolist() == [[True, True]]
+    assert (part.padded, part.length) == (False, 2)

@@ -45,3 +45,11 @@ def test_images_take_their_cache_at_least_and_guidance_doubles_it(pipe: JanusPip
 def test_seeing_more_images_than_are_at_work_takes_no_more(pipe: JanusPipeline) -> None:
     assert memory_to_see(pipe, 2) == 2 * memory_to_see(pipe, 1) > 0
     assert memory_to_see(pipe, ROWS_AT_ONCE + 1) == memory_to_see(pipe, ROWS_AT_ONCE)
+
+
+def test_a_conversation_takes_room_for_what_was_said_before(pipe: JanusPipeline) -> None:
+    options = TextSampling(max_new_tokens=8)
+    conversation = pipe.chat("What is this?", torch.rand(1, 8, 8, 3), options=options)
+    new, more = (memory_to_understand(pipe, None, "Why?", options, past) for past in (None, conversation))
+    length = conversation.tokens_read + conversation.tokens_reused
+    assert more - new > KVCache.num_bytes(pipe.model.config.body, 2, length, pipe.dtype)

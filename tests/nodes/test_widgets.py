@@ -31,7 +31,11 @@ UNDERSTAND = {
     "min_p": 1.0,
     "repetition_penalty": 2.0,
     "system_prompt": "",
+    "history": understand.ASK_AFRESH,
+    "answer_format": understand.JSON,
 }
+# These are tried in test_conversations.py.
+OF_CONVERSATIONS = {"history", "answer_format"}
 GENERATE = {
     "prompt": "A red ball.",
     "negative_prompt": "A blue ball.",
@@ -88,22 +92,22 @@ def test_every_widget_is_tried() -> None:
     assert {node for node in nodes if widgets(node)} == tried
 
 
-@pytest.mark.parametrize("widget", UNDERSTAND)
+@pytest.mark.parametrize("widget", [widget for widget in UNDERSTAND if widget not in OF_CONVERSATIONS])
 def test_widget_of_understand_changes_the_answer(janus: LoadedJanus, picture: Tensor, widget: str) -> None:
     # Greedy answers of a model with random weights go in circles, so that there is something to penalise.
     temperature = 0.0 if widget == "repetition_penalty" else 1.0
     base = {"model": janus, "image": picture, "max_new_tokens": 32, "temperature": temperature}
-    (before,) = run(JanusUnderstand, **base)
-    (after,) = run(JanusUnderstand, **base | {widget: UNDERSTAND[widget]})
-    assert run(JanusUnderstand, **base) == (before,)
+    before = run(JanusUnderstand, **base)[0]
+    after = run(JanusUnderstand, **base | {widget: UNDERSTAND[widget]})[0]
+    assert run(JanusUnderstand, **base)[0] == before
     assert after != before
 
 
 @pytest.mark.parametrize("task", [task for task in understand.TASKS if task != understand.ASK])
 def test_each_task_asks_its_question(janus: LoadedJanus, picture: Tensor, task: str) -> None:
     base = {"model": janus, "image": picture[:1], "max_new_tokens": 6}
-    (written_out,) = run(JanusUnderstand, **base, question=understand.TASKS[task])
-    assert run(JanusUnderstand, **base, task=task, question="Something else?") == (written_out,)
+    written_out = run(JanusUnderstand, **base, question=understand.TASKS[task])[0]
+    assert run(JanusUnderstand, **base, task=task, question="Something else?")[0] == written_out
 
 
 @pytest.mark.parametrize("widget", GENERATE)
@@ -132,7 +136,11 @@ def test_features_answer_as_their_images_do(janus: LoadedJanus, picture: Tensor)
     (features,) = run(JanusSiglipEncode, model=janus, image=picture)
     for batch in (understand.ONE_EACH, understand.ALL_TOGETHER):
         base = {"model": janus, "batch": batch, "max_new_tokens": 8}
-        assert run(JanusUnderstand, **base, features=features) == run(JanusUnderstand, **base, image=picture)
+        from_features, from_images = (
+            run(JanusUnderstand, **base, **images)[0]
+            for images in ({"features": features}, {"image": picture})
+        )
+        assert from_features == from_images
 
 
 def test_results_lie_on_the_device_between_nodes(janus: LoadedJanus, picture: Tensor) -> None:

@@ -80,3 +80,60 @@ def test_announced_size_is_the_real_one(body: Llama) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         cache = KVCache(body.config, 3, 17, "cpu", dtype)
         assert KVCache.num_bytes(body.config, 3, 17, dtype) == cache.keys.nbytes + cache.values.nbytes
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_saved_rows_restored_elsewhere_equal_reading_them_anew(body: Llama, padded: bool) -> None:
+    prompt, more = rows(body, 2, 6, 1), rows(body, 1, 3, 2)
+    hidden = 2 if padded else 0
+    visible = torch.ones(2, 6, dtype=torch.bool)
+    visible[1, :hidden] = False
+    cache = cache_for(body, 2, 6, visible if padded else None)
+    position_ids = (visible.long().cumsum(dim=1) - 1).clamp(min=0)
+    body(prompt, position_ids, cache)
+    saved = [cache.saved(1, 0, 4), cache.saved(1, 4, 6)]
+    assert [keys.shape[2] for keys, _ in saved] == [4 - hidden, 2]
+    restored = cache_for(body, 1, 9)
+    for keys, values in saved:
+        restored.restore(keys, values)
+    assert restored.length == 6 - hidden
+    alone = cache_for(body, 1, 9)
+    body(prompt[1:, hidden:], positions(1, 0, 6 - hidden), alone)
+    new = positions(1, 6 - hidden, 9 - hidden)
+    torch.testing.assert_close(body(more, new, restored), body(more, new, alone), rtol=0, atol=1e-5)
+
+
+def test_saved_rows_do_not_change_with_the_cache(body: Llama) -> None:
+    cache = cache_for(body, 1, 6)
+    body(rows(body, 1, 6, 0), positions(1, 0, 6), cache)
+    keys, values = cache.saved(0, 0, 6)
+    expected = keys.clone(), values.clone()
+    cache.rewind(0)
+    body(rows(body, 1, 6, 1), positions(1, 0, 6), cache)
+    assert torch.equal(keys, expected[0])
+    assert torch.equal(values, expected[1])
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_reserved_room_keeps_what_is_filled_and_padding_may_come_later(body: Llama, padded: bool) -> None:
+    first, second, third = (rows(body, 2, length, length) for length in (4, 3, 2))
+    visible = torch.ones(2, 7, dtype=torch.bool)
+    visible[1, 4:5] = not padded
+    position_ids = visible.long().cumsum(dim=1) - 1
+    cache = cache_for(body, 2, 0)
+    cache.reserve(4)
+    body(first, position_ids[:, :4], cache)
+    cache.reserve(3)
+    assert cache.max_length == 4
+    cache.reserve(9)
+    assert (cache.max_length, cache.length) == (9, 4)
+    if padded:
+        cache.mark(visible[:, 4:])
+    body(second, position_ids[:, 4:], cache)
+    new = position_ids[:, -1:] + torch.tensor([1, 2])
+    output = body(third, new, cache)
+    for row in range(2):
+        seen = torch.cat((first[row], second[row][visible[row, 4:]], third[row]))[None]
+        alone = cache_for(body, 1, seen.shape[1])
+        expected = body(seen, positions(1, 0, seen.shape[1]), alone)[:, -2:]
+        torch.testing.assert_close(output[row : row + 1], expected, rtol=0, atol=1e-5)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from janus_nodes.janus_core import DEFAULT_SYSTEM_PROMPT, JanusPipeline, load_pipeline
+from janus_nodes.janus_core import DEFAULT_SYSTEM_PROMPT, JanusPipeline, Turn, load_pipeline
 from janus_nodes.janus_core.inputs import PromptBatch
 from janus_nodes.janus_core.processing.chat import chat_format
 
@@ -172,3 +172,26 @@ def test_a_template_without_room_for_a_question_is_refused(golden_root: Path) ->
             ValueError, match="chat template must have room for what you ask, got 'alignment'"
         ):
             ask()
+
+
+def test_a_further_question_has_the_recorded_ids(recorded: Any, pipe: JanusPipeline) -> None:
+    question, answer, more, _ = (message.text for message in recorded.messages("multi_turn"))
+    row = pipe.prompts.question(more, 0, DEFAULT_SYSTEM_PROMPT, [Turn(question, 1, answer)])
+    assert_batch_equals(recorded, pipe.prompts.batch([row]), "multi_turn")
+
+
+def test_images_of_every_turn_stand_before_its_question(pipe: JanusPipeline) -> None:
+    tag = pipe.prompts.tokenizer.special.image
+    placed = pipe.prompts.question(f"{tag}\nWhy?", 1, "", [Turn(f"{tag}\n{tag}\nWhat?", 2, "Two.")])
+    assert pipe.prompts.question("Why?", 1, "", [Turn("What?", 2, "Two.")]) == placed
+
+
+def test_content_numbers_images_and_keeps_other_tokens(pipe: JanusPipeline, flow_pipe: JanusPipeline) -> None:
+    for builder, starts in ((pipe.prompts, 0), (flow_pipe.prompts, 1)):
+        row = builder.question("Compare.", 2, "")
+        content = builder.content(row)
+        for image in (-1, -2):
+            assert content.count(image) == builder.num_image_tokens + starts
+        mask = builder.batch([row]).image_mask[0].tolist()
+        assert [value < 0 for value in content] == mask
+        assert [c for c in content if c >= 0] == [t for t, image in zip(row, mask, strict=True) if not image]

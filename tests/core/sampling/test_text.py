@@ -179,6 +179,21 @@ def test_every_option_has_an_effect(pipe: JanusPipeline, change: dict[str, Any])
     assert changed.tolist() != usual.tolist()
 
 
+@pytest.mark.parametrize("options", [GREEDY, VARIED], ids=["greedy", "sampled"])
+def test_writing_goes_on_from_a_cache(pipe: JanusPipeline, options: TextSampling) -> None:
+    prompt = pipe.prompts.understanding(["Hello there!", "Hello to all who are here."], 0, "Be brief.")
+    eos_id = pipe.prompts.tokenizer.eos_id
+    expected = sample_text(pipe.model, prompt, None, options, eos_id)
+    first = pipe.prompts.understanding(["Hello there!"], 0, "Be brief.").part(0, 9)
+    begin = KVCache(pipe.model.body.config, 1, 9, "cpu", torch.float32)
+    pipe.model.body(pipe.model.embed_prompt(first), first.position_ids, begin)
+    cache = begin.repeat(2, 9)
+    tokens = sample_text(pipe.model, prompt.part(9), None, options, eos_id, cache=cache)
+    assert tokens.tolist() == expected.tolist()
+    assert cache.length == prompt.length + tokens.shape[1] - 1
+    assert begin.length == 9
+
+
 def test_broken_numbers_are_an_error(pipe: JanusPipeline) -> None:
     prompt = pipe.prompts.understanding(["What?"], 1, "")
     embeds = torch.full((1, 16, 64), torch.nan)

@@ -1,0 +1,54 @@
+"""JSON in answers: found among words, refused where there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from janus_nodes.janus_core import json_text, parse_json
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        (' [1, 2.5, "x", null, true] \n', [1, 2.5, "x", None, True]),
+        ('"red"', "red"),
+        ('```json\n{"a": [1]}\n```', {"a": [1]}),
+        ('Sure [see below]:\n```\n[{"a": {}}]\n```\nAnything else?', [{"a": {}}]),
+        ('The answer is {"a": "}{"} and no more.', {"a": "}{"}),
+        ('{broken} then {"a": 1} then {"b": 2}', {"a": 1}),
+        ('```json\nnothing\n``` but {"a": 1}', {"a": 1}),
+        ('```json\n{"a": 1}', {"a": 1}),
+        ('{"ключ": "图像"}', {"ключ": "图像"}),
+    ],
+)
+def test_json_is_found(answer: str, value: Any) -> None:
+    assert parse_json(answer) == value
+    assert parse_json(json_text(answer)) == value
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "a red star",
+        '{"a": 1',
+        "{'a': 1}",
+        '{"a": NaN}',
+        "[Infinity]",
+        '{"a": [1, 2], "b',
+        "[" * 100_000,
+        "[ " * 50_000,
+    ],
+)
+def test_what_holds_no_json_is_refused_and_shown(answer: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"answer must hold JSON, got .*; say in the question which"
+    ) as error:
+        parse_json(answer)
+    assert repr(answer) in str(error.value)
+
+
+def test_json_text_is_one_line_in_its_own_letters() -> None:
+    assert json_text('{"a":\n "图像",\n "b": [1,2]}') == '{"a": "图像", "b": [1, 2]}'

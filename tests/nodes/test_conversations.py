@@ -1,0 +1,149 @@
+"""Conversations from node to node: what is read, what is remembered, which answers have to be JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+import torch
+from comfy_api.latest import io
+from janus_nodes.janus_core import Conversation, JanusPipeline, TextSampling, answering
+from janus_nodes.nodes import understand
+from janus_nodes.nodes.memory import LoadedJanus
+from janus_nodes.nodes.understand import JanusUnderstand
+from torch import Tensor
+
+SHORT = TextSampling(max_new_tokens=6)
+
+
+def ask(
+    question: str, prompt: dict[str, Any] | None = None, **inputs: Any
+) -> tuple[list[str], list[Conversation]]:
+    """Runs Understand as ComfyUI does, as node 1 of a prompt."""
+    hidden = {io.Hidden.unique_id: "1", io.Hidden.prompt: prompt}
+    node = JanusUnderstand.PREPARE_CLASS_CLONE(hidden)
+    widgets = {
+        entry.id: entry.default
+        for entry in JanusUnderstand.define_schema().inputs
+        if isinstance(entry, io.WidgetInput)
+    }
+    output = node.EXECUTE_NORMALIZED(**widgets | {"question": question, "max_new_tokens": 6} | inputs)
+    return output.args
+
+
+@pytest.fixture
+def janus(loaded: LoadedJanus, sent: list[tuple[str, str]]) -> LoadedJanus:
+    """The golden checkpoint, with a server that takes the streamed text."""
+    return loaded
+
+
+@pytest.fixture
+def pictures() -> Tensor:
+    """Three different images."""
+    return torch.rand(3, 24, 40, 3, generator=torch.Generator().manual_seed(0))
+
+
+def test_turns_chain_from_node_to_node(janus: LoadedJanus, core: JanusPipeline, pictures: Tensor) -> None:
+    _, (first,) = ask("What is this?", model=janus, image=pictures[:1])
+    _, (second,) = ask("Which colour?", model=janus, conversation=first)
+    answers, (third,) = ask("And this?", model=janus, conversation=second, image=pictures[1:2])
+
+    expected = core.chat("What is this?", pictures[:1], options=SHORT)
+    expected = core.chat("Which colour?", None, expected, SHORT)
+    expected = core.chat("And this?", pictures[1:2], expected, SHORT)
+    assert third.turns == expected.turns
+    assert answers == [expected.answer]
+    assert second.tokens_reused >= first.tokens_read > second.tokens_read
+
+
+def test_a_batch_gives_one_conversation_per_image(janus: LoadedJanus, pictures: Tensor) -> None:
+    answers, conversations = ask("What is this?", model=janus, image=pictures)
+    assert [conversation.answer for conversation in conversations] == answers
+    for index, conversation in enumerate(conversations):
+        _, (alone,) = ask("What is this?", model=janus, image=pictures[index : index + 1])
+        assert (
+            ask("Why?", model=janus, conversation=conversation)[0]
+            == ask("Why?", model=janus, conversation=alone)[0]
+        )
+
+
+def test_a_conversation_goes_on_with_each_image_of_a_batch_or_with_all(
+    janus: LoadedJanus, pictures: Tensor
+) -> None:
+    _, (first,) = ask("What is this?", model=janus, image=pictures[:1])
+    answers, branches = ask("And this?", model=janus, conversation=first, image=pictures[1:])
+    assert [branch.num_images for branch in branches] == [2, 2]
+    assert answers[1:] == ask("And this?", model=janus, conversation=first, image=pictures[2:])[0]
+    together = understand.ALL_TOGETHER
+    _, (whole,) = ask("And these?", model=janus, conversation=first, image=pictures[1:], batch=together)
+    assert [turn.num_images for turn in whole.turns] == [1, 2]
+
+
+def test_asking_afresh_forgets_the_turns_and_not_the_images(janus: LoadedJanus, pictures: Tensor) -> None:
+    _, (first,) = ask("What is this?", model=janus, image=pictures[:1])
+    went_on, _ = ask("Which colour?", model=janus, conversation=first)
+    afresh, (alone,) = ask("Which colour?", model=janus, conversation=first, history=understand.ASK_AFRESH)
+    assert afresh == ask("Which colour?", model=janus, image=pictures[:1])[0] != went_on
+    assert alone.tokens_read < 30 < alone.tokens_reused
+
+
+def test_a_conversation_keeps_its_system_prompt(janus: LoadedJanus) -> None:
+    _, (first,) = ask("Hello!", model=janus, system_prompt="Be brief.")
+    _, (second,) = ask("Why?", model=janus, conversation=first, system_prompt="Be long.")
+    assert second.system_prompt == "Be brief."
+
+
+def test_what_was_read_is_told_in_the_log(janus: LoadedJanus, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        _, (first,) = ask("Hello!", model=janus)
+        _, (second,) = ask("Why?", model=janus, conversation=first)
+    told = [record.getMessage() for record in caplog.records if "Understand" in record.getMessage()]
+    assert told == [
+        f"Janus Understand read {each.tokens_read} tokens, and knew {each.tokens_reused} from before."
+        for each in (first, second)
+    ]
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_only_what_another_node_takes_is_remembered(janus: LoadedJanus, taken: bool) -> None:
+    prompt = {
+        "1": {"class_type": "JanusUnderstand", "inputs": {"question": "Hello!"}},
+        "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
+        "3": {"class_type": "JanusUnderstand", "inputs": {"conversation": ["1", 1]} if taken else {}},
+    }
+    _, (first,) = ask("Hello!", prompt, model=janus)
+    assert (first.remembered is not None) is taken
+    _, (second,) = ask("Why?", model=janus, conversation=first)
+    assert (second.tokens_reused > 0) is taken
+
+
+def test_answers_that_have_to_be_json_are_asked_for_and_given_on_one_line(
+    janus: LoadedJanus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = iter(["no", "well", 'Here:\n```json\n{"colour":\n "红"}\n```'])
+    monkeypatch.setattr(janus.pipeline.prompts.tokenizer, "decode", lambda ids: next(texts, ""))
+    monkeypatch.setattr(understand.TextReport, "__call__", lambda *step: None)
+    answers, (said,) = ask("Which colour?", model=janus, answer_format=understand.JSON)
+    assert answers == [said.answer] == ['{"colour": "红"}']
+    assert json.loads(answers[0]) == {"colour": "红"}
+    assert said.turns[0].question == "Which colour?\nAnswer with JSON only."
+
+
+def test_an_answer_that_never_is_json_is_an_error_that_shows_it(janus: LoadedJanus) -> None:
+    wrong = rf"answer must hold JSON, got '.*'; say .* \(the last of {answering.ATTEMPTS} attempts\)"
+    with pytest.raises(RuntimeError, match=f"(?s){wrong}"):
+        ask("Which colour?", model=janus, answer_format=understand.JSON)
+
+
+@pytest.mark.parametrize("answer_format", understand.FORMATS)
+def test_neither_question_nor_task_is_an_error(janus: LoadedJanus, answer_format: str) -> None:
+    with pytest.raises(ValueError, match="question must hold text, got ' '"):
+        ask(" ", model=janus, answer_format=answer_format)
+
+
+@pytest.mark.parametrize("widget", ["history", "answer_format"])
+def test_choices_that_do_not_exist_are_refused(janus: LoadedJanus, widget: str) -> None:
+    with pytest.raises(ValueError, match=f"{widget} must be one of .*, got 'other'; choose one of these"):
+        ask("Why?", model=janus, **{widget: "other"})
