@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..inputs import DescriptionForm, PromptBatch
 from .chat import ChatFormat
+from .edit_forms import EditForm
 from .tokenizer import JanusTokenizer
 
 
@@ -66,6 +67,7 @@ class PromptBuilder:
         guided: bool,
         num_new: int,
         form: DescriptionForm | None = None,
+        name: str = "prompt",
     ) -> PromptBatch:
         """The row of a picture's description and, with guidance, the unconditional row behind it.
 
@@ -79,13 +81,14 @@ class PromptBuilder:
             guided: whether there is an unconditional row.
             num_new: tokens that the picture will take.
             form: what the way of drawing wants of these rows; by default, what drawing by tokens does.
+            name: of the prompt, for messages.
         """
         if not isinstance(negative_prompt, str):
             raise ValueError(
                 f"negative_prompt must be a text, got {negative_prompt!r}; leave it empty for none"
             )
         form = form or DescriptionForm()
-        rows = [self._description("prompt", prompt)]
+        rows = [self._description(name, prompt)]
         blank = guided and not negative_prompt.strip()
         if blank:
             first, *middle, last = rows[0]
@@ -94,9 +97,40 @@ class PromptBuilder:
             rows.append(self._description("negative_prompt", negative_prompt))
         if not form.reads_start:
             rows = [row[:-1] for row in rows]
-        longest = "negative_prompt" if len(rows[-1]) > len(rows[0]) else "prompt"
+        longest = "negative_prompt" if len(rows[-1]) > len(rows[0]) else name
         batch = self._batch(rows, num_new, longest)
         return batch.hide(row=1, first=1) if blank and form.hides_padding else batch
+
+    def editing(
+        self, instruction: str, form: EditForm, num_tokens: int, *, guided: bool, sourced: bool
+    ) -> PromptBatch:
+        """The rows of a picture and what to change in it.
+
+        All have one length and no hidden token: their padding is read, as the checkpoints were trained.
+
+        Args:
+            instruction: what to change.
+            form: how the checkpoint was trained to be asked.
+            num_tokens: tokens of the picture, which the new one takes as well.
+            guided: whether there is an unconditional row.
+            sourced: whether there is a row without the picture's tokens, where the form has one.
+        """
+        row, blank = self._edit_row(instruction, form, num_tokens)
+        pad_id, image_start = self.tokenizer.pad_id, self.tokenizer.image_start_id
+        uncond = [pad_id if index in blank else token for index, token in enumerate(row)]
+        fills = form.used_rows(guided, sourced)
+        rows = [row] * len(fills)
+        if guided:
+            rows[-1] = uncond
+        batch = self._batch(rows, num_tokens, "instruction")
+        starts = [index + 1 for index, token in enumerate(row) if token == image_start]
+        image_mask = batch.image_mask.new_zeros(batch.image_mask.shape)
+        # The last start is that of the picture to draw.
+        for slot, start in zip(form.slots, starts[:-1], strict=True):
+            end = row.index(self.tokenizer.image_end_id, start)
+            for mask, filled in zip(image_mask, fills, strict=True):
+                mask[start:end] = slot in filled
+        return replace(batch, image_mask=image_mask)
 
     def encode(self, text: str, num_images: int) -> list[int]:
         """Ids of a rendered conversation, each placeholder widened to an image's worth of positions.
@@ -120,6 +154,25 @@ class PromptBuilder:
                 f"{num_images} images; remove them, and they are placed before it"
             )
         return row
+
+    def _edit_row(self, instruction: str, form: EditForm, num_tokens: int) -> tuple[list[int], range]:
+        """The row that holds everything, and where padding stands in the unconditional one."""
+        special = self.tokenizer.special
+        places = {
+            "image": special.image,
+            "padding": special.image_start + special.pad * num_tokens + special.image_end,
+        }
+        turn = form.turn.format(**places, instruction=instruction)
+        text = self._render(turn) + special.image_start
+        if form.whole_blank:
+            row = self.encode(text, 1)
+            return row, range(1, len(row) - 1)
+        # In three pieces, as trained: so an instruction is read the same whatever stands around it.
+        before = text[: text.index(special.image) + len(special.image)]
+        head = self.encode(before, 1)
+        middle = self.tokenizer.encode(instruction)[1:]
+        tail = self.tokenizer.encode(text[len(before) + len(instruction) :])[1:]
+        return [*head, *middle, *tail], range(len(head), len(head) + len(middle))
 
     def _description(self, name: str, text: str) -> list[int]:
         if not isinstance(text, str) or not text.strip():
