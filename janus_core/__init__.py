@@ -3,7 +3,7 @@
 from .checkpoints.files import missing_files
 from .checkpoints.load import PRECISIONS
 from .checkpoints.save import convert_bin
-from .editing import FORMS as EDIT_FORMS
+from .edit_inputs import FORMS as EDIT_FORMS
 from .image_inputs import VisionFeatures
 from .loading import DEMONSTRATION, load_pipeline, save_checkpoint
 from .memory import memory_for_pixels, memory_to_edit, memory_to_generate, memory_to_see, memory_to_understand

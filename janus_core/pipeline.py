@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .editing import AUTO, checked_form, checked_instruction, plan_instruction, plan_redraw, source_picture
+from .edit_inputs import AUTO, checked_form, checked_instruction, source_picture
+from .editing import plan_instruction, plan_redraw
 from .image_inputs import Images, VisionFeatures, checked_images, checked_tokens, question_rows
 from .models.janus import Janus
 from .processing.chat import DEFAULT_SYSTEM_PROMPT

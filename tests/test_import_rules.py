@@ -23,13 +23,16 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"config", "inputs"},
     "sampling": {"config", "inputs", "models"},
     "checkpoints": {"config", "json_file", "presets", "models"},
+    "edit_inputs": {"processing"},
     "editing": {"inputs", "processing", "models", "sampling"},
-    "pipeline": {"config", "editing", "image_inputs", "inputs", "processing", "models", "sampling"},
+    "pipeline": {
+        *("config", "edit_inputs", "editing", "image_inputs", "inputs", "processing", "models", "sampling"),
+    },
     "loading": {"config", "json_file", "processing", "models", "checkpoints", "pipeline"},
     "memory": {"config", "image_inputs", "models", "sampling", "pipeline"},
 }
 # Training starts from a pipeline, writes prompts as it does, and evaluates by using it.
-ALLOWED["training"] = {*ALLOWED} - {"presets", "memory", "editing"}
+ALLOWED["training"] = {*ALLOWED} - {"presets", "memory", "edit_inputs", "editing"}
 ALLOWED["__init__"] = set(ALLOWED) - {"training"}
 PACKAGES = {"torch", "transformers", "tokenizers", "safetensors", "PIL", "numpy", "huggingface_hub"}
 COMFYUI = {
