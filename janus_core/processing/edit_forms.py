@@ -15,8 +15,9 @@ class EditForm:
     Attributes:
         name: what `form` is called by.
         checkpoint: the release that was trained for it.
-        turn: the user's turn: `{image}` is a picture's place, `{padding}` one that holds padding until it is
-            filled, `{instruction}` what was asked.
+        turn: the user's turn: `{seen}` is the place of what the understanding encoder sees of the picture,
+            `{tokens}` that of its tokens, `{padding}` as well, but holds padding where it is not filled;
+            `{instruction}` is what was asked.
         slots: what fills these places, in order.
         rows: the slots that are filled in each row that is looked at, the one that the image should follow
             first; the last row is the unconditional one.
@@ -56,7 +57,7 @@ EDIT_FORMS = {
         EditForm(
             name="janus-4o",
             checkpoint="Janus-4o-7B",
-            turn="{image}{padding}{instruction}",
+            turn="{seen}{padding}{instruction}",
             slots=(SEEN, TOKENS),
             rows=((SEEN, TOKENS), (SEEN,), ()),
             whole_blank=True,
@@ -66,7 +67,7 @@ EDIT_FORMS = {
         EditForm(
             name="janus-pro-r1",
             checkpoint="Janus-Pro-R1-7B",
-            turn="{image}{instruction} Please generate an image.",
+            turn="{tokens}{instruction} Please generate an image.",
             slots=(TOKENS,),
             rows=((TOKENS,), (TOKENS,)),
             whole_blank=False,

@@ -157,22 +157,25 @@ class PromptBuilder:
 
     def _edit_row(self, instruction: str, form: EditForm, num_tokens: int) -> tuple[list[int], range]:
         """The row that holds everything, and where padding stands in the unconditional one."""
-        special = self.tokenizer.special
-        places = {
-            "image": special.image,
-            "padding": special.image_start + special.pad * num_tokens + special.image_end,
-        }
-        turn = form.turn.format(**places, instruction=instruction)
-        text = self._render(turn) + special.image_start
+        opening, _, request = form.turn.partition("{instruction}")
+        opening = opening.format(
+            seen=self._place(self.tokenizer.special.image, self.num_image_tokens),
+            tokens=self._place(self.tokenizer.special.image, num_tokens),
+            padding=self._place(self.tokenizer.special.pad, num_tokens),
+        )
+        text = self._render(opening + instruction + request) + self.tokenizer.special.image_start
+        encode = self.tokenizer.encode
         if form.whole_blank:
-            row = self.encode(text, 1)
+            row = encode(text)
             return row, range(1, len(row) - 1)
         # In three pieces, as trained: so an instruction is read the same whatever stands around it.
-        before = text[: text.index(special.image) + len(special.image)]
-        head = self.encode(before, 1)
-        middle = self.tokenizer.encode(instruction)[1:]
-        tail = self.tokenizer.encode(text[len(before) + len(instruction) :])[1:]
+        start = text.index(opening) + len(opening)
+        end = start + len(instruction)
+        head, middle, tail = encode(text[:start]), encode(text[start:end])[1:], encode(text[end:])[1:]
         return [*head, *middle, *tail], range(len(head), len(head) + len(middle))
+
+    def _place(self, token: str, count: int) -> str:
+        return self.tokenizer.special.image_start + token * count + self.tokenizer.special.image_end
 
     def _description(self, name: str, text: str) -> list[int]:
         if not isinstance(text, str) or not text.strip():
