@@ -29,8 +29,8 @@ class JanusEdit(io.ComfyNode):
             node_id="JanusEdit",
             display_name="Janus Edit",
             category=CATEGORY,
-            description="Redraws what lies under a mask, with any checkpoint that draws by tokens; or changes "
-            "a picture as it is told, with Janus-4o or Janus-Pro-R1.",
+            description="Redraws what lies under a mask, with any checkpoint that draws by tokens; or "
+            "changes a picture as it is told, with Janus-4o or Janus-Pro-R1.",
             inputs=[
                 model_input(),
                 io.Image.Input(
@@ -48,8 +48,8 @@ class JanusEdit(io.ComfyNode):
                     "form",
                     options=list(EDIT_FORMS),
                     default="auto",
-                    tooltip="auto: mask if one is connected, else what the checkpoint was trained for, told by "
-                    "its name. mask: redraws what is masked. janus-4o, janus-pro-r1: how these checkpoints "
+                    tooltip="auto: mask if one is connected, else what the checkpoint was trained for, told "
+                    "by its name. mask: redraws what is masked. janus-4o, janus-pro-r1: how these checkpoints "
                     "take an instruction, for one of them by another name.",
                 ),
                 seed_input("Start of the random draw; image i of a batch is the single image of seed + i."),
