@@ -6,9 +6,26 @@ from torch import Tensor
 
 from .processing.edit_forms import EDIT_FORMS
 from .processing.prompts import PromptBuilder
+from .sampling.options import EditSampling
 
 AUTO, MASK = "auto", "mask"
 FORMS = (AUTO, *EDIT_FORMS, MASK)
+
+
+def checked_options(options: EditSampling | None) -> EditSampling:
+    """The same options, or the default ones.
+
+    Raises:
+        ValueError: if they are those of something else.
+    """
+    if options is None:
+        return EditSampling()
+    if not isinstance(options, EditSampling):
+        raise ValueError(
+            f"options must be EditSampling, got {type(options).__name__}; use EditSampling, which takes what "
+            "TokenSampling takes as well"
+        )
+    return options
 
 
 def checked_form(name: str, mask: Tensor | None, trained: str | None, checkpoint: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .edit_inputs import AUTO, checked_form, checked_instruction, source_picture
+from .edit_inputs import AUTO, checked_form, checked_instruction, checked_options, source_picture
 from .editing import plan_instruction, plan_redraw
 from .image_inputs import Images, VisionFeatures, checked_images, checked_tokens, question_rows
 from .models.janus import Janus
@@ -199,7 +199,7 @@ class JanusPipeline:
         Raises:
             ValueError: if an input does not fit; the message says which and how to mend it.
         """
-        options = options or EditSampling()
+        options = checked_options(options)
         self.image_options(options)
         instruction, image = checked_instruction(instruction, self.prompts), source_picture(image)
         form = checked_form(form, mask, self.edit_form, self.folder.name)

@@ -49,8 +49,8 @@ class JanusEdit(io.ComfyNode):
                     options=list(EDIT_FORMS),
                     default="auto",
                     tooltip="auto: mask if one is connected, else what the checkpoint was trained for, told "
-                    "by its name. mask: redraws what is masked. janus-4o, janus-pro-r1: how these checkpoints "
-                    "take an instruction, for one of them by another name.",
+                    "by its name. mask: redraws what is masked. janus-4o, janus-pro-r1: how these "
+                    "checkpoints take an instruction, for one of them by another name.",
                 ),
                 seed_input("Start of the random draw; image i of a batch is the single image of seed + i."),
                 batch_size_input("Pictures to make of this one."),

@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"config", "inputs"},
     "sampling": {"config", "inputs", "models"},
     "checkpoints": {"config", "json_file", "presets", "models"},
-    "edit_inputs": {"processing"},
+    "edit_inputs": {"processing", "sampling"},
     "editing": {"inputs", "processing", "models", "sampling"},
     "pipeline": {
         *("config", "edit_inputs", "editing", "image_inputs", "inputs", "processing", "models", "sampling"),

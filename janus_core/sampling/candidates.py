@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# Between the random streams of two candidates of an image: more than a batch has images.
-CANDIDATE_STRIDE = 2**32
+# From one candidate's random stream to the next one's: 2**32 over the golden ratio, which spreads them
+# evenly, far from the streams of other images. The CPU's generator reads the lower 32 bits of a seed only.
+CANDIDATE_STRIDE = 2_654_435_761
 
 
 def candidate_rows(image: int, candidates: int) -> list[int]:

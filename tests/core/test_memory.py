@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import torch
 from janus_nodes.janus_core import (
+    EditSampling,
     JanusPipeline,
     TextSampling,
     TokenSampling,
     memory_for_pixels,
+    memory_to_edit,
     memory_to_generate,
     memory_to_see,
     memory_to_understand,
 )
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.pipeline import ROWS_AT_ONCE
+from janus_nodes.janus_core.processing.edit_forms import EDIT_FORMS
 
 
 def test_answers_take_their_cache_at_least(pipe: JanusPipeline) -> None:
@@ -45,3 +48,14 @@ def test_images_take_their_cache_at_least_and_guidance_doubles_it(pipe: JanusPip
 def test_seeing_more_images_than_are_at_work_takes_no_more(pipe: JanusPipeline) -> None:
     assert memory_to_see(pipe, 2) == 2 * memory_to_see(pipe, 1) > 0
     assert memory_to_see(pipe, ROWS_AT_ONCE + 1) == memory_to_see(pipe, ROWS_AT_ONCE)
+
+
+def test_edits_take_their_cache_at_least_and_no_more_than_what_is_at_work(pipe: JanusPipeline) -> None:
+    question = "Make it night." * 10
+    one, some, full, more = (
+        memory_to_edit(pipe, question, EditSampling(candidates=candidates, batch_size=batch_size))
+        for candidates, batch_size in ((1, 1), (2, 2), (ROWS_AT_ONCE, 1), (ROWS_AT_ONCE, 10))
+    )
+    prompt = pipe.prompts.editing(question, EDIT_FORMS["janus-4o"], 16, guided=True, sourced=True)
+    assert one > KVCache.num_bytes(pipe.model.config.body, 3, prompt.length + 16, pipe.dtype)
+    assert one < some < full == more

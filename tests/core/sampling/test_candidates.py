@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import torch
 from janus_nodes.janus_core.sampling.candidates import best_candidates, candidate_rows, log_likelihood
+from janus_nodes.janus_core.sampling.seeds import row_generator
 
 
 def test_the_first_candidate_has_the_image_s_stream_and_no_two_share_one() -> None:
-    rows = [row for image in range(300) for row in candidate_rows(image, 5)]
-    assert rows[::5] == list(range(300))
-    assert len(set(rows)) == len(rows)
+    rows = [row for image in range(300) for row in candidate_rows(image, 64)]
+    assert rows[::64] == list(range(300))
+    # All that the CPU's generator reads of a seed.
+    assert len({row % 2**32 for row in rows}) == len(rows)
     assert candidate_rows(3, 4)[:2] == candidate_rows(3, 2)
+    first = {torch.rand((), generator=row_generator(7, row)).item() for row in candidate_rows(0, 64)}
+    assert len(first) == 64
 
 
 def test_log_likelihood_sums_the_logarithms_of_given_tokens() -> None:
