@@ -136,7 +136,7 @@ class Answerer:
         ]
         # All prompts before any image is encoded, so that one that does not fit costs nothing.
         name = "conversation" if start.turns else "prompt"
-        batches = [prompts.batch([rows[row] for row in chunk], name) for chunk in questions.chunks]
+        batches = [prompts.batch([rows[row] for row in chunk], name=name) for chunk in questions.chunks]
         contents = [prompts.content(row) for row in rows]
         begin: _Beginning | None = None
         for index, (chunk, batch) in enumerate(zip(questions.chunks, batches, strict=True)):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from .checkpoints.detect import detect, detect_roles
+from .checkpoints.detect import detect, detect_edit_form, detect_roles
 from .checkpoints.files import find_weight_files
 from .checkpoints.load import OnProgress, Prepare, load_model
 from .checkpoints.save import MAX_SHARD_BYTES, make_free_folder, save_model
@@ -87,9 +87,10 @@ def load_pipeline(
         config.body.max_position_embeddings,
         config.understanding.start_embedding,
     )
+    edit_form = detect_edit_form(folder)
     image_processor = read_image_processor(folder, config.understanding.vision.image_size)
     model = load_model(folder, device, dtype, prepare, on_progress, None if vae is None else Path(vae))
-    pipeline = JanusPipeline(model, prompts, image_processor, torch.device(device), folder)
+    pipeline = JanusPipeline(model, prompts, image_processor, torch.device(device), folder, edit_form)
     _log.info(
         "loaded %s in %s, template %s for %s", folder, pipeline.dtype, chat.name, chat.user or "no roles"
     )
@@ -118,6 +119,8 @@ def save_checkpoint(
     chat = pipeline.prompts.chat
     processor = read_json_if_present(pipeline.folder / "processor_config.json")
     processor |= {"sft_format": chat.name, "roles": [chat.user, chat.assistant]}
+    if pipeline.edit_form is not None:
+        processor["edit_form"] = pipeline.edit_form
     (folder / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
     # The model last, and its config.json behind its weights: a broken-off folder is never taken for whole.
     save_model(pipeline.model, folder, max_shard_bytes)

@@ -11,7 +11,7 @@ from .image_inputs import Images, image_places
 from .models.cache import KVCache
 from .pipeline import ROWS_AT_ONCE, JanusPipeline
 from .sampling.guidance import uses_guidance
-from .sampling.options import FlowSampling, TextSampling, TokenSampling
+from .sampling.options import EditSampling, FlowSampling, TextSampling, TokenSampling
 from .sampling.text import answer_room
 
 # Feature maps of the image autoencoder's widest resolution that live at once.
@@ -43,14 +43,26 @@ def memory_to_generate(pipeline: JanusPipeline, prompt: str, options: TokenSampl
     """
     pipeline.image_options(options)
     rows = 2 if uses_guidance(options.guidance_scale) else 1
-    images = min(options.batch_size, ROWS_AT_ONCE)
-    # The prompt is read once into a cache of its own, which is then copied for each image.
-    tokens = _text_tokens(prompt)
-    read = _cache(pipeline, rows, tokens) + _activations(pipeline, rows * tokens)
+    tokens_per_step = pipeline.model.generation.config.tokens_per_step
+    return _drawing(pipeline, rows, options.batch_size, _text_tokens(prompt), tokens_per_step)
+
+
+def memory_to_edit(pipeline: JanusPipeline, instruction: str, options: EditSampling) -> int:
+    """Bytes that `JanusPipeline.edit` takes for these inputs, in any form.
+
+    Raises:
+        ValueError: if the model cannot edit.
+    """
+    pipeline.image_options(options)
     generation = pipeline.model.generation.config
-    drawn = _cache(pipeline, rows * images, tokens + generation.num_tokens)
-    step = _activations(pipeline, rows * images * generation.tokens_per_step)
-    return read + drawn + step + memory_for_pixels(pipeline)
+    # The longest prompt holds the picture twice; of a masked one, most may be read at once.
+    seen = pipeline.model.config.understanding.num_embeddings
+    prompt = _text_tokens(instruction) + seen + generation.num_tokens
+    images = options.batch_size * options.candidates
+    drawn = _drawing(pipeline, 3, images, prompt, generation.num_tokens)
+    # Likelihoods of one row's tokens, in float32: logits, their logarithms, and one more on the way.
+    judged = 3 * 4 * generation.num_tokens * generation.vq.codebook_size
+    return drawn + judged + memory_to_see(pipeline, 1)
 
 
 def memory_to_see(pipeline: JanusPipeline, images: int) -> int:
@@ -70,6 +82,16 @@ def _tokens_of(pipeline: JanusPipeline, conversation: Conversation) -> int:
     """Tokens of a conversation, up to a short question."""
     waiting, system_prompt, turns = conversation.num_waiting, conversation.system_prompt, conversation.turns
     return len(pipeline.prompts.question("?", waiting, system_prompt, turns))
+
+
+def _drawing(pipeline: JanusPipeline, rows: int, images: int, prompt: int, tokens_at_once: int) -> int:
+    """Bytes for images of a prompt of so many tokens, with so many rows each."""
+    images = min(images, ROWS_AT_ONCE)
+    # The prompt is read once into a cache of its own, which is then copied for each image.
+    read = _cache(pipeline, rows, prompt) + _activations(pipeline, rows * prompt)
+    drawn = _cache(pipeline, rows * images, prompt + pipeline.model.generation.config.num_tokens)
+    step = _activations(pipeline, rows * images * tokens_at_once)
+    return read + drawn + step + memory_for_pixels(pipeline)
 
 
 def _text_tokens(text: str) -> int:

@@ -1,4 +1,4 @@
-"""What a loaded model can do: answer, chat, draw, encode, decode.
+"""What a loaded model can do: answer, chat, draw, edit, encode, decode.
 
 It is long because it is the whole public face.
 """
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from .answering import Answerer, Check, Questions
 from .conversation import Conversation
+from .edit_inputs import AUTO, checked_form, checked_instruction, checked_options, source_picture
+from .editing import plan_instruction, plan_redraw
 from .image_inputs import (
     Images,
     VisionFeatures,
@@ -24,13 +26,15 @@ from .image_inputs import (
 )
 from .models.janus import Janus
 from .processing.chat import DEFAULT_SYSTEM_PROMPT
+from .processing.edit_forms import EDIT_FORMS
 from .processing.images import ImageProcessor, to_images
 from .processing.prompts import PromptBuilder
 from .sampling import IMAGE_SAMPLERS
 from .sampling.guidance import uses_guidance
-from .sampling.options import FlowSampling, TextSampling, TokenSampling
-from .sampling.results import GeneratedImages, GeneratedLatents
+from .sampling.options import EditSampling, FlowSampling, TextSampling, TokenSampling
+from .sampling.results import EditedImages, GeneratedImages, GeneratedLatents
 from .sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, part_of
+from .sampling.tokens import draw_tokens
 
 # Rows that are computed together. More take more memory for little more speed.
 ROWS_AT_ONCE = 8
@@ -47,6 +51,8 @@ class JanusPipeline:
         device: where the model computes; inputs are sent there. Its weights may lie elsewhere if their layers
             move them by themselves.
         folder: the checkpoint.
+        edit_form: how the checkpoint is known to have been trained to edit by instruction, one of
+            `EDIT_FORMS`; None if nothing tells that it was.
     """
 
     model: Janus
@@ -54,6 +60,7 @@ class JanusPipeline:
     image_processor: ImageProcessor
     device: torch.device
     folder: Path
+    edit_form: str | None = None
 
     @torch.no_grad()
     def understand(
@@ -216,6 +223,63 @@ class JanusPipeline:
         )
         pixels = pixels and self.model.generation.can_decode
         return sampler.result(self._pixels(drawn, on_image) if pixels else None, drawn)
+
+    @torch.no_grad()
+    def edit(
+        self,
+        image: Tensor,
+        instruction: str,
+        options: EditSampling | None = None,
+        *,
+        mask: Tensor | None = None,
+        form: str = AUTO,
+        on_step: OnStep = ignore_step,
+        on_image: OnImage = ignore_image,
+    ) -> EditedImages:
+        """Changes a picture: what lies under a mask, with any model that draws by tokens, or as it is told.
+
+        Args:
+            image: one picture, [H, W, C] or [1, H, W, C] in [0, 1], of any size.
+            instruction: what to change, for a checkpoint that was trained to follow it; with a mask, what the
+                whole picture should show.
+            options: guidance, randomness, candidates and how many images.
+            mask: [H, W] or [1, H, W], above 0 where the picture may change; a token is drawn anew if any
+                masked pixel falls on it. Every other pixel of the result is the picture's own.
+            form: `mask`; or how the instruction is put, `janus-4o` or `janus-pro-r1`; `auto` is `mask` if
+                there is one, else what the checkpoint is known for.
+            on_step: called as `on_step(step, total, tokens)`, with the tokens of the images at work; may
+                raise to cancel.
+            on_image: called as `on_image(done, total)` when the tokens of an image have become pixels, after
+                all steps; may raise as well.
+
+        Returns:
+            Of a redraw, images of the picture's size; of an instruction, the model's own squares.
+
+        Raises:
+            ValueError: if an input does not fit; the message says which and how to mend it.
+        """
+        options = checked_options(options)
+        self.image_options(options)
+        instruction, image = checked_instruction(instruction, self.prompts), source_picture(image)
+        form = checked_form(form, mask, self.edit_form, self.folder.name)
+        parts = (self.model, self.prompts, self.image_processor, self.device, image, instruction, options)
+        plan = plan_instruction(*parts, EDIT_FORMS[form]) if mask is None else plan_redraw(*parts, mask)
+        runs = plan.runs(ROWS_AT_ONCE)
+        drawn = [
+            draw_tokens(
+                self.model,
+                plan.prompt,
+                plan.inputs_embeds,
+                plan.combine,
+                options,
+                run.rows,
+                run.given,
+                part_of(on_step, index, len(runs)),
+            )
+            for index, run in enumerate(runs)
+        ]
+        tokens = plan.chosen(drawn)
+        return plan.finish(tokens, self._pixels(tokens, on_image))
 
     def image_options(
         self, options: TokenSampling | FlowSampling | None = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 # `vision_config.params.model_name` names a tower; its sizes are not in the file (SigLIP, arXiv:2303.15343,
 # table 11). Checkpoints that do write sizes down override these.
@@ -52,6 +54,14 @@ ROLES_BY_NAME: tuple[tuple[str, tuple[str, str]], ...] = (
     ("janus13b", PLAIN_ROLES),
 )
 
+# How checkpoints edit by instruction, by the same names; the others cannot.
+EDIT_FORMS_BY_NAME: tuple[tuple[str, str], ...] = (
+    ("januspror1", "janus-pro-r1"),
+    ("janus4o", "janus-4o"),
+)
+
+Fact = TypeVar("Fact")
+
 
 @dataclass(frozen=True)
 class Release:
@@ -90,9 +100,19 @@ RELEASES = {
 
 
 def roles_by_name(*names: str) -> tuple[str, str] | None:
-    """Role texts of the checkpoint with one of these names, or None if they say nothing.
+    """Role texts of the checkpoint with one of these names, or None if they say nothing."""
+    return _by_name(ROLES_BY_NAME, names)
+
+
+def edit_form_by_name(*names: str) -> str | None:
+    """How the checkpoint with one of these names edits by instruction, or None if they say nothing."""
+    return _by_name(EDIT_FORMS_BY_NAME, names)
+
+
+def _by_name(table: Sequence[tuple[str, Fact]], names: Iterable[str]) -> Fact | None:
+    """The first row of a table that fits one of these names.
 
     A fine-tune's `config.json` often still names its base: the table's order counts, not the names'.
     """
     plain = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
-    return next((roles for part, roles in ROLES_BY_NAME if any(part in name for name in plain)), None)
+    return next((fact for part, fact in table if any(part in name for name in plain)), None)

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .edit import JanusEdit
 from .encode import JanusSiglipEncode, JanusVQDecode, JanusVQEncode
 from .flow import JanusFlowSampler
 from .generate import JanusGenerate
@@ -17,6 +18,7 @@ class JanusExtension(ComfyExtension):
             JanusLoad,
             JanusUnderstand,
             JanusGenerate,
+            JanusEdit,
             JanusFlowSampler,
             JanusSiglipEncode,
             JanusVQEncode,

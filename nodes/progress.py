@@ -79,7 +79,8 @@ class ImageReport:
 
     def show(self, images: Tensor) -> None:
         """Puts the first of the finished images [B, H, W, 3] on the node."""
-        self.bar.update_absolute(self.bar.total, self.bar.total, _preview(images[0]))
+        preview = ("JPEG", _picture(images[0]), PREVIEW_SIZE)
+        self.bar.update_absolute(self.bar.total, self.bar.total, preview)
 
 
 class LatentReport:
@@ -95,12 +96,17 @@ class LatentReport:
         factors = torch.tensor(self.format.latent_rgb_factors)
         bias = torch.tensor(self.format.latent_rgb_factors_bias)
         colours = latents[0].float().cpu().permute(1, 2, 0) @ factors + bias
-        self.bar.update_absolute(step, total, _preview(((colours + 1) / 2).clamp(0, 1)))
+        self.bar.update_absolute(step, total, _preview((colours + 1) / 2))
 
 
 def _preview(rows: Tensor) -> tuple[str, Image.Image, int]:
     """The upper rows [h, W, 3] of a square image, on grey ground."""
-    picture = Image.fromarray((rows * 255).byte().cpu().numpy())
+    picture = _picture(rows)
     canvas = Image.new("RGB", (picture.width, picture.width), (127, 127, 127))
     canvas.paste(picture)
     return ("JPEG", canvas, PREVIEW_SIZE)
+
+
+def _picture(image: Tensor) -> Image.Image:
+    """An image [H, W, 3], which may be brighter than white where it is the user's own."""
+    return Image.fromarray((image.clamp(0, 1) * 255).byte().cpu().numpy())

@@ -105,8 +105,13 @@ def drawing_inputs() -> list[io.Input]:
             "with. It needs a guidance_scale other than 1.",
         ),
         seed_input("Start of the random draw; image i of a batch is the single image of seed + i."),
-        io.Int.Input("batch_size", default=1, min=1, max=256, tooltip="Images to draw of this prompt."),
+        batch_size_input("Images to draw of this prompt."),
     ]
+
+
+def batch_size_input(tooltip: str) -> io.Input:
+    """How many images are drawn."""
+    return io.Int.Input("batch_size", default=1, min=1, max=256, tooltip=tooltip)
 
 
 def guidance_input(default: float) -> io.Input:

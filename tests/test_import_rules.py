@@ -26,16 +26,18 @@ ALLOWED: dict[str, set[str]] = {
     "checkpoints": {"config", "json_file", "presets", "models"},
     "conversation": {"models", "processing"},
     "answering": {"conversation", "models", "processing", "sampling"},
+    "edit_inputs": {"processing", "sampling"},
+    "editing": {"inputs", "processing", "models", "sampling"},
     "pipeline": {
         *("config", "image_inputs", "inputs", "processing", "models", "sampling"),
-        *("conversation", "answering"),
+        *("conversation", "answering", "edit_inputs", "editing"),
     },
     "loading": {"config", "json_file", "processing", "models", "checkpoints", "pipeline"},
     "routing": set(),
     "memory": {"config", "image_inputs", "conversation", "models", "sampling", "pipeline"},
 }
 # Training starts from a pipeline, writes prompts as it does, and evaluates by using it.
-ALLOWED["training"] = {*ALLOWED} - {"presets", "memory", "json_answers"}
+ALLOWED["training"] = {*ALLOWED} - {"presets", "memory", "json_answers", "edit_inputs", "editing"}
 ALLOWED["__init__"] = set(ALLOWED) - {"training"}
 PACKAGES = {"torch", "transformers", "tokenizers", "safetensors", "PIL", "numpy", "huggingface_hub"}
 COMFYUI = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..config import JanusConfig
 from ..json_file import read_json, read_json_if_present
-from ..presets import PLAIN_ROLES, TAGGED_ROLES, roles_by_name
+from ..presets import EDIT_FORMS_BY_NAME, PLAIN_ROLES, TAGGED_ROLES, edit_form_by_name, roles_by_name
 from .configs import from_original
 from .configs_flow import from_flow
 from .configs_transformers import from_transformers
@@ -67,7 +67,30 @@ def detect_roles(folder: Path, template: str | None) -> tuple[str, str] | None:
         return roles[0], roles[1]
     if template:
         return TAGGED_ROLES if TAGGED_ROLES[0] in template else PLAIN_ROLES
+    return roles_by_name(*_names(folder))
+
+
+def detect_edit_form(folder: Path) -> str | None:
+    """How a checkpoint was trained to edit by instruction; None if nothing tells that it was.
+
+    Looked for in this order: an `edit_form` entry of `processor_config.json`, as this package writes it; the
+    folder's name and the one in `config.json`.
+    """
+    forms = [form for _, form in EDIT_FORMS_BY_NAME]
+    form = read_json_if_present(folder / "processor_config.json").get("edit_form")
+    if form is None:
+        return edit_form_by_name(*_names(folder))
+    if form not in forms:
+        raise ValueError(
+            f"edit_form in {folder / 'processor_config.json'} must be one of {', '.join(forms)}, got "
+            f"{form!r}; mend or remove the entry"
+        )
+    return str(form)
+
+
+def _names(folder: Path) -> tuple[str, str]:
+    """What a checkpoint is called: by its folder, and in its config.json."""
     place = folder.resolve()
     if place.parent.name == "snapshots":  # the hub's cache: models--owner--name/snapshots/commit
         place = place.parent.parent
-    return roles_by_name(place.name, str(read_json(folder / "config.json").get("_name_or_path", "")))
+    return place.name, str(read_json(folder / "config.json").get("_name_or_path", ""))

@@ -17,6 +17,23 @@ MAX_SIDE = 65_536
 
 
 @dataclass(frozen=True)
+class Frame:
+    """Where a picture lies in the model's square after letterboxing.
+
+    Attributes:
+        left: empty columns before it, in pixels of the square.
+        top: empty rows above it.
+        width: columns that it takes.
+        height: rows that it takes.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class ImageProcessor:
     """Letterboxes an image to a square and normalises it (`preprocessor_config.json`).
 
@@ -56,23 +73,45 @@ class ImageProcessor:
         half = np.float32(0.5)
         return torch.stack([torch.from_numpy((self._rescaled(image) - half) / half) for image in images])
 
+    def cropped_pixels(self, image: Tensor) -> Tensor:
+        """Input of the image tokenizer as Janus-Pro-R1 makes it, [1, 3, S, S] float32 in [-1, 1].
+
+        The central square of an [H, W, C] image, by the crop of ADM (arXiv:2105.05233, public code).
+        """
+        picture, size = to_pillow(image), self.image_size
+        while min(picture.size) >= 2 * size:
+            halved = (picture.width // 2, picture.height // 2)
+            picture = picture.resize(halved, Image.Resampling.BOX)
+        scale = size / min(picture.size)
+        resized = (round(picture.width * scale), round(picture.height * scale))
+        picture = picture.resize(resized, Image.Resampling.BICUBIC)
+        left, top = (picture.width - size) // 2, (picture.height - size) // 2
+        cropped = np.asarray(picture.crop((left, top, left + size, top + size)))
+        values = torch.from_numpy(cropped.astype(np.float32) / np.float32(255)).permute(2, 0, 1)
+        return ((values - 0.5) / 0.5)[None]
+
+    def frame(self, width: int, height: int) -> Frame:
+        """Where a picture of this size lies in the square."""
+        shortest = min(self.min_size, self.image_size)
+        # The reference divides before it multiplies; another order rounds some sizes differently.
+        across, down = (
+            max(int(side / max(width, height) * self.image_size), shortest) for side in (width, height)
+        )
+        return Frame((self.image_size - across) // 2, (self.image_size - down) // 2, across, down)
+
     def letterbox(self, image: Tensor) -> np.ndarray:
         """Resizes the longer side to S and pads the shorter one around the centre; [S, S, 3] uint8.
 
         Pillow's bicubic filter on uint8, because the reference's pixels are Pillow's.
         """
         picture = to_pillow(image)
-        shortest = min(self.min_size, self.image_size)
-        # The reference divides before it multiplies; another order rounds some sizes differently.
-        width, height = (
-            max(int(side / max(picture.size) * self.image_size), shortest) for side in picture.size
-        )
-        resized = picture.resize((width, height), Image.Resampling.BICUBIC)
-        if width == height:
+        frame = self.frame(*picture.size)
+        resized = picture.resize((frame.width, frame.height), Image.Resampling.BICUBIC)
+        if frame.width == frame.height:
             return np.asarray(resized)
-        side = max(width, height)
+        side = self.image_size
         canvas = Image.new("RGB", (side, side), tuple(int(channel * 255) for channel in self.mean))
-        canvas.paste(resized, ((side - width) // 2, (side - height) // 2))
+        canvas.paste(resized, (frame.left, frame.top))
         return np.asarray(canvas)
 
     def _rescaled(self, image: Tensor) -> np.ndarray:

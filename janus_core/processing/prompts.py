@@ -75,13 +75,29 @@ class PromptBuilder:
         total = num_images + sum(turn.num_images for turn in earlier)
         return self.encode(self._render(messages, system_prompt), total)
 
-    def batch(self, rows: list[list[int]], name: str = "prompt") -> PromptBatch:
-        """Rows to be answered, padded to one length.
+    def batch(self, rows: list[list[int]], num_new: int = 1, name: str = "prompt") -> PromptBatch:
+        """Rows padded to one length.
+
+        Args:
+            rows: token ids.
+            num_new: tokens that will follow.
+            name: of the longest row, for the message.
 
         Raises:
-            ValueError: if one is too long for the model; it calls the row by `name`.
+            ValueError: if it is too long for the model.
         """
-        return self._batch(rows, 1, name)
+        longest = max(len(row) for row in rows)
+        if longest + num_new > self.max_length:
+            shorter = "shorten it or pass fewer images"
+            if name == "conversation":
+                shorter = "start a new one, or go on from an earlier turn"
+            raise ValueError(
+                f"{name} must leave room in the model's context of {self.max_length} tokens, got {longest} "
+                f"tokens and {num_new} more to write; {shorter}"
+            )
+        return PromptBatch.from_rows(
+            rows, self.tokenizer.pad_id, self.tokenizer.image_id, self.start_embedding
+        )
 
     def content(self, row: Sequence[int]) -> list[int]:
         """What the body reads at each position of a row: the token's id, or -1 - i for the i-th image."""
@@ -100,6 +116,7 @@ class PromptBuilder:
         guided: bool,
         num_new: int,
         form: DescriptionForm | None = None,
+        name: str = "prompt",
     ) -> PromptBatch:
         """The row of a picture's description and, with guidance, the unconditional row behind it.
 
@@ -113,13 +130,14 @@ class PromptBuilder:
             guided: whether there is an unconditional row.
             num_new: tokens that the picture will take.
             form: what the way of drawing wants of these rows; by default, what drawing by tokens does.
+            name: of the prompt, for messages.
         """
         if not isinstance(negative_prompt, str):
             raise ValueError(
                 f"negative_prompt must be a text, got {negative_prompt!r}; leave it empty for none"
             )
         form = form or DescriptionForm()
-        rows = [self._description("prompt", prompt)]
+        rows = [self._description(name, prompt)]
         blank = guided and not negative_prompt.strip()
         if blank:
             first, *middle, last = rows[0]
@@ -128,9 +146,14 @@ class PromptBuilder:
             rows.append(self._description("negative_prompt", negative_prompt))
         if not form.reads_start:
             rows = [row[:-1] for row in rows]
-        longest = "negative_prompt" if len(rows[-1]) > len(rows[0]) else "prompt"
-        batch = self._batch(rows, num_new, longest)
+        longest = "negative_prompt" if len(rows[-1]) > len(rows[0]) else name
+        batch = self.batch(rows, num_new, longest)
         return batch.hide(row=1, first=1) if blank and form.hides_padding else batch
+
+    def drawing_turn(self, text: str) -> str:
+        """A single turn of the user, and the start of the image that answers it."""
+        messages = (Message(self.chat.user, text), Message(self.chat.assistant, ""))
+        return self._render(messages) + self.tokenizer.special.image_start
 
     def encode(self, text: str, num_images: int) -> list[int]:
         """Ids of a rendered conversation, each placeholder widened to an image's worth of positions.
@@ -160,8 +183,7 @@ class PromptBuilder:
             raise ValueError(f"{name} must hold text, got {text!r}; describe the picture to draw")
         if self.tokenizer.special.image in text:
             raise ValueError(f"{name} must hold no {self.tokenizer.special.image}, got {text!r}; remove it")
-        messages = (Message(self.chat.user, text), Message(self.chat.assistant, ""))
-        return self.encode(self._render(messages) + self.tokenizer.special.image_start, 0)
+        return self.encode(self.drawing_turn(text), 0)
 
     def _placed(self, question: str, num_images: int) -> str:
         if self.tokenizer.special.image in question:
@@ -180,19 +202,3 @@ class PromptBuilder:
                 f"{self.chat.user_text!r}; choose deepseek"
             )
         return self.chat.render(messages, system_prompt)
-
-    def _batch(self, rows: list[list[int]], num_new: int, name: str = "prompt") -> PromptBatch:
-        longest = max(len(row) for row in rows)
-        if longest + num_new > self.max_length:
-            shorter = (
-                "start a new one, or go on from an earlier turn"
-                if name == "conversation"
-                else ("shorten it or pass fewer images")
-            )
-            raise ValueError(
-                f"{name} must leave room in the model's context of {self.max_length} tokens, got {longest} "
-                f"tokens and {num_new} more to write; {shorter}"
-            )
-        return PromptBatch.from_rows(
-            rows, self.tokenizer.pad_id, self.tokenizer.image_id, self.start_embedding
-        )

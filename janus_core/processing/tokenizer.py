@@ -69,6 +69,12 @@ class JanusTokenizer:
         """Ids of a text, the beginning-of-sentence token first (the files leave it to the caller)."""
         return [self.bos_id, *self._tokenizer.encode(text, add_special_tokens=False)]
 
+    def special_tokens_in(self, text: str) -> list[str]:
+        """The special tokens that a text would be read to hold, in order of their strings."""
+        added = self._tokenizer.added_tokens_decoder.values()
+        names = {token.content for token in added if token.special} | {*vars(self.special).values()}
+        return sorted(name for name in names if name in text)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens left out."""
         text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -75,6 +75,34 @@ class TokenSampling:
 
 
 @dataclass(frozen=True)
+class EditSampling(TokenSampling):
+    """How an image is edited: drawn as by `TokenSampling`, and with these.
+
+    Attributes:
+        source_scale: weight of the row that does not hold the source's pixels, for checkpoints with such a
+            row (Janus-4o); lower keeps more of the source, 0 leaves that row and its cost out.
+        candidates: redraws of an image under a mask, of which the one is kept that what stands behind the
+            mask fits best; 1 takes the first. Candidate 0 is the only one where nothing stands behind it.
+        strength: share of the tokens under a mask that are drawn anew; the others, chosen by the seed, stay.
+    """
+
+    source_scale: float = 5.0
+    candidates: int = 4
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(
+            0.0 <= self.source_scale < math.inf,
+            "source_scale",
+            "at least 0 (0 is off) and finite",
+            self.source_scale,
+        )
+        _require(self.candidates >= 1, "candidates", "at least 1", self.candidates)
+        _require(0.0 <= self.strength <= 1.0, "strength", "between 0 and 1", self.strength)
+
+
+@dataclass(frozen=True)
 class FlowSampling:
     """How an image is drawn by following a velocity field from noise.
 

@@ -21,6 +21,21 @@ class GeneratedImages:
 
 
 @dataclass(frozen=True)
+class EditedImages:
+    """Images made of another one.
+
+    Attributes:
+        images: [B, H, W, 3] float32 in [0, 1].
+        tokens: [B, N] int64 codebook ids of the model's whole square, row by row.
+        changed: [B, H, W] float32, 1 where the image may differ from its source and 0 where it does not.
+    """
+
+    images: Tensor
+    tokens: Tensor
+    changed: Tensor
+
+
+@dataclass(frozen=True)
 class GeneratedLatents:
     """Images drawn by a flow.
 

@@ -149,7 +149,7 @@ def evaluate_presence(pipeline: JanusPipeline, count: int, sees: str = "encoder"
 
 
 def evaluate_tokenizer(pipeline: JanusPipeline, count: int) -> dict[str, Measure]:
-    """Sends scenes through the tokenizer and back: PSNR in dB, the share of scenes still read, codes used."""
+    """Sends scenes through the tokenizer and back: PSNR in dB, objects still read, codes used."""
     scenes = [random_scene(random.Random(f"tokenizer {index}"), held_out=None) for index in range(count)]
     psnr, read, used = [], [], set()
     for scene in scenes:
@@ -163,7 +163,7 @@ def evaluate_tokenizer(pipeline: JanusPipeline, count: int) -> dict[str, Measure
     codes = pipeline.model.generation.config.vq.codebook_size
     return {
         "psnr": resampled(np.mean, np.array(psnr)),
-        "objects_read": Share(sum(read), count),
+        "objects_read": resampled(np.mean, np.array(read)),
         "codes_used": Share(len(used), codes),
     }
 

@@ -37,16 +37,19 @@ def test_there_is_a_workflow_for_each_task() -> None:
         "janus_caption_to_diffusion",
         "janus_caption_to_image",
         "janus_chat",
+        "janus_edit_by_instruction",
         "janus_flow_image_to_image",
         "janus_flow_text_to_image",
         "janus_flow_to_ksampler",
         "janus_one_encoding_many_questions",
+        "janus_redraw_part",
         "janus_text_to_image",
         "janus_vq_round_trip",
     ]
     # These need checkpoints that the tests do not have.
     assert set(WORKFLOWS) - set(RUNNABLE) == {
         "janus_caption_to_diffusion",
+        "janus_edit_by_instruction",
         "janus_flow_image_to_image",
         "janus_flow_text_to_image",
         "janus_flow_to_ksampler",

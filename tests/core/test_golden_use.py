@@ -19,8 +19,6 @@ NOT_COMPARED = {
     "imagegen.greedy_cfg1.min_margin": "as above",
     "sampling_note": "a note",
 }
-# Instruction editing has tests of its own.
-OTHER_FILES = ("edit/", "r1_edit/")
 
 
 def test_every_recorded_number_is_compared_with(recorded: Any, request: pytest.FixtureRequest) -> None:
@@ -28,8 +26,7 @@ def test_every_recorded_number_is_compared_with(recorded: Any, request: pytest.F
     config = request.config
     if files - {item.path for item in request.session.items} or config.getoption("keyword"):
         pytest.skip("only a run of all tests of the core can tell")
-    wanted = {name for name in recorded.names if not name.startswith(OTHER_FILES)}
-    assert wanted - recorded.used - NOT_COMPARED.keys() == set()
+    assert recorded.names - recorded.used - NOT_COMPARED.keys() == set()
 
 
 FLOW_NOT_COMPARED = {

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import torch
 from janus_nodes.janus_core import (
+    EditSampling,
     JanusPipeline,
     TextSampling,
     TokenSampling,
     memory_for_pixels,
+    memory_to_edit,
     memory_to_generate,
     memory_to_see,
     memory_to_understand,
 )
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.pipeline import ROWS_AT_ONCE
+from janus_nodes.janus_core.processing.edit_forms import EDIT_FORMS
+from janus_nodes.janus_core.processing.edit_prompts import edit_prompt
 
 
 def test_answers_take_their_cache_at_least(pipe: JanusPipeline) -> None:
@@ -53,3 +57,14 @@ def test_a_conversation_takes_room_for_what_was_said_before(pipe: JanusPipeline)
     new, more = (memory_to_understand(pipe, None, "Why?", options, past) for past in (None, conversation))
     length = conversation.tokens_read + conversation.tokens_reused
     assert more - new > KVCache.num_bytes(pipe.model.config.body, 2, length, pipe.dtype)
+
+
+def test_edits_take_their_cache_at_least_and_no_more_than_what_is_at_work(pipe: JanusPipeline) -> None:
+    question = "Make it night." * 10
+    one, some, full, more = (
+        memory_to_edit(pipe, question, EditSampling(candidates=candidates, batch_size=batch_size))
+        for candidates, batch_size in ((1, 1), (2, 2), (ROWS_AT_ONCE, 1), (ROWS_AT_ONCE, 10))
+    )
+    prompt = edit_prompt(pipe.prompts, question, EDIT_FORMS["janus-4o"], 16, guided=True, sourced=True)
+    assert one > KVCache.num_bytes(pipe.model.config.body, 3, prompt.length + 16, pipe.dtype)
+    assert one < some < full == more

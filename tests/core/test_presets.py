@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 
 from janus_nodes.janus_core import RELEASES
-from janus_nodes.janus_core.presets import VISION_TOWERS, roles_by_name
+from janus_nodes.janus_core.presets import (
+    EDIT_FORMS_BY_NAME,
+    VISION_TOWERS,
+    edit_form_by_name,
+    roles_by_name,
+)
+from janus_nodes.janus_core.processing.edit_forms import EDIT_FORMS
 
 
 def test_releases_are_pinned_to_a_commit() -> None:
@@ -26,3 +32,12 @@ def test_towers_have_every_size() -> None:
 def test_names_without_a_row_say_nothing() -> None:
     assert roles_by_name("llava-7b") is None
     assert roles_by_name("") is None
+
+
+def test_checkpoints_that_edit_are_known_by_name_to_a_form_that_there_is() -> None:
+    assert {form for _, form in EDIT_FORMS_BY_NAME} == EDIT_FORMS.keys()
+    for form in EDIT_FORMS.values():
+        assert edit_form_by_name(form.checkpoint) == form.name
+        assert edit_form_by_name(f"models--someone--{form.checkpoint}") == form.name
+    for name in ("Janus-Pro-7B", "Janus-Pro-1B", "Janus-1.3B", "ReasonGen-R1", "T2I-R1", ""):
+        assert edit_form_by_name(name) is None

@@ -10,6 +10,7 @@ import pytest
 import torch
 from comfy_api.latest import io
 from janus_nodes.nodes import comfy_entrypoint, understand
+from janus_nodes.nodes.edit import JanusEdit
 from janus_nodes.nodes.encode import JanusSiglipEncode, JanusVQDecode, JanusVQEncode
 from janus_nodes.nodes.flow import JanusFlowSampler
 from janus_nodes.nodes.generate import JanusGenerate
@@ -88,7 +89,8 @@ def test_every_widget_is_tried() -> None:
     assert widgets(JanusGenerate).keys() == GENERATE.keys()
     assert widgets(JanusLoad).keys() == LOAD.keys()
     nodes = asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
-    tried = {JanusUnderstand, JanusGenerate, JanusLoad, JanusFlowSampler}  # the last one in test_flow.py
+    tried = {JanusUnderstand, JanusGenerate, JanusLoad}
+    tried |= {JanusFlowSampler, JanusEdit}  # these in test_flow.py and test_edit.py
     assert {node for node in nodes if widgets(node)} == tried
 
 

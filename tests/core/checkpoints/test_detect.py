@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from janus_nodes.janus_core import load_pipeline
-from janus_nodes.janus_core.checkpoints.detect import detect, detect_roles
+from janus_nodes.janus_core.checkpoints.detect import detect, detect_edit_form, detect_roles
 from support.checkpoints import copy_checkpoint, edit_json
 
 TAGGED, PLAIN = ("<|User|>", "<|Assistant|>"), ("User", "Assistant")
@@ -211,3 +211,21 @@ def test_chat_templates_of_original_checkpoints_tell_nothing(folder: Path, file:
     assert load_pipeline(folder).prompts.chat.user == "<|User|>"
     edit_json(folder / "config.json", lambda config: config.update(_name_or_path="Janus-1.3B"))
     assert load_pipeline(folder).prompts.chat.user == "User"
+
+
+def test_editing_is_known_by_the_folder_the_config_or_an_entry(tmp_path: Path, folder: Path) -> None:
+    assert detect_edit_form(folder) is None
+    assert load_pipeline(folder).edit_form is None
+    edit_json(folder / "config.json", lambda config: config.update(_name_or_path="someone/Janus-4o-7B"))
+    assert detect_edit_form(folder) == "janus-4o"
+    assert detect_edit_form(copy_checkpoint("janus-pro-tiny", tmp_path / "Janus-Pro-R1-7B")) == "janus-pro-r1"
+    edit_json(folder / "processor_config.json", lambda config: config.update(edit_form="janus-pro-r1"))
+    assert load_pipeline(folder).edit_form == "janus-pro-r1"
+
+
+@pytest.mark.parametrize("entry", ["janus-5", 3, ["janus-4o"]])
+def test_an_unknown_form_of_editing_is_named(folder: Path, entry: object) -> None:
+    edit_json(folder / "processor_config.json", lambda config: config.update(edit_form=entry))
+    expected = r"edit_form in .*processor_config\.json must be one of janus-pro-r1, janus-4o, got .*; mend or"
+    with pytest.raises(ValueError, match=expected):
+        load_pipeline(folder)

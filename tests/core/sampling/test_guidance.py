@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from janus_nodes.janus_core.sampling.guidance import guide, uses_guidance
+from janus_nodes.janus_core.sampling.guidance import guide, guide_edit, uses_guidance, uses_source
 from transformers import ClassifierFreeGuidanceLogitsProcessor
 
 
@@ -25,3 +25,19 @@ def test_scale_zero_is_the_unconditional_row() -> None:
     outputs = torch.randn(6, 40)
     assert uses_guidance(0.0)
     assert torch.equal(guide(outputs, 0.0), outputs[3:])
+
+
+def test_edits_mix_what_sees_the_source_before_they_are_guided() -> None:
+    full, part, uncond = torch.randn(3, 2, 40, generator=torch.Generator().manual_seed(1))
+    found = guide_edit(torch.cat((full, part, uncond)), 4.0, 3.0)
+    cond = (full + 3.0 * part) / 4.0
+    torch.testing.assert_close(found, uncond + 4.0 * (cond - uncond))
+    assert torch.equal(guide_edit(torch.cat((full, part)), 1.0, 3.0), cond)
+
+
+def test_a_source_scale_of_zero_takes_no_row_without_the_source() -> None:
+    outputs = torch.randn(4, 40)
+    assert not uses_source(0.0)
+    assert uses_source(0.1)
+    assert torch.equal(guide_edit(outputs, 3.0, 0.0), guide(outputs, 3.0))
+    assert torch.equal(guide_edit(outputs, 1.0, 0.0), outputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from janus_nodes.janus_core import FlowSampling, TextSampling, TokenSampling
+from janus_nodes.janus_core import EditSampling, FlowSampling, TextSampling, TokenSampling
 
 NAN = float("nan")
 BOTH = [
@@ -20,7 +20,7 @@ BOTH = [
     ("seed", 2**64, "between 0 and 18446744073709551615"),
 ]
 CASES = [
-    *((kind, *case) for kind in (TextSampling, TokenSampling) for case in BOTH),
+    *((kind, *case) for kind in (TextSampling, TokenSampling, EditSampling) for case in BOTH),
     (TextSampling, "max_new_tokens", 0, "at least 1"),
     (TextSampling, "min_p", -0.1, "between 0 and 1"),
     (TextSampling, "min_p", 1.1, "between 0 and 1"),
@@ -32,6 +32,14 @@ CASES = [
     (TokenSampling, "guidance_scale", NAN, "at least 0"),
     (TokenSampling, "guidance_scale", float("inf"), "finite"),
     (TokenSampling, "batch_size", 0, "at least 1"),
+    (EditSampling, "batch_size", 0, "at least 1"),
+    (EditSampling, "source_scale", -1.0, "at least 0"),
+    (EditSampling, "source_scale", NAN, "at least 0"),
+    (EditSampling, "source_scale", float("inf"), "finite"),
+    (EditSampling, "candidates", 0, "at least 1"),
+    (EditSampling, "strength", -0.1, "between 0 and 1"),
+    (EditSampling, "strength", 1.1, "between 0 and 1"),
+    (EditSampling, "strength", NAN, "between 0 and 1"),
 ]
 
 
@@ -49,6 +57,7 @@ def test_values_out_of_range_are_refused(kind: Any, name: str, value: float, rul
         *((kind, "batch_size") for kind in (TokenSampling, FlowSampling)),
         (TextSampling, "max_new_tokens"),
         (TokenSampling, "top_k"),
+        (EditSampling, "candidates"),
         (FlowSampling, "num_steps"),
     ],
 )
@@ -66,3 +75,5 @@ def test_the_ends_of_every_range_are_allowed(kind: Any) -> None:
 def test_ends_of_the_other_ranges_are_allowed() -> None:
     TextSampling(min_p=1.0, repetition_penalty=0.01, max_new_tokens=1)
     TokenSampling(guidance_scale=0.0, batch_size=1)
+    EditSampling(source_scale=0.0, candidates=1, strength=0.0)
+    EditSampling(source_scale=100.0, candidates=10**6, strength=1.0)

@@ -1,0 +1,121 @@
+"""Edit: a picture and what to change in it to pictures."""
+
+import comfy.model_management as mm
+from comfy_api.latest import io
+
+from ..janus_core import EDIT_FORMS, EditSampling, memory_to_edit
+from .memory import LoadedJanus
+from .progress import ImageReport
+from .types import (
+    CATEGORY,
+    JanusTokens,
+    batch_size_input,
+    chosen,
+    guidance_input,
+    model_input,
+    seed_input,
+    temperature_input,
+    top_k_input,
+    top_p_input,
+)
+
+
+class JanusEdit(io.ComfyNode):
+    """A picture, an instruction and perhaps a mask in, pictures out; the work is `JanusPipeline.edit`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="JanusEdit",
+            display_name="Janus Edit",
+            category=CATEGORY,
+            description="Redraws what lies under a mask, with any checkpoint that draws by tokens; or "
+            "changes a picture as it is told, with Janus-4o or Janus-Pro-R1.",
+            inputs=[
+                model_input(),
+                io.Image.Input(
+                    "image",
+                    tooltip="One picture of any size. The model sees and draws it at 384 x 384 pixels.",
+                ),
+                io.String.Input(
+                    "instruction",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="A red star and a blue circle on a white background.",
+                    tooltip="With a mask: what the whole picture should show. Without: what to change in it.",
+                ),
+                io.Combo.Input(
+                    "form",
+                    options=list(EDIT_FORMS),
+                    default="auto",
+                    tooltip="auto: mask if one is connected, else what the checkpoint was trained for, told "
+                    "by its name. mask: redraws what is masked. janus-4o, janus-pro-r1: how these "
+                    "checkpoints take an instruction, for one of them by another name.",
+                ),
+                seed_input("Start of the random draw; image i of a batch is the single image of seed + i."),
+                batch_size_input("Pictures to make of this one."),
+                guidance_input(5.0),
+                io.Float.Input(
+                    "source_scale",
+                    default=5.0,
+                    min=0.0,
+                    max=30.0,
+                    step=0.1,
+                    tooltip="Fidelity to the picture's own pixels, only for form janus-4o: lower keeps more "
+                    "of its detail, higher follows the instruction more freely. 0 keeps most and saves a "
+                    "third of the work. The model's own is 5.",
+                ),
+                io.Int.Input(
+                    "candidates",
+                    default=4,
+                    min=1,
+                    max=64,
+                    tooltip="Only with a mask: redraws of each picture, of which the one is kept that the "
+                    "picture behind the mask (right of it and below) fits best. 1 takes the first.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Only with a mask: share of the tokens under it (16 x 16 pixels of the model's "
+                    "384 each) that are drawn anew. Below 1 makes variations; 0 changes nothing.",
+                ),
+                temperature_input(
+                    1.0, "1 is what the models were trained for; lower is less varied; 0 is greedy."
+                ),
+                top_k_input(),
+                top_p_input(),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="White is redrawn, black stays as it is to the last bit. One of another size is "
+                    "resized.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="image",
+                    tooltip="With a mask as large as the picture, else the model's own square.",
+                ),
+                JanusTokens.Output(
+                    display_name="tokens", tooltip="The model's squares as codebook ids, for VQ Decode."
+                ),
+                io.Mask.Output(display_name="changed", tooltip="White where a picture may have changed."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: LoadedJanus, image, instruction: str, form: str, mask=None, **options
+    ) -> io.NodeOutput:
+        sampling, form = EditSampling(**options), chosen("form", form, EDIT_FORMS)
+        pipeline = model.ready(memory_to_edit(model.pipeline, instruction, sampling))
+        report = ImageReport(pipeline)
+        edited = pipeline.edit(
+            image, instruction, sampling, mask=mask, form=form, on_step=report, on_image=report.check
+        )
+        report.show(edited.images)
+        device = mm.intermediate_device()
+        return io.NodeOutput(edited.images.to(device), edited.tokens.to(device), edited.changed.to(device))
