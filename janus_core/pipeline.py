@@ -1,8 +1,11 @@
-"""What a loaded model can do: answer, draw, encode, decode."""
+"""What a loaded model can do: answer, judge, draw, encode, decode.
+
+It is long because it is the whole public face.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +13,21 @@ import torch
 from torch import Tensor
 
 from .image_inputs import Images, VisionFeatures, checked_images, checked_tokens, question_rows
+from .inputs import PromptBatch
 from .models.janus import Janus
 from .processing.chat import DEFAULT_SYSTEM_PROMPT
 from .processing.images import ImageProcessor, to_images
+from .processing.judging import (
+    SCORE_TEMPLATE,
+    VERDICTS,
+    checked_options,
+    first_difference,
+    score_question,
+)
 from .processing.prompts import PromptBuilder
 from .sampling import IMAGE_SAMPLERS
 from .sampling.guidance import uses_guidance
+from .sampling.likelihood import log_likelihoods
 from .sampling.options import FlowSampling, TextSampling, TokenSampling
 from .sampling.results import GeneratedImages, GeneratedLatents
 from .sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, part_of
@@ -52,6 +64,7 @@ class JanusPipeline:
         options: TextSampling | None = None,
         *,
         system_prompt: str = DEFAULT_SYSTEM_PROMPT,
+        rows: Sequence[int] | None = None,
         on_step: OnStep = ignore_step,
     ) -> list[str]:
         """Answers questions about images.
@@ -64,6 +77,7 @@ class JanusPipeline:
                 once per image; else the images stand before it.
             options: how answers are written; greedy by default.
             system_prompt: stands before the conversation; empty for none.
+            rows: index of each row in a larger batch, for its seed; 0, 1, … by default.
             on_step: called as `on_step(step, total, tokens)`, with the tokens of the rows at work; may raise
                 to cancel.
 
@@ -75,31 +89,95 @@ class JanusPipeline:
             ValueError: if an input does not fit; the message says which and how to mend it.
         """
         options = options or TextSampling()
-        embeds_per_image = self.prompts.num_image_tokens + self.prompts.start_embedding
-        questions, places = question_rows(
-            question, images, (embeds_per_image, self.model.config.body.hidden_size)
-        )
-        chunks = list(_chunks(len(questions)))
-        # All prompts before any image is encoded, so that one that does not fit costs nothing.
-        batches = [
-            self.prompts.understanding([questions[row] for row in chunk], len(places), system_prompt)
-            for chunk in chunks
-        ]
+        asked, embeds = self._asked(images, question, system_prompt)
         answers: list[str] = []
-        shared: dict[int, Tensor] = {}
-        for index, (chunk, batch) in enumerate(zip(chunks, batches, strict=True)):
-            embeds = [self._image_embeds(place, chunk, shared, number) for number, place in enumerate(places)]
+        for index, (chunk, batch) in enumerate(asked):
             tokens = sample_text(
                 self.model,
                 batch.to(self.device),
-                torch.stack(embeds, dim=1) if embeds else None,
+                embeds(chunk),
                 options,
                 self.prompts.tokenizer.eos_id,
-                chunk,
-                part_of(on_step, index, len(chunks)),
+                chunk if rows is None else rows[chunk.start : chunk.stop],
+                part_of(on_step, index, len(asked)),
             )
             answers += self.decode_text(tokens)
         return answers
+
+    @torch.no_grad()
+    def score(
+        self,
+        images: Images,
+        description: str | Sequence[str],
+        *,
+        template: str = SCORE_TEMPLATE,
+        system_prompt: str = DEFAULT_SYSTEM_PROMPT,
+        on_image: OnImage = ignore_image,
+    ) -> Tensor:
+        """Tells how well images match a description, in the model's own judgement.
+
+        The model is asked, and the score is P(Yes) / (P(Yes) + P(No)) at the token that begins its answer
+        (VQAScore, arXiv:2404.01291). Where a tokenizer begins both alike, it is taken at the first token in
+        which they differ.
+
+        Args:
+            images: as `understand` takes them, drawn by any model or none.
+            description: what they should show; one for all rows, or one per row.
+            template: the question, with {description} in it; it must be one to answer with Yes or No.
+            system_prompt: stands before the question; empty for none.
+            on_image: called as `on_image(done, total)` with the rows that are judged; may raise to cancel.
+
+        Returns:
+            [B] float32 in [0, 1].
+
+        Raises:
+            ValueError: if there is no image or description, or an input does not fit.
+        """
+        if images is None:
+            raise ValueError("images must be what is to be judged, got None; pass at least one image")
+        descriptions = [description] if isinstance(description, str) else description
+        questions = [score_question(template, text) for text in descriptions]
+        verdicts = first_difference(*self.prompts.answers(VERDICTS, questions))
+        return self._likelihoods(images, questions, verdicts, system_prompt, on_image).softmax(dim=1)[:, 0]
+
+    @torch.no_grad()
+    def choose(
+        self,
+        images: Images | None,
+        question: str | Sequence[str],
+        options: Sequence[str],
+        *,
+        per_token: bool = False,
+        system_prompt: str = DEFAULT_SYSTEM_PROMPT,
+        on_image: OnImage = ignore_image,
+    ) -> Tensor:
+        """Tells how likely each of some answers is to a question.
+
+        An option counts by the likelihood of its tokens as the beginning of the model's answer, so "red" is
+        never less likely than "red star".
+
+        Args:
+            images: as `understand` takes them; None to ask without an image.
+            question: one for all rows, or one per row.
+            options: K answers to choose from, without regard to spaces around them.
+            per_token: compares means over the tokens of an option in place of sums, so that long options are
+                not at a disadvantage.
+            system_prompt: stands before the question; empty for none.
+            on_image: called as `on_image(done, total)` with the rows that are done; may raise to cancel.
+
+        Returns:
+            [B, K] float32 probabilities; each row sums to 1.
+
+        Raises:
+            ValueError: if there are fewer than two options, one is empty or given twice, or an input does not
+                fit.
+        """
+        answers = self.prompts.answers(
+            checked_options(options), [question] if isinstance(question, str) else question
+        )
+        sums = self._likelihoods(images, question, answers, system_prompt, on_image)
+        lengths = sums.new_tensor([len(answer) if per_token else 1 for answer in answers])
+        return (sums / lengths).softmax(dim=1)
 
     def decode_text(self, tokens: Tensor) -> list[str]:
         """Texts of [B, n] ids, special tokens left out."""
@@ -230,6 +308,48 @@ class JanusPipeline:
     def _pixels(self, drawn: Tensor, on_image: OnImage) -> Tensor:
         rows = counted(drawn.split(1), on_image)
         return torch.cat([to_images(self.model.generation.decode(row)) for row in rows])
+
+    def _asked(
+        self, images: Images | None, question: str | Sequence[str], system_prompt: str, num_new: int = 1
+    ) -> tuple[list[tuple[range, PromptBatch]], Callable[[range], Tensor | None]]:
+        """Rows that are worked together with their prompts, and what gives the images of some rows."""
+        embeds_per_image = self.prompts.num_image_tokens + self.prompts.start_embedding
+        questions, places = question_rows(
+            question, images, (embeds_per_image, self.model.config.body.hidden_size)
+        )
+        # All prompts before any image is encoded, so that one that does not fit costs nothing.
+        asked = [
+            (
+                chunk,
+                self.prompts.understanding(
+                    [questions[row] for row in chunk], len(places), system_prompt, num_new
+                ),
+            )
+            for chunk in _chunks(len(questions))
+        ]
+        shared: dict[int, Tensor] = {}
+
+        def embeds(chunk: range) -> Tensor | None:
+            parts = [self._image_embeds(place, chunk, shared, number) for number, place in enumerate(places)]
+            return torch.stack(parts, dim=1) if parts else None
+
+        return asked, embeds
+
+    def _likelihoods(
+        self,
+        images: Images | None,
+        question: str | Sequence[str],
+        answers: Sequence[Sequence[int]],
+        system_prompt: str,
+        on_image: OnImage,
+    ) -> Tensor:
+        """Log-likelihoods [B, K] of the same answers to each question."""
+        asked, embeds = self._asked(images, question, system_prompt, max(map(len, answers)))
+        parts = []
+        for chunk, batch in asked:
+            parts.append(log_likelihoods(self.model, batch.to(self.device), embeds(chunk), answers))
+            on_image(chunk.stop, asked[-1][0].stop)
+        return torch.cat(parts)
 
     def _image_embeds(
         self, place: Tensor | VisionFeatures, rows: Sequence[int], shared: dict[int, Tensor], index: int

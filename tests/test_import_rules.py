@@ -25,10 +25,12 @@ ALLOWED: dict[str, set[str]] = {
     "checkpoints": {"config", "json_file", "presets", "models"},
     "pipeline": {"config", "image_inputs", "inputs", "processing", "models", "sampling"},
     "loading": {"config", "json_file", "processing", "models", "checkpoints", "pipeline"},
-    "memory": {"config", "image_inputs", "models", "sampling", "pipeline"},
+    "memory": {"config", "image_inputs", "models", "processing", "sampling", "pipeline"},
+    "best_of": {"processing", "sampling", "pipeline"},
+    "captioning": {"processing", "sampling", "pipeline"},
 }
 # Training starts from a pipeline, writes prompts as it does, and evaluates by using it.
-ALLOWED["training"] = {*ALLOWED} - {"presets", "memory"}
+ALLOWED["training"] = {*ALLOWED} - {"presets", "memory", "best_of", "captioning"}
 ALLOWED["__init__"] = set(ALLOWED) - {"training"}
 PACKAGES = {"torch", "transformers", "tokenizers", "safetensors", "PIL", "numpy", "huggingface_hub"}
 COMFYUI = {

@@ -39,7 +39,7 @@ class PromptBuilder:
             )
 
     def understanding(
-        self, questions: Sequence[str], images_per_question: int, system_prompt: str
+        self, questions: Sequence[str], images_per_question: int, system_prompt: str, num_new: int = 1
     ) -> PromptBatch:
         """Rows of questions about images.
 
@@ -48,6 +48,7 @@ class PromptBuilder:
                 image before it, each on a line.
             images_per_question: images in each row.
             system_prompt: stands before every conversation; empty for none.
+            num_new: tokens of an answer that must find room behind each.
         """
         rows = []
         for question in questions:
@@ -57,7 +58,36 @@ class PromptBuilder:
             if placed == 0:
                 question = f"{self.tokenizer.special.image}\n" * images_per_question + question
             rows.append(self.encode(self._render(question, system_prompt), images_per_question))
-        return self._batch(rows, num_new=1)
+        return self._batch(rows, num_new)
+
+    def answers(self, answers: Sequence[str], questions: Sequence[str]) -> list[list[int]]:
+        """Ids that the model would write behind a question to give each of some answers.
+
+        Args:
+            answers: K texts.
+            questions: the questions that all of them may follow.
+
+        Raises:
+            ValueError: if an answer holds an image, or the tokenizer runs a question and an answer together.
+        """
+        encode = self.tokenizer.encode
+        texts = [self.chat.answer(answer) for answer in answers]
+        for text in texts:
+            if self.tokenizer.special.image in text:
+                raise ValueError(
+                    f"answers must hold no {self.tokenizer.special.image}, got {text.strip()!r}; remove it"
+                )
+        rows = [encode(text)[1:] for text in texts]
+        for question in dict.fromkeys(questions):
+            asked = self._render(question)
+            before = encode(asked)
+            for text, row in zip(texts, rows, strict=True):
+                if encode(asked + text) != before + row:
+                    raise ValueError(
+                        f"question must end where a token does, got {question!r}, which the tokenizer runs "
+                        f"together with the answer {text!r}; end it with a question mark or a line break"
+                    )
+        return rows
 
     def generation(
         self,
