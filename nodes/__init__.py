@@ -2,10 +2,13 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .best_of import JanusBestOf
+from .caption_folder import JanusCaptionFolder
 from .encode import JanusSiglipEncode, JanusVQDecode, JanusVQEncode
 from .flow import JanusFlowSampler
 from .generate import JanusGenerate
 from .load import JanusLoad
+from .score import JanusChoose, JanusScore
 from .understand import JanusUnderstand
 
 
@@ -16,7 +19,11 @@ class JanusExtension(ComfyExtension):
         return [
             JanusLoad,
             JanusUnderstand,
+            JanusScore,
+            JanusChoose,
+            JanusCaptionFolder,
             JanusGenerate,
+            JanusBestOf,
             JanusFlowSampler,
             JanusSiglipEncode,
             JanusVQEncode,
