@@ -25,10 +25,7 @@ def texts_of(folder: Path, output: str) -> dict[str, str]:
     return {entry["file_name"]: entry["text"] for entry in entries}
 
 
-@pytest.mark.parametrize(
-    ("output", "death"),
-    [("txt", "half"), ("txt", "torn"), ("txt", "before"), ("jsonl", "half"), ("jsonl", "torn")],
-)
+@pytest.mark.parametrize(("output", "death"), [("txt", "half"), ("txt", "torn"), ("jsonl", "torn")])
 def test_a_killed_run_is_finished_by_the_next(
     pipe: JanusPipeline, tmp_path: Path, output: str, death: str
 ) -> None:
