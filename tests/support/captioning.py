@@ -68,7 +68,7 @@ def main(folder: Path, output: str, death: str) -> None:
             os.truncate(descriptor, os.fstat(descriptor).st_size - 5)
             die()
 
-    files.os = type("OS", (), {**vars(os), "fsync": staticmethod(fsync)})  # type: ignore[assignment]
+    files.os = type("OS", (), {**vars(os), "fsync": staticmethod(fsync)})
     caption_folder(
         pipe, folder, CaptionFolder(output=output), TextSampling(max_new_tokens=4), on_image=on_image
     )
