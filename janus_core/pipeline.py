@@ -90,6 +90,11 @@ class JanusPipeline:
         """
         options = options or TextSampling()
         asked, embeds = self._asked(images, question, system_prompt)
+        total = asked[-1][0].stop
+        if rows is not None and len(rows) != total:
+            raise ValueError(
+                f"rows must be one index for each of the {total} rows, got {len(rows)}; leave them out"
+            )
         answers: list[str] = []
         for index, (chunk, batch) in enumerate(asked):
             tokens = sample_text(
@@ -117,8 +122,8 @@ class JanusPipeline:
         """Tells how well images match a description, in the model's own judgement.
 
         The model is asked, and the score is P(Yes) / (P(Yes) + P(No)) at the token that begins its answer
-        (VQAScore, arXiv:2404.01291). Where a tokenizer begins both alike, it is taken at the first token in
-        which they differ.
+        (VQAScore, arXiv:2404.01291, takes P(Yes) alone). Where a tokenizer begins both alike, it is taken at
+        the first token in which they differ.
 
         Args:
             images: as `understand` takes them, drawn by any model or none.
@@ -154,7 +159,7 @@ class JanusPipeline:
         """Tells how likely each of some answers is to a question.
 
         An option counts by the likelihood of its tokens as the beginning of the model's answer, so "red" is
-        never less likely than "red star".
+        never less likely than "red star", unless they are compared per token.
 
         Args:
             images: as `understand` takes them; None to ask without an image.

@@ -133,7 +133,7 @@ def _image_of(line: str) -> str | None:
     """The image that a line is about; None if it is no whole line."""
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     name = entry.get("file_name") if isinstance(entry, dict) else None
     return name if isinstance(name, str) else None
