@@ -38,6 +38,7 @@ class Questions:
     Attributes:
         start: what came before.
         texts: one question per row.
+        rows: index of each row in a larger batch, for its seed.
         num_new: images that come with each question.
         num_shared: how many of these, from the first on, are the same in all rows.
         embeds: gives the new images [B, num_new, N, C] of some rows, or None without any.
@@ -46,6 +47,7 @@ class Questions:
 
     start: Conversation
     texts: Sequence[str]
+    rows: Sequence[int]
     num_new: int
     num_shared: int
     embeds: Callable[[range], Tensor | None]
@@ -101,7 +103,7 @@ class Answerer:
         written = self._written(questions, options, remember or check is not None, on_step)
         for row, conversation in enumerate(written):
             if check is not None:
-                conversation = self._checked(conversation, row, options, check, on_step)
+                conversation = self._checked(conversation, questions.rows[row], options, check, on_step)
             yield conversation if remember else replace(conversation, remembered=None)
 
     def _checked(
@@ -112,7 +114,13 @@ class Answerer:
         for attempt in range(ATTEMPTS):
             if attempt > 0:
                 again = Questions(
-                    conversation.before(-1), [first.turns[-1].question], 0, 0, lambda chunk: None, [range(1)]
+                    conversation.before(-1),
+                    [first.turns[-1].question],
+                    [0],
+                    0,
+                    0,
+                    lambda chunk: None,
+                    [range(1)],
                 )
                 seed = (int(options.seed) + row + attempt * RETRY_SEED_STEP) & MAX_SEED
                 varied = replace(options, seed=seed, temperature=options.temperature or RETRY_TEMPERATURE)
@@ -153,7 +161,7 @@ class Answerer:
                 images_between(embeds, contents[0], begin.length),
                 options,
                 prompts.tokenizer.eos_id,
-                chunk,
+                [questions.rows[row] for row in chunk],
                 part_of(on_step, index, len(questions.chunks)),
                 cache,
             )

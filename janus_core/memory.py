@@ -6,10 +6,13 @@ once. At most `ROWS_AT_ONCE` rows or images are at work.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .conversation import Conversation
 from .image_inputs import Images, image_places
 from .models.cache import KVCache
 from .pipeline import ROWS_AT_ONCE, JanusPipeline
+from .processing.judging import VERDICTS
 from .sampling.guidance import uses_guidance
 from .sampling.options import EditSampling, FlowSampling, TextSampling, TokenSampling
 from .sampling.text import answer_room
@@ -26,13 +29,37 @@ def memory_to_understand(
     conversation: Conversation | None = None,
 ) -> int:
     """Bytes that `JanusPipeline.understand` and `converse` take for these inputs."""
-    places = image_places(images)
-    rows = min(max([1, *map(len, places)]), ROWS_AT_ONCE)
-    prompt = len(places) * pipeline.model.config.understanding.num_embeddings + _text_tokens(question)
-    # What was read before lies in a cache of its own, which is then copied for each row.
     past = 0 if conversation is None else _tokens_of(pipeline, conversation)
-    cache = _cache(pipeline, rows, past + prompt + answer_room(options)) + _cache(pipeline, 1, past)
-    return cache + _activations(pipeline, rows * (past + prompt)) + memory_to_see(pipeline, rows)
+    return _to_ask(pipeline, *_rows(images), question, answer_room(options), past)
+
+
+def memory_to_choose(
+    pipeline: JanusPipeline, images: Images | None, question: str, options: Sequence[str]
+) -> int:
+    """Bytes that `JanusPipeline.choose` takes for these inputs."""
+    return _to_compare(pipeline, *_rows(images), question, options)
+
+
+def memory_to_score(pipeline: JanusPipeline, images: Images, description: str, template: str) -> int:
+    """Bytes that `JanusPipeline.score` takes for these inputs."""
+    return _to_compare(pipeline, *_rows(images), template + description, VERDICTS)
+
+
+def memory_to_find_best(
+    pipeline: JanusPipeline, prompt: str, options: TokenSampling | FlowSampling, template: str
+) -> int:
+    """Bytes that `best_of` takes for these inputs.
+
+    Raises:
+        ValueError: if the options are not for this model.
+    """
+    draw = memory_to_generate(pipeline, prompt, options)
+    return max(draw, _to_compare(pipeline, 1, options.batch_size, template + prompt, VERDICTS))
+
+
+def memory_to_caption(pipeline: JanusPipeline, question: str, options: TextSampling) -> int:
+    """Bytes that `caption_folder` takes, however many images there are."""
+    return _to_ask(pipeline, 1, ROWS_AT_ONCE, question, answer_room(options))
 
 
 def memory_to_generate(pipeline: JanusPipeline, prompt: str, options: TokenSampling | FlowSampling) -> int:
@@ -76,6 +103,33 @@ def memory_for_pixels(pipeline: JanusPipeline) -> int:
     """Bytes that pixels take on their way in or out, however many images: they go one at a time."""
     generation = pipeline.model.generation.config
     return _PIXEL_MAPS * generation.image_size**2 * generation.codec_channels * 4
+
+
+def _rows(images: Images | None) -> tuple[int, int]:
+    """How many images each question has, and how many questions there are."""
+    places = image_places(images)
+    return len(places), max([1, *map(len, places)])
+
+
+def _to_ask(
+    pipeline: JanusPipeline, images: int, rows: int, question: str, new_tokens: int, past: int = 0
+) -> int:
+    """Reading questions about some images each, and room for that many tokens behind them."""
+    rows = min(rows, ROWS_AT_ONCE)
+    prompt = images * pipeline.model.config.understanding.num_embeddings + _text_tokens(question)
+    # What was read before lies in a cache of its own, which is then copied for each row.
+    cache = _cache(pipeline, rows, past + prompt + new_tokens) + _cache(pipeline, 1, past)
+    return cache + _activations(pipeline, rows * (past + prompt)) + memory_to_see(pipeline, rows)
+
+
+def _to_compare(
+    pipeline: JanusPipeline, images: int, rows: int, question: str, answers: Sequence[str]
+) -> int:
+    longest = max((len(answer.encode()) + 1 for answer in answers), default=1)
+    # Logits in the model's dtype, in float32, and their logarithms.
+    vocabulary = 3 * 4 * pipeline.model.config.body.vocab_size
+    ask = _to_ask(pipeline, images, rows, question, longest)
+    return ask + min(rows, ROWS_AT_ONCE) * longest * vocabulary
 
 
 def _tokens_of(pipeline: JanusPipeline, conversation: Conversation) -> int:

@@ -1,4 +1,4 @@
-"""What a loaded model can do: answer, chat, draw, edit, encode, decode.
+"""What a loaded model can do: answer, chat, judge, draw, edit, encode, decode.
 
 It is long because it is the whole public face.
 """
@@ -28,9 +28,17 @@ from .models.janus import Janus
 from .processing.chat import DEFAULT_SYSTEM_PROMPT
 from .processing.edit_forms import EDIT_FORMS
 from .processing.images import ImageProcessor, to_images
+from .processing.judging import (
+    SCORE_TEMPLATE,
+    VERDICTS,
+    checked_choices,
+    first_difference,
+    score_question,
+)
 from .processing.prompts import PromptBuilder
 from .sampling import IMAGE_SAMPLERS
 from .sampling.guidance import uses_guidance
+from .sampling.likelihood import log_likelihoods
 from .sampling.options import EditSampling, FlowSampling, TextSampling, TokenSampling
 from .sampling.results import EditedImages, GeneratedImages, GeneratedLatents
 from .sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, part_of
@@ -71,6 +79,7 @@ class JanusPipeline:
         *,
         system_prompt: str = DEFAULT_SYSTEM_PROMPT,
         check: Check | None = None,
+        rows: Sequence[int] | None = None,
         on_step: OnStep = ignore_step,
     ) -> list[str]:
         """Answers questions about images.
@@ -87,6 +96,7 @@ class JanusPipeline:
             system_prompt: stands before the conversation; empty for none.
             check: gives an answer in a form that it must have, or raises ValueError to have it written again,
                 with another seed and no longer greedily; `json_text` is one.
+            rows: index of each row in a larger batch, for its seed; 0, 1, … by default.
             on_step: called as `on_step(step, total, tokens)`, with the tokens of the rows at work; may raise
                 to cancel.
 
@@ -99,7 +109,7 @@ class JanusPipeline:
             RuntimeError: if an answer has not the form of `check` after four attempts.
         """
         start = self._started(None, system_prompt)
-        questions = self._questions(images, question, start)
+        questions = self._questions(images, question, start, rows)
         answered = self._answerer.answer(questions, options or TextSampling(), check, False, on_step)
         return [conversation.answer for conversation in answered]
 
@@ -169,6 +179,81 @@ class JanusPipeline:
             )
         (said,) = self._answerer.answer(questions, options or TextSampling(), check, True, on_step)
         return said
+
+    @torch.no_grad()
+    def score(
+        self,
+        images: Images,
+        description: str | Sequence[str],
+        *,
+        template: str = SCORE_TEMPLATE,
+        system_prompt: str = DEFAULT_SYSTEM_PROMPT,
+        on_image: OnImage = ignore_image,
+    ) -> Tensor:
+        """Tells how well images match a description, in the model's own judgement.
+
+        The model is asked, and the score is P(Yes) / (P(Yes) + P(No)) at the token that begins its answer
+        (VQAScore, arXiv:2404.01291, takes P(Yes) alone). Where a tokenizer begins both alike, it is taken at
+        the first token in which they differ.
+
+        Args:
+            images: as `understand` takes them, drawn by any model or none.
+            description: what they should show; one for all rows, or one per row.
+            template: the question, with {description} in it; it must be one to answer with Yes or No.
+            system_prompt: stands before the question; empty for none.
+            on_image: called as `on_image(done, total)` with the rows that are judged; may raise to cancel.
+
+        Returns:
+            [B] float32 in [0, 1].
+
+        Raises:
+            ValueError: if there is no image or description, or an input does not fit.
+        """
+        if images is None:
+            raise ValueError("images must be what is to be judged, got None; pass at least one image")
+        descriptions = [description] if isinstance(description, str) else description
+        questions = [score_question(template, text) for text in descriptions]
+        verdicts = first_difference(*self.prompts.answers(VERDICTS, questions))
+        return self._likelihoods(images, questions, verdicts, system_prompt, on_image).softmax(dim=1)[:, 0]
+
+    @torch.no_grad()
+    def choose(
+        self,
+        images: Images | None,
+        question: str | Sequence[str],
+        options: Sequence[str],
+        *,
+        per_token: bool = False,
+        system_prompt: str = DEFAULT_SYSTEM_PROMPT,
+        on_image: OnImage = ignore_image,
+    ) -> Tensor:
+        """Tells how likely each of some answers is to a question.
+
+        An option counts by the likelihood of its tokens as the beginning of the model's answer, so "red" is
+        never less likely than "red star", unless they are compared per token.
+
+        Args:
+            images: as `understand` takes them; None to ask without an image.
+            question: one for all rows, or one per row.
+            options: K answers to choose from, without regard to spaces around them.
+            per_token: compares means over the tokens of an option in place of sums, so that long options are
+                not at a disadvantage.
+            system_prompt: stands before the question; empty for none.
+            on_image: called as `on_image(done, total)` with the rows that are done; may raise to cancel.
+
+        Returns:
+            [B, K] float32 probabilities; each row sums to 1.
+
+        Raises:
+            ValueError: if there are fewer than two options, one is empty or given twice, or an input does not
+                fit.
+        """
+        answers = self.prompts.answers(
+            checked_choices(options), [question] if isinstance(question, str) else question
+        )
+        sums = self._likelihoods(images, question, answers, system_prompt, on_image)
+        lengths = sums.new_tensor([len(answer) if per_token else 1 for answer in answers])
+        return (sums / lengths).softmax(dim=1)
 
     def decode_text(self, tokens: Tensor) -> list[str]:
         """Texts of [B, n] ids, special tokens left out."""
@@ -387,9 +472,18 @@ class JanusPipeline:
         return conversation
 
     def _questions(
-        self, images: Images | None, question: str | Sequence[str], start: Conversation
+        self,
+        images: Images | None,
+        question: str | Sequence[str],
+        start: Conversation,
+        rows: Sequence[int] | None = None,
     ) -> Questions:
         texts, places = question_rows(question, images, self._embeds_shape)
+        rows = range(len(texts)) if rows is None else rows
+        if len(rows) != len(texts):
+            raise ValueError(
+                f"rows must be one index for each of the {len(texts)} rows, got {len(rows)}; leave them out"
+            )
         alike = [len(place) == 1 for place in places]
         shared: dict[int, Tensor] = {}
 
@@ -398,7 +492,31 @@ class JanusPipeline:
             return torch.stack(parts, dim=1) if parts else None
 
         num_shared = [*alike, False].index(False)
-        return Questions(start, texts, len(places), num_shared, embeds, list(_chunks(len(texts))))
+        return Questions(start, texts, rows, len(places), num_shared, embeds, list(_chunks(len(texts))))
+
+    def _likelihoods(
+        self,
+        images: Images | None,
+        question: str | Sequence[str],
+        answers: Sequence[Sequence[int]],
+        system_prompt: str,
+        on_image: OnImage,
+    ) -> Tensor:
+        """Log-likelihoods [B, K] of the same answers to each question."""
+        questions = self._questions(images, question, self._started(None, system_prompt))
+        texts, longest = questions.texts, max(map(len, answers))
+        # All prompts before any image is encoded, so that one that does not fit costs nothing.
+        batches = [
+            self.prompts.understanding(
+                [texts[row] for row in chunk], questions.num_new, system_prompt, longest
+            ).to(self.device)
+            for chunk in questions.chunks
+        ]
+        parts = []
+        for chunk, batch in zip(questions.chunks, batches, strict=True):
+            parts.append(log_likelihoods(self.model, batch, questions.embeds(chunk), answers))
+            on_image(chunk.stop, len(texts))
+        return torch.cat(parts)
 
     @property
     def _embeds_shape(self) -> tuple[int, int]:

@@ -2,11 +2,14 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .best_of import JanusBestOf
+from .caption_folder import JanusCaptionFolder
 from .edit import JanusEdit
 from .encode import JanusSiglipEncode, JanusVQDecode, JanusVQEncode
 from .flow import JanusFlowSampler
 from .generate import JanusGenerate
 from .load import JanusLoad
+from .score import JanusChoose, JanusScore
 from .understand import JanusUnderstand
 
 
@@ -17,8 +20,12 @@ class JanusExtension(ComfyExtension):
         return [
             JanusLoad,
             JanusUnderstand,
+            JanusScore,
+            JanusChoose,
+            JanusCaptionFolder,
             JanusGenerate,
             JanusEdit,
+            JanusBestOf,
             JanusFlowSampler,
             JanusSiglipEncode,
             JanusVQEncode,

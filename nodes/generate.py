@@ -6,16 +6,7 @@ from comfy_api.latest import io
 from ..janus_core import TokenSampling, memory_to_generate
 from .memory import LoadedJanus
 from .progress import ImageReport
-from .types import (
-    CATEGORY,
-    JanusTokens,
-    drawing_inputs,
-    guidance_input,
-    model_input,
-    temperature_input,
-    top_k_input,
-    top_p_input,
-)
+from .types import CATEGORY, JanusTokens, model_input, token_drawing_inputs
 
 
 class JanusGenerate(io.ComfyNode):
@@ -31,13 +22,7 @@ class JanusGenerate(io.ComfyNode):
             "models).",
             inputs=[
                 model_input(),
-                *drawing_inputs(),
-                guidance_input(5.0),
-                temperature_input(
-                    1.0, "1 is what the models were trained for; lower is less varied; 0 is greedy."
-                ),
-                top_k_input(),
-                top_p_input(),
+                *token_drawing_inputs(),
             ],
             outputs=[
                 io.Image.Output(display_name="image"),

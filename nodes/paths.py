@@ -1,16 +1,23 @@
-"""Where checkpoints lie: `models/janus`, every `janus` entry of extra_model_paths.yaml, and this pack."""
+"""Where checkpoints lie: `models/janus`, every `janus` entry of extra_model_paths.yaml, and this pack.
+
+And which folders of images a workflow can reach: those within ComfyUI's input and output.
+"""
 
 import os
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import folder_paths
 
 from ..janus_core import DEMONSTRATION, RELEASES, missing_files
+from .types import chosen
 
 FOLDER = "janus"
 
 # What the Load node calls the checkpoint that comes with the pack.
 BUILT_IN = "Janus-Shapes (built-in demonstration)"
+
+# Which of ComfyUI's own folders a workflow may name folders in.
+LOCATIONS = {"input": folder_paths.get_input_directory, "output": folder_paths.get_output_directory}
 
 # A folder with any of these is, or was meant to be, a checkpoint.
 _SIGNS = ("config.json", "tokenizer.json", "*.safetensors", "*.bin", "*.index.json")
@@ -87,3 +94,32 @@ def fingerprint(name: str) -> str:
 def download_folder(name: str) -> Path:
     """Where a release is downloaded to: where it already lies in part, else the first of the paths."""
     return installed().get(name) or Path(folder_paths.get_folder_paths(FOLDER)[0]) / name
+
+
+def folder_in(location: str, name: str) -> Path:
+    """A folder within ComfyUI's input or output.
+
+    Args:
+        location: one of `LOCATIONS`.
+        name: relative to it; empty for the whole of it.
+
+    Raises:
+        ValueError: if a way leads out of there: an absolute path, another drive, `..` or a link.
+        FileNotFoundError: if there is no such folder.
+    """
+    root = Path(LOCATIONS[chosen("location", location, LOCATIONS)]()).resolve()
+    # Windows's rules everywhere, for they know both kinds of slashes, and drives.
+    path = PureWindowsPath(name)
+    within = not (path.anchor or ".." in path.parts or "\0" in name)
+    folder = root.joinpath(*path.parts).resolve() if within else root.parent
+    if not folder.is_relative_to(root):
+        raise ValueError(
+            f"folder must lie in ComfyUI's {location} folder, got {name!r}; move it there, and name it as it "
+            "is called in there"
+        )
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"folder must be one in ComfyUI's {location} folder, got {name!r}, which is not there; correct "
+            "its name"
+        )
+    return folder

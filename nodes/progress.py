@@ -46,6 +46,10 @@ class TextReport:
             self.show(self.pipeline.decode_text(tokens))
             self.next_text = time.monotonic() + TEXT_INTERVAL
 
+    def check(self, done: int, total: int) -> None:
+        """Raises if the run was cancelled; an `OnImage` of the core."""
+        throw_exception_if_processing_interrupted()
+
     def show(self, answers: list[str]) -> None:
         """Puts answers on the node, in place of what it showed before."""
         server = PromptServer.instance

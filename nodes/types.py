@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from comfy_api.latest import io
+from torch import Tensor
 
-from ..janus_core import MAX_SEED
+from ..janus_core import MAX_SEED, SCORE_TEMPLATE, VisionFeatures
 
 CATEGORY = "Janus"
 
@@ -86,7 +87,74 @@ def image_input() -> io.Input:
     )
 
 
-def drawing_inputs() -> list[io.Input]:
+def seen_inputs(without: str = "") -> list[io.Input]:
+    """Images to ask about, or features of them; with a note on what happens without both."""
+    return [
+        io.Image.Input("image", optional=True, tooltip=f"One or more images of any size. {without}".strip()),
+        JanusFeatures.Input(
+            "features",
+            optional=True,
+            tooltip="From SigLIP Encode, in place of an image: one encoding serves many questions.",
+        ),
+    ]
+
+
+def seen(image: Tensor | None, features: VisionFeatures | None) -> Tensor | VisionFeatures | None:
+    """Which of these is connected, if one is.
+
+    Raises:
+        ValueError: if both are.
+    """
+    if image is not None and features is not None:
+        raise ValueError("only one of image and features must be connected, got both; disconnect one of them")
+    return features if image is None else image
+
+
+def text_sampling_inputs() -> list[io.Input]:
+    """How a text is written."""
+    return [
+        io.Int.Input(
+            "max_new_tokens",
+            default=512,
+            min=1,
+            max=16384,
+            tooltip="Longest answer, in tokens (about 0.75 words each). The model may stop earlier.",
+        ),
+        temperature_input(0.0, "0 always takes the likeliest word; above 0, the larger the more varied."),
+        seed_input("Start of the random draw; image i uses seed + i. No effect at temperature 0."),
+        top_k_input(),
+        top_p_input(),
+        io.Float.Input(
+            "min_p",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="Drops tokens less likely than this share of the likeliest. 0 drops none.",
+        ),
+        io.Float.Input(
+            "repetition_penalty",
+            default=1.0,
+            min=0.5,
+            max=2.0,
+            step=0.01,
+            tooltip="Above 1, words of the answer are less likely to be said again. 1 is off.",
+        ),
+    ]
+
+
+def template_input() -> io.Input:
+    """How the model is asked to judge."""
+    return io.String.Input(
+        "template",
+        multiline=True,
+        default=SCORE_TEMPLATE,
+        tooltip="The question that the model is asked, with {description} in it. It must be one to answer "
+        "with Yes or No.",
+    )
+
+
+def drawing_inputs(batch_size: int = 1) -> list[io.Input]:
     """What every way of drawing takes first: descriptions, seed and number of images."""
     return [
         io.String.Input(
@@ -105,13 +173,13 @@ def drawing_inputs() -> list[io.Input]:
             "with. It needs a guidance_scale other than 1.",
         ),
         seed_input("Start of the random draw; image i of a batch is the single image of seed + i."),
-        batch_size_input("Images to draw of this prompt."),
+        batch_size_input("Images to draw of this prompt.", batch_size),
     ]
 
 
-def batch_size_input(tooltip: str) -> io.Input:
+def batch_size_input(tooltip: str, default: int = 1) -> io.Input:
     """How many images are drawn."""
-    return io.Int.Input("batch_size", default=1, min=1, max=256, tooltip=tooltip)
+    return io.Int.Input("batch_size", default=default, min=1, max=256, tooltip=tooltip)
 
 
 def guidance_input(default: float) -> io.Input:
@@ -125,3 +193,14 @@ def guidance_input(default: float) -> io.Input:
         tooltip="How strongly the prompt is followed. 1 is without guidance and takes half the work; 0 "
         f"ignores the prompt. The models' own is {default:g}.",
     )
+
+
+def token_drawing_inputs(batch_size: int = 1) -> list[io.Input]:
+    """What drawing token by token takes."""
+    return [
+        *drawing_inputs(batch_size),
+        guidance_input(5.0),
+        temperature_input(1.0, "1 is what the models were trained for; lower is less varied; 0 is greedy."),
+        top_k_input(),
+        top_p_input(),
+    ]

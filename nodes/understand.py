@@ -19,14 +19,12 @@ from .progress import TextReport
 from .types import (
     CATEGORY,
     JanusConversation,
-    JanusFeatures,
     chosen,
     is_taken,
     model_input,
-    seed_input,
-    temperature_input,
-    top_k_input,
-    top_p_input,
+    seen,
+    seen_inputs,
+    text_sampling_inputs,
 )
 
 LOG = logging.getLogger(__name__)
@@ -53,6 +51,24 @@ JSON_REQUEST = "\nAnswer with JSON only."
 CONVERSATION_OUTPUT = 1
 
 
+def question_inputs(note: str = "") -> list[io.Input]:
+    """What is asked: a task, or a question of the user's own with a note about it."""
+    return [
+        io.Combo.Input(
+            "task",
+            options=list(TASKS),
+            default=ASK,
+            tooltip="A ready-made question, which takes the place of the one below, or your own.",
+        ),
+        io.String.Input(
+            "question",
+            multiline=True,
+            default="Describe the image in detail.",
+            tooltip=f"Asked if task is '{ASK}'. {note}".strip(),
+        ),
+    ]
+
+
 class JanusUnderstand(io.ComfyNode):
     """Images and a question in, answers out; the work is `JanusPipeline.understand`."""
 
@@ -68,29 +84,10 @@ class JanusUnderstand(io.ComfyNode):
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             inputs=[
                 model_input(),
-                io.Image.Input(
-                    "image",
-                    optional=True,
-                    tooltip="One or more images of any size. Without image and features, only the question "
-                    "is asked.",
-                ),
-                JanusFeatures.Input(
-                    "features",
-                    optional=True,
-                    tooltip="From SigLIP Encode, in place of an image: one encoding serves many questions.",
-                ),
-                io.Combo.Input(
-                    "task",
-                    options=list(TASKS),
-                    default=ASK,
-                    tooltip="A ready-made question, which takes the place of the one below, or your own.",
-                ),
-                io.String.Input(
-                    "question",
-                    multiline=True,
-                    default="Describe the image in detail.",
-                    tooltip=f"Asked if task is '{ASK}'. Images stand before it, unless it holds "
-                    "<image_placeholder> once per image where they should stand.",
+                *seen_inputs("Without image and features, only the question is asked."),
+                *question_inputs(
+                    "Images stand before it, unless it holds <image_placeholder> once per image "
+                    "where they should stand."
                 ),
                 io.Combo.Input(
                     "batch",
@@ -98,37 +95,7 @@ class JanusUnderstand(io.ComfyNode):
                     default=ONE_EACH,
                     tooltip="Several images: ask the question of each, or show all of them in one question.",
                 ),
-                io.Int.Input(
-                    "max_new_tokens",
-                    default=512,
-                    min=1,
-                    max=16384,
-                    tooltip="Longest answer, in tokens (about 0.75 words each). The model may stop earlier.",
-                ),
-                temperature_input(
-                    0.0, "0 always takes the likeliest word; above 0, the larger the more varied."
-                ),
-                seed_input(
-                    "Start of the random draw; image i of a batch uses seed + i. No effect at temperature 0."
-                ),
-                top_k_input(),
-                top_p_input(),
-                io.Float.Input(
-                    "min_p",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Drops tokens less likely than this share of the likeliest. 0 drops none.",
-                ),
-                io.Float.Input(
-                    "repetition_penalty",
-                    default=1.0,
-                    min=0.5,
-                    max=2.0,
-                    step=0.01,
-                    tooltip="Above 1, words of the answer are less likely to be said again. 1 is off.",
-                ),
+                *text_sampling_inputs(),
                 io.String.Input(
                     "system_prompt",
                     multiline=True,
@@ -219,7 +186,5 @@ def _images(
     image: Tensor | None, features: VisionFeatures | None, together: bool
 ) -> Tensor | VisionFeatures | list[Tensor | VisionFeatures] | None:
     """What is connected, as `JanusPipeline.understand` takes it."""
-    if image is not None and features is not None:
-        raise ValueError("only one of image and features must be connected, got both; disconnect one of them")
-    images = features if image is None else image
+    images = seen(image, features)
     return list(images.split(1)) if together and images is not None else images

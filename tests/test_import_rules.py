@@ -34,10 +34,16 @@ ALLOWED: dict[str, set[str]] = {
     },
     "loading": {"config", "json_file", "processing", "models", "checkpoints", "pipeline"},
     "routing": set(),
-    "memory": {"config", "image_inputs", "conversation", "models", "sampling", "pipeline"},
+    "memory": {
+        *("config", "image_inputs", "conversation", "models", "processing", "sampling", "pipeline"),
+    },
+    "best_of": {"processing", "sampling", "pipeline"},
+    "captioning": {"processing", "sampling", "pipeline"},
 }
 # Training starts from a pipeline, writes prompts as it does, and evaluates by using it.
-ALLOWED["training"] = {*ALLOWED} - {"presets", "memory", "json_answers", "edit_inputs", "editing"}
+ALLOWED["training"] = {*ALLOWED} - {
+    *("presets", "memory", "json_answers", "edit_inputs", "editing", "best_of", "captioning"),
+}
 ALLOWED["__init__"] = set(ALLOWED) - {"training"}
 PACKAGES = {"torch", "transformers", "tokenizers", "safetensors", "PIL", "numpy", "huggingface_hub"}
 COMFYUI = {

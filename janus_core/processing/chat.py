@@ -78,6 +78,10 @@ class ChatFormat:
         """The string of a single user turn that the model is to answer."""
         return self.render((Message(self.user, text), Message(self.assistant, "")), system_prompt)
 
+    def answer(self, text: str) -> str:
+        """What follows the string of a question when this is the model's answer."""
+        return f" {text.strip()}" if self.shows_roles else text.strip()
+
 
 CHAT_FORMATS = {
     format.name: format

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..json_file import read_json_if_present
 
 MAX_SIDE = 65_536
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,32 @@ def read_image_processor(folder: Path, image_size: int) -> ImageProcessor:
         tuple(settings.get("image_std") or usual.std),
         settings.get("min_size") or usual.min_size,
     )
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a name is that of an image, and of a file.
+
+    Hidden files are left out: macOS puts one beside each image on other systems' disks.
+    """
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def read_image(path: Path) -> Tensor:
+    """The image [H, W, 3] in [0, 1] that ComfyUI's Load Image makes of a file: upright, without alpha.
+
+    Of several frames it is the first.
+
+    Raises:
+        ValueError: if the file cannot be read as an image.
+    """
+    try:
+        with Image.open(path) as picture:
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode == "I":  # 16 bits a channel
+                upright = upright.point(lambda value: value * (1 / 255))
+            return torch.from_numpy(np.array(upright.convert("RGB")).astype(np.float32) / 255.0)
+    except Exception as error:  # a broken file makes Pillow's decoders raise errors of any class
+        raise ValueError(f"image must be one that can be read, got: {error}; mend or remove it") from error
 
 
 def to_pillow(image: Tensor) -> Image.Image:

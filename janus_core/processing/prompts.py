@@ -39,7 +39,7 @@ class PromptBuilder:
             )
 
     def understanding(
-        self, questions: Sequence[str], images_per_question: int, system_prompt: str
+        self, questions: Sequence[str], images_per_question: int, system_prompt: str, num_new: int = 1
     ) -> PromptBatch:
         """Rows of questions about images.
 
@@ -48,8 +48,10 @@ class PromptBuilder:
                 image before it, each on a line.
             images_per_question: images in each row.
             system_prompt: stands before every conversation; empty for none.
+            num_new: tokens of an answer that must find room behind each.
         """
-        return self.batch([self.question(text, images_per_question, system_prompt) for text in questions])
+        rows = [self.question(text, images_per_question, system_prompt) for text in questions]
+        return self.batch(rows, num_new)
 
     def question(
         self, question: str, num_images: int, system_prompt: str, earlier: Sequence[Turn] = ()
@@ -109,6 +111,35 @@ class PromptBuilder:
                 found += 1
         return content
 
+    def answers(self, answers: Sequence[str], questions: Sequence[str]) -> list[list[int]]:
+        """Ids that the model would write behind a question to give each of some answers.
+
+        Args:
+            answers: K texts.
+            questions: the questions that all of them may follow.
+
+        Raises:
+            ValueError: if an answer holds an image, or the tokenizer runs a question and an answer together.
+        """
+        encode = self.tokenizer.encode
+        texts = [self.chat.answer(answer) for answer in answers]
+        for text in texts:
+            if self.tokenizer.special.image in text:
+                raise ValueError(
+                    f"answers must hold no {self.tokenizer.special.image}, got {text.strip()!r}; remove it"
+                )
+        rows = [encode(text)[1:] for text in texts]
+        for question in dict.fromkeys(questions):
+            asked = self._turn(question)
+            before = encode(asked)
+            for text, row in zip(texts, rows, strict=True):
+                if encode(asked + text) != before + row:
+                    raise ValueError(
+                        f"question must end where a token does, got {question!r}, which the tokenizer runs "
+                        f"together with the answer {text!r}; end it with a question mark or a line break"
+                    )
+        return rows
+
     def generation(
         self,
         prompt: str,
@@ -152,8 +183,7 @@ class PromptBuilder:
 
     def drawing_turn(self, text: str) -> str:
         """A single turn of the user, and the start of the image that answers it."""
-        messages = (Message(self.chat.user, text), Message(self.chat.assistant, ""))
-        return self._render(messages) + self.tokenizer.special.image_start
+        return self._turn(text) + self.tokenizer.special.image_start
 
     def encode(self, text: str, num_images: int) -> list[int]:
         """Ids of a rendered conversation, each placeholder widened to an image's worth of positions.
@@ -184,6 +214,10 @@ class PromptBuilder:
         if self.tokenizer.special.image in text:
             raise ValueError(f"{name} must hold no {self.tokenizer.special.image}, got {text!r}; remove it")
         return self.encode(self.drawing_turn(text), 0)
+
+    def _turn(self, text: str) -> str:
+        """A single turn of the user, and the place where the model goes on."""
+        return self._render((Message(self.chat.user, text), Message(self.chat.assistant, "")))
 
     def _placed(self, question: str, num_images: int) -> str:
         if self.tokenizer.special.image in question:

@@ -19,6 +19,10 @@ class GeneratedImages:
     images: Tensor
     tokens: Tensor
 
+    def select(self, rows: Tensor) -> GeneratedImages:
+        """Some of them, by their indices [n], in that order."""
+        return GeneratedImages(self.images[rows], self.tokens[rows])
+
 
 @dataclass(frozen=True)
 class EditedImages:
@@ -47,3 +51,7 @@ class GeneratedLatents:
 
     images: Tensor | None
     latents: Tensor
+
+    def select(self, rows: Tensor) -> GeneratedLatents:
+        """Some of them, by their indices [n], in that order."""
+        return GeneratedLatents(None if self.images is None else self.images[rows], self.latents[rows])

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..pipeline import JanusPipeline
+from ..processing.images import is_image_file
 from .rows import conversation_row, drawing_row
 from .samples import Sample
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 CONVERSATIONS = "conversations.jsonl"
 # Larger images are made smaller when they are read: a model sees far fewer pixels.
 MAX_SIDE = 2048
@@ -41,7 +41,7 @@ class FolderData:
             ValueError: if a caption or a line of the conversations cannot be read.
         """
         self.folder = folder
-        self._images = sorted(p for p in folder.rglob("*") if _is_image(p))
+        self._images = sorted(p for p in folder.rglob("*") if is_image_file(p))
         self._captions = [
             (image, _caption(image.with_suffix(".txt")))
             for image in self._images
@@ -146,11 +146,6 @@ class FolderData:
                 f"{place} must name an image in {self.folder}, got {name!r}; mend the line"
             )
         return image, turns
-
-
-def _is_image(path: Path) -> bool:
-    # Hidden files are left out: macOS puts one beside each image on other systems' disks.
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _turns(turns: object) -> tuple[tuple[str, str], ...]:

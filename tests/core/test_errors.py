@@ -37,6 +37,11 @@ def test_empty_questions_are_refused(pipe: JanusPipeline, images: Tensor, questi
         pipe.understand(images[:2], question, SHORT)
 
 
+def test_rows_that_do_not_match_the_questions_are_refused(pipe: JanusPipeline, images: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"^rows must be one index for each of the 5 rows, got 2; leave"):
+        pipe.understand(images, "What?", SHORT, rows=[0, 1])
+
+
 def test_no_questions_are_refused(pipe: JanusPipeline, images: Tensor) -> None:
     with pytest.raises(ValueError, match=r"question must be a text or .* got an empty list"):
         pipe.understand(images, [], SHORT)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import torch
 from janus_nodes.janus_core import (
+    SCORE_TEMPLATE,
     EditSampling,
     JanusPipeline,
     TextSampling,
     TokenSampling,
     memory_for_pixels,
+    memory_to_caption,
+    memory_to_choose,
     memory_to_edit,
+    memory_to_find_best,
     memory_to_generate,
+    memory_to_score,
     memory_to_see,
     memory_to_understand,
 )
@@ -68,3 +73,32 @@ def test_edits_take_their_cache_at_least_and_no_more_than_what_is_at_work(pipe: 
     prompt = edit_prompt(pipe.prompts, question, EDIT_FORMS["janus-4o"], 16, guided=True, sourced=True)
     assert one > KVCache.num_bytes(pipe.model.config.body, 3, prompt.length + 16, pipe.dtype)
     assert one < some < full == more
+
+
+def test_choices_take_their_cache_and_logits_at_least(pipe: JanusPipeline) -> None:
+    body, images = pipe.model.config.body, torch.zeros(4, 8, 8, 3)
+    short, long = (memory_to_choose(pipe, images, "What?", ["x", "y" * count]) for count in (1, 500))
+    added = KVCache.num_bytes(body, 4, 499, pipe.dtype) + 4 * 499 * body.vocab_size * 4
+    assert long - short > added
+    assert memory_to_choose(pipe, images, "What?", ["x"] * 100 + ["y"]) == short  # one after the other
+    assert memory_to_choose(pipe, None, "What?", ["x", "y"]) < short
+    full, more = (torch.zeros(rows, 1, 1, 3) for rows in (ROWS_AT_ONCE, 10 * ROWS_AT_ONCE))
+    assert memory_to_score(pipe, full, "A cat", SCORE_TEMPLATE) > 1.9 * memory_to_score(
+        pipe, images, "A cat", SCORE_TEMPLATE
+    )
+    assert memory_to_score(pipe, full, "A cat", SCORE_TEMPLATE) == memory_to_score(
+        pipe, more, "A cat", SCORE_TEMPLATE
+    )
+
+
+def test_the_best_take_what_drawing_or_judging_takes(pipe: JanusPipeline) -> None:
+    options = TokenSampling(batch_size=3)
+    draw = memory_to_generate(pipe, "A cat", options)
+    judge = memory_to_score(pipe, torch.zeros(3, 8, 8, 3), "A cat", SCORE_TEMPLATE)
+    assert memory_to_find_best(pipe, "A cat", options, SCORE_TEMPLATE) == max(draw, judge)
+
+
+def test_captions_take_what_a_full_batch_of_answers_takes(pipe: JanusPipeline) -> None:
+    options = TextSampling(max_new_tokens=50)
+    batch = torch.zeros(ROWS_AT_ONCE, 8, 8, 3)
+    assert memory_to_caption(pipe, "What?", options) == memory_to_understand(pipe, batch, "What?", options)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from comfy_api.latest import io
 from janus_nodes.nodes import comfy_entrypoint, understand
+from janus_nodes.nodes.best_of import JanusBestOf
+from janus_nodes.nodes.caption_folder import JanusCaptionFolder
 from janus_nodes.nodes.edit import JanusEdit
 from janus_nodes.nodes.encode import JanusSiglipEncode, JanusVQDecode, JanusVQEncode
 from janus_nodes.nodes.flow import JanusFlowSampler
 from janus_nodes.nodes.generate import JanusGenerate
 from janus_nodes.nodes.load import JanusLoad
 from janus_nodes.nodes.memory import LoadedJanus
+from janus_nodes.nodes.score import JanusChoose, JanusScore
 from janus_nodes.nodes.understand import JanusUnderstand
 from support.checkpoints import copy_checkpoint
+from support.node_runs import run, widgets
 from torch import Tensor
 
 UNDERSTAND = {
@@ -57,21 +59,6 @@ LOAD = {
 }
 
 
-def widgets(node: type[io.ComfyNode]) -> dict[str, Any]:
-    """A node's widgets with their defaults."""
-    return {
-        entry.id: entry.default for entry in node.define_schema().inputs if isinstance(entry, io.WidgetInput)
-    }
-
-
-def run(node: type[io.ComfyNode], **inputs: Any) -> tuple[Any, ...]:
-    """Runs a node as ComfyUI does, widgets that are not given at their defaults."""
-    prepared = node.PREPARE_CLASS_CLONE({io.Hidden.unique_id: "1"})
-    output = prepared.EXECUTE_NORMALIZED(**widgets(node) | inputs)
-    assert len(output.args) == len(node.define_schema().outputs)
-    return output.args
-
-
 @pytest.fixture
 def picture() -> Tensor:
     """Two different images."""
@@ -89,8 +76,8 @@ def test_every_widget_is_tried() -> None:
     assert widgets(JanusGenerate).keys() == GENERATE.keys()
     assert widgets(JanusLoad).keys() == LOAD.keys()
     nodes = asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
-    tried = {JanusUnderstand, JanusGenerate, JanusLoad}
-    tried |= {JanusFlowSampler, JanusEdit}  # these in test_flow.py and test_edit.py
+    elsewhere = {JanusFlowSampler, JanusEdit, JanusScore, JanusChoose, JanusBestOf, JanusCaptionFolder}
+    tried = {JanusUnderstand, JanusGenerate, JanusLoad} | elsewhere
     assert {node for node in nodes if widgets(node)} == tried
 
 

@@ -74,7 +74,7 @@ class WorldData:
         scene = random_scene(rng)
         told = rng.choice(("Imagine {}.", "A picture shows {}.", "There is {}.")).format(description(scene))
         question = random_question(scene, rng)
-        while question.kind in ("where", "relation", "describe", "places", "nothing"):
+        while question.kind in ("where", "relation", "describe", "places", "match", "nothing"):
             question = random_question(scene, rng)
         return Sample(None, ((f"{told} {question.text}", question.answer),))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ...processing.judging import SCORE_TEMPLATE, score_question
 from .scene import COLOURS, SHAPES, Scene, Thing
 from .words import (
     NUMBERS,
@@ -99,6 +100,21 @@ def _places(scene: Scene, rng: random.Random) -> _Found:
     return rng.choice(_PLACES), sentence(places(scene))
 
 
+def _match(scene: Scene, rng: random.Random) -> _Found:
+    """What a score asks; half of the time of a description in which one object is another."""
+    told, phrase = scene, rng.choice((description, things_in_words, places))
+    if rng.random() < 0.5:
+        things = list(scene.things)
+        index = rng.randrange(len(things))
+        if rng.random() < 0.5:
+            things[index] = replace(things[index], shape=rng.choice(SHAPES))
+        else:
+            things[index] = replace(things[index], colour=rng.choice(list(COLOURS)))
+        told = replace(scene, things=tuple(things))
+    text = score_question(SCORE_TEMPLATE, sentence(phrase(told)))
+    return text, "Yes." if told == scene else "No."
+
+
 def _nothing(scene: Scene, rng: random.Random) -> _Found:
     return rng.choice(_NOTHING)
 
@@ -185,9 +201,10 @@ KINDS: dict[str, Callable[[Scene, random.Random], _Found]] = {
     "background": _background,
     "places": _places,
     "tags": _tags,
+    "match": _match,
     "nothing": _nothing,
 }
-_WEIGHTS = (4, 3, 3, 4, 4, 3, 3, 1, 4, 1, 0.5)
+_WEIGHTS = (4, 3, 3, 4, 4, 3, 3, 1, 4, 1, 4, 0.5)
 
 
 def _only(scene: Scene, rng: random.Random, alike: Callable[[Thing, Thing], bool]) -> Thing | None:

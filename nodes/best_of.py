@@ -1,0 +1,61 @@
+"""Best of N: several images of a description, ranked by the model itself."""
+
+import comfy.model_management as mm
+from comfy_api.latest import io
+
+from ..janus_core import TokenSampling, best_of, memory_to_find_best
+from .memory import LoadedJanus
+from .progress import ImageReport
+from .types import CATEGORY, JanusTokens, model_input, template_input, token_drawing_inputs
+
+
+class JanusBestOf(io.ComfyNode):
+    """A prompt in, its best images with their scores out; the work is `janus_core.best_of`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="JanusBestOf",
+            display_name="Janus Best of N",
+            category=CATEGORY,
+            description="Draws batch_size images of a description, lets the model judge each by it, and "
+            "keeps the best.",
+            inputs=[
+                model_input(),
+                *token_drawing_inputs(batch_size=4),
+                io.Int.Input(
+                    "keep",
+                    default=1,
+                    min=0,
+                    max=256,
+                    tooltip="Images to give back, the best first. 0 gives back all.",
+                ),
+                template_input(),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The best first."),
+                io.Float.Output(
+                    display_name="score",
+                    is_output_list=True,
+                    tooltip="One number from 0 to 1 per image, as a list: the share of Yes against No.",
+                ),
+                JanusTokens.Output(
+                    display_name="tokens", tooltip="The images as codebook ids, for VQ Decode."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: LoadedJanus, prompt, negative_prompt, keep: int, template: str, **options
+    ) -> io.NodeOutput:
+        sampling = TokenSampling(**options)
+        needed = memory_to_find_best(model.pipeline, prompt + negative_prompt, sampling, template)
+        report = ImageReport(model.ready(needed))
+        best = best_of(
+            report.pipeline, prompt, sampling, keep=keep, negative_prompt=negative_prompt,
+            template=template, on_step=report, on_image=report.check,
+        )  # fmt: skip
+        report.show(best.drawn.images)
+        device, drawn = mm.intermediate_device(), best.drawn
+        return io.NodeOutput(drawn.images.to(device), best.scores.tolist(), drawn.tokens.to(device))

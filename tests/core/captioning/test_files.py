@@ -1,0 +1,147 @@
+"""Captions on disk: whole or not there, also when the process is killed while it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from janus_nodes.janus_core import CaptionFolder, JanusPipeline, TextSampling, caption_folder
+from janus_nodes.janus_core.captioning.files import JsonLines, TextFiles, write_at_once
+from support.captioning import killed_run, write_images
+
+LINE = '{"file_name": "a.png", "text": "One."}'
+
+
+def texts_of(folder: Path, output: str) -> dict[str, str]:
+    """Captions by image; every one of them must be whole."""
+    if output == "txt":
+        files = folder.glob("*.txt")
+        return {file.with_suffix(".png").name: file.read_text(encoding="utf-8") for file in files}
+    content = (folder / "metadata.jsonl").read_text(encoding="utf-8")
+    entries = [json.loads(line) for line in content.split("\n")[:-1]]
+    assert content.endswith("\n")
+    assert len({entry["file_name"] for entry in entries}) == len(entries)
+    return {entry["file_name"]: entry["text"] for entry in entries}
+
+
+@pytest.mark.parametrize(("output", "death"), [("txt", "half"), ("txt", "torn"), ("jsonl", "torn")])
+def test_a_killed_run_is_finished_by_the_next(
+    pipe: JanusPipeline, tmp_path: Path, output: str, death: str
+) -> None:
+    folder, whole = write_images(tmp_path / "set", 40), write_images(tmp_path / "whole", 40)
+    options, sampling = CaptionFolder(output=output), TextSampling(max_new_tokens=4)
+    killed_run(folder, output, death)
+    written = {file: file.read_bytes() for file in folder.glob("*.txt")}
+    assert output == "jsonl" or 10 < len(written) < 30
+    assert bool(list(folder.glob(".*"))) == (output == "txt" and death != "half")
+
+    report = caption_folder(pipe, folder, options, sampling)
+    assert report.failed == {}
+    assert report.done + report.skipped == 40
+    assert 10 < report.skipped < 30
+    assert output == "jsonl" or report.skipped == len(written)
+    assert all(file.read_bytes() == content for file, content in written.items())
+    assert not list(folder.glob(".*"))
+    caption_folder(pipe, whole, options, sampling)
+    assert texts_of(folder, output) == texts_of(whole, output)
+    assert len(texts_of(folder, output)) == 40
+
+
+def test_a_file_is_replaced_as_a_whole_and_leftovers_are_cleared(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    write_at_once(file, b"one")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    stray = tmp_path / "elsewhere"
+    stray.write_bytes(b"kept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.replace", lambda source, target: Path(source).rename(tmp_path / "left"))
+        write_at_once(file, b"two")
+    name = next(path for path in tmp_path.iterdir() if path.name == "left")
+    assert file.read_bytes() == b"one"
+    assert name.read_bytes() == b"two"
+
+
+def test_a_link_at_the_temporary_name_is_not_written_through(tmp_path: Path) -> None:
+    names: list[Path] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.replace", lambda source, target: names.append(Path(source)))
+        write_at_once(tmp_path / "a.txt", b"one")
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"kept")
+    names[0].unlink()
+    names[0].symlink_to(victim)
+    write_at_once(tmp_path / "a.txt", b"two")
+    assert victim.read_bytes() == b"kept"
+    assert (tmp_path / "a.txt").read_bytes() == b"two"
+    assert not (tmp_path / "a.txt").is_symlink()
+
+
+@pytest.mark.parametrize(
+    "torn", [LINE[:-1], LINE[:5], "{", '"', '{"file_name": "b.png", "text": "Größe"}'[:-4], "\x00\x00"]
+)
+def test_a_torn_last_line_is_dropped(tmp_path: Path, torn: str) -> None:
+    file = tmp_path / "metadata.jsonl"
+    file.write_bytes(f"{LINE}\n{torn}".encode()[: None if "ö" not in torn else -6])
+    lines = JsonLines(tmp_path, ["a.png", "b.png"])
+    assert lines.has("a.png")
+    assert not lines.has("b.png")
+    assert file.read_text(encoding="utf-8") == f"{LINE}\n"
+
+
+def test_a_last_line_that_lacks_only_its_end_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "metadata.jsonl"
+    file.write_text(LINE, encoding="utf-8")
+    lines = JsonLines(tmp_path, ["a.png"])
+    assert lines.has("a.png")
+    lines.write({"b.png": "Zwei Größen \u2028 in a line"})
+    first, second, end = file.read_text(encoding="utf-8").split("\n")
+    assert (first, end) == (LINE, "")
+    assert json.loads(second) == {"file_name": "b.png", "text": "Zwei Größen \u2028 in a line"}
+    assert "Größen" in second
+
+
+def test_of_two_lines_for_one_image_the_last_counts(tmp_path: Path) -> None:
+    file = tmp_path / "metadata.jsonl"
+    later = LINE.replace("One", "Two")
+    file.write_text(f"{LINE}\n{LINE.replace('a.', 'b.')}\n{later}\n", encoding="utf-8")
+    JsonLines(tmp_path, ["a.png"])
+    assert file.read_text(encoding="utf-8") == f"{later}\n{LINE.replace('a.', 'b.')}\n"
+
+
+def test_a_file_that_is_whole_is_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "metadata.jsonl"
+    content = f"\ufeff{LINE}\r\n\r\n".encode()
+    file.write_bytes(content)
+    lines = JsonLines(tmp_path, ["a.png"])
+    lines.finish()
+    assert lines.has("a.png")
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("wrong", ["no JSON", "[1]", '{"image": "a.png"}', '{"file_name": 3}'])
+def test_a_line_of_another_kind_is_refused_and_nothing_changes(tmp_path: Path, wrong: str) -> None:
+    file = tmp_path / "metadata.jsonl"
+    content = f"{LINE}\n{wrong}\n{LINE}\n"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"metadata\.jsonl, line 2 must be .*file_name.*; mend the line"):
+        JsonLines(tmp_path, ["a.png"])
+    assert file.read_text(encoding="utf-8") == content
+
+
+def test_a_link_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "outside").touch()
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "metadata.jsonl").symlink_to(tmp_path / "outside")
+    with pytest.raises(ValueError, match=r"metadata\.jsonl must be a file, got a link; remove it"):
+        JsonLines(tmp_path / "set", ["a.png"])
+
+
+def test_names_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
+    name = b"na\xefve.png".decode(errors="surrogateescape")
+    JsonLines(tmp_path, [name]).write({name: "One."})
+    assert JsonLines(tmp_path, [name]).has(name)
+
+
+def test_names_in_different_folders_do_not_meet(tmp_path: Path) -> None:
+    assert TextFiles(tmp_path, ["a.png", "b/a.png", "a.b.png"]).refused == {}

@@ -1,0 +1,22 @@
+"""Nodes run as ComfyUI runs them, in a process that has ComfyUI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+
+def widgets(node: type[io.ComfyNode]) -> dict[str, Any]:
+    """A node's widgets with their defaults."""
+    return {
+        entry.id: entry.default for entry in node.define_schema().inputs if isinstance(entry, io.WidgetInput)
+    }
+
+
+def run(node: type[io.ComfyNode], **inputs: Any) -> tuple[Any, ...]:
+    """Runs a node, widgets that are not given at their defaults."""
+    prepared = node.PREPARE_CLASS_CLONE({io.Hidden.unique_id: "1"})
+    output = prepared.EXECUTE_NORMALIZED(**widgets(node) | inputs)
+    assert len(output.args) == len(node.define_schema().outputs)
+    return output.args
