@@ -18,6 +18,8 @@ from .memory import (
     memory_to_edit,
     memory_to_find_best,
     memory_to_generate,
+    memory_to_reply,
+    memory_to_route,
     memory_to_score,
     memory_to_see,
     memory_to_understand,
@@ -29,6 +31,9 @@ from .pipeline import JanusPipeline
 from .presets import RELEASES
 from .processing.chat import CHAT_FORMATS, DEFAULT_SYSTEM_PROMPT, Turn
 from .processing.judging import SCORE_TEMPLATE
+from .routing import DESCRIBE as DESCRIBE_TO_DRAW
+from .routing import TASKS as ROUTED_TASKS
+from .routing import Reply, Route, reply, route
 from .sampling.options import MAX_SEED, EditSampling, FlowSampling, TextSampling, TokenSampling
 from .sampling.results import EditedImages, GeneratedImages, GeneratedLatents
 from .sampling.solvers import SOLVERS
@@ -38,10 +43,12 @@ __all__ = [
     "CHAT_FORMATS",
     "DEFAULT_SYSTEM_PROMPT",
     "DEMONSTRATION",
+    "DESCRIBE_TO_DRAW",
     "EDIT_FORMS",
     "MAX_SEED",
     "PRECISIONS",
     "RELEASES",
+    "ROUTED_TASKS",
     "SCORE_TEMPLATE",
     "SOLVERS",
     "CaptionFolder",
@@ -57,6 +64,8 @@ __all__ = [
     "JanusPipeline",
     "RMSNorm",
     "RankedImages",
+    "Reply",
+    "Route",
     "TextSampling",
     "TokenSampling",
     "Turn",
@@ -72,10 +81,14 @@ __all__ = [
     "memory_to_edit",
     "memory_to_find_best",
     "memory_to_generate",
+    "memory_to_reply",
+    "memory_to_route",
     "memory_to_score",
     "memory_to_see",
     "memory_to_understand",
     "missing_files",
     "parse_json",
+    "reply",
+    "route",
     "save_checkpoint",
 ]

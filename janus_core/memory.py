@@ -7,12 +7,24 @@ once. At most `ROWS_AT_ONCE` rows or images are at work.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+
+from torch import Tensor
 
 from .conversation import Conversation
 from .image_inputs import Images, image_places
 from .models.cache import KVCache
 from .pipeline import ROWS_AT_ONCE, JanusPipeline
 from .processing.judging import VERDICTS
+from .routing import (
+    DESCRIBE,
+    DESCRIBE_AND_GENERATE,
+    EDIT,
+    GENERATE,
+    LETTERS,
+    UNDERSTAND,
+    routing_question,
+)
 from .sampling.guidance import uses_guidance
 from .sampling.options import EditSampling, FlowSampling, TextSampling, TokenSampling
 from .sampling.text import answer_room
@@ -55,6 +67,35 @@ def memory_to_find_best(
     """
     draw = memory_to_generate(pipeline, prompt, options)
     return max(draw, _to_compare(pipeline, 1, options.batch_size, template + prompt, VERDICTS))
+
+
+def memory_to_route(pipeline: JanusPipeline, request: str) -> int:
+    """Bytes that `route` takes for this request."""
+    return memory_to_choose(pipeline, None, routing_question(request), LETTERS)
+
+
+def memory_to_reply(
+    pipeline: JanusPipeline,
+    image: Tensor | None,
+    request: str,
+    task: str,
+    text: TextSampling,
+    drawing: TokenSampling,
+) -> int:
+    """Bytes that `reply` takes for these inputs.
+
+    Raises:
+        ValueError: if the model does not draw as the task needs.
+    """
+    if task == EDIT:
+        return memory_to_edit(pipeline, request, EditSampling(**asdict(drawing)))
+    needs = []
+    if task in (UNDERSTAND, DESCRIBE_AND_GENERATE):
+        needs.append(memory_to_understand(pipeline, image, request + DESCRIBE, text))
+    if task in (GENERATE, DESCRIBE_AND_GENERATE):
+        # The description that is drawn is as long as an answer may be.
+        needs.append(memory_to_generate(pipeline, request + " " * text.max_new_tokens, drawing))
+    return max(needs)
 
 
 def memory_to_caption(pipeline: JanusPipeline, question: str, options: TextSampling) -> int:

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .ask import JanusAsk
 from .best_of import JanusBestOf
 from .caption_folder import JanusCaptionFolder
 from .edit import JanusEdit
@@ -20,6 +21,7 @@ class JanusExtension(ComfyExtension):
         return [
             JanusLoad,
             JanusUnderstand,
+            JanusAsk,
             JanusScore,
             JanusChoose,
             JanusCaptionFolder,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..janus_core import (
     DEFAULT_SYSTEM_PROMPT,
+    DESCRIBE_TO_DRAW,
     Conversation,
     TextSampling,
     VisionFeatures,
@@ -36,8 +37,7 @@ TASKS = {
     ASK: None,
     "describe in detail": "Describe the image in detail.",
     "short caption": "Write a short caption for this image in one sentence.",
-    "prompt for drawing": "Describe this image as a prompt for an image generator: the subject, the scene, "
-    "the style, the light and the colours, in one paragraph.",
+    "prompt for drawing": DESCRIBE_TO_DRAW,
     "list of tags": "List the objects, attributes and styles in this image as tags separated by commas.",
     "read the text": "Write down all the text that can be read in this image.",
     "formula to LaTeX": "Convert the formula into latex code.",

@@ -33,9 +33,10 @@ ALLOWED: dict[str, set[str]] = {
         *("conversation", "answering", "edit_inputs", "editing"),
     },
     "loading": {"config", "json_file", "processing", "models", "checkpoints", "pipeline"},
-    "routing": set(),
+    "routing": {"image_inputs", "pipeline", "sampling"},
     "memory": {
-        *("config", "image_inputs", "conversation", "models", "processing", "sampling", "pipeline"),
+        *("config", "image_inputs", "conversation", "models", "processing", "routing", "sampling"),
+        "pipeline",
     },
     "best_of": {"processing", "sampling", "pipeline"},
     "captioning": {"processing", "sampling", "pipeline"},

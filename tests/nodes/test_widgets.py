@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from janus_nodes.nodes import comfy_entrypoint, understand
+from janus_nodes.nodes.ask import JanusAsk
 from janus_nodes.nodes.best_of import JanusBestOf
 from janus_nodes.nodes.caption_folder import JanusCaptionFolder
 from janus_nodes.nodes.edit import JanusEdit
@@ -76,7 +77,15 @@ def test_every_widget_is_tried() -> None:
     assert widgets(JanusGenerate).keys() == GENERATE.keys()
     assert widgets(JanusLoad).keys() == LOAD.keys()
     nodes = asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
-    elsewhere = {JanusFlowSampler, JanusEdit, JanusScore, JanusChoose, JanusBestOf, JanusCaptionFolder}
+    elsewhere = {
+        JanusAsk,
+        JanusFlowSampler,
+        JanusEdit,
+        JanusScore,
+        JanusChoose,
+        JanusBestOf,
+        JanusCaptionFolder,
+    }
     tried = {JanusUnderstand, JanusGenerate, JanusLoad} | elsewhere
     assert {node for node in nodes if widgets(node)} == tried
 

@@ -1,0 +1,58 @@
+"""Janus Ask as a node: the core's decision and result, and what keeps unused branches from running."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from comfy_execution.graph_utils import ExecutionBlocker
+from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling, reply, route
+from janus_nodes.nodes.ask import JanusAsk
+from janus_nodes.nodes.memory import LoadedJanus
+from support.node_runs import run, widgets
+
+SHORT = TextSampling(max_new_tokens=4)
+
+
+def ask(loaded: LoadedJanus, **inputs: object) -> tuple[object, ...]:
+    return run(JanusAsk, model=loaded, max_new_tokens=4, **inputs)
+
+
+def test_the_model_decides_unless_told(loaded: LoadedJanus, core: JanusPipeline) -> None:
+    request = widgets(JanusAsk)["request"]
+    decided = route(core, request).task
+    text, image, task = ask(loaded)
+    assert task == decided
+    expected = reply(core, request, None, decided, SHORT)
+    assert isinstance(text, ExecutionBlocker) == (expected.text is None)
+    assert isinstance(image, ExecutionBlocker) == (expected.images is None)
+    for other in ("understand", "generate"):
+        assert ask(loaded, task=other)[2] == other
+
+
+def test_every_widget_of_the_picture_has_an_effect(loaded: LoadedJanus, core: JanusPipeline) -> None:
+    request = {"task": "generate", "request": "A cat."}
+    usual = ask(loaded, **request)[1]
+    assert torch.equal(usual, core.generate("A cat.", TokenSampling()).images)
+    for widget in ({"seed": 5}, {"guidance_scale": 1.0}, {"temperature": 0.0}, {"request": "A dog."}):
+        assert not torch.equal(ask(loaded, **{**request, **widget})[1], usual), widget
+
+
+def test_longer_answers_are_longer(loaded: LoadedJanus) -> None:
+    short, long = (
+        run(JanusAsk, model=loaded, task="understand", request="Hello?", max_new_tokens=count)[0]
+        for count in (2, 6)
+    )
+    assert long.startswith(short) and len(long) > len(short)
+
+
+def test_a_picture_is_described_and_drawn(loaded: LoadedJanus, core: JanusPipeline) -> None:
+    picture = torch.rand(1, 16, 16, 3, generator=torch.Generator().manual_seed(0))
+    text, image, task = ask(loaded, image=picture, task="describe and generate")
+    expected = reply(core, "?", picture, "describe and generate", SHORT)
+    assert (text, task) == (expected.text, "describe and generate")
+    assert torch.equal(image, expected.images)
+
+
+def test_an_edit_without_a_model_for_it_is_refused(loaded: LoadedJanus) -> None:
+    with pytest.raises(ValueError, match=r"model must be trained to edit by instruction"):
+        ask(loaded, image=torch.rand(1, 16, 16, 3), task="edit")
