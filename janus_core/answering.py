@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from .conversation import Conversation, Remembered, common_length, images_between, told_apart
+from .conversation import Conversation, Questions, Remembered, common_length, images_between, told_apart
 from .models.cache import KVCache
 from .models.janus import Janus
 from .processing.chat import Turn
@@ -29,39 +29,6 @@ RETRY_SEED_STEP = 1_000_003
 
 Check = Callable[[str], str]
 """Gives an answer in the form that is wanted; raises ValueError if it has another."""
-
-
-@dataclass(frozen=True)
-class Questions:
-    """Rows that go on from one conversation, each with a question.
-
-    Attributes:
-        start: what came before.
-        texts: one question per row.
-        rows: index of each row in a larger batch, for its seed.
-        num_new: images that come with each question.
-        num_shared: how many of these, from the first on, are the same in all rows.
-        embeds: gives the new images [B, num_new, N, C] of some rows, or None without any.
-        chunks: rows that are computed together.
-    """
-
-    start: Conversation
-    texts: Sequence[str]
-    rows: Sequence[int]
-    num_new: int
-    num_shared: int
-    embeds: Callable[[range], Tensor | None]
-    chunks: Sequence[range]
-
-    @property
-    def num_images(self) -> int:
-        """Images that belong to each question."""
-        return self.start.num_waiting + self.num_new
-
-    @property
-    def alike(self) -> bool:
-        """Whether all rows see the same images."""
-        return self.num_shared == self.num_new
 
 
 @dataclass(frozen=True)

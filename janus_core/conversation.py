@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -112,6 +112,39 @@ class Conversation:
     def answered(self, answer: str) -> Conversation:
         """The same with another last answer, as if the model had written it."""
         return replace(self, turns=(*self.turns[:-1], replace(self.turns[-1], answer=answer)))
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Rows that go on from one conversation, each with a question.
+
+    Attributes:
+        start: what came before.
+        texts: one question per row.
+        rows: index of each row in a larger batch, for its seed.
+        num_new: images that come with each question.
+        num_shared: how many of these, from the first on, are the same in all rows.
+        embeds: gives the new images [B, num_new, N, C] of some rows, or None without any.
+        chunks: rows that are computed together.
+    """
+
+    start: Conversation
+    texts: Sequence[str]
+    rows: Sequence[int]
+    num_new: int
+    num_shared: int
+    embeds: Callable[[range], Tensor | None]
+    chunks: Sequence[range]
+
+    @property
+    def num_images(self) -> int:
+        """Images that belong to each question."""
+        return self.start.num_waiting + self.num_new
+
+    @property
+    def alike(self) -> bool:
+        """Whether all rows see the same images."""
+        return self.num_shared == self.num_new
 
 
 def common_length(rows: Sequence[list[int]]) -> int:

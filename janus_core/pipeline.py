@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .answering import Answerer, Check, Questions
-from .conversation import Conversation
+from .answering import Answerer, Check
+from .conversation import Conversation, Questions
 from .edit_inputs import AUTO, checked_form, checked_instruction, checked_options, source_picture
 from .editing import plan_instruction, plan_redraw
 from .image_inputs import (

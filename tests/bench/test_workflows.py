@@ -33,6 +33,7 @@ def object_info(server: ComfyServer) -> dict[str, Any]:
 
 def test_there_is_a_workflow_for_each_task() -> None:
     assert WORKFLOWS == [
+        "janus_ask",
         "janus_best_of_four",
         "janus_caption_folder",
         "janus_caption_image",
