@@ -70,7 +70,7 @@ def conversation_row(
             asked = prompts.understanding([question], images, system_prompt).input_ids[0].tolist()
         else:
             asked = tokenizer.encode(prompts.chat.question(question))[1:]
-        answered = [*tokenizer.encode(f" {answer}")[1:], tokenizer.eos_id]
+        answered = [*tokenizer.encode(prompts.chat.answer(answer))[1:], tokenizer.eos_id]
         row.ids += asked + answered
         # A position predicts the next one: the last of the question predicts the first of the answer.
         row.labels += [IGNORED] * (len(asked) - 1) + answered + [IGNORED]
