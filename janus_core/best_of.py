@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .pipeline import JanusPipeline
-from .processing.judging import SCORE_TEMPLATE, score_question
+from .processing.chat import DEFAULT_SYSTEM_PROMPT
+from .processing.judging import SCORE_TEMPLATE, VERDICTS, score_question
 from .sampling.options import FlowSampling, TokenSampling
 from .sampling.results import GeneratedImages, GeneratedLatents
 from .sampling.steps import OnImage, OnStep, ignore_image, ignore_step
@@ -67,7 +68,9 @@ def best_of(
             "fewer"
         )
     # Before the long part, so that a question that does not fit costs nothing.
-    score_question(template, prompt)
+    question = score_question(template, prompt)
+    pipeline.prompts.answers(VERDICTS, [question])
+    pipeline.prompts.understanding([question], 1, DEFAULT_SYSTEM_PROMPT)
     if not pipeline.model.generation.can_decode:
         raise ValueError(
             f"model must turn latents into pixels to judge them, got {pipeline.folder.name!r} without a VAE; "

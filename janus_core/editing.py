@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -166,6 +167,7 @@ def plan_redraw(
     area, frame, side = weights > 0, processor.frame(width, height), processor.image_size
     hole = masked_tokens(area, frame, generation.config.grid_size, side)
     free = [_free(hole, options, index) for index in range(options.batch_size)]
+    varied = options.temperature > 0 and options.top_k != 1
     guided = uses_guidance(options.guidance_scale)
     prompt = prompts.generation(description, "", guided, len(hole), name="instruction").to(device)
     source_tokens = generation.encode(processor.pixels(image).to(device))[0]
@@ -189,8 +191,9 @@ def plan_redraw(
         partial(guide, guidance_scale=options.guidance_scale),
         source_tokens,
         free,
-        # Where nothing is kept behind the first drawn token, nothing tells candidates apart.
-        options.candidates if any(len(hole) - row[0] > len(row) for row in free if row) else 1,
+        # Where nothing is kept behind the first drawn token, nothing tells candidates apart; and greedily
+        # drawn, all are one.
+        options.candidates if varied and any(len(hole) - row[0] > len(row) for row in free if row) else 1,
         finish,
     )
 
@@ -198,6 +201,6 @@ def plan_redraw(
 def _free(hole: Tensor, options: EditSampling, image: int) -> list[int]:
     """The positions under a mask that one of the images draws anew, in ascending order."""
     masked = hole.nonzero().flatten()
-    kept = round((1.0 - options.strength) * len(masked))
+    kept = len(masked) - math.ceil(options.strength * len(masked))
     order = torch.randperm(len(masked), generator=row_generator(options.seed, image), device="cpu")
     return sorted(masked[order[kept:]].tolist())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 _FENCE = re.compile(r"```[\w-]*\s*\n(.*?)```", re.DOTALL)
 _OPENING = re.compile(r"[{\[]")
+_BRACKET = re.compile(r"[{}\[\]]")
 
 
 def json_text(answer: str) -> str:
@@ -31,7 +33,7 @@ def parse_json(answer: str) -> Any:
     Raises:
         ValueError: if it holds none; the message shows the answer.
     """
-    decoder = json.JSONDecoder(parse_constant=_refuse)
+    decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
     for text in (answer.strip(), *(fence.strip() for fence in _FENCE.findall(answer)[:1])):
         try:
             return decoder.decode(text)
@@ -52,12 +54,28 @@ def _first_in(answer: str, decoder: json.JSONDecoder) -> Any:
     while opening is not None:
         try:
             return decoder.raw_decode(answer, opening.start())[0]
-        except json.JSONDecodeError as error:
-            # On from where it broke: no fragments, and no work done twice.
-            opening = _OPENING.search(answer, max(error.pos, opening.end()))
+        except json.JSONDecodeError:
+            # On behind what it opened: no fragments of it, and no work done twice.
+            opening = _OPENING.search(answer, _end_of(answer, opening.start()))
     raise ValueError("no object or array")
 
 
-def _refuse(constant: str) -> None:
+def _end_of(answer: str, start: int) -> int:
+    """Where what a bracket opens is closed again; the end of the answer if it never is."""
+    depth = 0
+    for bracket in _BRACKET.finditer(answer, start):
+        depth += 1 if bracket.group() in "{[" else -1
+        if depth == 0:
+            return bracket.end()
+    return len(answer)
+
+
+def _finite(digits: str) -> float:
+    """Python reads 1e999 as Infinity."""
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
+
+
+def _refuse(constant: str) -> NoReturn:
     """Python reads NaN and Infinity, which no other reader takes for JSON."""
     raise ValueError(f"{constant} is no JSON")

@@ -93,8 +93,10 @@ def memory_to_reply(
     if task in (UNDERSTAND, DESCRIBE_AND_GENERATE):
         needs.append(memory_to_understand(pipeline, image, request + DESCRIBE, text))
     if task in (GENERATE, DESCRIBE_AND_GENERATE):
-        # The description that is drawn is as long as an answer may be.
-        needs.append(memory_to_generate(pipeline, request + " " * text.max_new_tokens, drawing))
+        # A description that is drawn is as long as an answer may be.
+        most = min(text.max_new_tokens, pipeline.prompts.max_length)
+        told = request if task == GENERATE else " " * most
+        needs.append(memory_to_generate(pipeline, told, drawing))
     return max(needs)
 
 
@@ -115,22 +117,26 @@ def memory_to_generate(pipeline: JanusPipeline, prompt: str, options: TokenSampl
     return _drawing(pipeline, rows, options.batch_size, _text_tokens(prompt), tokens_per_step)
 
 
-def memory_to_edit(pipeline: JanusPipeline, instruction: str, options: EditSampling) -> int:
-    """Bytes that `JanusPipeline.edit` takes for these inputs, in any form.
+def memory_to_edit(
+    pipeline: JanusPipeline, instruction: str, options: EditSampling, masked: bool = False
+) -> int:
+    """Bytes that `JanusPipeline.edit` takes for these inputs, with a mask or in any other form.
 
     Raises:
         ValueError: if the model cannot edit.
     """
     pipeline.image_options(options)
-    generation = pipeline.model.generation.config
-    # The longest prompt holds the picture twice; of a masked one, most may be read at once.
-    seen = pipeline.model.config.understanding.num_embeddings
-    prompt = _text_tokens(instruction) + seen + generation.num_tokens
+    generation, words = pipeline.model.generation.config, _text_tokens(instruction)
+    if not masked:  # the longest prompt holds the picture twice
+        prompt = words + pipeline.model.config.understanding.num_embeddings + generation.num_tokens
+        return _drawing(pipeline, 3, options.batch_size, prompt, 1) + memory_to_see(pipeline, 1)
+    # Most of the picture may be kept, and is read at once.
+    rows = 2 if uses_guidance(options.guidance_scale) else 1
     images = options.batch_size * options.candidates
-    drawn = _drawing(pipeline, 3, images, prompt, generation.num_tokens)
+    drawn = _drawing(pipeline, rows, images, words + generation.num_tokens, generation.num_tokens)
     # Likelihoods of one row's tokens, in float32: logits, their logarithms, and one more on the way.
     judged = 3 * 4 * generation.num_tokens * generation.vq.codebook_size
-    return drawn + judged + memory_to_see(pipeline, 1)
+    return drawn + judged
 
 
 def memory_to_see(pipeline: JanusPipeline, images: int) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .image_inputs import checked_images
 from .pipeline import JanusPipeline
+from .sampling import IMAGE_SAMPLERS
 from .sampling.options import EditSampling, TextSampling, TokenSampling
 from .sampling.steps import OnImage, OnStep, ignore_image, ignore_step
 
@@ -76,7 +77,9 @@ def routing_question(request: str) -> str:
 
 
 def possible_tasks(pipeline: JanusPipeline, image: Tensor | None) -> list[str]:
-    """Tasks that what is given allows: without an image, none that needs one; edits where a model can."""
+    """Tasks that what is given allows: without an image, none that needs one; drawing where a model can."""
+    if IMAGE_SAMPLERS[type(pipeline.model.generation)].options is not TokenSampling:
+        return [UNDERSTAND]
     if image is None:
         return [UNDERSTAND, GENERATE]
     return [task for task in TASKS if task != EDIT or pipeline.edit_form is not None]
@@ -90,9 +93,12 @@ def route(pipeline: JanusPipeline, request: str, image: Tensor | None = None) ->
         request: anything, in words.
         image: [1, H, W, C] that comes with it. It is not looked at, but without one there is nothing to edit.
     """
-    tasks = possible_tasks(pipeline, image)
+    _check_image(image)
+    question, tasks = routing_question(request), possible_tasks(pipeline, image)
+    if len(tasks) == 1:
+        return Route(tasks[0], {tasks[0]: 1.0})
     letters = [LETTERS[TASKS.index(task)] for task in tasks]
-    (shares,) = pipeline.choose(None, routing_question(request), letters).tolist()
+    (shares,) = pipeline.choose(None, question, letters).tolist()
     return Route(tasks[shares.index(max(shares))], dict(zip(tasks, shares, strict=True)))
 
 
@@ -128,8 +134,7 @@ def reply(
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}; choose one of these")
     if image is None and task in (EDIT, DESCRIBE_AND_GENERATE):
         raise ValueError(f"image must be given for task {task!r}, got none; pass one, or choose another task")
-    if image is not None and len(checked_images(image)) != 1:
-        raise ValueError(f"image must be one picture, got {len(image)}; ask about one after the other")
+    _check_image(image)
     drawing = drawing or TokenSampling()
     told: Sequence[str] = [request]
     if task in (UNDERSTAND, DESCRIBE_AND_GENERATE):
@@ -140,5 +145,16 @@ def reply(
         assert image is not None
         options = EditSampling(**asdict(drawing))
         return Reply(None, pipeline.edit(image, request, options, on_step=on_step, on_image=on_image).images)
-    drawn = pipeline.generate(told[0], drawing, on_step=on_step, on_image=on_image)
-    return Reply(told[0] if task == DESCRIBE_AND_GENERATE else None, drawn.images)
+    if task == GENERATE:
+        return Reply(None, pipeline.generate(request, drawing, on_step=on_step, on_image=on_image).images)
+    described = told[0].replace(pipeline.prompts.tokenizer.special.image, "").strip()
+    if not described:
+        raise RuntimeError(
+            "model must describe the image to draw it, got an empty answer; choose another task"
+        )
+    return Reply(described, pipeline.generate(described, drawing, on_step=on_step, on_image=on_image).images)
+
+
+def _check_image(image: Tensor | None) -> None:
+    if image is not None and len(checked_images(image)) != 1:
+        raise ValueError(f"image must be one picture, got {len(image)}; ask about one after the other")

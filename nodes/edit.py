@@ -102,7 +102,11 @@ class JanusEdit(io.ComfyNode):
                 JanusTokens.Output(
                     display_name="tokens", tooltip="The model's squares as codebook ids, for VQ Decode."
                 ),
-                io.Mask.Output(display_name="changed", tooltip="White where a picture may have changed."),
+                io.Mask.Output(
+                    display_name="changed",
+                    tooltip="White where a picture may have changed; by instruction, where other tokens were "
+                    "drawn.",
+                ),
             ],
         )
 
@@ -111,7 +115,7 @@ class JanusEdit(io.ComfyNode):
         cls, model: LoadedJanus, image, instruction: str, form: str, mask=None, **options
     ) -> io.NodeOutput:
         sampling, form = EditSampling(**options), chosen("form", form, EDIT_FORMS)
-        pipeline = model.ready(memory_to_edit(model.pipeline, instruction, sampling))
+        pipeline = model.ready(memory_to_edit(model.pipeline, instruction, sampling, mask is not None))
         report = ImageReport(pipeline)
         edited = pipeline.edit(
             image, instruction, sampling, mask=mask, form=form, on_step=report, on_image=report.check

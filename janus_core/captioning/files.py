@@ -135,5 +135,7 @@ def _image_of(line: str) -> str | None:
         entry = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    name = entry.get("file_name") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or not isinstance(entry.get("text"), str):
+        return None
+    name = entry.get("file_name")
     return name if isinstance(name, str) else None

@@ -156,7 +156,10 @@ def read_image(path: Path) -> Tensor:
     try:
         with Image.open(path) as picture:
             upright = ImageOps.exif_transpose(picture)
-            if upright.mode == "I":  # 16 bits a channel
+            if upright.mode.startswith("I;16"):
+                grey = torch.from_numpy(np.array(upright).astype(np.float32) / 65535.0)
+                return grey[..., None].expand(-1, -1, 3).contiguous()
+            if upright.mode == "I":
                 upright = upright.point(lambda value: value * (1 / 255))
             return torch.from_numpy(np.array(upright.convert("RGB")).astype(np.float32) / 255.0)
     except Exception as error:  # a broken file makes Pillow's decoders raise errors of any class

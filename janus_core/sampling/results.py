@@ -31,7 +31,8 @@ class EditedImages:
     Attributes:
         images: [B, H, W, 3] float32 in [0, 1].
         tokens: [B, N] int64 codebook ids of the model's whole square, row by row.
-        changed: [B, H, W] float32, 1 where the image may differ from its source and 0 where it does not.
+        changed: [B, H, W] float32, 1 where the image may differ from its source and 0 where it does not; of
+            an instruction, 1 where other tokens were drawn, beside which pixels differ a little as well.
     """
 
     images: Tensor

@@ -31,6 +31,11 @@ def test_json_is_found(answer: str, value: Any) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
+        "{'box': [1, 2, 3, 4]}",
+        '{"a": 1 "b": [1, 2]}',
+        '{name: "x", box: {"x": 1}}',
+        '{"objects": ["cat", "dog",], "n": [1]}',
+        '{"a": 1e999}',
         "",
         "a red star",
         '{"a": 1',

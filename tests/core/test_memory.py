@@ -15,6 +15,7 @@ from janus_nodes.janus_core import (
     memory_to_edit,
     memory_to_find_best,
     memory_to_generate,
+    memory_to_reply,
     memory_to_score,
     memory_to_see,
     memory_to_understand,
@@ -23,6 +24,7 @@ from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.pipeline import ROWS_AT_ONCE
 from janus_nodes.janus_core.processing.edit_forms import EDIT_FORMS
 from janus_nodes.janus_core.processing.edit_prompts import edit_prompt
+from janus_nodes.janus_core.routing import TASKS
 
 
 def test_answers_take_their_cache_at_least(pipe: JanusPipeline) -> None:
@@ -65,14 +67,29 @@ def test_a_conversation_takes_room_for_what_was_said_before(pipe: JanusPipeline)
 
 
 def test_edits_take_their_cache_at_least_and_no_more_than_what_is_at_work(pipe: JanusPipeline) -> None:
-    question = "Make it night." * 10
+    question, body = "Make it night." * 10, pipe.model.config.body
     one, some, full, more = (
-        memory_to_edit(pipe, question, EditSampling(candidates=candidates, batch_size=batch_size))
+        memory_to_edit(pipe, question, EditSampling(candidates=candidates, batch_size=batch_size), True)
         for candidates, batch_size in ((1, 1), (2, 2), (ROWS_AT_ONCE, 1), (ROWS_AT_ONCE, 10))
     )
-    prompt = edit_prompt(pipe.prompts, question, EDIT_FORMS["janus-4o"], 16, guided=True, sourced=True)
-    assert one > KVCache.num_bytes(pipe.model.config.body, 3, prompt.length + 16, pipe.dtype)
+    assert one > KVCache.num_bytes(body, 2, len(question) // 4 + 16, pipe.dtype)
     assert one < some < full == more
+    told, again = (memory_to_edit(pipe, question, EditSampling(candidates=count)) for count in (1, 8))
+    prompt = edit_prompt(pipe.prompts, question, EDIT_FORMS["janus-4o"], 16, guided=True, sourced=True)
+    assert told == again > KVCache.num_bytes(body, 3, prompt.length + 16, pipe.dtype)
+
+
+def test_only_a_description_takes_room_for_a_long_answer(pipe: JanusPipeline) -> None:
+    image, drawing = torch.zeros(1, 8, 8, 3), TokenSampling()
+    short, long = (
+        [
+            memory_to_reply(pipe, image, "A cat", task, TextSampling(max_new_tokens=count), drawing)
+            for task in TASKS
+        ]
+        for count in (8, 10**6)
+    )
+    assert [few < many for few, many in zip(short, long, strict=True)] == [True, False, False, True]
+    assert short[TASKS.index("generate")] == memory_to_generate(pipe, "A cat", drawing)
 
 
 def test_choices_take_their_cache_and_logits_at_least(pipe: JanusPipeline) -> None:

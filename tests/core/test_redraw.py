@@ -225,3 +225,12 @@ def test_steps_grow_to_the_whole_and_may_cancel(pipe: JanusPipeline) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         pipe.edit(image, PROMPT, mask=mask, on_step=cancel)
+
+
+def test_the_smallest_strength_draws_a_token_and_greedy_candidates_are_one(pipe: JanusPipeline) -> None:
+    parts = (pipe.model, pipe.prompts, pipe.image_processor, pipe.device, noise(64, 64)[None], PROMPT)
+    mask = rectangle(64, 64)
+    least = plan_redraw(*parts, replace(VARIED, strength=0.01), mask)
+    assert [len(free) for free in least.free] == [1] and least.candidates == VARIED.candidates
+    for alike in ({"temperature": 0.0}, {"top_k": 1}):
+        assert plan_redraw(*parts, replace(VARIED, **alike), mask).candidates == 1

@@ -25,6 +25,19 @@ def test_only_the_input_rules_tasks_out(pipe: JanusPipeline, image: Tensor) -> N
     assert possible_tasks(editor, image) == list(TASKS)
 
 
+def test_a_model_that_draws_by_a_flow_only_answers(flow_pipe: JanusPipeline, image: Tensor) -> None:
+    decided = route(flow_pipe, "Draw a cat.", image)
+    assert (decided.task, decided.shares) == ("understand", {"understand": 1.0})
+
+
+def test_an_empty_description_is_not_drawn(
+    pipe: JanusPipeline, image: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(JanusPipeline, "understand", lambda *_, **__: [" <image_placeholder> "])
+    with pytest.raises(RuntimeError, match=r"must describe the image to draw it, got an empty answer"):
+        reply(pipe, "Describe and sketch it.", image, "describe and generate", SHORT, ONE)
+
+
 @pytest.mark.parametrize("request_text", ["Draw a cat.", "What is this?"])
 def test_the_decision_is_the_likelihood_of_the_letters(
     pipe: JanusPipeline, image: Tensor, request_text: str

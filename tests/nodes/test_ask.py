@@ -10,6 +10,8 @@ from janus_nodes.nodes.ask import JanusAsk
 from janus_nodes.nodes.memory import LoadedJanus
 from support.node_runs import run, widgets
 
+pytestmark = pytest.mark.usefixtures("sent")  # texts go onto running nodes
+
 SHORT = TextSampling(max_new_tokens=4)
 
 
@@ -30,10 +32,10 @@ def test_the_model_decides_unless_told(loaded: LoadedJanus, core: JanusPipeline)
 
 
 def test_every_widget_of_the_picture_has_an_effect(loaded: LoadedJanus, core: JanusPipeline) -> None:
-    request = {"task": "generate", "request": "A cat."}
+    request = {"task": "generate", "request": "A cat.", "guidance_scale": 1.0}
     usual = ask(loaded, **request)[1]
-    assert torch.equal(usual, core.generate("A cat.", TokenSampling()).images)
-    for widget in ({"seed": 5}, {"guidance_scale": 1.0}, {"temperature": 0.0}, {"request": "A dog."}):
+    assert torch.equal(usual, core.generate("A cat.", TokenSampling(guidance_scale=1.0)).images)
+    for widget in ({"seed": 5}, {"guidance_scale": 5.0}, {"temperature": 0.0}):
         assert not torch.equal(ask(loaded, **{**request, **widget})[1], usual), widget
 
 

@@ -103,7 +103,7 @@ def test_captions_that_are_there_stay_unless_it_is_asked_to_overwrite(
 def test_prefix_and_suffix_stand_around_captions_of_one_line(
     pipe: JanusPipeline, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipe.__class__, "decode_text", lambda *_: ["  A cat,\n\na  dog. "] * 5)
+    monkeypatch.setattr(pipe.__class__, "understand", lambda *_, **__: ["  A cat,\n\na  dog. "] * 5)
     caption_folder(pipe, images, CaptionFolder(prefix="ohwx, ", suffix=", photo"), SHORT)
     assert set(captions(images, "txt").values()) == {"ohwx, A cat, a dog., photo"}
 
@@ -112,7 +112,7 @@ def test_prefix_and_suffix_stand_around_captions_of_one_line(
 def test_an_empty_answer_is_reported_and_not_written(
     pipe: JanusPipeline, images: Path, monkeypatch: pytest.MonkeyPatch, output: str
 ) -> None:
-    monkeypatch.setattr(pipe.__class__, "decode_text", lambda *_: ["A cat.", " \n", "x", "y", "z"])
+    monkeypatch.setattr(pipe.__class__, "understand", lambda *_, **__: ["A cat.", " \n", "x", "y", "z"])
     report = caption_folder(pipe, images, CaptionFolder(output=output, prefix="ohwx"), SHORT)
     assert report.done == 4
     assert report.failed == {"image_1.png": "its caption must hold text, got none; ask another question"}

@@ -12,10 +12,12 @@ import pytest
 import torch
 from janus_nodes.janus_core.processing.images import (
     ImageProcessor,
+    read_image,
     read_image_processor,
     to_images,
     to_pillow,
 )
+from PIL import Image
 from torch import Tensor
 
 PICTURES = ("landscape_rgb", "portrait_rgba", "tall_grey", "tiny_5x3", "large_1301x867", "square_64")
@@ -152,3 +154,11 @@ def test_pixels_become_images_of_the_usual_range() -> None:
     assert images.dtype == torch.float32
     assert images.shape == (1, 1, 2, 3)
     assert images[0, 0].tolist() == [[0.0, 0.5, 1.0], [0.0, 1.0, 0.75]]
+
+
+def test_sixteen_bits_a_pixel_keep_their_shades(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    read = read_image(tmp_path / "ramp.png")
+    assert read.shape == (8, 8, 3)
+    torch.testing.assert_close(read[..., 1], torch.from_numpy(ramp / 65535.0).float(), rtol=0, atol=1 / 255)
