@@ -119,7 +119,9 @@ def test_a_file_that_is_whole_is_left_as_it_is(tmp_path: Path) -> None:
     assert file.read_bytes() == content
 
 
-@pytest.mark.parametrize("wrong", ["no JSON", "[1]", '{"image": "a.png"}', '{"file_name": 3}', '{"file_name": "a.png"}'])
+@pytest.mark.parametrize(
+    "wrong", ["no JSON", "[1]", '{"image": "a.png"}', '{"file_name": 3}', '{"file_name": "a.png"}']
+)
 def test_a_line_of_another_kind_is_refused_and_nothing_changes(tmp_path: Path, wrong: str) -> None:
     file = tmp_path / "metadata.jsonl"
     content = f"{LINE}\n{wrong}\n{LINE}\n"
