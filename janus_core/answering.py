@@ -99,7 +99,7 @@ class Answerer:
                 problem = error
             else:
                 return replace(answered, tokens_read=tokens_read, tokens_reused=first.tokens_reused)
-        raise RuntimeError(f"{problem} (the last of {ATTEMPTS} attempts)") from problem
+        raise RuntimeError(f"{problem} (row {row + 1}, the last of {ATTEMPTS} attempts)") from problem
 
     def _written(
         self, questions: Questions, options: TextSampling, remember: bool, on_step: OnStep

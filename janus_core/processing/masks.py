@@ -83,7 +83,7 @@ def area_of_tokens(tokens: Tensor, frame: Frame, height: int, width: int, side: 
 def fading(area: Tensor, side: int) -> Tensor:
     """Weights [H, W] float32: 0 outside an area, and rising within it from its seam to 1.
 
-    An area too narrow for that rises to 1 where it is widest.
+    Where an area is too narrow for that, it rises to 1 in its middle, whatever is wider elsewhere.
 
     Args:
         area: [H, W] bool on a picture.
@@ -94,10 +94,15 @@ def fading(area: Tensor, side: int) -> Tensor:
     reach = max(1, round(max(area.shape) / side))
     levels = inside.clone()
     for _ in range(FEATHER - 1):
-        for kernel, padding in (((2 * reach + 1, 1), (reach, 0)), ((1, 2 * reach + 1), (0, reach))):
-            inside = -F.max_pool2d(-inside, kernel, stride=1, padding=padding)
+        inside = -_largest_near(-inside, reach)
         levels += inside
-    return (levels / levels.max().clamp(min=1.0))[0, 0]
+    return (levels / _largest_near(levels, FEATHER * reach).clamp(min=1.0))[0, 0]
+
+
+def _largest_near(values: Tensor, reach: int) -> Tensor:
+    """The largest of the values [1, 1, H, W] up to so many pixels away, along both sides."""
+    rows = F.max_pool2d(values, (2 * reach + 1, 1), stride=1, padding=(reach, 0))
+    return F.max_pool2d(rows, (1, 2 * reach + 1), stride=1, padding=(0, reach))
 
 
 def unframed(images: Tensor, frame: Frame, height: int, width: int) -> Tensor:

@@ -132,7 +132,7 @@ def test_answers_that_have_to_be_json_are_asked_for_and_given_on_one_line(
 
 
 def test_an_answer_that_never_is_json_is_an_error_that_shows_it(janus: LoadedJanus) -> None:
-    wrong = rf"answer must hold JSON, got '.*'; say .* \(the last of {answering.ATTEMPTS} attempts\)"
+    wrong = rf"answer must hold JSON, got '.*'; say .* \(row 1, the last of {answering.ATTEMPTS} attempts\)"
     with pytest.raises(RuntimeError, match=f"(?s){wrong}"):
         ask("Which colour?", model=janus, answer_format=understand.JSON)
 

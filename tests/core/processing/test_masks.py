@@ -156,3 +156,13 @@ def test_pictures_come_back_out_of_their_frame() -> None:
     assert float(larger.max()) <= 1.0
     flat = unframed(torch.full((1, SIDE, SIDE, 3), 0.25), Frame(10, 0, 30, 64), 7, 5)
     torch.testing.assert_close(flat, torch.full((1, 7, 5, 3), 0.25))
+
+
+def test_a_thin_stroke_is_drawn_as_well_beside_a_wide_area_as_alone() -> None:
+    stroke = torch.zeros(120, 200, dtype=torch.bool)
+    stroke[:, 10:13] = True
+    both = stroke.clone()
+    both[20:100, 100:180] = True
+    alone, beside = (fading(area, 64) for area in (stroke, both))
+    assert torch.equal(alone[:, :40], beside[:, :40]) and float(beside[60, 11]) == 1.0
+    assert float(beside[60, 140]) == 1.0 and 0.0 < float(beside[60, 100]) < 0.5
