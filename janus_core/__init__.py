@@ -7,7 +7,7 @@ from .checkpoints.files import missing_files
 from .checkpoints.load import PRECISIONS
 from .checkpoints.save import convert_bin
 from .conversation import Conversation
-from .edit_inputs import FORMS as EDIT_FORMS
+from .edit_inputs import FORMS as EDIT_FORM_CHOICES
 from .image_inputs import VisionFeatures
 from .json_answers import json_text, parse_json
 from .loading import DEMONSTRATION, load_pipeline, save_checkpoint
@@ -44,7 +44,7 @@ __all__ = [
     "DEFAULT_SYSTEM_PROMPT",
     "DEMONSTRATION",
     "DESCRIBE_TO_DRAW",
-    "EDIT_FORMS",
+    "EDIT_FORM_CHOICES",
     "MAX_SEED",
     "PRECISIONS",
     "RELEASES",

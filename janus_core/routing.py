@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from torch import Tensor
@@ -136,18 +135,16 @@ def reply(
         raise ValueError(f"image must be given for task {task!r}, got none; pass one, or choose another task")
     _check_image(image)
     drawing = drawing or TokenSampling()
-    told: Sequence[str] = [request]
-    if task in (UNDERSTAND, DESCRIBE_AND_GENERATE):
-        told = pipeline.understand(image, request if task == UNDERSTAND else DESCRIBE, text, on_step=on_text)
-        if task == UNDERSTAND:
-            return Reply(told[0])
-    if task == EDIT:
-        assert image is not None
-        options = EditSampling(**asdict(drawing))
-        return Reply(None, pipeline.edit(image, request, options, on_step=on_step, on_image=on_image).images)
+    if task == UNDERSTAND:
+        return Reply(pipeline.understand(image, request, text, on_step=on_text)[0])
     if task == GENERATE:
         return Reply(None, pipeline.generate(request, drawing, on_step=on_step, on_image=on_image).images)
-    described = told[0].replace(pipeline.prompts.tokenizer.special.image, "").strip()
+    assert image is not None  # checked above
+    if task == EDIT:
+        options = EditSampling(**asdict(drawing))
+        return Reply(None, pipeline.edit(image, request, options, on_step=on_step, on_image=on_image).images)
+    (told,) = pipeline.understand(image, DESCRIBE, text, on_step=on_text)
+    described = told.replace(pipeline.prompts.tokenizer.special.image, "").strip()
     if not described:
         raise RuntimeError(
             "model must describe the image to draw it, got an empty answer; choose another task"

@@ -17,7 +17,15 @@ from ..janus_core import (
 )
 from .memory import LoadedJanus
 from .progress import ImageReport, TextReport
-from .types import CATEGORY, chosen, guidance_input, model_input, seed_input, temperature_input
+from .types import (
+    CATEGORY,
+    chosen,
+    guidance_input,
+    max_new_tokens_input,
+    model_input,
+    seed_input,
+    temperature_input,
+)
 
 AUTO = "auto"
 
@@ -55,13 +63,7 @@ class JanusAsk(io.ComfyNode):
                     tooltip="What the request asks for. With auto the model decides, and the node shows how "
                     "likely it held each task.",
                 ),
-                io.Int.Input(
-                    "max_new_tokens",
-                    default=512,
-                    min=1,
-                    max=16384,
-                    tooltip="Longest answer, in tokens (about 0.75 words each). The model may stop earlier.",
-                ),
+                max_new_tokens_input(),
                 seed_input("Start of the random draw of a picture. No effect on texts."),
                 guidance_input(5.0),
                 temperature_input(1.0, "Of pictures: lower is less varied; 0 is greedy. No effect on texts."),

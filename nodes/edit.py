@@ -3,7 +3,7 @@
 import comfy.model_management as mm
 from comfy_api.latest import io
 
-from ..janus_core import EDIT_FORMS, EditSampling, memory_to_edit
+from ..janus_core import EDIT_FORM_CHOICES, EditSampling, memory_to_edit
 from .memory import LoadedJanus
 from .progress import ImageReport
 from .types import (
@@ -46,7 +46,7 @@ class JanusEdit(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "form",
-                    options=list(EDIT_FORMS),
+                    options=list(EDIT_FORM_CHOICES),
                     default="auto",
                     tooltip="auto: mask if one is connected, else what the checkpoint was trained for, told "
                     "by its name. mask: redraws what is masked. janus-4o, janus-pro-r1: how these "
@@ -114,7 +114,7 @@ class JanusEdit(io.ComfyNode):
     def execute(
         cls, model: LoadedJanus, image, instruction: str, form: str, mask=None, **options
     ) -> io.NodeOutput:
-        sampling, form = EditSampling(**options), chosen("form", form, EDIT_FORMS)
+        sampling, form = EditSampling(**options), chosen("form", form, EDIT_FORM_CHOICES)
         pipeline = model.ready(memory_to_edit(model.pipeline, instruction, sampling, mask is not None))
         report = ImageReport(pipeline)
         edited = pipeline.edit(

@@ -110,16 +110,21 @@ def seen(image: Tensor | None, features: VisionFeatures | None) -> Tensor | Visi
     return features if image is None else image
 
 
+def max_new_tokens_input() -> io.Input:
+    """How long an answer may be."""
+    return io.Int.Input(
+        "max_new_tokens",
+        default=512,
+        min=1,
+        max=16384,
+        tooltip="Longest answer, in tokens (about 0.75 words each). The model may stop earlier.",
+    )
+
+
 def text_sampling_inputs() -> list[io.Input]:
     """How a text is written."""
     return [
-        io.Int.Input(
-            "max_new_tokens",
-            default=512,
-            min=1,
-            max=16384,
-            tooltip="Longest answer, in tokens (about 0.75 words each). The model may stop earlier.",
-        ),
+        max_new_tokens_input(),
         temperature_input(0.0, "0 always takes the likeliest word; above 0, the larger the more varied."),
         seed_input("Start of the random draw; image i uses seed + i. No effect at temperature 0."),
         top_k_input(),
