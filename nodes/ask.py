@@ -1,7 +1,7 @@
 """Ask: one free request, and whatever it asks for."""
 
 import comfy.model_management as mm
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..janus_core import (
@@ -17,6 +17,7 @@ from ..janus_core import (
 )
 from .memory import LoadedJanus
 from .progress import ImageReport, TextReport
+from .result import WORKFLOW, shown
 from .types import (
     CATEGORY,
     chosen,
@@ -42,7 +43,7 @@ class JanusAsk(io.ComfyNode):
             description="Answers, draws, edits, or describes and draws anew, as the model understands the "
             "request.",
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, *WORKFLOW],
             inputs=[
                 model_input(),
                 io.Image.Input(
@@ -84,23 +85,21 @@ class JanusAsk(io.ComfyNode):
         if task == AUTO:
             decided = route(model.ready(memory_to_route(model.pipeline, request)), request, image)
         needed = memory_to_reply(model.pipeline, image, request, decided.task, text, sampling)
-        told, shown = TextReport(model.ready(needed), cls.hidden.unique_id), ImageReport(model.pipeline)
+        told, report = TextReport(model.ready(needed), cls.hidden.unique_id), ImageReport(model.pipeline)
         said = reply(
             model.pipeline, request, image, decided.task, text, sampling,
-            on_text=told, on_step=shown, on_image=shown.check,
+            on_text=told, on_step=report, on_image=report.check,
         )  # fmt: skip
-        report = ui.PreviewText(_report(decided, said.text))
-        return io.NodeOutput(*_outputs(said, shown), decided.task, ui=report)
+        result = shown(cls, _report(decided, said.text), said.images)
+        return io.NodeOutput(*_outputs(said), decided.task, ui=result)
 
 
-def _outputs(said: Reply, shown: ImageReport) -> list[object]:
+def _outputs(said: Reply) -> list[object]:
     """Text and image; in place of what was not asked for, what keeps the nodes behind it from running."""
-    if said.images is not None:
-        shown.show(said.images)
     images = None if said.images is None else said.images.to(mm.intermediate_device())
     return [ExecutionBlocker(None) if value is None else value for value in (said.text, images)]
 
 
-def _report(decided: Route, text: str | None) -> str:
+def _report(decided: Route, text: str | None) -> list[str]:
     shares = ", ".join(f"{task} {share:.2f}" for task, share in decided.shares.items())
-    return "\n\n".join([f"{decided.task} ({shares})" if shares else decided.task, *([text] if text else [])])
+    return [f"{decided.task} ({shares})" if shares else decided.task, *([text] if text else [])]

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 from ..janus_core import TokenSampling, best_of, memory_to_find_best
 from .memory import LoadedJanus
 from .progress import ImageReport
+from .result import WORKFLOW, shown
 from .types import CATEGORY, JanusTokens, model_input, template_input, token_drawing_inputs
 
 
@@ -20,6 +21,7 @@ class JanusBestOf(io.ComfyNode):
             category=CATEGORY,
             description="Draws batch_size images of a description, lets the model judge each by it, and "
             "keeps the best.",
+            hidden=list(WORKFLOW),
             inputs=[
                 model_input(),
                 *token_drawing_inputs(batch_size=4),
@@ -56,6 +58,6 @@ class JanusBestOf(io.ComfyNode):
             report.pipeline, prompt, sampling, keep=keep, negative_prompt=negative_prompt,
             template=template, on_step=report, on_image=report.check,
         )  # fmt: skip
-        report.show(best.drawn.images)
-        device, drawn = mm.intermediate_device(), best.drawn
-        return io.NodeOutput(drawn.images.to(device), best.scores.tolist(), drawn.tokens.to(device))
+        device, drawn, scores = mm.intermediate_device(), best.drawn, best.scores.tolist()
+        both = shown(cls, [f"{score:.4f}" for score in scores], drawn.images)
+        return io.NodeOutput(drawn.images.to(device), scores, drawn.tokens.to(device), ui=both)

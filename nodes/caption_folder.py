@@ -1,11 +1,12 @@
 """Caption Folder: a data set's images to captions on disk."""
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..janus_core import CAPTION_FILES, CaptionFolder, TextSampling, caption_folder, memory_to_caption
 from . import paths
 from .memory import LoadedJanus
 from .progress import TextReport
+from .result import shown
 from .types import CATEGORY, chosen, model_input, text_sampling_inputs
 from .understand import TASKS, question_inputs
 
@@ -86,6 +87,5 @@ class JanusCaptionFolder(io.ComfyNode):
         pipeline = model.ready(memory_to_caption(model.pipeline, question, writing))
         report = TextReport(pipeline, cls.hidden.unique_id)
         result = caption_folder(pipeline, place, options, writing, on_step=report, on_image=report.check)
-        report.show([result.text])
-        shown = ui.PreviewText(result.text)
-        return io.NodeOutput(result.done, result.skipped, len(result.failed), result.text, ui=shown)
+        counts = result.done, result.skipped, len(result.failed)
+        return io.NodeOutput(*counts, result.text, ui=shown(cls, [result.text]))

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 from ..janus_core import EDIT_FORM_CHOICES, EditSampling, memory_to_edit
 from .memory import LoadedJanus
 from .progress import ImageReport
+from .result import WORKFLOW, shown
 from .types import (
     CATEGORY,
     JanusTokens,
@@ -31,6 +32,7 @@ class JanusEdit(io.ComfyNode):
             category=CATEGORY,
             description="Redraws what lies under a mask, with any checkpoint that draws by tokens; or "
             "changes a picture as it is told, with Janus-4o or Janus-Pro-R1.",
+            hidden=list(WORKFLOW),
             inputs=[
                 model_input(),
                 io.Image.Input(
@@ -120,6 +122,7 @@ class JanusEdit(io.ComfyNode):
         edited = pipeline.edit(
             image, instruction, sampling, mask=mask, form=form, on_step=report, on_image=report.check
         )
-        report.show(edited.images)
-        device = mm.intermediate_device()
-        return io.NodeOutput(edited.images.to(device), edited.tokens.to(device), edited.changed.to(device))
+        device, images = mm.intermediate_device(), shown(cls, images=edited.images)
+        return io.NodeOutput(
+            edited.images.to(device), edited.tokens.to(device), edited.changed.to(device), ui=images
+        )

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 from ..janus_core import TokenSampling, memory_to_generate
 from .memory import LoadedJanus
 from .progress import ImageReport
+from .result import WORKFLOW, shown
 from .types import CATEGORY, JanusTokens, model_input, token_drawing_inputs
 
 
@@ -20,6 +21,7 @@ class JanusGenerate(io.ComfyNode):
             category=CATEGORY,
             description="Draws images of a description, token by token (384 x 384 pixels for the released "
             "models).",
+            hidden=list(WORKFLOW),
             inputs=[
                 model_input(),
                 *token_drawing_inputs(),
@@ -40,6 +42,7 @@ class JanusGenerate(io.ComfyNode):
         drawn = pipeline.generate(
             prompt, sampling, negative_prompt=negative_prompt, on_step=report, on_image=report.check
         )
-        report.show(drawn.images)
         device = mm.intermediate_device()
-        return io.NodeOutput(drawn.images.to(device), drawn.tokens.to(device))
+        return io.NodeOutput(
+            drawn.images.to(device), drawn.tokens.to(device), ui=shown(cls, images=drawn.images)
+        )

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..janus_core import JanusPipeline
 
+# Of the pack's own front end: core's progress text stands in a field that goes when the node ends.
+TEXT_EVENT = "janus.text"
 TEXT_INTERVAL = 0.1  # seconds between texts: faster than anyone reads, slower than a socket clogs
 PREVIEW_SHARE = 0.03  # of a run's time that previews may take
 PREVIEW_SIZE = 512  # pixels
@@ -43,17 +45,17 @@ class TextReport:
         throw_exception_if_processing_interrupted()
         self.bar.update_absolute(step, total)
         if time.monotonic() >= self.next_text:
-            self.show(self.pipeline.decode_text(tokens))
+            self._show(self.pipeline.decode_text(tokens))
             self.next_text = time.monotonic() + TEXT_INTERVAL
 
     def check(self, done: int, total: int) -> None:
         """Raises if the run was cancelled; an `OnImage` of the core."""
         throw_exception_if_processing_interrupted()
 
-    def show(self, answers: list[str]) -> None:
-        """Puts answers on the node, in place of what it showed before."""
+    def _show(self, answers: list[str]) -> None:
         server = PromptServer.instance
-        server.send_progress_text("\n\n".join(answers), self.node_id, server.client_id)
+        message = {"node": self.node_id, "text": "\n\n".join(answers)}
+        server.send_sync(TEXT_EVENT, message, server.client_id)
 
 
 class ImageReport:
@@ -81,11 +83,6 @@ class ImageReport:
         """Raises if the run was cancelled; an `OnImage` of the core."""
         throw_exception_if_processing_interrupted()
 
-    def show(self, images: Tensor) -> None:
-        """Puts the first of the finished images [B, H, W, 3] on the node."""
-        preview = ("JPEG", _picture(images[0]), PREVIEW_SIZE)
-        self.bar.update_absolute(self.bar.total, self.bar.total, preview)
-
 
 class LatentReport:
     """Shows steps done, and the first image's latents as colours; an `OnStep` of the core."""
@@ -105,12 +102,7 @@ class LatentReport:
 
 def _preview(rows: Tensor) -> tuple[str, Image.Image, int]:
     """The upper rows [h, W, 3] of a square image, on grey ground."""
-    picture = _picture(rows)
+    picture = Image.fromarray((rows.clamp(0, 1) * 255).byte().cpu().numpy())
     canvas = Image.new("RGB", (picture.width, picture.width), (127, 127, 127))
     canvas.paste(picture)
     return ("JPEG", canvas, PREVIEW_SIZE)
-
-
-def _picture(image: Tensor) -> Image.Image:
-    """An image [H, W, 3], which may be brighter than white where it is the user's own."""
-    return Image.fromarray((image.clamp(0, 1) * 255).byte().cpu().numpy())

@@ -1,10 +1,11 @@
 """Score and Choose: what the model holds to be true of images, as numbers."""
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..janus_core import memory_to_choose, memory_to_score
 from .memory import LoadedJanus
 from .progress import report_count
+from .result import shown
 from .types import CATEGORY, model_input, seen, seen_inputs, template_input
 
 
@@ -46,7 +47,7 @@ class JanusScore(io.ComfyNode):
         images = seen(image, features)
         pipeline = model.ready(memory_to_score(model.pipeline, images, description, template))
         scores = pipeline.score(images, description, template=template, on_image=report_count()).tolist()
-        return io.NodeOutput(scores, ui=ui.PreviewText("\n".join(f"{score:.4f}" for score in scores)))
+        return io.NodeOutput(scores, ui=shown(cls, [f"{score:.4f}" for score in scores]))
 
 
 class JanusChoose(io.ComfyNode):
@@ -109,8 +110,8 @@ class JanusChoose(io.ComfyNode):
             images, question, answers, per_token=per_token, on_image=report_count()
         ).tolist()
         best = [answers[row.index(max(row))] for row in shares]
-        shown = ui.PreviewText("\n\n".join(_table(answers, row) for row in shares))
-        return io.NodeOutput(best, [share for row in shares for share in row], ui=shown)
+        tables = [_table(answers, row) for row in shares]
+        return io.NodeOutput(best, [share for row in shares for share in row], ui=shown(cls, tables))
 
 
 def _table(answers: list[str], shares: list[float]) -> str:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ..janus_core import (
@@ -17,6 +17,7 @@ from ..janus_core import (
 )
 from .memory import LoadedJanus
 from .progress import TextReport
+from .result import shown
 from .types import (
     CATEGORY,
     JanusConversation,
@@ -154,9 +155,9 @@ class JanusUnderstand(io.ComfyNode):
             images, question, sampling, conversation=past, system_prompt=system_prompt, check=check,
             remember=is_taken(cls.hidden, CONVERSATION_OUTPUT), on_step=report,
         )  # fmt: skip
-        report.show(answers := [conversation.answer for conversation in said])
         _log_tokens(said)
-        return io.NodeOutput(answers, said, ui=ui.PreviewText("\n\n".join(answers)))
+        answers = [conversation.answer for conversation in said]
+        return io.NodeOutput(answers, said, ui=shown(cls, answers))
 
 
 def _asked(question: str, answer_format: str) -> tuple[str, Callable[[str], str] | None]:

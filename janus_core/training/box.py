@@ -107,7 +107,9 @@ def initialize(model: Janus, seed: int) -> None:
             depth = 0.5 if name.endswith(_DEPTH_SCALED) else 1.0
             deviation = depth * module.in_features**-0.5
         elif isinstance(module, nn.Embedding):
-            deviation = 1.0 if name.startswith("generation.") else 0.02
+            # Places in a picture are learnt only if they can be told from the start.
+            places = name.endswith("position_embedding")
+            deviation = 1.0 if name.startswith("generation.") else 0.3 if places else 0.02
         else:
             assert not list(module.parameters(recurse=False)) or isinstance(
                 module, nn.LayerNorm | nn.GroupNorm | RMSNorm

@@ -86,11 +86,6 @@ class RunResult:
         """The live preview pictures, encoded as they came."""
         return [event.image for event in self.of_type("preview")]
 
-    @property
-    def progress_texts(self) -> list[tuple[str, str]]:
-        """The texts streamed onto running nodes, as (node id, text)."""
-        return [(event.data["node"], event.data["text"]) for event in self.of_type("progress_text")]
-
 
 class ComfyClient:
     """A client of the server at `url`, for example 'http://127.0.0.1:8188'."""

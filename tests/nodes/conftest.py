@@ -9,7 +9,6 @@ import ast
 import asyncio
 import os
 import shutil
-import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -176,9 +175,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
     texts: list[tuple[str, str]] = []
 
-    def record(kind: object, message: bytes, sid: object = None) -> None:
-        size = struct.unpack(">I", message[:4])[0]
-        texts.append((message[4 : 4 + size].decode(), message[4 + size :].decode()))
+    def record(kind: str, message: dict[str, str], sid: object = None) -> None:
+        assert kind == "janus.text"
+        texts.append((message["node"], message["text"]))
 
     monkeypatch.setattr(PromptServer, "instance", PromptServer(asyncio.new_event_loop()), raising=False)
     monkeypatch.setattr(PromptServer.instance, "client_id", None, raising=False)

@@ -18,7 +18,7 @@ from janus_nodes.nodes import paths
 from janus_nodes.nodes.caption_folder import JanusCaptionFolder
 from janus_nodes.nodes.memory import LoadedJanus
 from support.captioning import write_images
-from support.node_runs import run, widgets
+from support.node_runs import run, run_and_show, widgets
 
 CAPTION = {
     "location": "output",
@@ -122,14 +122,12 @@ def test_node_runs_each_time_it_is_asked_to() -> None:
     assert math.isnan(JanusCaptionFolder.fingerprint_inputs(folder="set"))
 
 
-def test_report_is_shown_with_what_failed(
-    janus: LoadedJanus, folders: Path, sent: list[tuple[str, str]]
-) -> None:
+def test_report_is_shown_with_what_failed(janus: LoadedJanus, folders: Path) -> None:
     (folders / "set" / "image_0.png").write_bytes(b"no image")
-    *counts, report = run(JanusCaptionFolder, model=janus, **BASE)
+    (*counts, report), shown = run_and_show(JanusCaptionFolder, model=janus, **BASE)
     assert counts == [0, 1, 1]
     assert "image_0.png: image must be one that can be read, got:" in report
-    assert sent[-1] == ("1", report)
+    assert shown == {"text": (report,)}
 
 
 def test_interrupt_stops_within_a_caption_and_the_next_run_goes_on(

@@ -84,20 +84,6 @@ def test_preview_shows_the_finished_rows_above_grey(core: JanusPipeline, shown: 
         assert (pixels[edge:] == 127).all()
 
 
-def test_finished_image_is_shown_at_the_end(core: JanusPipeline, shown: Shown) -> None:
-    report = progress.ImageReport(core)
-    drawn = core.generate("A lake.", TokenSampling(batch_size=2), on_step=report)
-    report.show(drawn.images)
-    value, total, (_, picture, _) = shown[-1]
-    assert value == total == 16
-    np.testing.assert_array_equal(np.asarray(picture), (drawn.images[0] * 255).byte().numpy())
-
-
-def test_finished_answers_are_shown_at_the_end(core: JanusPipeline, sent: list[tuple[str, str]]) -> None:
-    progress.TextReport(core, "17").show(["One.", "Two."])
-    assert sent == [("17", "One.\n\nTwo.")]
-
-
 def test_text_is_streamed_onto_the_node(
     core: JanusPipeline, shown: Shown, sent: list[tuple[str, str]], clock: Clock
 ) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import comfy.model_management as mm
 import comfy.utils
-import numpy as np
 import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline
@@ -15,7 +14,7 @@ from janus_nodes.nodes.encode import JanusSiglipEncode
 from janus_nodes.nodes.generate import JanusGenerate
 from janus_nodes.nodes.memory import LoadedJanus
 from janus_nodes.nodes.score import JanusChoose, JanusScore
-from support.node_runs import run, widgets
+from support.node_runs import run, run_and_show, widgets
 from torch import Tensor
 
 SCORE = {"description": "A blue ball.", "template": "Is there {description}?"}
@@ -139,17 +138,17 @@ def test_widget_of_best_of_n_changes_what_it_gives(loaded: LoadedJanus, widget: 
         assert other.shape != tokens.shape or not torch.equal(other, tokens)
 
 
-def test_best_of_n_has_one_bar_and_shows_the_best(
+def test_best_of_n_has_one_bar_and_shows_the_best_with_its_score(
     loaded: LoadedJanus, shown: list[tuple[int, int, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("janus_nodes.janus_core.pipeline.ROWS_AT_ONCE", 2)
-    images, _, _ = run(JanusBestOf, model=loaded, batch_size=3)
+    (images, scores, _), result = run_and_show(JanusBestOf, model=loaded, batch_size=3)
     counts = [value for value, _, _ in shown]
-    assert counts == [*range(1, 33), 34, 35, 35]  # two times 16 tokens, three images to judge
+    assert counts == [*range(1, 33), 34, 35]  # two times 16 tokens, three images to judge
     assert {total for _, total, _ in shown} == {35}
     assert any(preview is not None for _, _, preview in shown[:32])
-    _, picture, _ = shown[-1][2]
-    np.testing.assert_array_equal(np.asarray(picture), (images[0] * 255).byte().numpy())
+    assert result["text"] == (f"{scores[0]:.4f}",)
+    assert len(result["images"]) == len(images) == 1
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,13 @@ def widgets(node: type[io.ComfyNode]) -> dict[str, Any]:
 
 
 def run(node: type[io.ComfyNode], **inputs: Any) -> tuple[Any, ...]:
-    """Runs a node, widgets that are not given at their defaults."""
+    """Runs a node, widgets that are not given at their defaults; returns its outputs."""
+    return run_and_show(node, **inputs)[0]
+
+
+def run_and_show(node: type[io.ComfyNode], **inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Runs a node in the same way; returns its outputs and what it shows on itself."""
     prepared = node.PREPARE_CLASS_CLONE({io.Hidden.unique_id: "1"})
     output = prepared.EXECUTE_NORMALIZED(**widgets(node) | inputs)
     assert len(output.args) == len(node.define_schema().outputs)
-    return output.args
+    return output.args, output.ui or {}

@@ -15,7 +15,7 @@ from .scene import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, Thing, place, ran
 from .wishes import random_caption
 from .words import description, places
 
-VERSION = "2"
+VERSION = "3"
 
 # Turns of a conversation about one picture.
 TURNS = 4
@@ -50,14 +50,14 @@ class WorldData:
     def pairs(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[str]]:
         """Pictures with captions that tell them apart.
 
-        In fours that differ in their shapes alone: colours would else be all that the contrast teaches.
+        In fours, the second to the fourth like the first but for all shapes, one shape, or the places:
+        colours would else be all that the contrast teaches.
         """
         scenes: list[Scene] = []
         while len(scenes) < count:
             scene = random_scene(rng)
-            scenes.append(scene)
-            for _ in range(3):
-                scenes.append(_other_shapes(scene, rng))
+            scenes += [scene, _other_shapes(scene, rng), _other_shapes(scene, rng, only_one=True)]
+            scenes.append(place(scene.things, scene.background, rng))
         scenes = scenes[:count]
         captions = [f"{places(scene)} on {scene.background}" for scene in scenes]
         return [draw_scene(scene) for scene in scenes], captions
@@ -97,9 +97,13 @@ def _turns(scene: Scene, rng: random.Random) -> tuple[tuple[str, str], ...]:
     return tuple(asked.values())
 
 
-def _other_shapes(scene: Scene, rng: random.Random) -> Scene:
+def _other_shapes(scene: Scene, rng: random.Random, only_one: bool = False) -> Scene:
     while True:
-        things = tuple(replace(thing, shape=rng.choice(SHAPES)) for thing in scene.things)
+        changed = rng.randrange(len(scene.things))
+        things = tuple(
+            replace(thing, shape=rng.choice(SHAPES)) if index == changed or not only_one else thing
+            for index, thing in enumerate(scene.things)
+        )
         other = Scene(scene.background, things)
         if not other.held_out:
             return other

@@ -1,0 +1,43 @@
+"""What a node shows on itself once it has run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import numpy as np
+import torch
+from comfy_api.latest import io
+from janus_nodes.nodes.generate import JanusGenerate
+from janus_nodes.nodes.result import shown
+from PIL import Image
+
+
+def file_of(entry: dict[str, Any]) -> Path:
+    """Where an image lies that a node shows."""
+    assert entry["type"] == "temp"
+    return Path(folder_paths.get_temp_directory()) / entry["subfolder"] / entry["filename"]
+
+
+def test_texts_stand_one_below_the_other() -> None:
+    assert shown(JanusGenerate, ["One.", "Two."]) == {"text": ("One.\n\nTwo.",)}
+
+
+def test_images_of_a_batch_are_shown_with_the_workflow_in_each() -> None:
+    images = torch.rand(2, 8, 12, 3)
+    hidden = {io.Hidden.prompt: {"1": "a prompt"}, io.Hidden.extra_pnginfo: {"workflow": {"nodes": []}}}
+    result = shown(JanusGenerate.PREPARE_CLASS_CLONE(hidden), images=images)
+    assert len(result["images"]) == 2
+    for entry, expected in zip(result["images"], images, strict=True):
+        with Image.open(file_of(entry)) as picture:
+            np.testing.assert_array_equal(np.asarray(picture), (expected * 255).byte().numpy())
+            assert json.loads(picture.info["prompt"]) == {"1": "a prompt"}
+            assert json.loads(picture.info["workflow"]) == {"nodes": []}
+
+
+def test_values_beyond_white_are_cut_off() -> None:
+    (entry,) = shown(JanusGenerate, images=torch.full((1, 4, 4, 3), 1.7))["images"]
+    with Image.open(file_of(entry)) as picture:
+        assert picture.getextrema() == ((255, 255),) * 3
