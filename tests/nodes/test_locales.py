@@ -1,4 +1,4 @@
-"""What users read on the canvas, in every language: the nodes' texts in `locales/`, help pages in `web/docs/`.
+"""What users read on the canvas, in every language: texts of nodes in `locales/`, help pages in `web/docs/`.
 
 A new language is a folder under `locales/` with a `nodeDefs.json`, and a help page
 `web/docs/<node>/<language>.md` for each node.
