@@ -1,0 +1,185 @@
+"""What users read on the canvas, in every language: texts of nodes in `locales/`, help pages in `web/docs/`.
+
+A new language is a folder under `locales/` with a `nodeDefs.json`, and a help page
+`web/docs/<node>/<language>.md` for each node.
+
+English needs no folder: its texts are the schemas' own, and its pages, `web/docs/<node>.md`, are those that
+the frontend falls back to. The first table of a page is of the inputs, the second of the outputs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfy_api.latest import io
+from janus_nodes.nodes import comfy_entrypoint
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCALES = ROOT / "locales"
+PAGES = ROOT / "web" / "docs"
+LANGUAGES = sorted(folder.name for folder in LOCALES.iterdir() if folder.is_dir())
+
+NODES: dict[str, io.Schema] = {
+    node.__name__: node.GET_SCHEMA() for node in asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
+}
+
+every_language = pytest.mark.parametrize("language", LANGUAGES)
+every_node = pytest.mark.parametrize("node_id", NODES)
+
+
+def english(schema: io.Schema) -> dict[str, Any]:
+    """A node's texts in the form of `nodeDefs.json`."""
+    return {
+        "display_name": schema.display_name,
+        "description": schema.description,
+        "inputs": {entry.id: texts(entry.id, entry.tooltip) for entry in schema.inputs},
+        "outputs": {
+            str(index): texts(output.display_name, output.tooltip)
+            for index, output in enumerate(schema.outputs)
+        },
+    }
+
+
+def texts(name: str, tooltip: str | None) -> dict[str, str]:
+    return {"name": name, **({"tooltip": tooltip} if tooltip else {})}
+
+
+def node_texts(language: str) -> dict[str, Any]:
+    return json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
+
+
+def leaves(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each text with the keys that lead to it."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def page(node_id: str, language: str | None = None) -> str:
+    file = PAGES / node_id / f"{language}.md" if language else PAGES / f"{node_id}.md"
+    return file.read_text(encoding="utf-8")
+
+
+def tables(text: str) -> list[list[str]]:
+    """The rows of each table, without its head."""
+    found = re.findall(r"(?:^\|.*\n?)+", text, flags=re.MULTILINE)
+    return [table.strip().split("\n")[2:] for table in found]
+
+
+def named(rows: list[str]) -> list[str]:
+    """Identifiers in bold in the first cells of rows."""
+    return [name for row in rows for name in re.findall(r"\*\*(\w+)\*\*", row.split("|")[1])]
+
+
+def check_tables(text: str, schema: io.Schema) -> None:
+    """Every input and output is in bold once, and no other; several inputs may share a row."""
+    inputs, outputs = tables(text)
+    assert sorted(named(inputs)) == sorted(entry.id for entry in schema.inputs)
+    assert named(outputs) == [output.display_name for output in schema.outputs]
+    assert all(row.split("|")[2].strip() for row in inputs + outputs)
+
+
+def check_options(text: str, schema: io.Schema, nodes: set[str]) -> None:
+    """What is in italics in a row about a combo is one of its options, or a node's name."""
+    combos = {entry.id: entry for entry in schema.inputs if isinstance(entry, io.Combo.Input)}
+    for row in tables(text)[0]:
+        options = {option for name in named([row]) if name in combos for option in combos[name].options}
+        if options:
+            assert set(re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", row)) <= options | nodes, row
+
+
+def test_there_are_languages() -> None:
+    assert "zh" in LANGUAGES
+
+
+@every_language
+def test_every_text_is_translated_and_no_other(language: str) -> None:
+    translated = node_texts(language)
+    assert translated.keys() == NODES.keys()
+    for node_id, schema in NODES.items():
+        wanted = {keys for keys, _ in leaves(english(schema))}
+        assert {keys for keys, _ in leaves(translated[node_id])} == wanted, node_id
+
+
+@every_language
+def test_no_text_is_empty_or_still_english(language: str) -> None:
+    source = dict(leaves({node_id: english(schema) for node_id, schema in NODES.items()}))
+    for keys, text in leaves(node_texts(language)):
+        assert isinstance(text, str), keys
+        assert text.strip() == text != "", keys
+        if keys[-1] in ("tooltip", "description"):
+            assert text != source[keys], keys
+
+
+@every_language
+def test_no_text_holds_what_the_frontend_would_read_as_syntax(language: str) -> None:
+    # vue-i18n fills in what is in braces, links behind @ and chooses between what | separates.
+    for keys, text in leaves(node_texts(language)):
+        assert not set(text) & set("{}@|$"), keys
+
+
+@every_language
+def test_every_number_of_a_tooltip_is_in_its_translation(language: str) -> None:
+    source = dict(leaves({node_id: english(schema) for node_id, schema in NODES.items()}))
+    for keys, text in leaves(node_texts(language)):
+        if keys[-1] in ("tooltip", "description"):
+            assert set(numbers(source[keys])) <= set(numbers(text)), keys
+
+
+def numbers(text: str) -> list[str]:
+    return re.findall(r"\d+(?:\.\d+)?", text)
+
+
+@every_language
+def test_a_language_has_no_files_that_comfyui_would_not_read(language: str) -> None:
+    read = {"main.json", "nodeDefs.json", "commands.json", "settings.json"}
+    assert {file.name for file in (LOCALES / language).iterdir()} <= read
+
+
+@every_node
+def test_english_page_names_every_input_and_output(node_id: str) -> None:
+    schema = NODES[node_id]
+    text = page(node_id)
+    assert text.startswith(f"# {schema.display_name}\n")
+    check_tables(text, schema)
+    check_options(text, schema, {each.display_name for each in NODES.values()})
+
+
+@every_language
+@every_node
+def test_translated_page_names_every_input_and_output(language: str, node_id: str) -> None:
+    schema, translated = NODES[node_id], node_texts(language)
+    text = page(node_id, language)
+    assert text.startswith(f"# {translated[node_id]['display_name']}\n")
+    check_tables(text, schema)
+    check_options(text, schema, {each["display_name"] for each in translated.values()})
+
+
+@every_language
+@every_node
+def test_translated_page_shows_the_canvas_names_beside_the_identifiers(language: str, node_id: str) -> None:
+    translated = node_texts(language)[node_id]
+    inputs, outputs = tables(page(node_id, language))
+    for entry in NODES[node_id].inputs:
+        assert any(f"**{entry.id}** {translated['inputs'][entry.id]['name']}" in row for row in inputs), (
+            entry.id
+        )
+    for index, row in enumerate(outputs):
+        name = NODES[node_id].outputs[index].display_name
+        assert f"**{name}** {translated['outputs'][str(index)]['name']} |" in row, name
+
+
+def test_no_page_is_of_a_node_or_language_that_is_not_there() -> None:
+    pages = {file.relative_to(PAGES).as_posix() for file in PAGES.rglob("*.md")}
+    assert pages == {
+        *(f"{node_id}.md" for node_id in NODES),
+        *(f"{node_id}/{language}.md" for node_id in NODES for language in LANGUAGES),
+    }
