@@ -90,6 +90,8 @@ class JanusAsk(io.ComfyNode):
             model.pipeline, request, image, decided.task, text, sampling,
             on_text=told, on_step=report, on_image=report.check,
         )  # fmt: skip
+        if said.images is not None:
+            report.show(said.images)
         result = shown(cls, _report(decided, said.text), said.images)
         return io.NodeOutput(*_outputs(said), decided.task, ui=result)
 

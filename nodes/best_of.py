@@ -58,6 +58,7 @@ class JanusBestOf(io.ComfyNode):
             report.pipeline, prompt, sampling, keep=keep, negative_prompt=negative_prompt,
             template=template, on_step=report, on_image=report.check,
         )  # fmt: skip
+        report.show(best.drawn.images)
         device, drawn, scores = mm.intermediate_device(), best.drawn, best.scores.tolist()
         both = shown(cls, [f"{score:.4f}" for score in scores], drawn.images)
         return io.NodeOutput(drawn.images.to(device), scores, drawn.tokens.to(device), ui=both)

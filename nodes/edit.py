@@ -122,6 +122,7 @@ class JanusEdit(io.ComfyNode):
         edited = pipeline.edit(
             image, instruction, sampling, mask=mask, form=form, on_step=report, on_image=report.check
         )
+        report.show(edited.images)
         device, images = mm.intermediate_device(), shown(cls, images=edited.images)
         return io.NodeOutput(
             edited.images.to(device), edited.tokens.to(device), edited.changed.to(device), ui=images

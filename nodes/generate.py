@@ -42,6 +42,7 @@ class JanusGenerate(io.ComfyNode):
         drawn = pipeline.generate(
             prompt, sampling, negative_prompt=negative_prompt, on_step=report, on_image=report.check
         )
+        report.show(drawn.images)
         device = mm.intermediate_device()
         return io.NodeOutput(
             drawn.images.to(device), drawn.tokens.to(device), ui=shown(cls, images=drawn.images)

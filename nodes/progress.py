@@ -1,5 +1,6 @@
 """From the core's steps to ComfyUI: progress bars, streaming text, live previews, and cancelling."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ TEXT_EVENT = "janus.text"
 TEXT_INTERVAL = 0.1  # seconds between texts: faster than anyone reads, slower than a socket clogs
 PREVIEW_SHARE = 0.03  # of a run's time that previews may take
 PREVIEW_SIZE = 512  # pixels
+GROUND = (127, 127, 127)  # where nothing is drawn yet
 
 
 def report_count() -> Callable[[int, int], None]:
@@ -83,6 +85,18 @@ class ImageReport:
         """Raises if the run was cancelled; an `OnImage` of the core."""
         throw_exception_if_processing_interrupted()
 
+    def show(self, images: Tensor) -> None:
+        """Puts the finished images [B, H, W, 3] on the node, side by side.
+
+        Front ends show a node's last preview in place of its output, as long as they hold one.
+        """
+        columns = math.ceil(math.sqrt(len(images)))
+        _, height, width, _ = images.shape
+        sheet = Image.new("RGB", (columns * width, math.ceil(len(images) / columns) * height), GROUND)
+        for index, image in enumerate(images):
+            sheet.paste(_picture(image), (index % columns * width, index // columns * height))
+        self.bar.update_absolute(self.bar.total, self.bar.total, ("JPEG", sheet, PREVIEW_SIZE))
+
 
 class LatentReport:
     """Shows steps done, and the first image's latents as colours; an `OnStep` of the core."""
@@ -102,7 +116,12 @@ class LatentReport:
 
 def _preview(rows: Tensor) -> tuple[str, Image.Image, int]:
     """The upper rows [h, W, 3] of a square image, on grey ground."""
-    picture = Image.fromarray((rows.clamp(0, 1) * 255).byte().cpu().numpy())
-    canvas = Image.new("RGB", (picture.width, picture.width), (127, 127, 127))
+    picture = _picture(rows)
+    canvas = Image.new("RGB", (picture.width, picture.width), GROUND)
     canvas.paste(picture)
     return ("JPEG", canvas, PREVIEW_SIZE)
+
+
+def _picture(image: Tensor) -> Image.Image:
+    """An image [H, W, 3], which may be brighter than white where it is the user's own."""
+    return Image.fromarray((image.clamp(0, 1) * 255).byte().cpu().numpy())

@@ -17,7 +17,7 @@ def shown(
     Args:
         node: the class, with `WORKFLOW` among its hidden inputs if it shows images.
         texts: one below the other, an empty line between.
-        images: [B, H, W, 3] in [0, 1].
+        images: [B, H, W, 3] in [0, 1]; they stay when the last preview goes, as when a workflow is re-opened.
     """
     result: dict[str, object] = {}
     if texts:

@@ -4,7 +4,7 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
 const NODES = ["JanusAsk", "JanusBestOf", "JanusCaptionFolder", "JanusChoose", "JanusScore", "JanusUnderstand"];
-const FIELD = "said";
+const FIELD = "result";
 
 /** Adds the field; it is no input, so it is part of neither the saved workflow nor the queued prompt. */
 function addField(node) {
@@ -14,6 +14,7 @@ function addField(node) {
   widget.options.read_only = true;
   widget.element.readOnly = true;
   widget.element.placeholder = "Shown here once the node has run.";
+  node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
 }
 
 function show(node, text) {

@@ -139,7 +139,7 @@ class Canvas:
         """What stands in the text fields of the pack's nodes, by node id."""
         return dict(
             self.page.evaluate("""() => app.graph._nodes.flatMap(node =>
-              (node.widgets ?? []).filter(widget => widget.name === "said")
+              (node.widgets ?? []).filter(widget => widget.name === "result")
                 .map(widget => [String(node.id), widget.value]))""")
         )
 

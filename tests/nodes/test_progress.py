@@ -84,6 +84,18 @@ def test_preview_shows_the_finished_rows_above_grey(core: JanusPipeline, shown: 
         assert (pixels[edge:] == 127).all()
 
 
+def test_finished_images_are_shown_side_by_side_at_the_end(core: JanusPipeline, shown: Shown) -> None:
+    report = progress.ImageReport(core)
+    images = core.generate("A lake.", TokenSampling(batch_size=3), on_step=report).images
+    report.show(images)
+    value, total, (_, picture, _) = shown[-1]
+    assert value == total
+    first, second, third = (images * 255).byte().numpy()
+    nothing = np.full_like(first, 127)
+    sheet = np.concatenate([np.concatenate([first, second], 1), np.concatenate([third, nothing], 1)])
+    np.testing.assert_array_equal(np.asarray(picture), sheet)
+
+
 def test_text_is_streamed_onto_the_node(
     core: JanusPipeline, shown: Shown, sent: list[tuple[str, str]], clock: Clock
 ) -> None:

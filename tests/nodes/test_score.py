@@ -144,7 +144,7 @@ def test_best_of_n_has_one_bar_and_shows_the_best_with_its_score(
     monkeypatch.setattr("janus_nodes.janus_core.pipeline.ROWS_AT_ONCE", 2)
     (images, scores, _), result = run_and_show(JanusBestOf, model=loaded, batch_size=3)
     counts = [value for value, _, _ in shown]
-    assert counts == [*range(1, 33), 34, 35]  # two times 16 tokens, three images to judge
+    assert counts == [*range(1, 33), 34, 35, 35]  # two times 16 tokens, three images to judge
     assert {total for _, total, _ in shown} == {35}
     assert any(preview is not None for _, _, preview in shown[:32])
     assert result["text"] == (f"{scores[0]:.4f}",)
