@@ -5,6 +5,7 @@ The browser is a Chromium or Chrome of the machine: the one that `CHROMIUM_PATH`
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Locator, Page, sync_playwright
 
 from .server import ComfyServer
 
@@ -27,6 +28,8 @@ PACK = "janus-nodes"
 
 # In old front ends a button within the marked element, in new ones the element itself.
 RUN_BUTTON = "button[data-testid='queue-button'], [data-testid='queue-button'] button"
+
+HELP_BUTTON = "[data-testid='info-button'], [aria-label='Node Info']"
 
 # What covers the canvas and is not part of it.
 HIDDEN = "[class*='minimap'], .p-toast, .p-message { visibility: hidden !important }"
@@ -54,6 +57,37 @@ FIT = """([width, height, left, top, right, bottom]) => {
   app.canvas.setDirty(true, true);
   return [left, top, left + (x1 - x0) * scale, top + (y1 - y0) * scale] }"""
 MARGINS = (90, 190, 30, 30)  # left, top, right, bottom, in pixels
+
+
+# Nodes by twos whose rectangles meet: as drawn on the page if they are elements of it, else on the canvas.
+CLASHES = """() => {
+  const areas = app.graph._nodes.map(node => {
+    const element = document.querySelector(`[data-node-id="${node.id}"]`);
+    if (!element) return [node, ...node.getBounding()];
+    const box = element.getBoundingClientRect();
+    return [node, box.x, box.y, box.width, box.height];
+  });
+  const meet = (a, b) => a[1] < b[1] + b[3] && b[1] < a[1] + a[3] && a[2] < b[2] + b[4] && b[2] < a[2] + a[4];
+  const others = (a, i) => areas.slice(i + 1).filter(b => meet(a, b));
+  return areas.flatMap((a, i) => others(a, i).map(b => [a[0].title, b[0].title]));
+}"""
+
+# Each node is brought into view at its full size first: others have no element to measure.
+CLIPPED = """async () => {
+  const frame = () => new Promise(requestAnimationFrame);
+  const found = [];
+  for (const node of app.graph._nodes)
+    for (const { element } of node.widgets ?? []) {
+      if (!element) continue;
+      app.canvas.ds.scale = 1;
+      app.canvas.centerOnNode(node);
+      app.canvas.setDirty(true, true);
+      for (let i = 0; i < 4; i++) await frame();
+      const text = element.matches(".comfy-markdown") ? element.querySelector(".tiptap") : element;
+      if (element.clientHeight && text.scrollHeight > element.clientHeight + 4) found.push(node.title);
+    }
+  return found;
+}"""
 
 
 def find_browser() -> str | None:
@@ -105,11 +139,28 @@ class Canvas:
 
     def open_template(self, name: str, nodes: int) -> None:
         """Opens one of the pack's templates through the template browser, as a user does."""
-        self.page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-        search = self.page.locator("input[placeholder*='earch']").last
-        search.fill(name)
+        self.browse_templates(name)
         self.page.locator(f"[data-testid='template-workflow-{name}']").first.click()
         self._settle(nodes)
+
+    def browse_templates(self, words: str) -> None:
+        """Opens the template browser and searches it."""
+        self.page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+        self.page.locator("input[placeholder*='earch']").last.fill(words)
+        self.page.wait_for_timeout(700)
+
+    def drop(self, file: Path) -> None:
+        """Drops an image file onto the canvas."""
+        self.page.evaluate(
+            """([name, data]) => {
+              const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
+              const dataTransfer = new DataTransfer();
+              dataTransfer.items.add(new File([bytes], name, { type: "image/png" }));
+              const at = { bubbles: true, cancelable: true, clientX: 400, clientY: 120, dataTransfer };
+              app.canvas.canvas.dispatchEvent(new DragEvent("dragover", at));
+              app.canvas.canvas.dispatchEvent(new DragEvent("drop", at)) }""",
+            [file.name, base64.b64encode(file.read_bytes()).decode()],
+        )
 
     def _settle(self, nodes: int) -> None:
         self.page.wait_for_function("count => app.graph._nodes.length === count", arg=nodes)
@@ -119,6 +170,10 @@ class Canvas:
         """Presses Run."""
         self.page.evaluate("() => { window.janusRuns = []; window.janusTexts = [] }")
         self.page.locator(RUN_BUTTON).first.click()
+
+    def cancel(self) -> None:
+        """Presses the button that cancels the run at work."""
+        self.page.locator("[aria-label='Cancel current run']").first.click()
 
     def wait_for_end(self, seconds: float = RUN_SECONDS) -> str:
         """Waits for the run's end: 'execution_success', 'execution_error' or 'execution_interrupted'."""
@@ -142,6 +197,61 @@ class Canvas:
               (node.widgets ?? []).filter(widget => widget.name === "result")
                 .map(widget => [String(node.id), widget.value]))""")
         )
+
+    def result_field(self, node: int) -> Locator:
+        """The text field of a node, brought into view."""
+        self._centre(node)
+        self.page.evaluate(
+            """id => app.graph.getNodeById(id).widgets.find(w => w.name === "result").element
+              .dataset.result = id""",
+            node,
+        )
+        return self.page.locator(f"[data-result='{node}']")
+
+    def help(self, node: int) -> None:
+        """Opens the help page of a node by the button that stands above a selected one."""
+        self._centre(node)
+        self.page.evaluate("id => app.canvas.selectNode(app.graph.getNodeById(id))", node)
+        self.page.locator(HELP_BUTTON).first.click()
+
+    def _centre(self, node: int) -> None:
+        self.page.evaluate(
+            """id => { app.canvas.ds.scale = 1; app.canvas.centerOnNode(app.graph.getNodeById(id));
+              app.canvas.setDirty(true, true) }""",
+            node,
+        )
+        self.page.wait_for_timeout(500)
+
+    def show_all(self) -> None:
+        """Brings the whole graph into view."""
+        self.page.evaluate(FIT, [*VIEW, *MARGINS])
+        self.page.wait_for_timeout(1000)
+
+    def dismiss(self) -> None:
+        """Closes dialogs and toasts."""
+        for _ in range(2):
+            self.page.keyboard.press("Escape")
+        for button in self.page.locator(".p-toast-close-button, .p-dialog-close-button").all():
+            button.click()
+        self.page.wait_for_timeout(500)
+
+    def with_images(self) -> set[str]:
+        """The nodes that show images."""
+        ids = self.page.evaluate("() => app.graph._nodes.filter(n => n.imgs?.length).map(n => n.id)")
+        return {str(each) for each in ids}
+
+    def is_red(self, node: int) -> bool:
+        """Whether a node is marked as one that failed."""
+        marked = "id => String(app.lastExecutionError?.node_id ?? '') === String(id)"
+        return bool(self.page.evaluate(marked, node))
+
+    def clashes(self) -> list[list[str]]:
+        """Pairs of nodes that cover each other."""
+        return list(self.page.evaluate(CLASHES))
+
+    def clipped(self) -> list[str]:
+        """Titles of nodes in whose text fields and notes not all of the text is to be seen."""
+        return list(self.page.evaluate(CLIPPED))
 
     def saved(self) -> dict[str, Any]:
         """The workflow as it would be saved."""

