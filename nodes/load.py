@@ -33,6 +33,13 @@ class JanusLoad(io.ComfyNode):
                     "shapes and nothing else. Official releases that are not there yet are listed last; they "
                     "need download.",
                 ),
+                io.Boolean.Input(
+                    "download",
+                    default=False,
+                    tooltip="On: fetches the official Janus-Pro-1B (4.2 GB) or Janus-Pro-7B (14.8 GB) from "
+                    "huggingface.co into models/janus if it is not there; an error for other checkpoints of "
+                    "your own. Off: nothing is ever downloaded.",
+                ),
                 io.Combo.Input(
                     "precision",
                     options=_PRECISIONS,
@@ -48,13 +55,6 @@ class JanusLoad(io.ComfyNode):
                     tooltip="Chat template of the prompts. auto: what the checkpoint was trained with. "
                     "deepseek says <|User|> (Janus-Pro), deepseek_old says User (Janus-1.3B, T2I-R1, "
                     "GoT-R1), plain names no roles and leaves out the system prompt.",
-                ),
-                io.Boolean.Input(
-                    "download",
-                    default=False,
-                    tooltip="On: fetches the official Janus-Pro-1B (4.2 GB) or Janus-Pro-7B (14.8 GB) from "
-                    "huggingface.co into models/janus if it is not there; an error for other checkpoints of "
-                    "your own. Off: nothing is ever downloaded.",
                 ),
                 io.Boolean.Input(
                     "convert_bin",
