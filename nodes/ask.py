@@ -45,7 +45,7 @@ class JanusAsk(io.ComfyNode):
             is_output_node=True,
             hidden=[io.Hidden.unique_id, *WORKFLOW],
             inputs=[
-                model_input(),
+                model_input("JanusFlow only answers here."),
                 io.Image.Input(
                     "image",
                     optional=True,
@@ -55,7 +55,8 @@ class JanusAsk(io.ComfyNode):
                     "request",
                     multiline=True,
                     default="Draw a red star and a blue circle on a white background.",
-                    tooltip="A question, a picture to draw, a change to make, or a description to draw from.",
+                    tooltip="A question, a picture to draw, a change to make, or the wish to have the image "
+                    "described and drawn anew; this always asks for the same full description.",
                 ),
                 io.Combo.Input(
                     "task",
@@ -66,8 +67,10 @@ class JanusAsk(io.ComfyNode):
                 ),
                 max_new_tokens_input(),
                 seed_input("Start of the random draw of a picture. No effect on texts."),
-                guidance_input(5.0),
-                temperature_input(1.0, "Of pictures: lower is less varied; 0 is greedy. No effect on texts."),
+                guidance_input(5.0, "request"),
+                temperature_input(
+                    1.0, "Of pictures: lower is less varied; 0 is greedy. Texts are always greedy."
+                ),
             ],
             outputs=[
                 io.String.Output(display_name="text", tooltip="Nodes behind it run only if there is a text."),

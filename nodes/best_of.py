@@ -7,7 +7,7 @@ from ..janus_core import TokenSampling, best_of, memory_to_find_best
 from .memory import LoadedJanus
 from .progress import ImageReport
 from .result import WORKFLOW, shown
-from .types import CATEGORY, JanusTokens, model_input, template_input, token_drawing_inputs
+from .types import CATEGORY, NO_FLOW, JanusTokens, model_input, template_input, token_drawing_inputs
 
 
 class JanusBestOf(io.ComfyNode):
@@ -23,14 +23,14 @@ class JanusBestOf(io.ComfyNode):
             "keeps the best.",
             hidden=list(WORKFLOW),
             inputs=[
-                model_input(),
+                model_input(NO_FLOW),
                 *token_drawing_inputs(batch_size=4),
                 io.Int.Input(
                     "keep",
                     default=1,
                     min=0,
                     max=256,
-                    tooltip="Images to give back, the best first. 0 gives back all.",
+                    tooltip="Images to give back, the best first; at most batch_size. 0 gives back all.",
                 ),
                 template_input(),
             ],

@@ -66,7 +66,10 @@ class JanusCaptionFolder(io.ComfyNode):
                 io.Int.Output(display_name="done", tooltip="Images captioned in this run."),
                 io.Int.Output(display_name="skipped", tooltip="Images that had a caption before."),
                 io.Int.Output(display_name="failed", tooltip="Images that have none; the report says why."),
-                io.String.Output(display_name="report"),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="The three numbers, and the reason for each image that failed.",
+                ),
             ],
         )
 

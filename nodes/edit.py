@@ -9,6 +9,7 @@ from .progress import ImageReport
 from .result import WORKFLOW, shown
 from .types import (
     CATEGORY,
+    NO_FLOW,
     JanusTokens,
     batch_size_input,
     chosen,
@@ -34,10 +35,11 @@ class JanusEdit(io.ComfyNode):
             "changes a picture as it is told, with Janus-4o or Janus-Pro-R1.",
             hidden=list(WORKFLOW),
             inputs=[
-                model_input(),
+                model_input(NO_FLOW),
                 io.Image.Input(
                     "image",
-                    tooltip="One picture of any size. The model sees and draws it at 384 x 384 pixels.",
+                    tooltip="One picture of any size. The model sees and draws its own square (384 x 384 "
+                    "pixels of the released models).",
                 ),
                 io.String.Input(
                     "instruction",
@@ -51,12 +53,12 @@ class JanusEdit(io.ComfyNode):
                     options=list(EDIT_FORM_CHOICES),
                     default="auto",
                     tooltip="auto: mask if one is connected, else what the checkpoint was trained for, told "
-                    "by its name. mask: redraws what is masked. janus-4o, janus-pro-r1: how these "
-                    "checkpoints take an instruction, for one of them by another name.",
+                    "by its name. janus-4o and janus-pro-r1, for one of these by another name, follow an "
+                    "instruction and refuse a mask.",
                 ),
                 seed_input("Start of the random draw; image i of a batch is the single image of seed + i."),
                 batch_size_input("Pictures to make of this one."),
-                guidance_input(5.0),
+                guidance_input(5.0, "instruction"),
                 io.Float.Input(
                     "source_scale",
                     default=5.0,
@@ -72,8 +74,8 @@ class JanusEdit(io.ComfyNode):
                     default=4,
                     min=1,
                     max=64,
-                    tooltip="Only with a mask: redraws of each picture, of which the one is kept that the "
-                    "picture behind the mask (right of it and below) fits best. 1 takes the first.",
+                    tooltip="Only with a mask: redraws of each picture. The one is kept that best fits what "
+                    "comes after it in drawing order: right of it and below. 1 takes the first.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -81,8 +83,8 @@ class JanusEdit(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Only with a mask: share of the tokens under it (16 x 16 pixels of the model's "
-                    "384 each) that are drawn anew. Below 1 makes variations; 0 changes nothing.",
+                    tooltip="Only with a mask: share of the tokens under it (each 16 x 16 pixels of the "
+                    "model's own square) that are drawn anew. Below 1 makes variations; 0 changes nothing.",
                 ),
                 temperature_input(
                     1.0, "1 is what the models were trained for; lower is less varied; 0 is greedy."

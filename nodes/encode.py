@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from ..janus_core import memory_for_pixels, memory_to_see
 from .memory import LoadedJanus
 from .progress import report_count
-from .types import CATEGORY, JanusFeatures, JanusTokens, image_input, model_input
+from .types import CATEGORY, NO_FLOW, JanusFeatures, JanusTokens, image_input, model_input
 
 
 class JanusSiglipEncode(io.ComfyNode):
@@ -23,7 +23,12 @@ class JanusSiglipEncode(io.ComfyNode):
                 model_input(),
                 image_input(),
             ],
-            outputs=[JanusFeatures.Output(display_name="features")],
+            outputs=[
+                JanusFeatures.Output(
+                    display_name="features",
+                    tooltip="For Janus Understand, Janus Score and Janus Choose, in place of an image.",
+                )
+            ],
         )
 
     @classmethod
@@ -41,12 +46,15 @@ class JanusVQEncode(io.ComfyNode):
             node_id="JanusVQEncode",
             display_name="VQ Encode",
             category=CATEGORY,
-            description="Images as the tokens that the model draws with (576 ids of a codebook of 16384).",
+            description="Images as the tokens that the model draws with (576 ids of a codebook of 16384 of "
+            "the released models).",
             inputs=[
-                model_input(),
+                model_input(NO_FLOW),
                 image_input(),
             ],
-            outputs=[JanusTokens.Output(display_name="tokens")],
+            outputs=[
+                JanusTokens.Output(display_name="tokens", tooltip="A row of ids per image, for VQ Decode.")
+            ],
         )
 
     @classmethod
@@ -64,14 +72,20 @@ class JanusVQDecode(io.ComfyNode):
             node_id="JanusVQDecode",
             display_name="VQ Decode",
             category=CATEGORY,
-            description="Images of tokens from VQ Encode or Janus Generate.",
+            description="Images of tokens from VQ Encode, Janus Generate, Janus Edit or Janus Best of N.",
             inputs=[
-                model_input(),
+                model_input(NO_FLOW),
                 JanusTokens.Input(
-                    "tokens", tooltip="Tokens from VQ Encode or Janus Generate of the same kind of model."
+                    "tokens",
+                    tooltip="From VQ Encode, Janus Generate, Janus Edit or Janus Best of N, with the same "
+                    "kind of model.",
                 ),
             ],
-            outputs=[io.Image.Output(display_name="image")],
+            outputs=[
+                io.Image.Output(
+                    display_name="image", tooltip="A batch of images, as large as the model's own square."
+                )
+            ],
         )
 
     @classmethod

@@ -21,7 +21,7 @@ class JanusFlowSampler(io.ComfyNode):
             category=CATEGORY,
             description="Draws latents of a description with JanusFlow, for VAE Decode with SDXL's VAE.",
             inputs=[
-                model_input(),
+                model_input("It must be a JanusFlow checkpoint."),
                 *drawing_inputs(),
                 io.Int.Input(
                     "steps",

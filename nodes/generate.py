@@ -7,7 +7,7 @@ from ..janus_core import TokenSampling, memory_to_generate
 from .memory import LoadedJanus
 from .progress import ImageReport
 from .result import WORKFLOW, shown
-from .types import CATEGORY, JanusTokens, model_input, token_drawing_inputs
+from .types import CATEGORY, NO_FLOW, JanusTokens, model_input, token_drawing_inputs
 
 
 class JanusGenerate(io.ComfyNode):
@@ -19,15 +19,17 @@ class JanusGenerate(io.ComfyNode):
             node_id="JanusGenerate",
             display_name="Janus Generate",
             category=CATEGORY,
-            description="Draws images of a description, token by token (384 x 384 pixels for the released "
+            description="Draws images of a description, token by token (384 x 384 pixels of the released "
             "models).",
             hidden=list(WORKFLOW),
             inputs=[
-                model_input(),
+                model_input(NO_FLOW),
                 *token_drawing_inputs(),
             ],
             outputs=[
-                io.Image.Output(display_name="image"),
+                io.Image.Output(
+                    display_name="image", tooltip="A batch of images, as large as the model's own square."
+                ),
                 JanusTokens.Output(
                     display_name="tokens", tooltip="The images as codebook ids, for VQ Decode."
                 ),

@@ -22,8 +22,8 @@ class JanusLoad(io.ComfyNode):
             node_id="JanusLoad",
             display_name="Load Janus-Pro",
             category=CATEGORY,
-            description="Loads a Janus-1.3B, Janus-Pro or compatible checkpoint from models/janus, or the "
-            "built-in demonstration.",
+            description="Loads a Janus-1.3B, Janus-Pro, JanusFlow or compatible checkpoint from "
+            "models/janus, or the built-in demonstration.",
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
@@ -33,13 +33,20 @@ class JanusLoad(io.ComfyNode):
                     "shapes and nothing else. Official releases that are not there yet are listed last; they "
                     "need download.",
                 ),
+                io.Boolean.Input(
+                    "download",
+                    default=False,
+                    tooltip="On: fetches the official Janus-Pro-1B (4.2 GB) or Janus-Pro-7B (14.8 GB) from "
+                    "huggingface.co into models/janus if it is not there; an error for other checkpoints of "
+                    "your own. Off: nothing is ever downloaded.",
+                ),
                 io.Combo.Input(
                     "precision",
                     options=_PRECISIONS,
                     default="auto",
                     tooltip="Number format of the weights. auto: bf16 where the device is fast in it, else "
                     "fp16 or fp32. bf16 and fp16 take 2 bytes per weight (Janus-Pro-1B 4 GB, 7B 15 GB), fp32 "
-                    "takes 4.",
+                    "takes 4. The image tokenizer is never in fp16.",
                 ),
                 io.Combo.Input(
                     "template",
@@ -47,13 +54,7 @@ class JanusLoad(io.ComfyNode):
                     default="auto",
                     tooltip="Chat template of the prompts. auto: what the checkpoint was trained with. "
                     "deepseek says <|User|> (Janus-Pro), deepseek_old says User (Janus-1.3B, T2I-R1, "
-                    "GoT-R1).",
-                ),
-                io.Boolean.Input(
-                    "download",
-                    default=False,
-                    tooltip="On: fetches the chosen official release from huggingface.co into models/janus "
-                    "if it is not there (Janus-Pro-1B 4.2 GB, 7B 14.8 GB). Off: nothing is ever downloaded.",
+                    "GoT-R1), plain names no roles and leaves out the system prompt.",
                 ),
                 io.Boolean.Input(
                     "convert_bin",
@@ -62,7 +63,13 @@ class JanusLoad(io.ComfyNode):
                     "much disk space again and the .bin stays. Later loads read the copy.",
                 ),
             ],
-            outputs=[JanusModelSocket.Output(display_name="model")],
+            outputs=[
+                JanusModelSocket.Output(
+                    display_name="model",
+                    tooltip="For all other Janus nodes. JanusFlow draws with JanusFlow Sampler, the others "
+                    "with Janus Generate.",
+                )
+            ],
         )
 
     @classmethod

@@ -22,7 +22,7 @@ class JanusScore(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 model_input(),
-                *seen_inputs(),
+                *seen_inputs("Connect this or features."),
                 io.String.Input(
                     "description",
                     multiline=True,
@@ -75,7 +75,7 @@ class JanusChoose(io.ComfyNode):
                     "options",
                     multiline=True,
                     default="white\ngrey\nblack",
-                    tooltip="Answers to choose from, one per line, at least two.",
+                    tooltip="Answers to choose from, one per line: at least two, and none of them twice.",
                 ),
                 io.Boolean.Input(
                     "per_token",

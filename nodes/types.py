@@ -45,9 +45,13 @@ def is_taken(hidden: io.HiddenHolder, output: int) -> bool:
     return hidden.unique_id not in prompt or [hidden.unique_id, output] in links
 
 
-def model_input() -> io.Input:
-    """The model socket."""
-    return JanusModelSocket.Input("model", tooltip="A model from Load Janus-Pro.")
+NO_FLOW = "JanusFlow is refused."
+"""Note on the model of nodes that need image tokens."""
+
+
+def model_input(note: str = "") -> io.Input:
+    """The model socket, with a note on which models the node takes."""
+    return JanusModelSocket.Input("model", tooltip=f"A model from Load Janus-Pro. {note}".strip())
 
 
 def seed_input(tooltip: str) -> io.Input:
@@ -83,18 +87,25 @@ def image_input() -> io.Input:
     """Images to look at."""
     return io.Image.Input(
         "image",
-        tooltip="One or more images of any size; each is letterboxed to the model's square (384 pixels).",
+        tooltip="One or more images of any size; each is letterboxed to the model's own square (384 pixels "
+        "of the released models).",
     )
 
 
-def seen_inputs(without: str = "") -> list[io.Input]:
+def seen_inputs(without: str) -> list[io.Input]:
     """Images to ask about, or features of them; with a note on what happens without both."""
     return [
-        io.Image.Input("image", optional=True, tooltip=f"One or more images of any size. {without}".strip()),
+        io.Image.Input(
+            "image",
+            optional=True,
+            tooltip="One or more images of any size; each is letterboxed to the model's own square. "
+            f"{without}",
+        ),
         JanusFeatures.Input(
             "features",
             optional=True,
-            tooltip="From SigLIP Encode, in place of an image: one encoding serves many questions.",
+            tooltip="From SigLIP Encode, in place of an image: one encoding serves many questions. Both at "
+            "once are an error.",
         ),
     ]
 
@@ -187,16 +198,16 @@ def batch_size_input(tooltip: str, default: int = 1) -> io.Input:
     return io.Int.Input("batch_size", default=default, min=1, max=256, tooltip=tooltip)
 
 
-def guidance_input(default: float) -> io.Input:
-    """The guidance widget, at what a way of drawing was published with."""
+def guidance_input(default: float, followed: str = "prompt") -> io.Input:
+    """The guidance widget, at what a way of drawing was published with; and the input that it follows."""
     return io.Float.Input(
         "guidance_scale",
         default=default,
         min=0.0,
         max=30.0,
         step=0.1,
-        tooltip="How strongly the prompt is followed. 1 is without guidance and takes half the work; 0 "
-        f"ignores the prompt. The models' own is {default:g}.",
+        tooltip=f"How strongly the {followed} is followed; the models' own is {default:g}. 1 is without "
+        f"guidance and takes less work; 0 ignores the {followed}.",
     )
 
 

@@ -115,8 +115,9 @@ class JanusUnderstand(io.ComfyNode):
                     options=list(HISTORIES),
                     default=GO_ON,
                     optional=True,
-                    tooltip="With a conversation: go on with it, or ask about its images as if nothing had "
-                    "been said. Either way they are not read again. No effect without a conversation.",
+                    tooltip="Only with a conversation: go on with it, or ask about its images as if nothing "
+                    "had been said. Images are not encoded again, and what was read of them is kept up "
+                    "to 2 GB, for the same precision and device.",
                 ),
                 io.Combo.Input(
                     "answer_format",

@@ -4,7 +4,9 @@ A new language is a folder under `locales/` with a `nodeDefs.json`, and a help p
 `web/docs/<node>/<language>.md` for each node.
 
 English needs no folder: its texts are the schemas' own, and its pages, `web/docs/<node>.md`, are those that
-the frontend falls back to. The first table of a page is of the inputs, the second of the outputs.
+the frontend falls back to. The first table of a page is of the inputs, the second of the outputs. Behind its
+first paragraph stands a picture of a small graph, `web/docs/graphs/<workflow>.jpg`, the same in every
+language.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from janus_nodes.nodes import comfy_entrypoint
 ROOT = Path(__file__).resolve().parents[2]
 LOCALES = ROOT / "locales"
 PAGES = ROOT / "web" / "docs"
+WORKFLOWS = ROOT / "workflows"
 LANGUAGES = sorted(folder.name for folder in LOCALES.iterdir() if folder.is_dir())
 
 NODES: dict[str, io.Schema] = {
@@ -94,6 +97,18 @@ def check_options(text: str, schema: io.Schema, nodes: set[str]) -> None:
         options = {option for name in named([row]) if name in combos for option in combos[name].options}
         if options:
             assert set(re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", row)) <= options | nodes, row
+
+
+def check_picture(text: str) -> str:
+    """The workflow that the only picture of a page shows, right behind the page's first paragraph."""
+    (picture,) = re.findall(r"!\[.*", text)
+    found = re.fullmatch(r"!\[[^\]]+\]\(graphs/(\w+)\.jpg\)", picture)
+    assert found, picture
+    assert text.split("\n\n")[2] == picture
+    assert (WORKFLOWS / f"{found[1]}.json").is_file(), picture
+    # The frontend looks for it beside the English pages, whatever the language.
+    assert (PAGES / "graphs" / f"{found[1]}.jpg").is_file(), picture
+    return found[1]
 
 
 def test_there_are_languages() -> None:
@@ -175,6 +190,12 @@ def test_translated_page_shows_the_canvas_names_beside_the_identifiers(language:
     for index, row in enumerate(outputs):
         name = NODES[node_id].outputs[index].display_name
         assert f"**{name}** {translated['outputs'][str(index)]['name']} |" in row, name
+
+
+@every_node
+def test_every_page_has_one_picture_and_it_is_there(node_id: str) -> None:
+    shown = {check_picture(page(node_id, language)) for language in (None, *LANGUAGES)}
+    assert len(shown) == 1
 
 
 def test_no_page_is_of_a_node_or_language_that_is_not_there() -> None:

@@ -90,6 +90,12 @@ def test_every_output_has_a_display_name(node: type[io.ComfyNode]) -> None:
 
 
 @every_node
+def test_every_output_has_a_tooltip_that_ends_as_a_sentence(node: type[io.ComfyNode]) -> None:
+    for output in node.define_schema().outputs:
+        assert (output.tooltip or "").endswith("."), output.display_name
+
+
+@every_node
 def test_defaults_lie_within_their_limits(node: type[io.ComfyNode]) -> None:
     for entry in node.define_schema().inputs:
         if isinstance(entry, io.Int.Input | io.Float.Input):
