@@ -1,11 +1,12 @@
-"""The project's two commands, for a machine that has nothing but Python.
+"""The project's commands, for a machine that has nothing but Python.
 
     python3 tasks.py demo            runs the example workflows on a real ComfyUI, results go to output/
     python3 tasks.py demo --serve    the same, then keeps that ComfyUI open for a browser until Ctrl-C
+    python3 tasks.py screenshots     pictures the example workflows in a browser: thumbnails, help pages, README
     python3 tasks.py test            every check: lint, format, types and all tests
     python3 tasks.py test -k vq      pytest alone, with these arguments
 
-Both first bring the environment in `.venv` up to date with `tests/requirements*.txt`.
+All first bring the environment in `.venv` up to date with `tests/requirements*.txt`.
 """
 
 from __future__ import annotations
@@ -99,6 +100,9 @@ def main(arguments: Sequence[str]) -> int:
         case ["demo"] | ["demo", "--serve"]:
             prepare()
             return demo(serve=len(arguments) == 2)
+        case ["screenshots", *names]:
+            prepare()
+            return run(["-m", "bench.screenshots", *names], cwd=ROOT / "tests")
         case _:
             say(str(__doc__))
             return 0 if arguments in (["-h"], ["--help"]) else 2

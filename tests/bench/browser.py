@@ -32,7 +32,7 @@ RUN_BUTTON = "button[data-testid='queue-button'], [data-testid='queue-button'] b
 HELP_BUTTON = "[data-testid='info-button'], [aria-label='Node Info']"
 
 # What covers the canvas and is not part of it.
-HIDDEN = "[class*='minimap'], .p-toast, .p-message { visibility: hidden !important }"
+HIDDEN = "[class*='minimap'] { visibility: hidden !important }"
 
 # Notes how each run ends, and what streams onto nodes.
 LISTEN = """() => {
@@ -127,7 +127,7 @@ class Canvas:
         if message.type == "error" and (ours in message.location.get("url", "") or ours in message.text):
             self.errors.append(message.text)
 
-    def set(self, name: str, value: object) -> None:
+    def configure(self, name: str, value: object) -> None:
         """Changes one of the front end's settings."""
         self.page.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
         self.page.wait_for_timeout(500)
@@ -190,6 +190,12 @@ class Canvas:
         """Toasts and dialogs that stand on the page."""
         return self.page.locator(".p-toast-message-text, .p-dialog").all_inner_texts()
 
+    def details_of_error(self) -> None:
+        """Opens what new front ends keep behind a button: the message of an error."""
+        button = self.page.get_by_text("View details")
+        if button.count():
+            button.first.click()
+
     def texts(self) -> dict[str, str]:
         """What stands in the text fields of the pack's nodes, by node id."""
         return dict(
@@ -228,12 +234,11 @@ class Canvas:
         self.page.wait_for_timeout(1000)
 
     def dismiss(self) -> None:
-        """Closes dialogs and toasts."""
-        for _ in range(2):
-            self.page.keyboard.press("Escape")
-        for button in self.page.locator(".p-toast-close-button, .p-dialog-close-button").all():
-            button.click()
-        self.page.wait_for_timeout(500)
+        """Closes what stands over the canvas."""
+        closers = ".p-toast-close-button, .p-dialog-close-button"
+        self.page.evaluate("names => document.querySelectorAll(names).forEach(b => b.click())", closers)
+        self.page.keyboard.press("Escape")
+        self.page.wait_for_timeout(1000)
 
     def with_images(self) -> set[str]:
         """The nodes that show images."""

@@ -131,7 +131,8 @@ def test_cancel_stops_the_run_and_the_next_one_works(canvas: Canvas) -> None:
     canvas.page.wait_for_function("() => app.graph.getNodeById(2).imgs?.length")  # half an image is there
     canvas.cancel()
     assert canvas.wait_for_end(seconds=30) == "execution_interrupted"
-    assert canvas.messages() == []
+    assert all("interrupted" in message for message in canvas.messages())  # core says so
+    canvas.dismiss()
     set_widget(canvas, 2, "batch_size", 1)
     assert canvas.run() == "execution_success"
 
@@ -161,7 +162,7 @@ def test_answer_streams_onto_the_node_stays_and_can_be_copied(canvas: Canvas) ->
 
 def test_text_and_images_are_shown_by_the_newer_rendering(canvas: Canvas) -> None:
     workflow = WORKFLOWS["janus_caption_to_image"]
-    canvas.set("Comfy.VueNodes.Enabled", True)
+    canvas.configure("Comfy.VueNodes.Enabled", True)
     try:
         canvas.open(workflow)
         canvas.page.wait_for_selector("[data-node-id]")
@@ -177,7 +178,7 @@ def test_text_and_images_are_shown_by_the_newer_rendering(canvas: Canvas) -> Non
         assert answer in shown
         assert canvas.page.locator(f"[data-node-id='{drawing}'] img").count() >= 1
     finally:
-        canvas.set("Comfy.VueNodes.Enabled", False)
+        canvas.configure("Comfy.VueNodes.Enabled", False)
 
 
 def test_error_is_a_sentence_on_the_page_and_a_traceback_in_the_log(canvas: Canvas) -> None:
@@ -186,10 +187,10 @@ def test_error_is_a_sentence_on_the_page_and_a_traceback_in_the_log(canvas: Canv
     node = int(next(iter(nodes_of(workflow, {"JanusScore"}))))
     set_widget(canvas, node, "template", "Is it good?")
     assert canvas.run() == "execution_error"
+    canvas.details_of_error()
     canvas.page.wait_for_selector("text=template must hold {description}")
     assert "Traceback" in canvas.server.log()
     assert canvas.is_red(node)
-    canvas.page.screenshot(path="/tmp/t/err.png")
     canvas.dismiss()
 
 

@@ -1,0 +1,122 @@
+"""Runs the example workflows in a real browser and pictures them: `python3 tasks.py screenshots`.
+
+Writes, for each `workflows/<name>.json`, the thumbnail of the template browser beside it (`<name>.jpg`: what
+came out), and the canvas after the run, dark and light, for the help pages and the README
+(`web/docs/graphs/<name>.jpg`, `<name>_light.jpg`). Workflows that need other checkpoints are pictured as they
+open. Needs a browser, and the newest front end from PyPI. Fails if anything on the canvas is amiss.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import skimage.data
+from PIL import Image, ImageDraw, ImageFont
+
+from .browser import Canvas, open_canvas
+from .demo import runnable
+from .server import ComfyServer
+from .tree import REPO_ROOT, newest_front_end
+
+WORKFLOWS = REPO_ROOT / "workflows"
+GRAPHS = REPO_ROOT / "web" / "docs" / "graphs"
+THEMES = {"": "dark", "_light": "light"}
+GRAPH_WIDTH, MARGIN, QUALITY = 1200, 12, 80
+
+CARD, CARD_GROUND, CARD_TEXT = (640, 480), (32, 32, 36), (236, 236, 236)
+TEXT_SIZE, LINE, LETTERS, MAX_LINES = 26, 36, 44, 5
+
+# The image that workflows which cannot be run here name; ComfyUI brings one of that name.
+PHOTOGRAPH = "example.png"
+
+
+def card(images: list[Image.Image], texts: list[str]) -> Image.Image:
+    """What came out of a run: its images side by side, its texts below."""
+    lines = [line for text in texts for part in text.split("\n") for line in textwrap.wrap(part, LETTERS)]
+    lines = lines[:MAX_LINES]
+    result = Image.new("RGB", CARD, CARD_GROUND)
+    width, height = CARD
+    below = height - (LINE * len(lines) + 24 if lines else 0)
+    side = min(width // max(len(images), 1), below) - 24
+    left = (width - len(images) * (side + 16) + 16) // 2
+    for index, image in enumerate(images):
+        scale = side / max(image.size)
+        shown = image.resize(
+            (round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS
+        )
+        result.paste(shown, (left + index * (side + 16), (below - shown.height) // 2))
+    pen, font = ImageDraw.Draw(result), ImageFont.load_default(TEXT_SIZE)
+    top = below if images else (height - LINE * len(lines)) // 2
+    for index, line in enumerate(lines):
+        pen.text((28, top + index * LINE), line, CARD_TEXT, font)
+    return result
+
+
+def outcome(canvas: Canvas) -> tuple[list[Image.Image], list[str]]:
+    """The images that the run saved or previewed, from left to right and each once, and its texts."""
+    shown: list[dict[str, Any]] = canvas.page.evaluate("""() => [...app.graph._nodes]
+      .sort((a, b) => a.pos[0] - b.pos[0] || a.pos[1] - b.pos[1])
+      .map(({ id, type }) => ({ ends: /^(Save|Preview)Image$/.test(type), ...app.nodeOutputs[id] }))""")
+    files = [file for output in shown if output["ends"] for file in output.get("images") or ()]
+    pictures = dict.fromkeys(canvas.server.client.view(file) for file in files)
+    images = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
+    return images, [text.strip() for output in shown for text in output.get("text") or ()]
+
+
+def picture(canvas: Canvas, name: str, workflow: dict[str, Any], run: bool) -> None:
+    """Pictures one workflow.
+
+    Raises:
+        RuntimeError: something on the canvas is amiss.
+    """
+    canvas.open(workflow)
+    if run and (end := canvas.run()) != "execution_success":
+        raise RuntimeError(f"{name} must run to its end, got {end}")
+    if amiss := [*canvas.messages(), *canvas.errors, *canvas.clashes(), *canvas.clipped()]:
+        raise RuntimeError(f"{name} must be free of messages, overlaps and clipped text, got {amiss}")
+    graph = None
+    for suffix, theme in THEMES.items():
+        canvas.configure("Comfy.ColorPalette", theme)
+        graph = photograph(canvas)
+        graph.save(GRAPHS / f"{name}{suffix}.jpg", quality=QUALITY, optimize=True)
+    canvas.configure("Comfy.ColorPalette", "dark")
+    thumbnail = card(*outcome(canvas)) if run else photograph(canvas)
+    thumbnail.thumbnail(CARD, Image.Resampling.LANCZOS)
+    thumbnail.save(WORKFLOWS / f"{name}.jpg", quality=85, optimize=True)
+
+
+def photograph(canvas: Canvas) -> Image.Image:
+    """The graph alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        left, top, right, bottom = canvas.picture(Path(folder) / "page.png")
+        with Image.open(Path(folder) / "page.png") as page:
+            around = (left - MARGIN, top - 2 * MARGIN, right + MARGIN, bottom + MARGIN)
+            graph = page.convert("RGB").crop(tuple(round(side) for side in around))
+    graph.thumbnail((GRAPH_WIDTH, GRAPH_WIDTH), Image.Resampling.LANCZOS)
+    return graph
+
+
+def main(names: list[str]) -> int:
+    """Pictures the named workflows, or all."""
+    GRAPHS.mkdir(exist_ok=True)
+    can_run = runnable(WORKFLOWS)
+    arguments = ("--front-end-root", str(newest_front_end()))
+    with ComfyServer(arguments=arguments) as server, open_canvas(server) as canvas:
+        Image.fromarray(skimage.data.astronaut()).save(server.base / "input" / PHOTOGRAPH)
+        for path in sorted(WORKFLOWS.glob("*.json")):
+            if path.stem in (names or [path.stem]):
+                workflow = json.loads(path.read_text(encoding="utf-8"))
+                picture(canvas, path.stem, workflow, path.stem in can_run)
+                sys.stdout.write(f"{path.stem}\n")
+                sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
