@@ -2,7 +2,7 @@
 
     python3 tasks.py demo            runs the example workflows on a real ComfyUI, results go to output/
     python3 tasks.py demo --serve    the same, then keeps that ComfyUI open for a browser until Ctrl-C
-    python3 tasks.py screenshots     pictures the example workflows in a browser: thumbnails, help pages, README
+    python3 tasks.py screenshots     pictures the example workflows: thumbnails, help pages, README
     python3 tasks.py test            every check: lint, format, types and all tests
     python3 tasks.py test -k vq      pytest alone, with these arguments
 

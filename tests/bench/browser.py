@@ -228,10 +228,12 @@ class Canvas:
         )
         self.page.wait_for_timeout(500)
 
-    def show_all(self) -> None:
-        """Brings the whole graph into view."""
-        self.page.evaluate(FIT, [*VIEW, *MARGINS])
+    def show_all(self) -> tuple[float, float, float, float]:
+        """Brings the whole graph into view; returns its rectangle: left, top, right, bottom."""
+        size = self.page.viewport_size or {"width": VIEW[0], "height": VIEW[1]}
+        left, top, right, bottom = self.page.evaluate(FIT, [size["width"], size["height"], *MARGINS])
         self.page.wait_for_timeout(1000)
+        return left, top, right, bottom
 
     def dismiss(self) -> None:
         """Closes what stands over the canvas."""
@@ -264,16 +266,18 @@ class Canvas:
 
     def picture(self, path: Path) -> tuple[float, float, float, float]:
         """Writes a screenshot with the whole graph in it; returns the graph's rectangle there."""
-        box = self.page.evaluate(FIT, [*VIEW, *MARGINS])
-        self.page.wait_for_timeout(1000)
+        box = self.show_all()
         self.page.screenshot(path=path)
-        left, top, right, bottom = box
-        return left, top, right, bottom
+        return box
 
 
 @contextmanager
-def open_canvas(server: ComfyServer) -> Iterator[Canvas]:
+def open_canvas(server: ComfyServer, view: tuple[int, int] = VIEW) -> Iterator[Canvas]:
     """Opens a server's front end in a fresh browser, which is closed at the end.
+
+    Args:
+        server: must run.
+        view: width and height of the page, in pixels.
 
     Raises:
         FileNotFoundError: the machine has no browser.
@@ -286,6 +290,6 @@ def open_canvas(server: ComfyServer) -> Iterator[Canvas]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=[*FLAGS])
         try:
-            yield Canvas(browser.new_page(viewport={"width": VIEW[0], "height": VIEW[1]}), server)
+            yield Canvas(browser.new_page(viewport={"width": view[0], "height": view[1]}), server)
         finally:
             browser.close()

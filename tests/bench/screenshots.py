@@ -27,6 +27,7 @@ from .tree import REPO_ROOT, newest_front_end
 WORKFLOWS = REPO_ROOT / "workflows"
 GRAPHS = REPO_ROOT / "web" / "docs" / "graphs"
 THEMES = {"": "dark", "_light": "light"}
+VIEW = (2400, 1600)
 GRAPH_WIDTH, MARGIN, QUALITY = 1200, 12, 80
 
 CARD, CARD_GROUND, CARD_TEXT = (640, 480), (32, 32, 36), (236, 236, 236)
@@ -107,7 +108,8 @@ def main(names: list[str]) -> int:
     GRAPHS.mkdir(exist_ok=True)
     can_run = runnable(WORKFLOWS)
     arguments = ("--front-end-root", str(newest_front_end()))
-    with ComfyServer(arguments=arguments) as server, open_canvas(server) as canvas:
+    with ComfyServer(arguments=arguments) as server, open_canvas(server, VIEW) as canvas:
+        canvas.configure("LiteGraph.Canvas.MinFontSizeForLOD", 0)  # words are drawn however small they are
         Image.fromarray(skimage.data.astronaut()).save(server.base / "input" / PHOTOGRAPH)
         for path in sorted(WORKFLOWS.glob("*.json")):
             if path.stem in (names or [path.stem]):
