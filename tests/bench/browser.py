@@ -25,6 +25,7 @@ FLAGS = (
 VIEW = (1600, 1000)
 START_SECONDS, RUN_SECONDS = 120, 180
 PACK = "janus-nodes"
+SCRIPT = Path(__file__).with_name("canvas.js")
 
 # In old front ends a button within the marked element, in new ones the element itself.
 RUN_BUTTON = "button[data-testid='queue-button'], [data-testid='queue-button'] button"
@@ -34,60 +35,7 @@ HELP_BUTTON = "[data-testid='info-button'], [aria-label='Node Info']"
 # What covers the canvas and is not part of it.
 HIDDEN = "[class*='minimap'] { visibility: hidden !important }"
 
-# Notes how each run ends, and what streams onto nodes.
-LISTEN = """() => {
-  window.janusRuns = []; window.janusTexts = [];
-  const { api } = window.comfyAPI.api;
-  for (const end of ["execution_success", "execution_error", "execution_interrupted"])
-    api.addEventListener(end, () => window.janusRuns.push(end));
-  api.addEventListener("janus.text", ({ detail }) => window.janusTexts.push(detail.text));
-}"""
-
-# Fits the graph into the part of the page that the front end's own controls leave free: its rectangle there.
-FIT = """([width, height, left, top, right, bottom]) => {
-  const areas = app.graph._nodes.map(node => [...node.getBounding()]);
-  const x0 = Math.min(...areas.map(a => a[0])), y0 = Math.min(...areas.map(a => a[1]));
-  const x1 = Math.max(...areas.map(a => a[0] + a[2])), y1 = Math.max(...areas.map(a => a[1] + a[3]));
-  const scale = Math.min((width - left - right) / (x1 - x0), (height - top - bottom) / (y1 - y0), 1);
-  const view = app.canvas.ds;
-  const box = app.canvas.canvas.getBoundingClientRect();
-  view.scale = scale;
-  view.offset[0] = (left - box.x) / scale - x0;
-  view.offset[1] = (top - box.y) / scale - y0;
-  app.canvas.setDirty(true, true);
-  return [left, top, left + (x1 - x0) * scale, top + (y1 - y0) * scale] }"""
 MARGINS = (90, 190, 30, 30)  # left, top, right, bottom, in pixels
-
-
-# Nodes by twos whose rectangles meet: as drawn on the page if they are elements of it, else on the canvas.
-CLASHES = """() => {
-  const areas = app.graph._nodes.map(node => {
-    const element = document.querySelector(`[data-node-id="${node.id}"]`);
-    if (!element) return [node, ...node.getBounding()];
-    const box = element.getBoundingClientRect();
-    return [node, box.x, box.y, box.width, box.height];
-  });
-  const meet = (a, b) => a[1] < b[1] + b[3] && b[1] < a[1] + a[3] && a[2] < b[2] + b[4] && b[2] < a[2] + a[4];
-  const others = (a, i) => areas.slice(i + 1).filter(b => meet(a, b));
-  return areas.flatMap((a, i) => others(a, i).map(b => [a[0].title, b[0].title]));
-}"""
-
-# Each node is brought into view at its full size first: others have no element to measure.
-CLIPPED = """async () => {
-  const frame = () => new Promise(requestAnimationFrame);
-  const found = [];
-  for (const node of app.graph._nodes)
-    for (const { element } of node.widgets ?? []) {
-      if (!element) continue;
-      app.canvas.ds.scale = 1;
-      app.canvas.centerOnNode(node);
-      app.canvas.setDirty(true, true);
-      for (let i = 0; i < 4; i++) await frame();
-      const text = element.matches(".comfy-markdown") ? element.querySelector(".tiptap") : element;
-      if (element.clientHeight && text.scrollHeight > element.clientHeight + 4) found.push(node.title);
-    }
-  return found;
-}"""
 
 
 def find_browser() -> str | None:
@@ -120,7 +68,7 @@ class Canvas:
         page.goto(server.url)
         page.wait_for_function("window.app?.graph && window.app?.canvas && window.app?.extensionManager")
         page.add_style_tag(content=HIDDEN)
-        page.evaluate(LISTEN)
+        page.evaluate(SCRIPT.read_text(encoding="utf-8"))
 
     def _note(self, message: ConsoleMessage) -> None:
         ours = f"/extensions/{PACK}/"
@@ -168,7 +116,7 @@ class Canvas:
 
     def queue(self) -> None:
         """Presses Run."""
-        self.page.evaluate("() => { window.janusRuns = []; window.janusTexts = [] }")
+        self.page.evaluate("() => janus.forget()")
         self.page.locator(RUN_BUTTON).first.click()
 
     def cancel(self) -> None:
@@ -177,9 +125,9 @@ class Canvas:
 
     def wait_for_end(self, seconds: float = RUN_SECONDS) -> str:
         """Waits for the run's end: 'execution_success', 'execution_error' or 'execution_interrupted'."""
-        self.page.wait_for_function("() => window.janusRuns.length", timeout=seconds * 1000)
+        self.page.wait_for_function("() => janus.runs.length", timeout=seconds * 1000)
         self.page.wait_for_timeout(500)  # what the last nodes show
-        return str(self.page.evaluate("() => window.janusRuns[0]"))
+        return str(self.page.evaluate("() => janus.runs[0]"))
 
     def run(self) -> str:
         """Presses Run and waits for the end."""
@@ -221,17 +169,14 @@ class Canvas:
         self.page.locator(HELP_BUTTON).first.click()
 
     def _centre(self, node: int) -> None:
-        self.page.evaluate(
-            """id => { app.canvas.ds.scale = 1; app.canvas.centerOnNode(app.graph.getNodeById(id));
-              app.canvas.setDirty(true, true) }""",
-            node,
-        )
+        self.page.evaluate("id => janus.centre(id)", node)
         self.page.wait_for_timeout(500)
 
     def show_all(self) -> tuple[float, float, float, float]:
         """Brings the whole graph into view; returns its rectangle: left, top, right, bottom."""
         size = self.page.viewport_size or {"width": VIEW[0], "height": VIEW[1]}
-        left, top, right, bottom = self.page.evaluate(FIT, [size["width"], size["height"], *MARGINS])
+        area = [size["width"], size["height"], *MARGINS]
+        left, top, right, bottom = self.page.evaluate("area => janus.fit(area)", area)
         self.page.wait_for_timeout(1000)
         return left, top, right, bottom
 
@@ -254,11 +199,11 @@ class Canvas:
 
     def clashes(self) -> list[list[str]]:
         """Pairs of nodes that cover each other."""
-        return list(self.page.evaluate(CLASHES))
+        return list(self.page.evaluate("() => janus.clashes()"))
 
     def clipped(self) -> list[str]:
         """Titles of nodes in whose text fields and notes not all of the text is to be seen."""
-        return list(self.page.evaluate(CLIPPED))
+        return list(self.page.evaluate("() => janus.clipped()"))
 
     def saved(self) -> dict[str, Any]:
         """The workflow as it would be saved."""

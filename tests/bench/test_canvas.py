@@ -144,7 +144,7 @@ def test_answer_streams_onto_the_node_stays_and_can_be_copied(canvas: Canvas) ->
     set_widget(canvas, int(node), "max_new_tokens", 300)
     assert canvas.run() == "execution_success"
     answer = canvas.texts()[node]
-    streamed = canvas.page.evaluate("() => window.janusTexts")
+    streamed = canvas.page.evaluate("() => janus.texts")
     assert len(streamed) >= 3
     assert len(streamed[0]) < len(streamed[-1]) <= len(answer)
     field = canvas.result_field(int(node))

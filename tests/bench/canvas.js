@@ -1,0 +1,72 @@
+// What the tests ask of the canvas: `window.janus`, added to the page by browser.py.
+
+const frame = () => new Promise(requestAnimationFrame);
+const { api } = window.comfyAPI.api;
+
+const janus = {
+  // How runs have ended, and what has been streamed onto nodes, since `forget`.
+  runs: [],
+  texts: [],
+
+  forget() {
+    janus.runs = [];
+    janus.texts = [];
+  },
+
+  // Fits the graph into the part of the page that the front end's own controls leave free: its rectangle there.
+  fit([width, height, left, top, right, bottom]) {
+    const areas = app.graph._nodes.map((node) => [...node.getBounding()]);
+    const x0 = Math.min(...areas.map((a) => a[0]));
+    const y0 = Math.min(...areas.map((a) => a[1]));
+    const x1 = Math.max(...areas.map((a) => a[0] + a[2]));
+    const y1 = Math.max(...areas.map((a) => a[1] + a[3]));
+    const scale = Math.min((width - left - right) / (x1 - x0), (height - top - bottom) / (y1 - y0), 1);
+    const box = app.canvas.canvas.getBoundingClientRect();
+    const view = app.canvas.ds;
+    view.scale = scale;
+    view.offset[0] = (left - box.x) / scale - x0;
+    view.offset[1] = (top - box.y) / scale - y0;
+    app.canvas.setDirty(true, true);
+    return [left, top, left + (x1 - x0) * scale, top + (y1 - y0) * scale];
+  },
+
+  centre(id) {
+    app.canvas.ds.scale = 1;
+    app.canvas.centerOnNode(app.graph.getNodeById(id));
+    app.canvas.setDirty(true, true);
+  },
+
+  // Titles of nodes by twos that cover each other: as elements of the page if they are, else on the canvas.
+  clashes() {
+    const areas = app.graph._nodes.map((node) => {
+      const element = document.querySelector(`[data-node-id="${node.id}"]`);
+      if (!element) return [node, ...node.getBounding()];
+      const box = element.getBoundingClientRect();
+      return [node, box.x, box.y, box.width, box.height];
+    });
+    const meet = (a, b) =>
+      a[1] < b[1] + b[3] && b[1] < a[1] + a[3] && a[2] < b[2] + b[4] && b[2] < a[2] + a[4];
+    const others = (a, index) => areas.slice(index + 1).filter((b) => meet(a, b));
+    return areas.flatMap((a, index) => others(a, index).map((b) => [a[0].title, b[0].title]));
+  },
+
+  // Titles of nodes whose text fields or notes hide some of their text. Each node is brought into view at its
+  // full size first: others have no element to measure.
+  async clipped() {
+    const found = [];
+    for (const node of app.graph._nodes)
+      for (const { element } of node.widgets ?? []) {
+        if (!element) continue;
+        janus.centre(node.id);
+        for (let i = 0; i < 4; i++) await frame();
+        const text = element.matches(".comfy-markdown") ? element.querySelector(".tiptap") : element;
+        if (element.clientHeight && text.scrollHeight > element.clientHeight + 4) found.push(node.title);
+      }
+    return found;
+  },
+};
+
+for (const end of ["execution_success", "execution_error", "execution_interrupted"])
+  api.addEventListener(end, () => janus.runs.push(end));
+api.addEventListener("janus.text", ({ detail }) => janus.texts.push(detail.text));
+window.janus = janus;
