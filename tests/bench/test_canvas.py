@@ -14,15 +14,12 @@ from typing import Any
 import pytest
 
 from .browser import Canvas, find_browser, open_canvas
-from .demo import runnable
 from .server import ComfyServer
-from .tree import REPO_ROOT, BenchUnavailableError, newest_front_end
+from .test_workflows import DRAWS, RUNNABLE, SAYS, read
+from .test_workflows import WORKFLOWS as NAMES
+from .tree import BenchUnavailableError, newest_front_end
 
-FOLDER = REPO_ROOT / "workflows"
-WORKFLOWS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in FOLDER.glob("*.json")}
-RUNNABLE = sorted(runnable(FOLDER))
-SAYS = {"JanusAsk", "JanusBestOf", "JanusCaptionFolder", "JanusChoose", "JanusScore", "JanusUnderstand"}
-DRAWS = {"JanusAsk", "JanusBestOf", "JanusEdit", "JanusGenerate"}
+WORKFLOWS = {name: read(name) for name in NAMES}
 
 
 @pytest.fixture(scope="module", params=["pinned", "newest"])
