@@ -1,6 +1,7 @@
 """Ask: one free request, and whatever it asks for."""
 
 import comfy.model_management as mm
+import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
@@ -95,7 +96,8 @@ class JanusAsk(io.ComfyNode):
         )  # fmt: skip
         if said.images is not None:
             report.show(said.images)
-        result = shown(cls, _report(decided, said.text), said.images)
+        none = torch.empty(0, 1, 1, 3)
+        result = shown(cls, _report(decided, said.text), none if said.images is None else said.images)
         return io.NodeOutput(*_outputs(said), decided.task, ui=result)
 
 

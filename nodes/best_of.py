@@ -21,6 +21,7 @@ class JanusBestOf(io.ComfyNode):
             category=CATEGORY,
             description="Draws batch_size images of a description, lets the model judge each by it, and "
             "keeps the best.",
+            is_output_node=True,
             hidden=list(WORKFLOW),
             inputs=[
                 model_input(NO_FLOW),

@@ -33,6 +33,7 @@ class JanusEdit(io.ComfyNode):
             category=CATEGORY,
             description="Redraws what lies under a mask, with any checkpoint that draws by tokens; or "
             "changes a picture as it is told, with Janus-4o or Janus-Pro-R1.",
+            is_output_node=True,
             hidden=list(WORKFLOW),
             inputs=[
                 model_input(NO_FLOW),

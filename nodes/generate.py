@@ -21,6 +21,7 @@ class JanusGenerate(io.ComfyNode):
             category=CATEGORY,
             description="Draws images of a description, token by token (384 x 384 pixels of the released "
             "models).",
+            is_output_node=True,
             hidden=list(WORKFLOW),
             inputs=[
                 model_input(NO_FLOW),

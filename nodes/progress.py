@@ -56,6 +56,8 @@ class TextReport:
 
     def _show(self, answers: list[str]) -> None:
         server = PromptServer.instance
+        if server.client_id is None:  # a script's run: nobody's canvas shows it
+            return
         message = {"node": self.node_id, "text": "\n\n".join(answers)}
         server.send_sync(TEXT_EVENT, message, server.client_id)
 
@@ -92,9 +94,12 @@ class ImageReport:
         """
         columns = math.ceil(math.sqrt(len(images)))
         _, height, width, _ = images.shape
+        scale = min(1.0, PREVIEW_SIZE / columns / max(height, width))
+        width, height = max(1, round(width * scale)), max(1, round(height * scale))
         sheet = Image.new("RGB", (columns * width, math.ceil(len(images) / columns) * height), GROUND)
         for index, image in enumerate(images):
-            sheet.paste(_picture(image), (index % columns * width, index // columns * height))
+            picture = _picture(image).resize((width, height), Image.Resampling.BICUBIC)
+            sheet.paste(picture, (index % columns * width, index // columns * height))
         self.bar.update_absolute(self.bar.total, self.bar.total, ("JPEG", sheet, PREVIEW_SIZE))
 
 

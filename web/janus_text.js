@@ -18,15 +18,30 @@ function addField(node) {
 }
 
 function show(node, text) {
-  const field = node?.widgets?.find((widget) => widget.name === FIELD);
+  const field = NODES.includes(node?.type) && node.widgets?.find((widget) => widget.name === FIELD);
   if (field) field.value = text;
 }
 
-/** The node that runs under an id; within subgraphs the id is a path, such as "3:12". */
-function nodeOf(executionId) {
-  const path = String(executionId).split(":").map(Number);
-  const graph = path.slice(0, -1).reduce((outer, id) => outer?.getNodeById(id)?.subgraph, app.rootGraph ?? app.graph);
+function showOutput(node, output) {
+  if (output?.text) show(node, output.text.join("\n\n"));
+}
+
+const rootGraph = () => app.rootGraph ?? app.graph;
+
+/** The node that runs under an id; within subgraphs the id is a path of nodes, such as "3:12". */
+function runningNode(executionId) {
+  const path = String(executionId).split(":");
+  const graph = path.slice(0, -1).reduce((outer, id) => outer?.getNodeById(id)?.subgraph, rootGraph());
   return graph?.getNodeById(path.at(-1));
+}
+
+/** Nodes are made anew when a change is undone or a workflow is come back to; what they showed is kept. */
+function restore(outputs) {
+  for (const [place, output] of Object.entries(outputs ?? {})) {
+    const path = place.split(":"); // within a subgraph its id comes first, such as "<id>:12"
+    const graph = path.length > 1 ? rootGraph().subgraphs?.get(path[0]) : rootGraph();
+    showOutput(graph?.getNodeById(path.at(-1)), output);
+  }
 }
 
 app.registerExtension({
@@ -41,11 +56,20 @@ app.registerExtension({
     };
     nodeType.prototype.onExecuted = function (output, ...rest) {
       onExecuted?.call(this, output, ...rest);
-      if (output?.text) show(this, output.text.join("\n\n"));
+      showOutput(this, output);
     };
   },
 
+  afterConfigureGraph() {
+    restore(app.nodeOutputs);
+  },
+
+  onNodeOutputsUpdated(outputs) {
+    restore(outputs);
+  },
+
   setup() {
-    api.addEventListener("janus.text", ({ detail }) => show(nodeOf(detail.node), detail.text));
+    api.addEventListener("executing", ({ detail }) => detail && show(runningNode(detail), ""));
+    api.addEventListener("janus.text", ({ detail }) => show(runningNode(detail.node), detail.text));
   },
 });

@@ -103,7 +103,7 @@ _READS = (*_ADAPTORS, *_BODY)
 BOX = Recipe(
     (
         Stage("tokenizer", "tokenizer", _VQ, 2700, 16, 1.2e-3),
-        Stage("vision", "contrast", _SEES, 400, 96, 1e-3),
+        Stage("vision", "contrast", _SEES, 800, 96, 1e-3),
         Stage("text", "unified", _BODY, 150, 64, 1e-3, shares=(0, 1, 0)),
         Stage("adaptors", "unified", _ADAPTORS, 80, 32, 1e-3, shares=(1, 0, 3)),
         Stage("unified", "unified", _READS, 900, 32, 1.2e-3, decay=0.0, shares=(2, 3, 5)),

@@ -30,6 +30,7 @@ SCRIPT = Path(__file__).with_name("canvas.js")
 # In old front ends a button within the marked element, in new ones the element itself.
 RUN_BUTTON = "button[data-testid='queue-button'], [data-testid='queue-button'] button"
 
+HELP_PAGE = ".node-help-content"
 HELP_BUTTON = "[data-testid='info-button'], [aria-label='Node Info']"
 
 # What covers the canvas and is not part of it.
@@ -67,6 +68,9 @@ class Canvas:
         page.on("pageerror", lambda error: self.errors.append(str(error.stack or error)))
         page.goto(server.url)
         page.wait_for_function("window.app?.graph && window.app?.canvas && window.app?.extensionManager")
+        page.wait_for_timeout(500)
+        if self.errors:
+            raise RuntimeError(f"the pack's scripts must load without an error, got {self.errors}")
         page.add_style_tag(content=HIDDEN)
         page.evaluate(SCRIPT.read_text(encoding="utf-8"))
 
@@ -88,6 +92,7 @@ class Canvas:
     def open_template(self, name: str, nodes: int) -> None:
         """Opens one of the pack's templates through the template browser, as a user does."""
         self.browse_templates(name)
+        self.page.evaluate("() => app.graph.clear()")  # what is there next is the template
         self.page.locator(f"[data-testid='template-workflow-{name}']").first.click()
         self._settle(nodes)
 
@@ -167,6 +172,8 @@ class Canvas:
         self._centre(node)
         self.page.evaluate("id => app.canvas.selectNode(app.graph.getNodeById(id))", node)
         self.page.locator(HELP_BUTTON).first.click()
+        title = self.page.evaluate("id => app.graph.getNodeById(id).constructor.title", node)
+        self.page.locator(HELP_PAGE).locator("h1", has_text=title).first.wait_for()
 
     def _centre(self, node: int) -> None:
         self.page.evaluate("id => janus.centre(id)", node)
@@ -187,10 +194,21 @@ class Canvas:
         self.page.keyboard.press("Escape")
         self.page.wait_for_timeout(1000)
 
-    def with_images(self) -> set[str]:
-        """The nodes that show images."""
-        ids = self.page.evaluate("() => app.graph._nodes.filter(n => n.imgs?.length).map(n => n.id)")
-        return {str(each) for each in ids}
+    def images_of(self, node: str) -> int:
+        """How many finished images a node shows."""
+        return int(self.page.evaluate("id => app.nodeOutputs[id]?.images?.length ?? 0", node))
+
+    def change_and_undo(self) -> None:
+        """Renames a node, and takes it back."""
+        self.page.evaluate("() => { app.graph._nodes[0].title = 'changed'; janus.remember() }")
+        self.page.evaluate("() => app.extensionManager.command.execute('Comfy.Undo')")
+        self.page.wait_for_function("() => app.graph._nodes.every(node => node.title !== 'changed')")
+
+    def stop(self) -> None:
+        """Ends what runs and closes what stands open, whatever a test has left behind."""
+        self.server.client.interrupt()
+        self.server.client.wait_until_idle()
+        self.dismiss()
 
     def is_red(self, node: int) -> bool:
         """Whether a node is marked as one that failed."""

@@ -30,6 +30,11 @@ const janus = {
     return [left, top, left + (x1 - x0) * scale, top + (y1 - y0) * scale];
   },
 
+  // Makes the front end take note of a change, as it does after a click.
+  remember() {
+    app.extensionManager.workflow.activeWorkflow.changeTracker.checkState();
+  },
+
   centre(id) {
     app.canvas.ds.scale = 1;
     app.canvas.centerOnNode(app.graph.getNodeById(id));
@@ -58,7 +63,7 @@ const janus = {
       for (const { element } of node.widgets ?? []) {
         if (!element) continue;
         janus.centre(node.id);
-        for (let i = 0; i < 4; i++) await frame();
+        for (let i = 0; i < 4 || (i < 60 && !element.clientHeight); i++) await frame();
         const text = element.matches(".comfy-markdown") ? element.querySelector(".tiptap") : element;
         if (element.clientHeight && text.scrollHeight > element.clientHeight + 4) found.push(node.title);
       }

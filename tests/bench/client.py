@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -188,6 +189,18 @@ class ComfyClient:
     def interrupt(self) -> None:
         """Asks the running prompt to stop."""
         self.post("/interrupt", {})
+
+    def wait_until_idle(self, seconds: float = 60) -> None:
+        """Waits until nothing runs or waits.
+
+        Raises:
+            TimeoutError: something still does.
+        """
+        deadline = time.monotonic() + seconds
+        while any(self.get("/queue").json().values()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the queue must be empty within {seconds:.0f} s, it still holds a run")
+            time.sleep(0.1)
 
     def free(self, unload_models: bool = True, free_memory: bool = True) -> None:
         """Asks for memory back; the server complies between two prompts, so shortly after this call."""

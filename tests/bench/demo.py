@@ -40,7 +40,8 @@ def save(name: str, result: RunResult, server: ComfyServer, folder: Path) -> lis
     """Writes a run's pictures and texts as `<name>-<number>.png` and `<name>.txt`."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for number, image in enumerate(result.images(), start=1):
+    saved = [image for image in result.images() if image["type"] == "output"]
+    for number, image in enumerate(saved or result.images(), start=1):
         written.append(folder / f"{name}-{number}{Path(image['filename']).suffix}")
         written[-1].write_bytes(server.client.view(image))
     if texts := result.texts():

@@ -105,18 +105,22 @@ def photograph(canvas: Canvas) -> Image.Image:
 
 def main(names: list[str]) -> int:
     """Pictures the named workflows, or all."""
+    paths = {path.stem: path for path in sorted(WORKFLOWS.glob("*.json"))}
+    if unknown := set(names) - set(paths):
+        raise SystemExit(
+            f"names must be of workflows, got {', '.join(unknown)}; choose from {', '.join(paths)}"
+        )
     GRAPHS.mkdir(exist_ok=True)
     can_run = runnable(WORKFLOWS)
     arguments = ("--front-end-root", str(newest_front_end()))
     with ComfyServer(arguments=arguments) as server, open_canvas(server, VIEW) as canvas:
         canvas.configure("LiteGraph.Canvas.MinFontSizeForLOD", 0)  # words are drawn however small they are
         Image.fromarray(skimage.data.astronaut()).save(server.base / "input" / PHOTOGRAPH)
-        for path in sorted(WORKFLOWS.glob("*.json")):
-            if path.stem in (names or [path.stem]):
-                workflow = json.loads(path.read_text(encoding="utf-8"))
-                picture(canvas, path.stem, workflow, path.stem in can_run)
-                sys.stdout.write(f"{path.stem}\n")
-                sys.stdout.flush()
+        for name in names or paths:
+            workflow = json.loads(paths[name].read_text(encoding="utf-8"))
+            picture(canvas, name, workflow, name in can_run)
+            sys.stdout.write(f"{name}\n")
+            sys.stdout.flush()
     return 0
 
 

@@ -47,11 +47,12 @@ def canvas(
 
 @pytest.fixture(autouse=True)
 def nothing_is_wrong(canvas: Canvas) -> Iterator[None]:
-    """No message on the page and no error of ours in the console, before and after each test."""
+    """No message on the page and no error of ours in the console; whatever a test left behind is ended."""
     canvas.errors.clear()
     yield
-    assert canvas.messages() == []
-    assert canvas.errors == []
+    found = canvas.messages(), canvas.errors
+    canvas.stop()
+    assert found == ([], [])
 
 
 def nodes_of(workflow: dict[str, Any], kinds: set[str]) -> dict[str, str]:
@@ -98,11 +99,15 @@ def test_template_opens_runs_and_is_saved_as_it_was(canvas: Canvas, name: str) -
         assert canvas.texts().keys() == texts.keys()
         assert all(text.strip() for text in canvas.texts().values())
         assert canvas.clipped() == []
-        assert set(nodes_of(workflow, DRAWS)) <= canvas.with_images() | set(texts)
+        for node, kind in nodes_of(workflow, DRAWS).items():
+            assert kind == "JanusAsk" or canvas.images_of(node) > 0
     saved = canvas.saved()
-    before = {node["id"]: node for node in workflow["nodes"]}
+    before = {node["id"]: node.get("widgets_values") or [] for node in workflow["nodes"]}
     for node in saved["nodes"]:
-        assert len(node.get("widgets_values") or ()) == len(before[node["id"]].get("widgets_values") or ())
+        values = node.get("widgets_values") or []
+        drawn_anew = "randomize" in values  # its seed is another one after the run
+        assert len(values) == len(before[node["id"]])
+        assert drawn_anew or values == before[node["id"]], node["type"]
     canvas.open(saved)
     again = canvas.saved()
     assert [node["widgets_values"] for node in again["nodes"] if "widgets_values" in node] == [
@@ -142,8 +147,7 @@ def test_answer_streams_onto_the_node_stays_and_can_be_copied(canvas: Canvas) ->
     assert canvas.run() == "execution_success"
     answer = canvas.texts()[node]
     streamed = canvas.page.evaluate("() => janus.texts")
-    assert len(streamed) >= 3
-    assert len(streamed[0]) < len(streamed[-1]) <= len(answer)
+    assert any(0 < len(text) < len(answer) for text in streamed)
     field = canvas.result_field(int(node))
     field.click()
     canvas.page.keyboard.type("x")  # read-only
@@ -152,7 +156,12 @@ def test_answer_streams_onto_the_node_stays_and_can_be_copied(canvas: Canvas) ->
     canvas.page.keyboard.press("Control+c")
     assert canvas.page.evaluate("() => getSelection().toString()") == answer
     assert answer not in json.dumps(canvas.saved(), ensure_ascii=False)
+    # A change is undone: the nodes are made anew, and what they said comes back.
+    canvas.change_and_undo()
+    assert canvas.texts()[node] == answer
     # Another run with everything as it was shows the same again, from the cache.
+    canvas.page.evaluate("id => { app.graph.getNodeById(id).widgets.at(-1).value = '' }", int(node))
+    assert canvas.texts()[node] == ""
     assert canvas.run() == "execution_success"
     assert canvas.texts()[node] == answer
 
@@ -183,10 +192,11 @@ def test_error_is_a_sentence_on_the_page_and_a_traceback_in_the_log(canvas: Canv
     canvas.open(workflow)
     node = int(next(iter(nodes_of(workflow, {"JanusScore"}))))
     set_widget(canvas, node, "template", "Is it good?")
+    before = len(canvas.server.log())
     assert canvas.run() == "execution_error"
     canvas.details_of_error()
     canvas.page.wait_for_selector("text=template must hold {description}")
-    assert "Traceback" in canvas.server.log()
+    assert "Traceback" in canvas.server.log()[before:]
     assert canvas.is_red(node)
     canvas.dismiss()
 

@@ -15,6 +15,7 @@ from .test_workflows import RUNNABLE, WORKFLOWS, read
 from .tree import REPO_ROOT
 from .workflow import to_prompt
 
+HOMES = ("HOME", "USERPROFILE", "APPDATA")  # of Linux and macOS, and of Windows
 # Names of files that a user brings.
 OF_ONES_OWN = {"ckpt_name", "vae_name"}
 
@@ -24,7 +25,11 @@ def comfy(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "comfy_cli", "--skip-prompt", *arguments],
         cwd=REPO_ROOT,
-        env={**os.environ, "HOME": str(home), "DO_NOT_TRACK": "1", "CI": "true"},
+        env={
+            **os.environ,
+            **dict.fromkeys(HOMES, str(home)),
+            "DO_NOT_TRACK": "1",
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -87,7 +87,7 @@ def _cached_tree() -> Path:
 
 
 def newest_front_end() -> Path:
-    """Returns the static folder of the front end's newest release, for `--front-end-root`.
+    """Downloads the front end's newest release; returns its static folder, for `--front-end-root`.
 
     Raises:
         BenchUnavailableError: the download failed.
