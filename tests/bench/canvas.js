@@ -1,4 +1,4 @@
-// What the tests ask of the canvas: `window.janus`, added to the page by browser.py.
+// What the tests ask of the canvas: `window.janus`, added to the page by canvas.py.
 
 const frame = () => new Promise(requestAnimationFrame);
 const { api } = window.comfyAPI.api;

@@ -19,7 +19,8 @@ from typing import Any
 import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 
-from .browser import Canvas, open_canvas
+from .browser import open_canvas
+from .canvas import Canvas
 from .demo import runnable
 from .server import ComfyServer
 from .tree import REPO_ROOT, newest_front_end

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from .browser import Canvas, find_browser, open_canvas
+from .browser import find_browser, open_canvas
+from .canvas import Canvas
 from .server import ComfyServer
 from .test_workflows import DRAWS, RUNNABLE, SAYS, read
 from .test_workflows import WORKFLOWS as NAMES

@@ -8,7 +8,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling, reply, route
 from janus_nodes.nodes.ask import JanusAsk
 from janus_nodes.nodes.memory import LoadedJanus
-from support.node_runs import run, widgets
+from support.node_runs import run, run_and_show, widgets
 
 pytestmark = pytest.mark.usefixtures("sent")  # texts go onto running nodes
 
@@ -53,6 +53,15 @@ def test_a_picture_is_described_and_drawn(loaded: LoadedJanus, core: JanusPipeli
     expected = reply(core, "?", picture, "describe and generate", SHORT)
     assert (text, task) == (expected.text, "describe and generate")
     assert torch.equal(image, expected.images)
+
+
+def test_answers_and_pictures_of_a_list_of_requests_can_be_shown_together(loaded: LoadedJanus) -> None:
+    shown = [
+        run_and_show(JanusAsk, model=loaded, max_new_tokens=4, task=task)[1]
+        for task in ("understand", "generate")
+    ]
+    assert shown[0].keys() == shown[1].keys() == {"text", "images"}
+    assert [len(each["images"]) for each in shown] == [0, 1]
 
 
 def test_an_edit_without_a_model_for_it_is_refused(loaded: LoadedJanus) -> None:

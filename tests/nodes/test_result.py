@@ -37,6 +37,10 @@ def test_images_of_a_batch_are_shown_with_the_workflow_in_each() -> None:
             assert json.loads(picture.info["workflow"]) == {"nodes": []}
 
 
+def test_what_is_not_there_is_shown_as_empty() -> None:
+    assert shown(JanusGenerate, [], torch.empty(0, 1, 1, 3)) == {"text": ("",), "images": []}
+
+
 def test_values_beyond_white_are_cut_off() -> None:
     (entry,) = shown(JanusGenerate, images=torch.full((1, 4, 4, 3), 1.7))["images"]
     with Image.open(file_of(entry)) as picture:
