@@ -67,8 +67,8 @@ class JanusEdit(io.ComfyNode):
                     max=30.0,
                     step=0.1,
                     tooltip="How far it may leave the picture's own pixels, only for form janus-4o: lower "
-                    "keeps more of its detail, higher follows the instruction more freely. 0 keeps most and saves a "
-                    "third of the work. The model's own is 5.",
+                    "keeps more of its detail, higher follows the instruction more freely. 0 keeps most and "
+                    "saves a third of the work. The model's own is 5.",
                 ),
                 io.Int.Input(
                     "candidates",
