@@ -36,6 +36,11 @@ TEXT_SIZE, LINE, LETTERS, MAX_LINES = 26, 36, 44, 5
 
 # The image that workflows which cannot be run here name; ComfyUI brings one of that name.
 PHOTOGRAPH = "example.png"
+OF_ONES_OWN = (
+    "vae/sdxl_vae.safetensors",
+    "checkpoints/sd_xl_base_1.0.safetensors",
+    "checkpoints/v1-5-pruned-emaonly-fp16.safetensors",
+)
 
 
 def card(images: list[Image.Image], texts: list[str]) -> Image.Image:
@@ -104,6 +109,15 @@ def photograph(canvas: Canvas) -> Image.Image:
     return graph
 
 
+def add_what_users_bring(server: ComfyServer) -> None:
+    """Puts a photograph in place, and empty files of the names that are chosen in workflows not run here."""
+    Image.fromarray(skimage.data.astronaut()).save(server.base / "input" / PHOTOGRAPH)
+    for file in OF_ONES_OWN:
+        path = server.base / "models" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
 def main(names: list[str]) -> int:
     """Pictures the named workflows, or all."""
     paths = {path.stem: path for path in sorted(WORKFLOWS.glob("*.json"))}
@@ -114,9 +128,10 @@ def main(names: list[str]) -> int:
     GRAPHS.mkdir(exist_ok=True)
     can_run = runnable(WORKFLOWS)
     arguments = ("--front-end-root", str(newest_front_end()))
-    with ComfyServer(arguments=arguments) as server, open_canvas(server, VIEW) as canvas:
+    server = ComfyServer(arguments=arguments)
+    add_what_users_bring(server)
+    with server, open_canvas(server, VIEW) as canvas:
         canvas.configure("LiteGraph.Canvas.MinFontSizeForLOD", 0)  # words are drawn however small they are
-        Image.fromarray(skimage.data.astronaut()).save(server.base / "input" / PHOTOGRAPH)
         for name in names or paths:
             workflow = json.loads(paths[name].read_text(encoding="utf-8"))
             picture(canvas, name, workflow, name in can_run)
