@@ -35,8 +35,8 @@ const janus = {
     app.extensionManager.workflow.activeWorkflow.changeTracker.checkState();
   },
 
-  centre(id) {
-    app.canvas.ds.scale = 1;
+  centre(id, scale = 1) {
+    app.canvas.ds.scale = scale;
     app.canvas.centerOnNode(app.graph.getNodeById(id));
     app.canvas.setDirty(true, true);
   },

@@ -11,7 +11,7 @@ from playwright.sync_api import ConsoleMessage, Locator, Page
 from .server import ComfyServer
 
 VIEW = (1600, 1000)
-START_SECONDS, RUN_SECONDS = 120, 180
+ACTION_SECONDS, RUN_SECONDS = 30, 120
 PACK = "janus-nodes"
 SCRIPT = Path(__file__).with_name("canvas.js")
 
@@ -39,7 +39,7 @@ class Canvas:
     def __init__(self, page: Page, server: ComfyServer) -> None:
         self.page, self.server = page, server
         self.errors: list[str] = []
-        page.set_default_timeout(START_SECONDS * 1000)
+        page.set_default_timeout(ACTION_SECONDS * 1000)
         page.on("console", self._note)
         page.on("pageerror", lambda error: self.errors.append(str(error.stack or error)))
         page.goto(server.url)
@@ -51,8 +51,9 @@ class Canvas:
         page.evaluate(SCRIPT.read_text(encoding="utf-8"))
 
     def _note(self, message: ConsoleMessage) -> None:
-        ours = f"/extensions/{PACK}/"
-        if message.type == "error" and (ours in message.location.get("url", "") or ours in message.text):
+        ours, place = f"/extensions/{PACK}/", message.location.get("url", "")
+        # The front end asks for a help page in the user's language first, and then for the general one.
+        if message.type == "error" and not place.endswith(".md") and (ours in place or ours in message.text):
             self.errors.append(message.text)
 
     def configure(self, name: str, value: object) -> None:
@@ -145,14 +146,14 @@ class Canvas:
 
     def help(self, node: int) -> None:
         """Opens the help page of a node by the button that stands above a selected one."""
-        self._centre(node)
+        self._centre(node, scale=0.6)  # the button above a tall node is in view as well
         self.page.evaluate("id => app.canvas.selectNode(app.graph.getNodeById(id))", node)
         self.page.locator(HELP_BUTTON).first.click()
         title = self.page.evaluate("id => app.graph.getNodeById(id).constructor.title", node)
         self.page.locator(HELP_PAGE).locator("h1", has_text=title).first.wait_for()
 
-    def _centre(self, node: int) -> None:
-        self.page.evaluate("id => janus.centre(id)", node)
+    def _centre(self, node: int, scale: float = 1.0) -> None:
+        self.page.evaluate("([id, scale]) => janus.centre(id, scale)", [node, scale])
         self.page.wait_for_timeout(500)
 
     def show_all(self) -> tuple[float, float, float, float]:

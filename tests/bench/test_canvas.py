@@ -124,7 +124,8 @@ def test_template_browser_shows_what_came_out(canvas: Canvas) -> None:
         cards.nth(index).scroll_into_view_if_needed()
         card = cards.nth(index).element_handle()
         canvas.page.wait_for_function("card => card.querySelector('img')?.naturalWidth > 200", arg=card)
-    canvas.dismiss()
+    cards.first.click()  # opens it, and closes the browser
+    canvas.page.locator(".p-dialog").wait_for(state="hidden")
 
 
 def test_cancel_stops_the_run_and_the_next_one_works(canvas: Canvas) -> None:
