@@ -61,6 +61,11 @@ def nodes_of(workflow: dict[str, Any], kinds: set[str]) -> dict[str, str]:
     return {str(node["id"]): node["type"] for node in workflow["nodes"] if node["type"] in kinds}
 
 
+def values_of(workflow: dict[str, Any]) -> dict[int, list[Any]]:
+    """The values of all widgets, by node."""
+    return {node["id"]: node.get("widgets_values") or [] for node in workflow["nodes"]}
+
+
 def widget(canvas: Canvas, node: int, name: str) -> Any:
     """The value of a widget."""
     return canvas.page.evaluate(
@@ -103,17 +108,13 @@ def test_template_opens_runs_and_is_saved_as_it_was(canvas: Canvas, name: str) -
         for node, kind in nodes_of(workflow, DRAWS).items():
             assert kind == "JanusAsk" or canvas.images_of(node) > 0
     saved = canvas.saved()
-    before = {node["id"]: node.get("widgets_values") or [] for node in workflow["nodes"]}
-    for node in saved["nodes"]:
-        values = node.get("widgets_values") or []
-        drawn_anew = "randomize" in values  # its seed is another one after the run
-        assert len(values) == len(before[node["id"]])
-        assert drawn_anew or values == before[node["id"]], node["type"]
+    before, values = values_of(workflow), values_of(saved)
+    for place, value in values.items():
+        drawn_anew = "randomize" in value  # its seed is another one after the run
+        assert len(value) == len(before[place])
+        assert drawn_anew or value == before[place]
     canvas.open(saved)
-    again = canvas.saved()
-    assert [node["widgets_values"] for node in again["nodes"] if "widgets_values" in node] == [
-        node["widgets_values"] for node in saved["nodes"] if "widgets_values" in node
-    ]
+    assert values_of(canvas.saved()) == values
 
 
 def test_template_browser_shows_what_came_out(canvas: Canvas) -> None:

@@ -127,7 +127,9 @@ def test_preview_and_progress_arrive_while_it_draws(client: ComfyClient, graph: 
     result = client.run(graph.nodes).check()
     previews = [decode_png(preview) for preview in result.previews]
     assert len(previews) >= 2
-    assert all(preview.shape[0] == preview.shape[1] for preview in previews)
+    assert all(preview.shape[0] == preview.shape[1] for preview in previews[:-1])
+    height, width, _ = previews[-1].shape
+    assert height / width == pytest.approx(4 / 5, abs=0.01)  # all 20 of them, five in a row
     assert np.ptp(previews[-1][-1]) > 0  # its last row is no longer grey
     steps = [
         state

@@ -180,7 +180,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         texts.append((message["node"], message["text"]))
 
     monkeypatch.setattr(PromptServer, "instance", PromptServer(asyncio.new_event_loop()), raising=False)
-    monkeypatch.setattr(PromptServer.instance, "client_id", None, raising=False)
+    monkeypatch.setattr(PromptServer.instance, "client_id", "a browser", raising=False)
     monkeypatch.setattr(PromptServer.instance, "send_sync", record)
     return texts
 

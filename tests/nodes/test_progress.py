@@ -114,6 +114,14 @@ def test_text_is_streamed_onto_the_node(
     assert len(first) < len(last) <= len(answers[0])
 
 
+def test_text_of_a_run_that_no_browser_asked_for_is_sent_to_none(
+    core: JanusPipeline, shown: Shown, sent: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress.PromptServer.instance, "client_id", None)
+    core.understand(None, "Who?", TextSampling(max_new_tokens=2), on_step=progress.TextReport(core, "17"))
+    assert shown and not sent
+
+
 def test_images_are_counted_as_they_are_encoded_and_decoded(
     core: JanusPipeline, shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
