@@ -87,11 +87,9 @@ def picture(canvas: Canvas, name: str, workflow: dict[str, Any], run: bool) -> N
         raise RuntimeError(f"{name} must run to its end, got {end}")
     if amiss := [*canvas.messages(), *canvas.errors, *canvas.clashes(), *canvas.clipped()]:
         raise RuntimeError(f"{name} must be free of messages, overlaps and clipped text, got {amiss}")
-    graph = None
     for suffix, theme in THEMES.items():
         canvas.configure("Comfy.ColorPalette", theme)
-        graph = photograph(canvas)
-        graph.save(GRAPHS / f"{name}{suffix}.jpg", quality=QUALITY, optimize=True)
+        photograph(canvas).save(GRAPHS / f"{name}{suffix}.jpg", quality=QUALITY, optimize=True)
     canvas.configure("Comfy.ColorPalette", "dark")
     thumbnail = card(*outcome(canvas)) if run else photograph(canvas)
     thumbnail.thumbnail(CARD, Image.Resampling.LANCZOS)

@@ -124,9 +124,13 @@ def test_workflow_runs(name: str, client: ComfyClient, object_info: dict[str, An
     result = client.run(to_prompt(read(name), object_info)).check()
 
     kinds = {str(node["id"]): node["type"] for node in read(name)["nodes"]}
-    assert {kinds[node] for node in result.outputs} >= SAYS & set(kinds.values())
+    shown = set(kinds.values())
+    assert {kinds[node] for node in result.outputs} >= SAYS & shown
+    assert bool(result.images()) == bool(shown & {"SaveImage", "PreviewImage"})
     assert all(text.strip() for text in result.texts())
+    assert bool(result.texts()) == bool(shown & SAYS)
     drawn = [image for node, kind in kinds.items() if kind in DRAWS for image in result.images(node)]
+    assert bool(drawn) == bool(shown & DRAWS)
     for image in drawn:
         assert_shapes_on_a_ground(client.view(image))
 
