@@ -47,18 +47,18 @@ class TextReport:
         throw_exception_if_processing_interrupted()
         self.bar.update_absolute(step, total)
         if time.monotonic() >= self.next_text:
-            self._show(self.pipeline.decode_text(tokens))
+            self._show(tokens)
             self.next_text = time.monotonic() + TEXT_INTERVAL
 
     def check(self, done: int, total: int) -> None:
         """Raises if the run was cancelled; an `OnImage` of the core."""
         throw_exception_if_processing_interrupted()
 
-    def _show(self, answers: list[str]) -> None:
+    def _show(self, tokens: Tensor) -> None:
         server = PromptServer.instance
         if server.client_id is None:  # a script's run: nobody's canvas shows it
             return
-        message = {"node": self.node_id, "text": "\n\n".join(answers)}
+        message = {"node": self.node_id, "text": "\n\n".join(self.pipeline.decode_text(tokens))}
         server.send_sync(TEXT_EVENT, message, server.client_id)
 
 
