@@ -4,7 +4,7 @@ from .best_of import RankedImages, best_of
 from .captioning.files import CAPTION_FILES
 from .captioning.folder import CaptionFolder, CaptionReport, caption_folder
 from .checkpoints.files import missing_files
-from .checkpoints.load import PRECISIONS
+from .checkpoints.precision import PRECISIONS
 from .checkpoints.save import convert_bin
 from .conversation import Conversation
 from .edit_inputs import FORMS as EDIT_FORM_CHOICES
@@ -26,6 +26,7 @@ from .memory import (
 )
 from .models.janus import Janus
 from .models.layers import RMSNorm
+from .models.narrow import Int8Linear, weight_bytes
 from .models.uvit import GlobalResponseNorm
 from .pipeline import JanusPipeline
 from .presets import RELEASES
@@ -60,6 +61,7 @@ __all__ = [
     "GeneratedImages",
     "GeneratedLatents",
     "GlobalResponseNorm",
+    "Int8Linear",
     "Janus",
     "JanusPipeline",
     "RMSNorm",
@@ -91,4 +93,5 @@ __all__ = [
     "reply",
     "route",
     "save_checkpoint",
+    "weight_bytes",
 ]

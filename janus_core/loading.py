@@ -11,9 +11,11 @@ import torch
 
 from .checkpoints.detect import detect, detect_edit_form, detect_roles
 from .checkpoints.files import find_weight_files
-from .checkpoints.load import OnProgress, Prepare, load_model
+from .checkpoints.fill import OnProgress
+from .checkpoints.load import load_model
 from .checkpoints.save import MAX_SHARD_BYTES, make_free_folder, save_model
 from .json_file import read_json_if_present
+from .models.narrow import check_whole
 from .pipeline import JanusPipeline
 from .processing.chat import chat_format
 from .processing.images import read_image_processor
@@ -43,25 +45,26 @@ def load_pipeline(
     *,
     template: str | None = None,
     roles: tuple[str, str] | None = None,
-    prepare: Prepare | None = None,
     on_progress: OnProgress | None = None,
     vae: str | Path | None = None,
+    weights_device: torch.device | str | None = None,
 ) -> JanusPipeline:
     """Loads a Janus, Janus-Pro or JanusFlow checkpoint.
 
     Args:
         path: a folder in the original layout (deepseek-ai and fine-tunes) or in that of transformers.
-        device: where the weights go and the model computes.
-        dtype: of the weights, PyTorch's or bf16, fp16, fp32 or auto: bfloat16 where the device multiplies in
-            it, else float32. What turns pixels into tokens or latents stays in float32 where the rest is
-            float16.
+        device: where the model computes.
+        dtype: of the weights: bf16, fp16, fp32, int8, or auto, 2 bytes per weight where the device is fast
+            so. A CPU that does not multiply in 2 bytes takes weights of 2 bytes times float32 activations.
+            PyTorch's own dtypes are taken as they are, for weights and activations. What turns pixels into
+            tokens or latents stays in float32 where the rest is float16.
         template: chat template (deepseek, deepseek_old, plain or alignment); None for the checkpoint's own.
         roles: texts of user and assistant in the template; None for the given template's own or, without one,
             for what the checkpoint was trained with.
-        prepare: called with the empty model before it is filled; may exchange classes of its layers.
         on_progress: called with bytes read and bytes in all.
         vae: turns the latents of a model that draws by a flow into pixels: SDXL's, as a diffusers folder or
             one file. None for the checkpoint's own `vae` folder; without one, images are latents only.
+        weights_device: where the weights go, if a host brings them to `device` later; `device` by default.
 
     Raises:
         FileNotFoundError: if a file is missing; it says which.
@@ -89,7 +92,8 @@ def load_pipeline(
     )
     edit_form = detect_edit_form(folder)
     image_processor = read_image_processor(folder, config.understanding.vision.image_size)
-    model = load_model(folder, device, dtype, prepare, on_progress, None if vae is None else Path(vae))
+    vae = None if vae is None else Path(vae)
+    model = load_model(folder, device, dtype, on_progress, vae, weights_device)
     pipeline = JanusPipeline(model, prompts, image_processor, torch.device(device), folder, edit_form)
     _log.info(
         "loaded %s in %s, template %s for %s", folder, pipeline.dtype, chat.name, chat.user or "no roles"
@@ -109,7 +113,9 @@ def save_checkpoint(
 
     Raises:
         FileExistsError: if the folder already holds a model.
+        ValueError: if the pipeline was loaded with narrow weights.
     """
+    check_whole(pipeline.model)
     folder = Path(path)
     make_free_folder(folder)
     for name in _COMPANIONS:

@@ -44,9 +44,10 @@ class JanusLoad(io.ComfyNode):
                     "precision",
                     options=_PRECISIONS,
                     default="auto",
-                    tooltip="Number format of the weights. auto: bf16 where the device is fast in it, else "
-                    "fp16 or fp32. bf16 and fp16 take 2 bytes per weight (Janus-Pro-1B 4 GB, 7B 15 GB), fp32 "
-                    "takes 4. The image tokenizer is never in fp16.",
+                    tooltip="Number format of the weights. auto: 2 bytes per weight where the device is fast "
+                    "in them (bf16, fp16), else fp32. bf16 and fp16 take 2 bytes per weight (Janus-Pro-1B "
+                    "4 GB, 7B 15 GB), fp32 takes 4, int8 takes 1 in the transformer (1B 3 GB, 7B 8 GB) at "
+                    "some loss of quality. The image tokenizer is never in fp16.",
                 ),
                 io.Combo.Input(
                     "template",

@@ -8,7 +8,15 @@ import comfy.ops
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..janus_core import GlobalResponseNorm, Janus, JanusPipeline, RMSNorm, load_pipeline
+from ..janus_core import (
+    GlobalResponseNorm,
+    Int8Linear,
+    Janus,
+    JanusPipeline,
+    RMSNorm,
+    load_pipeline,
+    weight_bytes,
+)
 from .progress import report_count
 
 
@@ -25,16 +33,18 @@ class LoadedJanus:
         return self.pipeline
 
 
-def load(folder: Path, precision: str, template: str | None) -> LoadedJanus:
+def load(folder: Path, precision: str | torch.dtype, template: str | None) -> LoadedJanus:
     """Loads a checkpoint off the device; `LoadedJanus.ready` brings it there."""
     device, offload_device = mm.get_torch_device(), mm.unet_offload_device()
     dtype = _auto_dtype(device) if precision == "auto" else precision
     pipeline = load_pipeline(
-        folder, offload_device, dtype, template=template, prepare=make_movable, on_progress=report_count()
+        folder, device, dtype, template=template, on_progress=report_count(), weights_device=offload_device
     )
-    pipeline.device = device
+    make_movable(pipeline.model)
     _cast_shared_weights(pipeline.model)
-    return LoadedJanus(pipeline, ModelPatcher(pipeline.model, device, offload_device))
+    # What packed layers hold is no parameter, which ComfyUI would count; they stay on the CPU.
+    patcher = ModelPatcher(pipeline.model, device, offload_device, size=weight_bytes(pipeline.model))
+    return LoadedJanus(pipeline, patcher)
 
 
 def _auto_dtype(device: torch.device) -> torch.dtype | str:
@@ -74,6 +84,20 @@ class MovableGlobalResponseNorm(GlobalResponseNorm, comfy.ops.CastWeightBiasOp):
         return normalized
 
 
+class MovableInt8Linear(Int8Linear, comfy.ops.CastWeightBiasOp):
+    """The core's layer of whole-number weights, which may lie on another device than its input."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Maps [..., in] to [..., out]."""
+        if not (self.comfy_cast_weights or self.weight_function):
+            return super().forward(hidden_states)
+        weight, bias, stream = comfy.ops.cast_bias_weight(self, hidden_states, offloadable=True)
+        products = torch.nn.functional.linear(hidden_states, weight)
+        outputs = self.scaled(products, self.scale.to(hidden_states.device), bias)
+        comfy.ops.uncast_bias_weight(self, weight, bias, stream)
+        return outputs.to(hidden_states.dtype)
+
+
 # Layers that ComfyUI can leave on the CPU and move one by one when they are used; others would be stranded
 # there by a partial load. Weights and inputs have one dtype, so nothing needs to be cast when all fits.
 _MOVABLE = {
@@ -84,6 +108,7 @@ _MOVABLE = {
     torch.nn.GroupNorm: comfy.ops.disable_weight_init.GroupNorm,
     RMSNorm: MovableRMSNorm,
     GlobalResponseNorm: MovableGlobalResponseNorm,
+    Int8Linear: MovableInt8Linear,
 }
 
 

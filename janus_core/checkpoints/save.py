@@ -12,13 +12,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..models.janus import Janus
+from ..models.narrow import check_whole
 from .configs import to_original
 from .configs_flow import to_diffusers, to_flow
 from .files import find_weight_files, map_tensors, read_infos
+from .fill import OnProgress
 from .keymap import Layout, Place, covers, places
 from .keymaps import ORIGINAL
 from .keymaps_flow import FLOW, VAE_PREFIX, diffusers_vae
-from .load import OnProgress, check_weights
+from .load import check_weights
 from .vae import DIFFUSERS_WEIGHTS
 
 MAX_SHARD_BYTES = 5 * 10**9
@@ -56,7 +58,9 @@ def save_model(model: Janus, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTE
 
     Raises:
         FileExistsError: if the folder already holds a config.json or weights; nothing is overwritten.
+        ValueError: if layers hold narrow weights.
     """
+    check_whole(model)
     make_free_folder(folder)
     state: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
     vae = {name: state.pop(name) for name in list(state) if name.startswith(VAE_PREFIX)}

@@ -42,7 +42,7 @@ class Janus(nn.Module):
         Returns:
             [B, T, C] inputs of the body.
         """
-        inputs_embeds = self.body.embed_tokens(prompt.input_ids)
+        inputs_embeds = self.body.embed(prompt.input_ids)
         if image_embeds is None:
             return inputs_embeds
         source = image_embeds.to(inputs_embeds.dtype)

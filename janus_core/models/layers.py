@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ProjectorConfig
@@ -44,6 +45,8 @@ class RMSNorm(nn.Module):
         before the scale is applied, as the reference does: `F.rms_norm` rounds once, later, and differs in
         bf16.
         """
+        if hidden_states.dtype is torch.float32:  # nothing is rounded in between
+            return F.rms_norm(hidden_states, weight.shape, weight, self.eps)
         values = hidden_states.float()
         values = values * torch.rsqrt(values.square().mean(dim=-1, keepdim=True) + self.eps)
         return weight * values.to(hidden_states.dtype)
@@ -65,15 +68,15 @@ def rotary_angles(
         dtype: dtype of the result, that of the queries.
 
     Returns:
-        Two tensors [B, 1, T, D].
+        Two tensors [B, 1, T, D]; the first half of the sines is negative, as `rotate` needs it.
     """
     exponents = torch.arange(0, head_dim, 2, device=position_ids.device, dtype=torch.float32) / head_dim
     angles = position_ids[:, None, :, None].float() * (1.0 / theta**exponents)
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Applies rotary positions to queries or keys [B, H, T, D]."""
     first, second = states.chunk(2, dim=-1)
-    return states * cos + torch.cat((-second, first), dim=-1) * sin
+    return states * cos + torch.cat((second, first), dim=-1) * sin

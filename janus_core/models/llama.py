@@ -25,6 +25,10 @@ class Llama(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """Maps text ids [B, T] to inputs [B, T, C] in the dtype that the layers compute in."""
+        return self.embed_tokens(input_ids).to(self.norm.weight.dtype)
+
     def forward(self, inputs_embeds: Tensor, position_ids: Tensor, cache: KVCache | NoCache) -> Tensor:
         """Reads T more tokens into the cache.
 
@@ -103,12 +107,13 @@ class LlamaAttention(nn.Module):
         """Maps [B, T, C] to the same shape, leaving keys and values in layer `index` of the cache."""
         batch, num_new, _ = hidden_states.shape
         states = self.qkv_proj(hidden_states).view(batch, num_new, -1, self.head_dim).transpose(1, 2)
-        query, key, value = states.split((self.num_heads, self.num_kv_heads, self.num_kv_heads), dim=1)
-        key, value = cache.append(index, rotate(key, *rotary), value)
+        rotated, value = states.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), dim=1)
+        query, key = rotate(rotated, *rotary).split((self.num_heads, self.num_kv_heads), dim=1)
+        key, value = cache.append(index, key, value)
         # A single new token sees the whole cache, and a first prompt without padding is plainly causal:
         # neither needs a mask tensor, and without one the fast attention kernels apply.
         attended = F.scaled_dot_product_attention(
-            rotate(query, *rotary),
+            query,
             key,
             value,
             attn_mask=mask,

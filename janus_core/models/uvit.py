@@ -29,7 +29,7 @@ class UViTEncoder(nn.Module):
 
     def forward(self, latents: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """Maps latents [B, 4, H, W] and times [B] in [0, 1] to features [B, C, h, w] and time [B, C_body]."""
-        time_embeds = self.time_embed(timestep)
+        time_embeds = self.time_embed(timestep, self.in_conv.weight.dtype)
         features = self.in_conv(latents.to(self.in_conv.weight.dtype))
         for block in self.blocks:
             features = block(features, time_embeds)
@@ -112,9 +112,9 @@ class TimeEmbedding(nn.Module):
         self.linear_1 = nn.Linear(channels, hidden_size, bias=bias)
         self.linear_2 = nn.Linear(hidden_size, hidden_size, bias=bias)
 
-    def forward(self, timestep: Tensor) -> Tensor:
-        """Maps times [B] in [0, 1] to [B, C_body]."""
-        waves = time_waves(timestep, self.channels).to(self.linear_1.weight.dtype)
+    def forward(self, timestep: Tensor, dtype: torch.dtype) -> Tensor:
+        """Maps times [B] in [0, 1] to [B, C_body] of a dtype."""
+        waves = time_waves(timestep, self.channels).to(dtype)
         return self.linear_2(F.silu(self.linear_1(waves)))
 
 

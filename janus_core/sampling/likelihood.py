@@ -51,7 +51,7 @@ def log_likelihoods(
         if len(tokens) > 1:
             cache.rewind(prompt.length)
             steps = torch.arange(1, len(tokens), device=tokens.device)
-            embeds = model.body.embed_tokens(tokens[:-1]).expand(batch_size, -1, -1)
+            embeds = model.body.embed(tokens[:-1]).expand(batch_size, -1, -1)
             hidden_states = model.body(embeds, prompt.position_ids[:, -1:] + steps, cache)
             later = _log_probabilities(model, hidden_states)
             told = told + later.gather(2, tokens[1:].expand(batch_size, -1)[..., None])[..., 0].sum(dim=1)

@@ -80,5 +80,5 @@ def sample_text(
         position_ids = position_ids + 1
         if cache.length == cache.max_length:
             cache.reserve(min(cache.max_length + ROOM_AT_ONCE, prompt_end + max_new_tokens))
-        hidden_states = model.body(model.body.embed_tokens(next_tokens[:, None]), position_ids, cache)
+        hidden_states = model.body(model.body.embed(next_tokens[:, None]), position_ids, cache)
     return tokens[:, : step + 1]

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..models.narrow import check_whole
 from ..models.token_generation import TokenGeneration
 from ..pipeline import JanusPipeline
 from .metrics import note, trim
@@ -233,6 +234,7 @@ def check_trainable(pipeline: JanusPipeline) -> None:
         raise ValueError(
             f"model must be in float32 to be trained, got {pipeline.dtype}; load it with dtype=torch.float32"
         )
+    check_whole(pipeline.model)
 
 
 def explicit_attention(device: torch.device) -> AbstractContextManager[Any]:

@@ -17,7 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from janus_core.checkpoints.configs_flow import from_flow  # noqa: E402
-from janus_core.checkpoints.load import resolve_dtype  # noqa: E402
 from janus_core.inputs import PromptBatch  # noqa: E402
 from janus_core.models.janus import Janus  # noqa: E402
 from janus_core.sampling.flow import VelocityField  # noqa: E402
@@ -27,7 +26,7 @@ def main(looks: int = 3, prompt_tokens: int = 64) -> None:
     """Prints the median seconds per look, both ways."""
     file = ROOT / "tests" / "golden" / "real_configs" / "JanusFlow-1.3B.config.json"
     config = from_flow(json.loads(file.read_text(encoding="utf-8")))
-    dtype = resolve_dtype("auto", "cpu")
+    dtype = torch.float32
     with torch.device("meta"):
         model = Janus(config).to(dtype).eval().requires_grad_(False)
     model.to_empty(device="cpu")

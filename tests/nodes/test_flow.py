@@ -120,9 +120,9 @@ def test_partial_load_strands_no_weight_and_every_network_computes(
     assert {result.device for result in results} == {GPU}
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_casting_layers_give_identical_latents(checkpoint: Path, precision: str) -> None:
-    loaded = memory.load(checkpoint, precision, None)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_casting_layers_give_identical_latents(checkpoint: Path, dtype: torch.dtype) -> None:
+    loaded = memory.load(checkpoint, dtype, None)
     loaded.patcher.load(CPU, lowvram_model_memory=1)
     layers = [m for m in loaded.pipeline.model.modules() if any(True for _ in m.parameters(recurse=False))]
     assert all(layer.comfy_cast_weights for layer in layers)

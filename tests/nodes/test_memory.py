@@ -8,7 +8,7 @@ from pathlib import Path
 import comfy.model_management as mm
 import pytest
 import torch
-from janus_nodes.janus_core import PRECISIONS, JanusPipeline, TextSampling, TokenSampling, load_pipeline
+from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling, load_pipeline
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.nodes import memory
 from janus_nodes.nodes.memory import LoadedJanus, make_movable
@@ -147,9 +147,9 @@ def test_weights_that_two_layers_share_are_cast_wherever_they_are(tmp_path: Path
     assert loaded.ready(0).understand(None, "abc", TextSampling(max_new_tokens=8)) == expected
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_casting_layers_give_identical_numbers(checkpoint: Path, precision: str) -> None:
-    ours = memory.load(checkpoint, precision, None)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_casting_layers_give_identical_numbers(checkpoint: Path, dtype: torch.dtype) -> None:
+    ours = memory.load(checkpoint, dtype, None)
     ours.patcher.load(CPU, lowvram_model_memory=1)
     assert_all_cast(ours)
     expected = numbers(load_pipeline(checkpoint, dtype=ours.pipeline.dtype))
@@ -217,12 +217,13 @@ def test_weights_beside_other_layers_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bf16", "fp16", "expected"), [(True, True, "bf16"), (False, True, "fp16"), (False, False, "fp32")]
+    ("bf16", "fp16", "expected"),
+    [(True, True, torch.bfloat16), (False, True, torch.float16), (False, False, torch.float32)],
 )
 def test_auto_precision_is_what_comfyui_holds_to_be_fast(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, bf16: bool, fp16: bool, expected: str
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, bf16: bool, fp16: bool, expected: torch.dtype
 ) -> None:
     monkeypatch.setattr(mm, "get_torch_device", lambda: GPU)
     monkeypatch.setattr(mm, "should_use_bf16", lambda device: bf16 and device == GPU)
     monkeypatch.setattr(mm, "should_use_fp16", lambda device: fp16 and device == GPU)
-    assert memory.load(checkpoint, "auto", None).pipeline.dtype == PRECISIONS[expected]
+    assert memory.load(checkpoint, "auto", None).pipeline.dtype == expected

@@ -24,7 +24,7 @@ def test_time_equals_the_reference(flow_recorded: Any, ends: FlowGeneration) -> 
     timestep = flow_recorded.tensor("time/timesteps") / 1000
     waves = time_waves(timestep, ends.config.encoder.block_out_channels)
     torch.testing.assert_close(waves, flow_recorded.tensor("time/time_proj"), **CLOSE)
-    embeds = ends.encoder.time_embed(timestep)
+    embeds = ends.encoder.time_embed(timestep, torch.float32)
     torch.testing.assert_close(embeds, flow_recorded.tensor("time/time_embed"), **CLOSE)
 
 

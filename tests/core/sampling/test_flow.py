@@ -74,7 +74,7 @@ def test_velocities_and_states_equal_the_reference(
         found["v"] = found["v_uncond"] + scale * (found["v_cond"] - found["v_uncond"])
         state = state + found["v"] / 8
         time = torch.tensor([step / 8])
-        embeds = flow_pipe.model.generation.encoder.time_embed(time)
+        embeds = flow_pipe.model.generation.encoder.time_embed(time, torch.float32)
         found |= {"z_after": state, "t": time.repeat(4) * 1000, "t_emb": embeds}
         found["time_proj"] = time_waves(time, 32)
         for kind, tensor in found.items():

@@ -1,0 +1,138 @@
+"""From the tensors in files to the weights of a model, each copied once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..models.janus import Janus
+from .files import TensorInfo, read_tensors
+from .keymap import Place
+from .precision import Precision
+from .sources import Source
+
+OnProgress = Callable[[int, int], None]
+
+# Layers whose weights are being packed: each takes a wide copy of its weight for that time.
+_PACKED_AT_ONCE = 2
+
+
+class Filler:
+    """Fills a model without memory from files.
+
+    Parameters that are whole are put into the model; linear layers that are to hold narrow weights are
+    exchanged as soon as theirs are there, so that no more than a few wide ones exist at a time.
+    """
+
+    def __init__(self, model: Janus, device: torch.device, precision: Precision) -> None:
+        """Prepares.
+
+        Args:
+            model: on `meta`.
+            device: where the weights go.
+            precision: their number formats.
+        """
+        self.model, self.device, self.precision = model, device, precision
+        self.shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+        self._filled: dict[str, Tensor] = {}
+        self._rows_left = {name: shape[0] for name, shape in self.shapes.items()}
+        self._packing: deque[Future[None]] = deque()
+
+    def fill(
+        self, plans: list[tuple[Source, dict[str, Place]]], on_progress: OnProgress | None = None
+    ) -> set[str]:
+        """Reads all tensors that have a place.
+
+        Returns:
+            The names of the parameters that are filled now.
+
+        Raises:
+            ValueError: if a weight is NaN or infinite in the dtype that it gets.
+        """
+        wanted: dict[Path, dict[str, tuple[TensorInfo, Place]]] = {}
+        for source, expected in plans:
+            for name, info in source.infos.items():
+                if name in expected:
+                    wanted.setdefault(info.file, {})[name] = (info, expected[name])
+        done, total = 0, sum(info.num_bytes for tensors in wanted.values() for info, _ in tensors.values())
+        with ThreadPoolExecutor(_PACKED_AT_ONCE) as pool:
+            for file, tensors in wanted.items():
+                for name, start, part in read_tensors(file, {name: row[0] for name, row in tensors.items()}):
+                    self._copy(file, name, tensors[name][1], start, part)
+                    done += part.nbytes
+                    # It would keep the file's last mapping alive beside the next one.
+                    del part
+                    self._put(tensors[name][1].target, pool)
+                    if on_progress is not None:
+                        on_progress(done, total)
+            while self._packing:
+                self._packing.popleft().result()
+        return {name for name, left in self._rows_left.items() if left == 0}
+
+    def tie(self, name: str, other: str) -> None:
+        """Gives a layer without a weight of its own the weight of another."""
+        weight = self.model.get_parameter(other)
+        if self._class_of(name) is None:
+            self._layer(name).weight = weight
+        else:
+            self._exchange(name.rpartition(".")[0], weight, None)
+
+    def _copy(self, file: Path, name: str, place: Place, start: int, part: Tensor) -> None:
+        target = place.target
+        if target not in self._filled:
+            self._filled[target] = torch.empty(
+                self.shapes[target], dtype=self._dtype(target), device=self.device
+            )
+        rows = part[0] if place.leading_one else part
+        filled = self._filled[target].narrow(0, place.start + start, len(rows))
+        filled.copy_(rows.reshape(filled.shape))
+        _check_finite(file, name, filled)
+        self._rows_left[target] -= len(rows)
+
+    def _put(self, target: str, pool: ThreadPoolExecutor) -> None:
+        """Puts a parameter into the model if it is whole, and its layer too if that is to be exchanged."""
+        if self._rows_left[target]:
+            return
+        layer_name, _, leaf = target.rpartition(".")
+        if self._class_of(target) is None:
+            setattr(self._layer(target), leaf, nn.Parameter(self._filled.pop(target), requires_grad=False))
+            return
+        needed = [name for name in (f"{layer_name}.weight", f"{layer_name}.bias") if name in self.shapes]
+        if any(self._rows_left[name] for name in needed):
+            return
+        weight, *bias = (self._filled.pop(name) for name in needed)
+        while len(self._packing) >= _PACKED_AT_ONCE:
+            self._packing.popleft().result()
+        self._packing.append(pool.submit(self._exchange, layer_name, weight, bias[0] if bias else None))
+
+    def _exchange(self, layer_name: str, weight: Tensor, bias: Tensor | None) -> None:
+        narrow = self.precision.layer_class(layer_name)
+        assert narrow is not None  # else there is nothing to exchange
+        parent, _, leaf = layer_name.rpartition(".")
+        setattr(self.model.get_submodule(parent), leaf, narrow(weight, bias))
+
+    def _class_of(self, target: str) -> type[nn.Module] | None:
+        """What the layer of a parameter becomes; None if it stays."""
+        linear = isinstance(self._layer(target), nn.Linear)
+        return self.precision.layer_class(target.rpartition(".")[0]) if linear else None
+
+    def _layer(self, target: str) -> nn.Module:
+        return self.model.get_submodule(target.rpartition(".")[0])
+
+    def _dtype(self, target: str) -> torch.dtype:
+        # On their way to narrow layers, weights take 2 bytes.
+        return self.precision.stored(target) if self._class_of(target) is None else torch.float16
+
+
+def _check_finite(file: Path, name: str, weights: Tensor) -> None:
+    # The extremes are NaN or infinite as soon as one number is, and take no copy as `isfinite` of all would.
+    if not bool(torch.isfinite(torch.stack(torch.aminmax(weights))).all()):
+        raise ValueError(
+            f"{file} must hold finite weights, got NaN or infinity in {name} (as {weights.dtype}); "
+            "download it again, or load it in fp32 if it was saved in a wider type"
+        )

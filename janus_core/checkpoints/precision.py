@@ -1,0 +1,89 @@
+"""Which number formats a model's weights have, and which it computes in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..models.narrow import HalfLinear, Int8Linear
+from .keymaps_flow import VAE_PREFIX
+
+PRECISIONS = ("bf16", "fp16", "fp32", "int8")
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+# The activations of both image autoencoders exceed what fp16 can hold.
+_NEVER_FP16 = ("generation.vq.", VAE_PREFIX)
+
+# What every step of decoding reads. Seeing and the flow's convolutions are a small part of the weights, and
+# rounding them would show.
+_INT8_PARTS = ("body.", "generation.head.")
+
+EMBEDDING = "body.embed_tokens.weight"
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Number formats of a model's weights.
+
+    Attributes:
+        compute: of activations, and of weights that are not said to be otherwise.
+        half: whether linear layers hold weights of 2 bytes where `compute` has 4.
+        int8: whether those of the transformer hold weights of 1 byte.
+    """
+
+    compute: torch.dtype
+    half: bool = False
+    int8: bool = False
+
+    def layer_class(self, name: str) -> type[HalfLinear] | type[Int8Linear] | None:
+        """What takes the place of a linear layer of this name; None if it stays."""
+        if self.int8 and name.startswith(_INT8_PARTS):
+            return Int8Linear
+        return HalfLinear if self.half else None
+
+    def stored(self, parameter: str) -> torch.dtype:
+        """The dtype of a parameter that no other class of layer holds."""
+        if parameter == EMBEDDING and self.half:
+            return torch.float16
+        if self.compute is torch.float16 and parameter.startswith(_NEVER_FP16):
+            return torch.float32
+        return self.compute
+
+
+def resolve_precision(dtype: torch.dtype | str, device: torch.device | str) -> Precision:
+    """What a name in `PRECISIONS` means on a device; auto is 2 bytes per weight where the device is fast so.
+
+    Args:
+        dtype: a name, or PyTorch's own, which all weights then have.
+        device: where the model computes.
+
+    Raises:
+        ValueError: if there is no such name.
+    """
+    if isinstance(dtype, torch.dtype):
+        return Precision(dtype)
+    if dtype not in ("auto", *PRECISIONS):
+        raise ValueError(
+            f"dtype must be auto, {', '.join(PRECISIONS)} or PyTorch's own, got {dtype!r}; use one"
+        )
+    device = torch.device(device)
+    if dtype == "int8":
+        usual = resolve_precision("auto", device)
+        return Precision(usual.compute, usual.half, int8=True)
+    in_bf16 = _multiplies_bf16(device.type)
+    packs = device.type == "cpu" and HalfLinear.is_available()
+    if packs and (dtype == "fp16" or (dtype in ("auto", "bf16") and not in_bf16)):
+        return Precision(torch.float32, half=True)
+    if dtype == "auto":
+        return Precision(torch.bfloat16 if in_bf16 else torch.float32)
+    return Precision(_DTYPES[dtype])
+
+
+def _multiplies_bf16(device_type: str) -> bool:
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device_type == "cpu":
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return True

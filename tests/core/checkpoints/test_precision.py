@@ -1,0 +1,60 @@
+"""What a named precision means on each device."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from janus_nodes.janus_core.checkpoints import precision as module
+from janus_nodes.janus_core.checkpoints.precision import Precision, resolve_precision
+from janus_nodes.janus_core.models.narrow import HalfLinear, Int8Linear
+
+HALF = Precision(torch.float32, half=True)
+BF16, FP16, FP32 = Precision(torch.bfloat16), Precision(torch.float16), Precision(torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "in_bf16", "packs", "expected"),
+    [
+        ("auto", "cuda", True, True, BF16),
+        ("auto", "cuda", False, True, FP32),
+        ("auto", "cpu", True, True, BF16),
+        ("auto", "cpu", False, True, HALF),
+        ("auto", "cpu", False, False, FP32),
+        ("bf16", "cuda", False, True, BF16),
+        ("bf16", "cpu", True, True, BF16),
+        ("bf16", "cpu", False, True, HALF),
+        ("bf16", "cpu", False, False, BF16),
+        ("fp16", "cuda", True, True, FP16),
+        ("fp16", "cpu", True, True, HALF),
+        ("fp16", "cpu", False, False, FP16),
+        ("fp32", "cpu", True, True, FP32),
+        ("int8", "cuda", True, True, Precision(torch.bfloat16, int8=True)),
+        ("int8", "cpu", False, True, Precision(torch.float32, half=True, int8=True)),
+        ("int8", "cpu", False, False, Precision(torch.float32, int8=True)),
+        (torch.bfloat16, "cpu", False, True, BF16),
+    ],
+)
+def test_name_means_what_the_device_is_fast_in(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str | torch.dtype,
+    device: str,
+    in_bf16: bool,
+    packs: bool,
+    expected: Precision,
+) -> None:
+    monkeypatch.setattr(module, "_multiplies_bf16", lambda device_type: in_bf16)
+    monkeypatch.setattr(HalfLinear, "is_available", staticmethod(lambda: packs))
+    assert resolve_precision(name, device) == expected
+
+
+def test_unknown_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="dtype must be auto, bf16, fp16, fp32, int8 or PyTorch's own, got"):
+        resolve_precision("int3", "cpu")
+
+
+def test_int8_is_for_what_every_step_reads() -> None:
+    precision = Precision(torch.float32, half=True, int8=True)
+    assert precision.layer_class("body.layers.0.mlp.down_proj") is Int8Linear
+    assert precision.layer_class("generation.head.vision_head") is Int8Linear
+    assert precision.layer_class("understanding.tower.blocks.0.mlp.fc1") is HalfLinear
+    assert Precision(torch.bfloat16, int8=True).layer_class("understanding.aligner.layers.0") is None

@@ -1,0 +1,89 @@
+"""Layers with narrow weights: as near to whole ones as their number format allows, on every path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from janus_nodes.janus_core import DEMONSTRATION, TokenSampling, load_pipeline, save_checkpoint, weight_bytes
+from janus_nodes.janus_core.models.narrow import HalfLinear, Int8Linear
+from janus_nodes.janus_core.training.loop import check_trainable
+from torch import nn
+
+ROWS = (1, 2, 3, 16, 200)
+packs = pytest.mark.skipif(not HalfLinear.is_available(), reason="needs FBGEMM's kernels")
+
+
+def wide_layer(bias: bool) -> nn.Linear:
+    torch.manual_seed(0)
+    layer = nn.Linear(192, 80, bias=bias).requires_grad_(False)
+    layer.weight.copy_(layer.weight.bfloat16())
+    return layer
+
+
+@packs
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("bias", [False, True])
+def test_packed_layer_equals_one_of_the_same_bf16_weights(rows: int, bias: bool) -> None:
+    layer = wide_layer(bias)
+    packed = HalfLinear(layer.weight, layer.bias)
+    inputs = torch.randn(2, rows, 192)
+    assert torch.allclose(packed(inputs), layer(inputs), atol=1e-5)
+    assert packed(inputs).dtype == torch.float32
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_int8_layer_is_within_its_rounding(rows: int, bias: bool, dtype: torch.dtype) -> None:
+    layer = wide_layer(bias)
+    narrow = Int8Linear(layer.weight, layer.bias)
+    inputs = torch.randn(2, rows, 192).to(dtype)
+    outputs, expected = narrow(inputs), layer(inputs.float())
+    assert outputs.dtype == dtype
+    error = (outputs.float() - expected).norm() / expected.norm()
+    assert error < 0.012  # 127 steps to the largest weight of an output, and bf16 products
+
+
+def test_int8_weights_are_the_nearest_whole_numbers() -> None:
+    weight = torch.tensor([[0.0, 1.0, -2.54], [0.0, 0.0, 0.0]])
+    narrow = Int8Linear(weight, None)
+    assert narrow.weight.tolist() == [[0, 50, -127], [0, 0, 0]]
+    assert torch.isfinite(narrow(torch.ones(1, 3))).all()
+
+
+@pytest.mark.parametrize(("precision", "bytes_per_weight"), [("fp32", 4), ("fp16", 2), ("int8", 1)])
+def test_weights_take_the_bytes_that_they_are_said_to(precision: str, bytes_per_weight: int) -> None:
+    if precision == "fp16" and not HalfLinear.is_available():
+        pytest.skip("then fp16 is PyTorch's own")
+    body = load_pipeline(DEMONSTRATION, dtype=precision).model.body
+    layers = nn.ModuleList(body.layers)
+    count = sum(
+        layer.in_features * layer.out_features
+        for layer in layers.modules()
+        if isinstance(layer, nn.Linear | HalfLinear | Int8Linear)
+    )
+    # Beside the matrices there are the norms, and one factor for each output of an int8 layer.
+    assert count * bytes_per_weight < weight_bytes(layers) < 1.05 * count * bytes_per_weight
+
+
+@packs
+def test_packed_model_draws_the_same_tokens() -> None:
+    options = TokenSampling(temperature=0.0, guidance_scale=2.0)
+    expected = load_pipeline(DEMONSTRATION, dtype="fp32").generate("A red star.", options)
+    drawn = load_pipeline(DEMONSTRATION, dtype="fp16").generate("A red star.", options)
+    assert torch.equal(drawn.tokens, expected.tokens)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_model_of_narrow_weights_is_neither_trained_nor_saved(tmp_path: Path, precision: str) -> None:
+    pipeline = load_pipeline(DEMONSTRATION, dtype=precision)
+    expected = r"model must hold whole weights to be trained or saved, got \w+ layers; load it with"
+    if not HalfLinear.is_available() and precision == "fp16":
+        pytest.skip("then fp16 is PyTorch's own")
+    with pytest.raises(ValueError, match=expected.replace(r"\w+", ".+")):
+        save_checkpoint(pipeline, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    with pytest.raises(ValueError, match=expected.replace(r"\w+", ".+")):
+        check_trainable(pipeline)
