@@ -5,12 +5,19 @@ A step of decoding reads every weight once and does little with it: bytes read a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Up to so many rows, reading weights costs more than multiplying them.
+# Up to so many rows, multiplying by narrow weights takes less time than widening them first.
 _FEW_ROWS = 128
+
+# Weights whose float32 copy may exist while they are packed: text heads are a tenth of a model.
+_WIDENED_AT_ONCE = 2**25
+
+_TINY = torch.finfo(torch.float32).tiny
 
 
 class HalfLinear(nn.Module):
@@ -29,9 +36,13 @@ class HalfLinear(nn.Module):
         """
         super().__init__()
         self.out_features, self.in_features = weight.shape
-        self.packed = torch.ops.quantized.linear_prepack_fp16(
-            weight.float(), None if bias is None else bias.float()
-        )
+        wide_bias = None if bias is None else bias.float()
+        self.packed = [
+            torch.ops.quantized.linear_prepack_fp16(
+                weight[start:stop].float(), None if wide_bias is None else wide_bias[start:stop]
+            )
+            for start, stop in _row_blocks(weight)
+        ]
         self.packed_bytes = 2 * weight.numel() + (0 if bias is None else 4 * bias.numel())
 
     @staticmethod
@@ -41,7 +52,8 @@ class HalfLinear(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Maps [..., in] float32 to [..., out] float32."""
-        return torch.ops.quantized.linear_dynamic_fp16(hidden_states, self.packed)
+        outputs = [torch.ops.quantized.linear_dynamic_fp16(hidden_states, block) for block in self.packed]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
 
 
 class Int8Linear(nn.Module):
@@ -56,9 +68,14 @@ class Int8Linear(nn.Module):
         """
         super().__init__()
         self.out_features, self.in_features = weight.shape
-        weight = weight.float()
-        scale = weight.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / 127
-        self.weight = nn.Parameter((weight / scale[:, None]).round_().to(torch.int8), requires_grad=False)
+        rounded = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+        scale = torch.empty(self.out_features, device=weight.device)
+        for start, stop in _row_blocks(weight):
+            wide = weight[start:stop].float()
+            smallest, largest = wide.aminmax(dim=1)
+            scale[start:stop] = torch.maximum(-smallest, largest).clamp(min=_TINY) / 127
+            rounded[start:stop] = (wide / scale[start:stop, None]).round_()
+        self.weight = nn.Parameter(rounded, requires_grad=False)
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.float(), requires_grad=False)
 
@@ -67,8 +84,7 @@ class Int8Linear(nn.Module):
         if hidden_states.device.type == "cpu" and hidden_states.shape[:-1].numel() <= _FEW_ROWS:
             # The kernel is fast in bf16 alone. Its own factors would be rounded to bf16 too: ours come after.
             rows = hidden_states.reshape(-1, self.in_features).to(torch.bfloat16)
-            ones = rows.new_ones(self.out_features)
-            products = torch._weight_int8pack_mm(rows, self.weight, ones)
+            products = torch._weight_int8pack_mm(rows, self.weight, rows.new_ones(self.out_features))
             products = products.view(*hidden_states.shape[:-1], -1)
         else:
             products = F.linear(hidden_states, self.weight.to(hidden_states.dtype))
@@ -79,6 +95,12 @@ class Int8Linear(nn.Module):
         """Products of whole-number weights to float32 outputs of the layer."""
         outputs = products.float() * scale
         return outputs if bias is None else outputs + bias
+
+
+def _row_blocks(weight: Tensor) -> Iterator[tuple[int, int]]:
+    """First and last row of blocks of a weight that are widened at a time."""
+    rows = max(1, _WIDENED_AT_ONCE // weight.shape[1])
+    return ((start, min(start + rows, len(weight))) for start in range(0, len(weight), rows))
 
 
 def weight_bytes(model: nn.Module) -> int:

@@ -16,6 +16,9 @@ from ..losses import sigmoid_loss
 from ..pictures import to_images
 from ..recipe import Stage
 from ..samples import Data
+from ..vision import whiten_inputs
+
+FINISH_BATCHES = 4  # whose features tell what the tower says
 
 
 class ContrastObjective(nn.Module):
@@ -54,8 +57,17 @@ class ContrastObjective(nn.Module):
         hits = (images @ texts.T).argmax(dim=1).cpu() == torch.arange(len(captions))
         return {"loss": loss, "matched": hits.float().mean()}
 
+    @torch.no_grad()
     def finish(self) -> None:
-        """Nothing is left to do."""
+        """Lets the projector begin with all that the tower now tells, faint parts too."""
+        understanding = self.pipeline.model.understanding
+        rng = random.Random(f"{self.stage.name}, finish")
+        features = []
+        for _ in range(FINISH_BATCHES):
+            pictures, _ = self.data.pairs(rng, self.stage.batch_size)
+            pixel_values = self.pipeline.image_processor.pixel_values(to_images(pictures))
+            features.append(understanding.tower(pixel_values.to(self.pipeline.device)).flatten(0, 1))
+        whiten_inputs(understanding.aligner.layers[0], torch.cat(features))
 
     def _texts(self, captions: list[str]) -> Tensor:
         pipeline = self.pipeline
