@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import zipfile
 from collections.abc import Collection, Iterator
@@ -14,10 +15,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-# A file is read through this many mappings, one after the other, each of a megabyte at least. A page that was
-# read counts as memory in use until its mapping ends, so loading holds the model and this share of the file.
-NUM_MAPPINGS = 32
-MIN_MAPPED_BYTES = 2**20
+# What a weight may be; all others are no floating-point numbers to us.
+_SAFETENSORS_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
 
 _WEIGHT_FILES = (
     "model.safetensors.index.json",
@@ -29,12 +35,24 @@ _WEIGHT_FILES = (
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a file says of a tensor before it is read."""
+    """What a file says of a tensor before it is read.
+
+    Attributes:
+        file: where it is.
+        shape: its shape.
+        dtype: its dtype.
+        offset: of its first byte in a safetensors file; 0 in others.
+    """
 
     file: Path
     shape: tuple[int, ...]
-    num_bytes: int
-    is_float: bool
+    dtype: torch.dtype
+    offset: int = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that it takes in the file."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def missing_files(folder: Path) -> list[str]:
@@ -100,37 +118,30 @@ def read_infos(file: Path) -> dict[str, TensorInfo]:
     """Names, shapes and sizes of a file's tensors, in the order in which they lie there."""
     with _naming(file):
         if file.suffix != ".bin":
-            with safe_open(file, framework="pt") as tensors:
-                return {
-                    name: TensorInfo(
-                        file, tuple(part.get_shape()), _safetensors_bytes(part), "F" in part.get_dtype()
-                    )
-                    for name in tensors.keys()
-                    for part in (tensors.get_slice(name),)
-                }
+            return _read_header(file)
         return {
-            name: TensorInfo(file, tuple(tensor.shape), tensor.nbytes, tensor.is_floating_point())
+            name: TensorInfo(file, tuple(tensor.shape), tensor.dtype)
             for name, tensor in _load_bin(file).items()
         }
 
 
-def read_tensors(file: Path, infos: dict[str, TensorInfo]) -> Iterator[tuple[str, int, Tensor]]:
-    """Yields the named tensors of a file, large ones in parts.
-
-    A part is a view of the mapped file: copy it before asking for the next one.
-
-    Yields:
-        Name, first row, and the rows from there on, on the CPU.
-    """
-    num_bytes = sum(info.num_bytes for info in infos.values())
-    # A pickle of the old, unzipped kind cannot be mapped and is read whole, so once.
-    mapped_bytes = max(num_bytes // NUM_MAPPINGS, MIN_MAPPED_BYTES) if _can_be_mapped(file) else num_bytes
-    for group in _groups(infos, mapped_bytes):
-        tensors = map_tensors(file, {name for name, _, _ in group})
-        parts = [(name, start, tensors[name][start:end]) for name, start, end in group]
-        del tensors
-        while parts:
-            yield parts.pop(0)
+def _read_header(file: Path) -> dict[str, TensorInfo]:
+    with safe_open(file, framework="pt"):
+        pass  # it has checked that the header is sound and the file as long as it says
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+    header.pop("__metadata__", None)
+    rows = sorted((row["data_offsets"][0], name) for name, row in header.items())
+    return {
+        name: TensorInfo(
+            file,
+            tuple(header[name]["shape"]),
+            _SAFETENSORS_DTYPES.get(header[name]["dtype"], torch.uint8),
+            8 + length + start,
+        )
+        for start, name in rows
+    }
 
 
 def map_tensors(file: Path, names: Collection[str]) -> dict[str, Tensor]:
@@ -143,34 +154,7 @@ def map_tensors(file: Path, names: Collection[str]) -> dict[str, Tensor]:
             return {name: tensors.get_tensor(name) for name in names}
 
 
-def _groups(infos: dict[str, TensorInfo], group_bytes: int) -> Iterator[list[tuple[str, int, int]]]:
-    """Names with first and last row, in groups of about `group_bytes`."""
-    group: list[tuple[str, int, int]] = []
-    size = 0
-    for name, info in infos.items():
-        rows = info.shape[0]
-        row_bytes = max(info.num_bytes // rows, 1)
-        step = max(group_bytes // row_bytes, 1)
-        for start in range(0, rows, step):
-            end = min(start + step, rows)
-            if group and size + (end - start) * row_bytes > group_bytes:
-                yield group
-                group, size = [], 0
-            group.append((name, start, end))
-            size += (end - start) * row_bytes
-    if group:
-        yield group
-
-
-def _safetensors_bytes(part: object) -> int:
-    bits = {"F64": 64, "I64": 64, "F32": 32, "I32": 32, "F16": 16, "BF16": 16}.get(part.get_dtype(), 8)  # type: ignore[attr-defined]
-    count = 1
-    for size in part.get_shape():  # type: ignore[attr-defined]
-        count *= size
-    return count * bits // 8
-
-
-def _can_be_mapped(file: Path) -> bool:
+def can_be_mapped(file: Path) -> bool:
     """Whether parts of a file can be read alone."""
     return file.suffix != ".bin" or zipfile.is_zipfile(file)
 
@@ -180,7 +164,7 @@ def _load_bin(file: Path) -> dict[str, Tensor]:
         start = stream.read(2)
     if start != b"PK" and start[:1] != b"\x80":
         raise RuntimeError("what is neither a zip archive nor a pickle")
-    content = torch.load(file, map_location="cpu", weights_only=True, mmap=_can_be_mapped(file))
+    content = torch.load(file, map_location="cpu", weights_only=True, mmap=can_be_mapped(file))
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ..models.janus import Janus
-from .files import TensorInfo, read_tensors
+from .files import TensorInfo
 from .keymap import Place
 from .precision import Precision
+from .reading import Rows, read_tensors
 from .sources import Source
 
 OnProgress = Callable[[int, int], None]
 
 # Layers whose weights are being packed: each takes a wide copy of its weight for that time.
 _PACKED_AT_ONCE = 2
+
+# Bytes of a parameter from which huge pages (2 MB) leave little unused.
+_HUGE_FROM = 2**24
 
 
 class Filler:
@@ -62,12 +69,12 @@ class Filler:
         done, total = 0, sum(info.num_bytes for tensors in wanted.values() for info, _ in tensors.values())
         with ThreadPoolExecutor(_PACKED_AT_ONCE) as pool:
             for file, tensors in wanted.items():
-                for name, start, part in read_tensors(file, {name: row[0] for name, row in tensors.items()}):
-                    self._copy(file, name, tensors[name][1], start, part)
-                    done += part.nbytes
-                    # It would keep the file's last mapping alive beside the next one.
-                    del part
-                    self._put(tensors[name][1].target, pool)
+                for rows in read_tensors(file, {name: info for name, (info, _) in tensors.items()}):
+                    place = tensors[rows.name][1]
+                    self._copy(file, rows, place)
+                    done += rows.num_bytes
+                    self._put(place.target, pool)
+                    del rows  # it would keep a file's last mapping alive beside the next one
                     if on_progress is not None:
                         on_progress(done, total)
             while self._packing:
@@ -82,17 +89,15 @@ class Filler:
         else:
             self._exchange(name.rpartition(".")[0], weight, None)
 
-    def _copy(self, file: Path, name: str, place: Place, start: int, part: Tensor) -> None:
+    def _copy(self, file: Path, rows: Rows, place: Place) -> None:
         target = place.target
         if target not in self._filled:
-            self._filled[target] = torch.empty(
-                self.shapes[target], dtype=self._dtype(target), device=self.device
-            )
-        rows = part[0] if place.leading_one else part
-        filled = self._filled[target].narrow(0, place.start + start, len(rows))
-        filled.copy_(rows.reshape(filled.shape))
-        _check_finite(file, name, filled)
-        self._rows_left[target] -= len(rows)
+            self._filled[target] = _memory(self.shapes[target], self._dtype(target), self.device)
+        count = place.length if place.leading_one else rows.shape[0]
+        filled = self._filled[target].narrow(0, place.start + rows.start, count)
+        rows.copy_to(filled)
+        _check_finite(file, rows.name, filled)
+        self._rows_left[target] -= count
 
     def _put(self, target: str, pool: ThreadPoolExecutor) -> None:
         """Puts a parameter into the model if it is whole, and its layer too if that is to be exchanged."""
@@ -127,6 +132,17 @@ class Filler:
     def _dtype(self, target: str) -> torch.dtype:
         # On their way to narrow layers, weights take 2 bytes.
         return self.precision.stored(target) if self._class_of(target) is None else torch.float16
+
+
+def _memory(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Memory for a parameter: in huge pages where Linux has them, which are ready several times as fast."""
+    num_bytes = math.prod(shape) * dtype.itemsize
+    if device.type != "cpu" or num_bytes < _HUGE_FROM or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.empty(shape, dtype=dtype, device=device)
+    pages = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel without them gives usual ones
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(pages, dtype=dtype).view(shape)
 
 
 def _check_finite(file: Path, name: str, weights: Tensor) -> None:

@@ -110,7 +110,7 @@ def _check_shapes(
                 f"{name} in {infos[name].file} must have shape {list(wanted)} by config.json, got "
                 f"{list(infos[name].shape)}; use config.json and weights of the same checkpoint"
             )
-        if not infos[name].is_float:
+        if not infos[name].dtype.is_floating_point:
             raise ValueError(
                 f"{name} in {infos[name].file} must hold floating-point numbers, got whole ones; use the "
                 "checkpoint that was not quantized"

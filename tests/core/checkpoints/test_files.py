@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import load_pipeline, missing_files
-from janus_nodes.janus_core.checkpoints import files as files_module
-from janus_nodes.janus_core.checkpoints.files import find_weight_files, read_infos, read_tensors
+from janus_nodes.janus_core.checkpoints import reading
+from janus_nodes.janus_core.checkpoints.files import find_weight_files, read_infos
+from janus_nodes.janus_core.checkpoints.reading import read_tensors
 from safetensors.torch import save_file
 from support.checkpoints import copy_checkpoint, edit_json, single_file_checkpoint
 
@@ -157,7 +158,8 @@ def test_all_kinds_of_files_give_the_same_tensors(
         content = {"state_dict": tensors} if kind == "state_dict" else tensors
         torch.save(content, file, _use_new_zipfile_serialization=kind != "old bin")
     # Small groups, so that the file is opened several times and tensors are read in parts.
-    monkeypatch.setattr(files_module, "MIN_MAPPED_BYTES", 500)
+    monkeypatch.setattr(reading, "MIN_MAPPED_BYTES", 500)
+    monkeypatch.setattr(reading, "PART_BYTES", 500)
     infos = read_infos(file)
     assert {name: info.shape for name, info in infos.items()} == {
         name: tuple(tensor.shape) for name, tensor in tensors.items()
@@ -166,8 +168,8 @@ def test_all_kinds_of_files_give_the_same_tensors(
         name: tensor.nbytes for name, tensor in tensors.items()
     }
     read = {name: torch.full_like(tensor, torch.nan) for name, tensor in tensors.items()}
-    for name, start, part in read_tensors(file, infos):
-        read[name][start : start + len(part)] = part
+    for rows in read_tensors(file, infos):
+        rows.copy_to(read[rows.name][rows.start : rows.start + rows.shape[0]])
     for name, tensor in tensors.items():
         assert torch.equal(read[name], tensor), name
 
@@ -175,7 +177,7 @@ def test_all_kinds_of_files_give_the_same_tensors(
 def test_only_the_tensors_asked_for_are_read(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2), "b": torch.ones(3)}, tmp_path / "x.safetensors")
     infos = read_infos(tmp_path / "x.safetensors")
-    assert [name for name, *_ in read_tensors(tmp_path / "x.safetensors", {"b": infos["b"]})] == ["b"]
+    assert [rows.name for rows in read_tensors(tmp_path / "x.safetensors", {"b": infos["b"]})] == ["b"]
 
 
 def test_shards_are_listed_once(tmp_path: Path) -> None:

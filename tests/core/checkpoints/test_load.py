@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import PRECISIONS, JanusPipeline, TextSampling, load_pipeline
-from janus_nodes.janus_core.checkpoints import files
+from janus_nodes.janus_core.checkpoints import reading
 from janus_nodes.janus_core.checkpoints.load import load_model
 from support.checkpoints import (
     assert_same_weights,
@@ -193,8 +193,9 @@ def test_a_failed_load_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
 def test_unaligned_parts_of_large_tensors_are_joined(
     pipe: JanusPipeline, golden_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "MIN_MAPPED_BYTES", 1)
-    monkeypatch.setattr(files, "NUM_MAPPINGS", 11)
+    monkeypatch.setattr(reading, "MIN_MAPPED_BYTES", 1)
+    monkeypatch.setattr(reading, "NUM_MAPPINGS", 11)
+    monkeypatch.setattr(reading, "PART_BYTES", 777)
     for name in ("janus-pro-tiny", "janus-pro-tiny-bin"):
         loaded: Any = load_model(golden_root / name, dtype=torch.float32)
         assert_same_weights(loaded, pipe.model)
