@@ -55,10 +55,11 @@ class _StoredRows(Rows):
     stream: BinaryIO
     offset: int
     dtype: torch.dtype
+    staging: Tensor
 
     def copy_to(self, target: Tensor) -> None:
         direct = target.device.type == "cpu" and target.dtype is self.dtype and target.is_contiguous()
-        stored = target if direct else torch.empty(self.num_bytes // self.dtype.itemsize, dtype=self.dtype)
+        stored = target if direct else self.staging[: self.num_bytes].view(self.dtype)
         view = memoryview(stored.view(-1).view(torch.uint8).numpy())
         self.stream.seek(self.offset)
         done = 0
@@ -79,13 +80,16 @@ def read_tensors(file: Path, infos: dict[str, TensorInfo]) -> Iterator[Rows]:
     if file.suffix == ".bin":
         yield from _mapped(file, infos)
         return
+    longest = max((info.num_bytes // max(info.shape[0], 1) for info in infos.values()), default=0)
+    # One for all that needs another dtype or device: many would leave holes in the memory that is in use.
+    staging = torch.empty(max(PART_BYTES, longest), dtype=torch.uint8)
     with file.open("rb", buffering=0) as stream:
         for name, start, end in (row for group in _groups(infos, PART_BYTES) for row in group):
             info = infos[name]
             row_bytes = info.num_bytes // max(info.shape[0], 1)
             shape, num_bytes = (end - start, *info.shape[1:]), (end - start) * row_bytes
             offset = info.offset + start * row_bytes
-            yield _StoredRows(name, start, shape, num_bytes, stream, offset, info.dtype)
+            yield _StoredRows(name, start, shape, num_bytes, stream, offset, info.dtype, staging)
 
 
 def _mapped(file: Path, infos: dict[str, TensorInfo]) -> Iterator[Rows]:
