@@ -6,10 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from janus_nodes.janus_core import DEMONSTRATION, TokenSampling, load_pipeline, save_checkpoint, weight_bytes
+from janus_nodes.janus_core import (
+    DEMONSTRATION,
+    JanusPipeline,
+    TokenSampling,
+    load_pipeline,
+    save_checkpoint,
+    weight_bytes,
+)
+from janus_nodes.janus_core.models.cache import NoCache
 from janus_nodes.janus_core.models.narrow import HalfLinear, Int8Linear
 from janus_nodes.janus_core.training.loop import check_trainable
-from torch import nn
+from torch import Tensor, nn
 
 ROWS = (1, 2, 3, 16, 200)
 packs = pytest.mark.skipif(not HalfLinear.is_available(), reason="needs FBGEMM's kernels")
@@ -87,3 +95,22 @@ def test_model_of_narrow_weights_is_neither_trained_nor_saved(tmp_path: Path, pr
     assert not (tmp_path / "copy").exists()
     with pytest.raises(ValueError, match=expected.replace(r"\w+", ".+")):
         check_trainable(pipeline)
+
+
+def likeliest(pipe: JanusPipeline, prompt: str, tokens: Tensor) -> Tensor:
+    """The likeliest token at each place of an image whose former tokens are given."""
+    rows = pipe.prompts.generation(prompt, "", guided=False, num_new=tokens.shape[1])
+    given = pipe.model.generation.embed_tokens(tokens[:, :-1])
+    embeds = torch.cat((pipe.model.embed_prompt(rows), given), dim=1)
+    states = pipe.model.body(embeds, torch.arange(embeds.shape[1])[None], NoCache())
+    return pipe.model.generation.head(states[:, rows.length - 1 :]).argmax(dim=-1)
+
+
+@pytest.mark.usefixtures("no_grad")
+def test_int8_model_takes_the_same_greedy_tokens() -> None:
+    exact, narrow = load_pipeline(DEMONSTRATION, dtype="fp32"), load_pipeline(DEMONSTRATION, dtype="int8")
+    options = TokenSampling(temperature=0.0, guidance_scale=1.0)
+    prompts = ("a red star", "three green triangles", "a blue circle left of a yellow cross", "a pink ring")
+    drawn = [exact.generate(prompt, options).tokens for prompt in prompts]
+    same = [likeliest(narrow, *row) == likeliest(exact, *row) for row in zip(prompts, drawn, strict=True)]
+    assert torch.cat(same).float().mean() >= 0.97
