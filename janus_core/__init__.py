@@ -4,7 +4,7 @@ from .best_of import RankedImages, best_of
 from .captioning.files import CAPTION_FILES
 from .captioning.folder import CaptionFolder, CaptionReport, caption_folder
 from .checkpoints.files import missing_files
-from .checkpoints.precision import PRECISIONS
+from .checkpoints.precision import PRECISIONS, Precision
 from .checkpoints.save import convert_bin
 from .conversation import Conversation
 from .edit_inputs import FORMS as EDIT_FORM_CHOICES
@@ -26,7 +26,7 @@ from .memory import (
 )
 from .models.janus import Janus
 from .models.layers import RMSNorm
-from .models.narrow import Int8Linear, weight_bytes
+from .models.narrow import Int8Linear, packed_bytes, weight_bytes
 from .models.uvit import GlobalResponseNorm
 from .pipeline import JanusPipeline
 from .presets import RELEASES
@@ -64,6 +64,7 @@ __all__ = [
     "Int8Linear",
     "Janus",
     "JanusPipeline",
+    "Precision",
     "RMSNorm",
     "RankedImages",
     "Reply",
@@ -89,6 +90,7 @@ __all__ = [
     "memory_to_see",
     "memory_to_understand",
     "missing_files",
+    "packed_bytes",
     "parse_json",
     "reply",
     "route",

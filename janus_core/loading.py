@@ -13,6 +13,7 @@ from .checkpoints.detect import detect, detect_edit_form, detect_roles
 from .checkpoints.files import find_weight_files
 from .checkpoints.fill import OnProgress
 from .checkpoints.load import load_model
+from .checkpoints.precision import Precision
 from .checkpoints.save import MAX_SHARD_BYTES, make_free_folder, save_model
 from .json_file import read_json_if_present
 from .models.narrow import check_whole
@@ -41,7 +42,7 @@ _COMPANIONS = (
 def load_pipeline(
     path: str | Path,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype | str = "auto",
+    dtype: Precision | torch.dtype | str = "auto",
     *,
     template: str | None = None,
     roles: tuple[str, str] | None = None,

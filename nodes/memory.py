@@ -13,9 +13,10 @@ from ..janus_core import (
     Int8Linear,
     Janus,
     JanusPipeline,
+    Precision,
     RMSNorm,
     load_pipeline,
-    weight_bytes,
+    packed_bytes,
 )
 from .progress import report_count
 
@@ -37,14 +38,16 @@ def load(folder: Path, precision: str | torch.dtype, template: str | None) -> Lo
     """Loads a checkpoint off the device; `LoadedJanus.ready` brings it there."""
     device, offload_device = mm.get_torch_device(), mm.unet_offload_device()
     dtype = _auto_dtype(device) if precision == "auto" else precision
+    if precision == "int8" and not mm.is_device_cpu(device):
+        dtype = Precision(_auto_dtype(device), int8=True)
     pipeline = load_pipeline(
         folder, device, dtype, template=template, on_progress=report_count(), weights_device=offload_device
     )
     make_movable(pipeline.model)
     _cast_shared_weights(pipeline.model)
-    # What packed layers hold is no parameter, which ComfyUI would count; they stay on the CPU.
-    patcher = ModelPatcher(pipeline.model, device, offload_device, size=weight_bytes(pipeline.model))
-    return LoadedJanus(pipeline, patcher)
+    # What packed layers hold on a CPU is no parameter, which ComfyUI would count by itself.
+    size = mm.module_size(pipeline.model) + packed_bytes(pipeline.model)
+    return LoadedJanus(pipeline, ModelPatcher(pipeline.model, device, offload_device, size=size))
 
 
 def _auto_dtype(device: torch.device) -> torch.dtype | str:
@@ -91,7 +94,9 @@ class MovableInt8Linear(Int8Linear, comfy.ops.CastWeightBiasOp):
         """Maps [..., in] to [..., out]."""
         if not (self.comfy_cast_weights or self.weight_function):
             return super().forward(hidden_states)
-        weight, bias, stream = comfy.ops.cast_bias_weight(self, hidden_states, offloadable=True)
+        weight, bias, stream = comfy.ops.cast_bias_weight(
+            self, hidden_states, bias_dtype=torch.float32, offloadable=True
+        )
         products = torch.nn.functional.linear(hidden_states, weight)
         outputs = self.scaled(products, self.scale.to(hidden_states.device), bias)
         comfy.ops.uncast_bias_weight(self, weight, bias, stream)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import pickle
 import zipfile
 from collections.abc import Collection, Iterator
@@ -40,19 +39,16 @@ class TensorInfo:
     Attributes:
         file: where it is.
         shape: its shape.
-        dtype: its dtype.
+        dtype: its dtype; uint8 stands for all that are no floating-point numbers to PyTorch.
+        num_bytes: that it takes in the file.
         offset: of its first byte in a safetensors file; 0 in others.
     """
 
     file: Path
     shape: tuple[int, ...]
     dtype: torch.dtype
+    num_bytes: int
     offset: int = 0
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes that it takes in the file."""
-        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def missing_files(folder: Path) -> list[str]:
@@ -120,7 +116,7 @@ def read_infos(file: Path) -> dict[str, TensorInfo]:
         if file.suffix != ".bin":
             return _read_header(file)
         return {
-            name: TensorInfo(file, tuple(tensor.shape), tensor.dtype)
+            name: TensorInfo(file, tuple(tensor.shape), tensor.dtype, tensor.nbytes)
             for name, tensor in _load_bin(file).items()
         }
 
@@ -132,15 +128,16 @@ def _read_header(file: Path) -> dict[str, TensorInfo]:
         length = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(length))
     header.pop("__metadata__", None)
-    rows = sorted((row["data_offsets"][0], name) for name, row in header.items())
+    rows = sorted((*row["data_offsets"], name) for name, row in header.items())
     return {
         name: TensorInfo(
             file,
             tuple(header[name]["shape"]),
             _SAFETENSORS_DTYPES.get(header[name]["dtype"], torch.uint8),
+            end - start,
             8 + length + start,
         )
-        for start, name in rows
+        for start, end, name in rows
     }
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.janus import Janus
+from ..models.narrow import HalfLinear, Int8Linear
 from .files import TensorInfo
 from .keymap import Place
 from .precision import Precision
@@ -25,8 +26,8 @@ OnProgress = Callable[[int, int], None]
 # Layers whose weights are being packed: each takes a wide copy of its weight for that time.
 _PACKED_AT_ONCE = 2
 
-# Bytes of a parameter from which huge pages (2 MB) leave little unused.
-_HUGE_FROM = 2**24
+# The size of a huge page: smaller parameters would not fill one.
+_HUGE_FROM = 2**21
 
 
 class Filler:
@@ -121,7 +122,7 @@ class Filler:
         parent, _, leaf = layer_name.rpartition(".")
         setattr(self.model.get_submodule(parent), leaf, narrow(weight, bias))
 
-    def _class_of(self, target: str) -> type[nn.Module] | None:
+    def _class_of(self, target: str) -> type[HalfLinear] | type[Int8Linear] | None:
         """What the layer of a parameter becomes; None if it stays."""
         linear = isinstance(self._layer(target), nn.Linear)
         return self.precision.layer_class(target.rpartition(".")[0]) if linear else None
@@ -130,8 +131,10 @@ class Filler:
         return self.model.get_submodule(target.rpartition(".")[0])
 
     def _dtype(self, target: str) -> torch.dtype:
-        # On their way to narrow layers, weights take 2 bytes.
-        return self.precision.stored(target) if self._class_of(target) is None else torch.float16
+        narrow = self._class_of(target)
+        if narrow is None:
+            return self.precision.stored(target)
+        return narrow.staged if target.endswith(".weight") else torch.float32
 
 
 def _memory(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -147,8 +150,11 @@ def _memory(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) ->
 
 def _check_finite(file: Path, name: str, weights: Tensor) -> None:
     # The extremes are NaN or infinite as soon as one number is, and take no copy as `isfinite` of all would.
-    if not bool(torch.isfinite(torch.stack(torch.aminmax(weights))).all()):
+    # One pass finds both where it is implemented; that is not everywhere.
+    one_pass = weights.device.type == "cpu"
+    extremes = tuple(torch.aminmax(weights)) if one_pass else (weights.amin(), weights.amax())
+    if not bool(torch.isfinite(torch.stack(extremes)).all()):
         raise ValueError(
             f"{file} must hold finite weights, got NaN or infinity in {name} (as {weights.dtype}); "
-            "download it again, or load it in fp32 if it was saved in a wider type"
+            "download it again, or load it in fp32 if its numbers are too large for this type"
         )

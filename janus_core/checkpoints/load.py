@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from ..config import JanusConfig
 from ..models.janus import Janus
 from .fill import Filler, OnProgress
-from .precision import EMBEDDING, resolve_precision
+from .precision import EMBEDDING, Precision, resolve_precision
 from .sources import LM_HEAD, find_sources
 
 
@@ -32,7 +32,7 @@ def check_weights(folder: Path) -> None:
 def load_model(
     folder: Path,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype | str = "auto",
+    dtype: Precision | torch.dtype | str = "auto",
     on_progress: OnProgress | None = None,
     vae: Path | None = None,
     weights_device: torch.device | str | None = None,
@@ -62,6 +62,7 @@ def load_model(
     plans = [(source, source.places(config, filler.shapes)) for source in sources]
     if LM_HEAD not in filler.fill(plans, on_progress):
         filler.tie(LM_HEAD, EMBEDDING)
+    assert not any(parameter.is_meta for parameter in model.parameters())
     return model.eval().requires_grad_(False)
 
 

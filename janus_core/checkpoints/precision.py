@@ -52,16 +52,18 @@ class Precision:
         return self.compute
 
 
-def resolve_precision(dtype: torch.dtype | str, device: torch.device | str) -> Precision:
+def resolve_precision(dtype: Precision | torch.dtype | str, device: torch.device | str) -> Precision:
     """What a name in `PRECISIONS` means on a device; auto is 2 bytes per weight where the device is fast so.
 
     Args:
-        dtype: a name, or PyTorch's own, which all weights then have.
+        dtype: a name; or PyTorch's own, which all weights then have; or a precision, which stays as it is.
         device: where the model computes.
 
     Raises:
         ValueError: if there is no such name.
     """
+    if isinstance(dtype, Precision):
+        return dtype
     if isinstance(dtype, torch.dtype):
         return Precision(dtype)
     if dtype not in ("auto", *PRECISIONS):

@@ -80,13 +80,13 @@ def read_tensors(file: Path, infos: dict[str, TensorInfo]) -> Iterator[Rows]:
     if file.suffix == ".bin":
         yield from _mapped(file, infos)
         return
-    longest = max((info.num_bytes // max(info.shape[0], 1) for info in infos.values()), default=0)
+    longest = max((info.num_bytes // info.shape[0] for info in infos.values()), default=0)
     # One for all that needs another dtype or device: many would leave holes in the memory that is in use.
     staging = torch.empty(max(PART_BYTES, longest), dtype=torch.uint8)
     with file.open("rb", buffering=0) as stream:
         for name, start, end in (row for group in _groups(infos, PART_BYTES) for row in group):
             info = infos[name]
-            row_bytes = info.num_bytes // max(info.shape[0], 1)
+            row_bytes = info.num_bytes // info.shape[0]
             shape, num_bytes = (end - start, *info.shape[1:]), (end - start) * row_bytes
             offset = info.offset + start * row_bytes
             yield _StoredRows(name, start, shape, num_bytes, stream, offset, info.dtype, staging)

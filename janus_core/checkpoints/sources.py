@@ -112,6 +112,6 @@ def _check_shapes(
             )
         if not infos[name].dtype.is_floating_point:
             raise ValueError(
-                f"{name} in {infos[name].file} must hold floating-point numbers, got whole ones; use the "
+                f"{name} in {infos[name].file} must hold floating-point numbers, got others; use the "
                 "checkpoint that was not quantized"
             )

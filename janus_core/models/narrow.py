@@ -14,6 +14,9 @@ from torch import Tensor, nn
 # Up to so many rows, multiplying by narrow weights takes less time than widening them first.
 _FEW_ROWS = 128
 
+# PyTorch's kernel reads inputs in blocks of at most so many, and past the end of others.
+_KERNEL_BLOCK = 32
+
 # Weights whose float32 copy may exist while they are packed: text heads are a tenth of a model.
 _WIDENED_AT_ONCE = 2**25
 
@@ -24,8 +27,11 @@ class HalfLinear(nn.Module):
     """Multiplies float32 by weights of 2 bytes, on a CPU that cannot multiply in 2 bytes itself.
 
     The weights are float16 in the order of FBGEMM's kernels, which widen them in registers. Numbers of a bf16
-    checkpoint are the same in float16, but for those below 6e-5, which are off by 3e-8 at most.
+    checkpoint are the same in float16, but for those below 6e-5, which are off by 3e-8 at most, and those
+    above 65504, which it cannot hold.
     """
+
+    staged = torch.float16  # what weights are read as, on their way here
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         """Packs a weight.
@@ -48,16 +54,20 @@ class HalfLinear(nn.Module):
     @staticmethod
     def is_available() -> bool:
         """Whether this machine has the kernels."""
-        return torch.backends.quantized.engine in ("x86", "fbgemm")
+        has_engine = torch.backends.quantized.engine in ("x86", "fbgemm")
+        return has_engine and hasattr(torch.ops.quantized, "linear_prepack_fp16")
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Maps [..., in] float32 to [..., out] float32."""
-        outputs = [torch.ops.quantized.linear_dynamic_fp16(hidden_states, block) for block in self.packed]
+        inputs = hidden_states.float()
+        outputs = [torch.ops.quantized.linear_dynamic_fp16(inputs, block) for block in self.packed]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
 
 
 class Int8Linear(nn.Module):
     """A linear layer with weights of 1 byte: whole numbers, and one factor per output."""
+
+    staged = torch.bfloat16
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         """Rounds a weight.
@@ -81,11 +91,12 @@ class Int8Linear(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Maps [..., in] to [..., out] of the same dtype."""
-        if hidden_states.device.type == "cpu" and hidden_states.shape[:-1].numel() <= _FEW_ROWS:
+        on_cpu, whole_blocks = hidden_states.device.type == "cpu", self.in_features % _KERNEL_BLOCK == 0
+        if on_cpu and whole_blocks and hidden_states.shape[:-1].numel() <= _FEW_ROWS:
             # The kernel is fast in bf16 alone. Its own factors would be rounded to bf16 too: ours come after.
-            rows = hidden_states.reshape(-1, self.in_features).to(torch.bfloat16)
+            rows = hidden_states.reshape(-1, self.in_features).to(torch.bfloat16).contiguous()
             products = torch._weight_int8pack_mm(rows, self.weight, rows.new_ones(self.out_features))
-            products = products.view(*hidden_states.shape[:-1], -1)
+            products = products.view(*hidden_states.shape[:-1], self.out_features)
         else:
             products = F.linear(hidden_states, self.weight.to(hidden_states.dtype))
         return self.scaled(products, self.scale, self.bias).to(hidden_states.dtype)
@@ -105,8 +116,12 @@ def _row_blocks(weight: Tensor) -> Iterator[tuple[int, int]]:
 
 def weight_bytes(model: nn.Module) -> int:
     """Bytes that a model's weights take, each counted once."""
-    packed = sum(module.packed_bytes for module in model.modules() if isinstance(module, HalfLinear))
-    return packed + sum(parameter.nbytes for parameter in model.parameters())
+    return packed_bytes(model) + sum(parameter.nbytes for parameter in model.parameters())
+
+
+def packed_bytes(model: nn.Module) -> int:
+    """Bytes of a model's weights that are no parameters."""
+    return sum(module.packed_bytes for module in model.modules() if isinstance(module, HalfLinear))
 
 
 def check_whole(model: nn.Module) -> None:
@@ -119,6 +134,6 @@ def check_whole(model: nn.Module) -> None:
     if kinds:
         names = " and ".join(sorted(kind.__name__ for kind in kinds))
         raise ValueError(
-            f"model must hold whole weights to be trained or saved, got {names} layers; load it with "
-            "dtype=torch.float32 or torch.bfloat16"
+            f"model must hold whole weights to be trained or saved, got {names} layers, as named precisions "
+            "give; load it with one of PyTorch's own, dtype=torch.float32 or torch.bfloat16"
         )

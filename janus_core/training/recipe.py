@@ -99,8 +99,8 @@ _READS = (*_ADAPTORS, *_BODY)
 # The demonstration model, for two CPU cores. The ratios are the papers'. What differs: the body starts from
 # nothing, so it reads text before the adaptors meet it; and the vision tower, once it has learnt its
 # captions, stays as it is: while it moved with the body, it lost what told shapes apart before the body had
-# learnt to ask for it. What the tower tells of places is a thousand times fainter than colours: the projector
-# begins from whitened features, else it drops them for good.
+# learnt to ask for it. What the tower tells of places is much fainter than colours: the projector begins from
+# whitened features, else it drops them for good.
 BOX = Recipe(
     (
         Stage("tokenizer", "tokenizer", _VQ, 2700, 16, 1.2e-3),

@@ -47,8 +47,8 @@ SEES: dict[str, Callable[[JanusPipeline, Sequence[Tensor]], Tensor]] = {
 def whiten_inputs(layer: nn.Linear, inputs: Tensor, floor: float = 0.02) -> None:
     """Changes a layer's first weights so that it takes its inputs' directions of variance alike.
 
-    Where an object stands is a thousand times fainter in the tower's features than what it is. A projector
-    that begins with random weights passes on the loud directions only, and is never asked for the others.
+    Where an object stands is much fainter in the tower's features than what it is. A projector that begins
+    with random weights passes on the loud directions only, and is never asked for the others.
 
     Args:
         layer: with first weights of `initialize`.

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from janus_core import JanusPipeline, TextSampling, TokenSampling, load_pipeline, weight_bytes  # noqa: E402
+from janus_core.checkpoints.files import find_weight_files  # noqa: E402
 
 WARM_UP = 4  # steps before the clock starts
 RUNS = 3  # of which the median counts
@@ -75,6 +76,8 @@ def per_step(device: str, steps: int, run: Callable[[StepClock], object], runs: 
             run(clock)
         except EnoughError:
             times.append(clock.per_step)
+    if not times:
+        raise ValueError(f"steps must end before the image does, got {steps}; time fewer")
     return statistics.median(times)
 
 
@@ -212,7 +215,7 @@ def resident(kind: str) -> int:
 def main(what: str, device: str, precision: str, folder: Path, steps: int, batch: int) -> None:
     """Prints one measurement."""
     if what == "bandwidth":
-        found: dict[str, Any] = bandwidth(device, folder / "model.safetensors")
+        found: dict[str, Any] = bandwidth(device, find_weight_files(folder)[0])
     else:
         found = {"ours": ours, "transformers": transformers}[what](device, precision, folder, steps, batch)
     sys.stdout.write(json.dumps(found) + "\n")

@@ -46,7 +46,9 @@ def main() -> None:
             say(f"writing made-up weights of size {options.size} to {folder}")
             write_checkpoint(options.size, folder)
         common = (str(folder), str(options.steps), str(options.batch))
-        report: dict[str, Any] = {"machine": _machine(options.device), "size": options.size} | {
+        report: dict[str, Any] = {
+            "machine": _machine(options.device),
+            "model": folder.name if options.folder else options.size,
             "torch": torch.__version__,
             "batch": options.batch,
             "steps": options.steps,
@@ -68,7 +70,7 @@ def table(report: dict[str, Any]) -> list[str]:
     """The report as a Markdown table."""
     rates = report["bandwidth"]
     lines = [
-        f"{report['machine']}, torch {report['torch']}, size {report['size']}; memory is read at "
+        f"{report['machine']}, torch {report['torch']}, model {report['model']}; memory is read at "
         f"{rates['memory'] / 1e9:.1f} GB/s, the file into fresh memory at {rates['file'] / 1e9:.2f} GB/s",
         "",
         "| | precision | median | of the memory's limit | transformers, same format | ratio |",

@@ -8,7 +8,7 @@ from pathlib import Path
 import comfy.model_management as mm
 import pytest
 import torch
-from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling, load_pipeline
+from janus_nodes.janus_core import JanusPipeline, Precision, TextSampling, TokenSampling, load_pipeline
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.nodes import memory
 from janus_nodes.nodes.memory import LoadedJanus, make_movable
@@ -155,6 +155,31 @@ def test_casting_layers_give_identical_numbers(checkpoint: Path, dtype: torch.dt
     expected = numbers(load_pipeline(checkpoint, dtype=ours.pipeline.dtype))
     for name, tensor in numbers(ours.pipeline).items():
         assert torch.equal(tensor, expected[name]), name
+
+
+def test_casting_int8_layers_are_as_near_to_whole_weights(checkpoint: Path) -> None:
+    ours = memory.load(checkpoint, Precision(torch.float32, int8=True), None)
+    expected = numbers(load_pipeline(checkpoint, dtype=torch.float32))
+    whole = numbers(ours.pipeline)
+    ours.patcher.load(CPU, lowvram_model_memory=1)
+    assert_all_cast(ours)
+    for name, tensor in numbers(ours.pipeline).items():
+        for found in (tensor, whole[name]):
+            assert (found - expected[name]).float().norm() <= 0.05 * expected[name].float().norm(), name
+
+
+def test_int8_model_is_moved_in_parts_and_computes_in_what_comfyui_holds_to_be_fast(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mm, "get_torch_device", lambda: GPU)
+    monkeypatch.setattr(mm, "should_use_bf16", lambda device: False)
+    monkeypatch.setattr(mm, "should_use_fp16", lambda device: True)
+    loaded = memory.load(checkpoint, "int8", None)
+    assert loaded.pipeline.dtype == torch.float16
+    budget = 0.5 * loaded.patcher.model_size()
+    loaded.patcher.partially_load(GPU, budget)
+    assert stranded(loaded) == []
+    assert 0 < bytes_on(loaded, GPU) <= budget
 
 
 def numbers(pipeline: JanusPipeline) -> dict[str, torch.Tensor]:

@@ -59,7 +59,10 @@ class ContrastObjective(nn.Module):
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Lets the projector begin with all that the tower now tells, faint parts too."""
+        """Lets the projector begin with all that the tower now tells, faint parts too.
+
+        What it had learnt before is lost: this stage comes before those that train it.
+        """
         understanding = self.pipeline.model.understanding
         rng = random.Random(f"{self.stage.name}, finish")
         features = []
