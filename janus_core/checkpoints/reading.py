@@ -60,7 +60,7 @@ class _StoredRows(Rows):
     def copy_to(self, target: Tensor) -> None:
         direct = target.device.type == "cpu" and target.dtype is self.dtype and target.is_contiguous()
         stored = target if direct else self.staging[: self.num_bytes].view(self.dtype)
-        view = memoryview(stored.view(-1).view(torch.uint8).numpy())
+        view = stored.view(-1).view(torch.uint8).numpy().data
         self.stream.seek(self.offset)
         done = 0
         while done < self.num_bytes:

@@ -93,7 +93,7 @@ def bandwidth(device: str, file: Path) -> dict[str, float]:
 
     def read_file() -> None:
         memory = torch.empty(file.stat().st_size, dtype=torch.uint8)
-        view, done = memoryview(memory.numpy()), 0
+        view, done = memory.numpy().data, 0
         with file.open("rb", buffering=0) as stream:
             while count := stream.readinto(view[done:]):
                 done += count

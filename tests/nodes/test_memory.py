@@ -11,7 +11,7 @@ import torch
 from janus_nodes.janus_core import JanusPipeline, Precision, TextSampling, TokenSampling, load_pipeline
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.nodes import memory
-from janus_nodes.nodes.memory import LoadedJanus, make_movable
+from janus_nodes.nodes.memory import LoadedJanus
 from support.checkpoints import edit_tensors, randomize, small_config, write_checkpoint
 
 GPU = torch.device("meta")
@@ -226,19 +226,6 @@ def test_rms_norm_in_fp16_casts_its_weight_to_its_input() -> None:
     norm.__class__ = memory.MovableRMSNorm
     norm.comfy_cast_weights = True
     assert torch.equal(norm(hidden), expected)
-
-
-def test_unknown_layer_with_weights_is_refused() -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Sequential(torch.nn.Bilinear(2, 2, 2)))
-    with pytest.raises(TypeError, match=r"layer 1\.0 must be of a class that ComfyUI can move, got Bilinear"):
-        make_movable(model)
-
-
-def test_weights_beside_other_layers_are_refused() -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    model.scale = torch.nn.Parameter(torch.ones(2))
-    with pytest.raises(TypeError, match="must be of a class that ComfyUI can move, got Sequential"):
-        make_movable(model)
 
 
 @pytest.mark.parametrize(

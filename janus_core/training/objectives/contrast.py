@@ -70,7 +70,9 @@ class ContrastObjective(nn.Module):
             pictures, _ = self.data.pairs(rng, self.stage.batch_size)
             pixel_values = self.pipeline.image_processor.pixel_values(to_images(pictures))
             features.append(understanding.tower(pixel_values.to(self.pipeline.device)).flatten(0, 1))
-        whiten_inputs(understanding.aligner.layers[0], torch.cat(features))
+        first = understanding.aligner.layers[0]
+        assert isinstance(first, nn.Linear)
+        whiten_inputs(first, torch.cat(features))
 
     def _texts(self, captions: list[str]) -> Tensor:
         pipeline = self.pipeline
