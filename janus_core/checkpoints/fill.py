@@ -46,7 +46,7 @@ class Filler:
             precision: their number formats.
         """
         self.model, self.device, self.precision = model, device, precision
-        self.shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+        self.shapes = parameter_shapes(model)
         self._filled: dict[str, Tensor] = {}
         self._rows_left = {name: shape[0] for name, shape in self.shapes.items()}
         self._packing: deque[Future[None]] = deque()
@@ -135,6 +135,11 @@ class Filler:
         if narrow is None:
             return self.precision.stored(target)
         return narrow.staged if target.endswith(".weight") else torch.float32
+
+
+def parameter_shapes(model: Janus) -> dict[str, tuple[int, ...]]:
+    """Shapes of a model's parameters by name."""
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
 def _memory(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..config import JanusConfig
 from ..models.janus import Janus
-from .fill import Filler, OnProgress
+from .fill import Filler, OnProgress, parameter_shapes
 from .precision import EMBEDDING, Precision, resolve_precision
 from .sources import LM_HEAD, find_sources
 
@@ -24,7 +24,7 @@ def check_weights(folder: Path) -> None:
         ValueError: as `load_model`.
     """
     config, sources = find_sources(folder, None)
-    shapes = {name: tuple(parameter.shape) for name, parameter in _build(config).named_parameters()}
+    shapes = parameter_shapes(_build(config))
     for source in sources:
         source.places(config, shapes)
 

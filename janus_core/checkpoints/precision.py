@@ -11,7 +11,7 @@ from .keymaps_flow import VAE_PREFIX
 
 PRECISIONS = ("bf16", "fp16", "fp32", "int8")
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 # The activations of both image autoencoders exceed what fp16 can hold.
 _NEVER_FP16 = ("generation.vq.", VAE_PREFIX)
@@ -80,7 +80,7 @@ def resolve_precision(dtype: Precision | torch.dtype | str, device: torch.device
         return Precision(torch.float32, half=True)
     if dtype == "auto":
         return Precision(torch.bfloat16 if in_bf16 else torch.float32)
-    return Precision(_DTYPES[dtype])
+    return Precision(DTYPES[dtype])
 
 
 def _multiplies_bf16(device_type: str) -> bool:

@@ -16,6 +16,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from peer import filled  # noqa: E402
+
 from janus_core.checkpoints.configs_flow import from_flow  # noqa: E402
 from janus_core.inputs import PromptBatch  # noqa: E402
 from janus_core.models.janus import Janus  # noqa: E402
@@ -29,12 +31,7 @@ def main(looks: int = 3, prompt_tokens: int = 64) -> None:
     dtype = torch.float32
     with torch.device("meta"):
         model = Janus(config).to(dtype).eval().requires_grad_(False)
-    model.to_empty(device="cpu")
-    # One patch of noise for all weights: drawing two billion numbers would take longer than the timing.
-    noise = (torch.randn(2**20) * 0.02).to(dtype)
-    for parameter in model.parameters():
-        for part in parameter.view(-1).split(len(noise)):
-            part.copy_(noise[: len(part)])
+    filled(model, "cpu")
     prompt = PromptBatch.from_rows([[1] * prompt_tokens] * 2, 0, -1)
     latents = torch.randn(1, *config.generation.latent_shape)
     reused = VelocityField(model, prompt, 2.0, images=1)

@@ -20,12 +20,12 @@ sys.path.insert(0, str(ROOT))
 
 from janus_core import JanusPipeline, TextSampling, TokenSampling, load_pipeline, weight_bytes  # noqa: E402
 from janus_core.checkpoints.files import find_weight_files  # noqa: E402
+from janus_core.checkpoints.precision import DTYPES  # noqa: E402
 
 WARM_UP = 4  # steps before the clock starts
 RUNS = 3  # of which the median counts
 PROMPT = "A red fox in the snow, looking at the camera, soft light of a winter morning."
 LONG_PROMPT_TOKENS, PREFILL_TOKENS = 1000, 600
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 class EnoughError(Exception):

@@ -55,7 +55,7 @@ def main() -> None:
         }
         report["bandwidth"] = _measured("bandwidth", options.device, "-", *common)
         report["transformers"] = {}
-        for dtype in () if options.no_peer else options.peer:
+        for dtype in options.peer:
             report["transformers"][dtype] = _measured("transformers", options.device, dtype, *common)
         report["ours"] = {
             name: _measured("ours", options.device, name, *common) for name in options.precisions
@@ -116,8 +116,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", choices=("1b", "7b"), default="1b")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precisions", nargs="*", default=["bf16", "int8", "fp32"])
-    parser.add_argument("--peer", nargs="*", default=["bf16", "fp32"], help="number formats of transformers")
-    parser.add_argument("--no-peer", action="store_true", help="measures ours alone")
+    parser.add_argument(
+        "--peer", nargs="*", default=["bf16", "fp32"], help="number formats of transformers; may be none"
+    )
     parser.add_argument("--steps", type=int, default=16, help="steps that are timed, in each of three runs")
     parser.add_argument("--batch", type=int, default=4, help="images of the batch")
     parser.add_argument("--folder", type=Path, help="keeps the weights there, for another time")
