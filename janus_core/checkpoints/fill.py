@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.janus import Janus
-from ..models.narrow import HalfLinear, Int8Linear
+from ..models.narrow import NarrowLinear
 from .files import TensorInfo
 from .keymap import Place
 from .precision import Precision
@@ -122,7 +122,7 @@ class Filler:
         parent, _, leaf = layer_name.rpartition(".")
         setattr(self.model.get_submodule(parent), leaf, narrow(weight, bias))
 
-    def _class_of(self, target: str) -> type[HalfLinear] | type[Int8Linear] | None:
+    def _class_of(self, target: str) -> type[NarrowLinear] | None:
         """What the layer of a parameter becomes; None if it stays."""
         linear = isinstance(self._layer(target), nn.Linear)
         return self.precision.layer_class(target.rpartition(".")[0]) if linear else None

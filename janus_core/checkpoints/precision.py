@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..models.narrow import HalfLinear, Int8Linear
+from ..models.narrow import HalfLinear, Int8Linear, NarrowLinear, PackedInt8Linear
 from .keymaps_flow import VAE_PREFIX
 
 PRECISIONS = ("bf16", "fp16", "fp32", "int8")
@@ -37,10 +37,10 @@ class Precision:
     half: bool = False
     int8: bool = False
 
-    def layer_class(self, name: str) -> type[HalfLinear] | type[Int8Linear] | None:
+    def layer_class(self, name: str) -> type[NarrowLinear] | None:
         """What takes the place of a linear layer of this name; None if it stays."""
         if self.int8 and name.startswith(_INT8_PARTS):
-            return Int8Linear
+            return PackedInt8Linear if self.half and PackedInt8Linear.is_available() else Int8Linear
         return HalfLinear if self.half else None
 
     def stored(self, parameter: str) -> torch.dtype:

@@ -5,6 +5,7 @@ A step of decoding reads every weight once and does little with it: bytes read a
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -21,6 +22,10 @@ _KERNEL_BLOCK = 32
 _WIDENED_AT_ONCE = 2**25
 
 _TINY = torch.finfo(torch.float32).tiny
+
+# Said once by the tensors that `PackedInt8Linear` packs: users can do nothing about it, and
+# where they are gone some day, other layers take over.
+warnings.filterwarnings("ignore", r"torch\.quantize_per_tensor, .* are deprecated", UserWarning)
 
 
 class HalfLinear(nn.Module):
@@ -64,6 +69,58 @@ class HalfLinear(nn.Module):
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
 
 
+class PackedInt8Linear(nn.Module):
+    """Multiplies float32 by weights of 1 byte with FBGEMM's kernels, which know whole numbers only.
+
+    They take inputs of 7 bits. An input goes through in two parts, what 7 bits hold of it and 7 more bits of
+    what is left, so that its own rounding, one in 2^14, is below that of float16.
+    """
+
+    staged = torch.bfloat16
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Rounds and packs a weight.
+
+        Args:
+            weight: [out, in], any float dtype.
+            bias: [out], or None.
+        """
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self.packed, zeros = [], torch.zeros(self.out_features, dtype=torch.long)
+        for start, stop in _row_blocks(weight):
+            rounded, scale = _rounded(weight[start:stop])
+            quantized = torch._make_per_channel_quantized_tensor(rounded, scale, zeros[start:stop], 0)
+            self.packed.append(torch.ops.quantized.linear_prepack(quantized, None))
+        self.bias = None if bias is None else bias.float()
+        self.packed_bytes = weight.numel() + 4 * self.out_features * (1 if bias is None else 2)
+
+    @staticmethod
+    def is_available() -> bool:
+        """Whether this machine has the kernels, and this PyTorch the tensors that they are packed from."""
+        has_kernel = hasattr(torch.ops.quantized, "linear_with_input_q_dq_qweight_dq_output_fp32")
+        has_tensors = hasattr(torch, "_make_per_channel_quantized_tensor")
+        return HalfLinear.is_available() and has_kernel and has_tensors
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Maps [..., in] float32 to [..., out] float32."""
+        rows = hidden_states.reshape(-1, self.in_features)
+        parts = torch.empty(2 * len(rows), self.in_features)
+        high, low = parts[: len(rows)], parts[len(rows) :]
+        step = torch.linalg.vector_norm(rows, torch.inf, dim=-1, keepdim=True).clamp_(min=_TINY).div_(63)
+        torch.div(rows, step, out=low)
+        torch.round(low, out=high)
+        low.sub_(high).mul_(126)  # the kernel rounds it
+        # One step of the inputs is 1, and 64 stands for 0.
+        multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+        blocks = [multiply(parts, 1.0, 64, block) for block in self.packed]
+        products = blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-1)
+        outputs = torch.add(products[: len(rows)], products[len(rows) :], alpha=1 / 126).mul_(step)
+        if self.bias is not None:
+            outputs += self.bias
+        return outputs.view(*hidden_states.shape[:-1], self.out_features)
+
+
 class Int8Linear(nn.Module):
     """A linear layer with weights of 1 byte: whole numbers, and one factor per output."""
 
@@ -81,10 +138,7 @@ class Int8Linear(nn.Module):
         rounded = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
         scale = torch.empty(self.out_features, device=weight.device)
         for start, stop in _row_blocks(weight):
-            wide = weight[start:stop].float()
-            smallest, largest = wide.aminmax(dim=1)
-            scale[start:stop] = torch.maximum(-smallest, largest).clamp(min=_TINY) / 127
-            rounded[start:stop] = (wide / scale[start:stop, None]).round_()
+            rounded[start:stop], scale[start:stop] = _rounded(weight[start:stop])
         self.weight = nn.Parameter(rounded, requires_grad=False)
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.float(), requires_grad=False)
@@ -108,6 +162,17 @@ class Int8Linear(nn.Module):
         return outputs if bias is None else outputs + bias
 
 
+NarrowLinear = HalfLinear | PackedInt8Linear | Int8Linear
+
+
+def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest whole numbers [out, in] int8, and the factor of each row [out]."""
+    wide = weight.float()
+    smallest, largest = wide.aminmax(dim=1)
+    scale = torch.maximum(-smallest, largest).clamp(min=_TINY) / 127
+    return (wide / scale[:, None]).round_().to(torch.int8), scale
+
+
 def _row_blocks(weight: Tensor) -> Iterator[tuple[int, int]]:
     """First and last row of blocks of a weight that are widened at a time."""
     rows = max(1, _WIDENED_AT_ONCE // weight.shape[1])
@@ -121,7 +186,9 @@ def weight_bytes(model: nn.Module) -> int:
 
 def packed_bytes(model: nn.Module) -> int:
     """Bytes of a model's weights that are no parameters."""
-    return sum(module.packed_bytes for module in model.modules() if isinstance(module, HalfLinear))
+    return sum(
+        module.packed_bytes for module in model.modules() if isinstance(module, HalfLinear | PackedInt8Linear)
+    )
 
 
 def check_whole(model: nn.Module) -> None:
@@ -130,7 +197,7 @@ def check_whole(model: nn.Module) -> None:
     Raises:
         ValueError: that says how to load it.
     """
-    kinds = {type(module) for module in model.modules() if isinstance(module, HalfLinear | Int8Linear)}
+    kinds = {type(module) for module in model.modules() if isinstance(module, NarrowLinear)}
     if kinds:
         names = " and ".join(sorted(kind.__name__ for kind in kinds))
         raise ValueError(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from janus_nodes.janus_core.checkpoints import precision as module
 from janus_nodes.janus_core.checkpoints.precision import Precision, resolve_precision
-from janus_nodes.janus_core.models.narrow import HalfLinear, Int8Linear
+from janus_nodes.janus_core.models.narrow import HalfLinear, Int8Linear, PackedInt8Linear
 
 HALF = Precision(torch.float32, half=True)
 BF16, FP16, FP32 = Precision(torch.bfloat16), Precision(torch.float16), Precision(torch.float32)
@@ -53,8 +53,18 @@ def test_unknown_name_is_refused() -> None:
 
 
 def test_int8_is_for_what_every_step_reads() -> None:
-    precision = Precision(torch.float32, half=True, int8=True)
+    precision = Precision(torch.bfloat16, int8=True)
     assert precision.layer_class("body.layers.0.mlp.down_proj") is Int8Linear
     assert precision.layer_class("generation.head.vision_head") is Int8Linear
+    assert precision.layer_class("understanding.tower.blocks.0.mlp.fc1") is None
+
+
+@pytest.mark.parametrize(("has_kernels", "expected"), [(True, PackedInt8Linear), (False, Int8Linear)])
+def test_int8_is_packed_where_there_are_kernels(
+    monkeypatch: pytest.MonkeyPatch, has_kernels: bool, expected: type
+) -> None:
+    monkeypatch.setattr(PackedInt8Linear, "is_available", staticmethod(lambda: has_kernels))
+    precision = Precision(torch.float32, half=True, int8=True)
+    assert precision.layer_class("body.layers.0.mlp.down_proj") is expected
     assert precision.layer_class("understanding.tower.blocks.0.mlp.fc1") is HalfLinear
     assert Precision(torch.bfloat16, int8=True).layer_class("understanding.aligner.layers.0") is None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from janus_nodes.janus_core import (
     DEMONSTRATION,
     JanusPipeline,
@@ -16,7 +17,7 @@ from janus_nodes.janus_core import (
 )
 from janus_nodes.janus_core.models import narrow as narrow_module
 from janus_nodes.janus_core.models.cache import NoCache
-from janus_nodes.janus_core.models.narrow import HalfLinear, Int8Linear
+from janus_nodes.janus_core.models.narrow import HalfLinear, Int8Linear, NarrowLinear, PackedInt8Linear
 from janus_nodes.janus_core.training.loop import check_trainable
 from support.checkpoints import edit_tensors, small_config, write_checkpoint
 from torch import Tensor, nn
@@ -67,6 +68,24 @@ def test_int8_layer_is_within_its_rounding(rows: int, columns: int, bias: bool, 
     assert (outputs.float() - expected).norm() <= 0.012 * expected.norm()
 
 
+@pytest.mark.skipif(not PackedInt8Linear.is_available(), reason="needs FBGEMM's kernels")
+@pytest.mark.usefixtures("widened_at_once")
+@pytest.mark.parametrize("rows", [0, *ROWS])
+@pytest.mark.parametrize("columns", [5, 31, 192])
+@pytest.mark.parametrize("bias", [False, True])
+def test_packed_int8_layer_rounds_weights_alone(rows: int, columns: int, bias: bool) -> None:
+    layer = wide_layer(bias, columns)
+    packed, rounded = PackedInt8Linear(layer.weight, layer.bias), Int8Linear(layer.weight, layer.bias)
+    # Rows of different sizes, one of them zero, and one number far above the others, as real models have.
+    inputs = (torch.randn(rows, 3, columns) * torch.tensor([0.0, 1.0, 900.0])[:, None])[:, -3:]
+    inputs[..., :1] *= 40
+    expected = F.linear(inputs, rounded.weight * rounded.scale[:, None], rounded.bias)
+    outputs = packed(inputs)
+    assert outputs.shape == expected.shape
+    largest = inputs.abs().amax(dim=-1, keepdim=True) * layer.weight.abs().amax() * columns**0.5
+    assert ((outputs - expected).abs() <= 2e-4 * largest + 1e-5).all()
+
+
 def test_int8_weights_are_the_nearest_whole_numbers() -> None:
     weight = torch.tensor([[0.0, 1.0, -2.54], [0.0, 0.0, 0.0]])
     narrow = Int8Linear(weight, None)
@@ -83,7 +102,7 @@ def test_weights_take_the_bytes_that_they_are_said_to(precision: str, bytes_per_
     count = sum(
         layer.in_features * layer.out_features
         for layer in layers.modules()
-        if isinstance(layer, nn.Linear | HalfLinear | Int8Linear)
+        if isinstance(layer, nn.Linear | NarrowLinear)
     )
     # Beside the matrices there are the norms, and one factor for each output of an int8 layer.
     assert count * bytes_per_weight < weight_bytes(layers) < 1.05 * count * bytes_per_weight
