@@ -95,7 +95,11 @@ def load_pipeline(
     image_processor = read_image_processor(folder, config.understanding.vision.image_size)
     vae = None if vae is None else Path(vae)
     model = load_model(folder, device, dtype, on_progress, vae, weights_device)
-    pipeline = JanusPipeline(model, prompts, image_processor, torch.device(device), folder, edit_form)
+    defaults = processor.get("image_sampling", {})  # this package alone writes it
+    pipeline = JanusPipeline(
+        model, prompts, image_processor, torch.device(device), folder, edit_form, defaults
+    )
+    _check_image_defaults(pipeline)
     _log.info(
         "loaded %s in %s, template %s for %s", folder, pipeline.dtype, chat.name, chat.user or "no roles"
     )
@@ -131,6 +135,16 @@ def save_checkpoint(
     (folder / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
     # The model last, and its config.json behind its weights: a broken-off folder is never taken for whole.
     save_model(pipeline.model, folder, max_shard_bytes)
+
+
+def _check_image_defaults(pipeline: JanusPipeline) -> None:
+    try:
+        pipeline.image_options()
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"image_sampling in {pipeline.folder / 'processor_config.json'} must hold options of drawing by "
+            f"name, got {pipeline.image_defaults!r}: {error}; mend or remove the entry"
+        ) from error
 
 
 def _jinja_template(folder: Path) -> str | None:

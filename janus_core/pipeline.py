@@ -5,9 +5,10 @@ It is long because it is the whole public face.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,6 +62,7 @@ class JanusPipeline:
         folder: the checkpoint.
         edit_form: how the checkpoint is known to have been trained to edit by instruction, one of
             `EDIT_FORMS`; None if nothing tells that it was.
+        image_defaults: options of the checkpoint's own, by name, that `generate` takes where none are given.
     """
 
     model: Janus
@@ -69,6 +71,7 @@ class JanusPipeline:
     device: torch.device
     folder: Path
     edit_form: str | None = None
+    image_defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @torch.no_grad()
     def understand(
@@ -277,7 +280,7 @@ class JanusPipeline:
         Args:
             prompt: what to draw.
             options: guidance, randomness and how many images: `TokenSampling` or `FlowSampling`, as the model
-                draws.
+                draws; by default the checkpoint's own.
             negative_prompt: takes the place of the unconditional row: what to move away from. Without
                 guidance (scale 1) there is no such row and it has no effect.
             noise: [B, 4, h, w] in place of the seeded noise, for a model that draws by a flow.
@@ -369,12 +372,14 @@ class JanusPipeline:
     def image_options(
         self, options: TokenSampling | FlowSampling | None = None
     ) -> TokenSampling | FlowSampling:
-        """The same options, or the default ones of the model's way of drawing.
+        """The same options, or the checkpoint's own, or the default ones of its way of drawing.
 
         Raises:
             ValueError: if they are those of another way; it says what to use.
         """
         sampler = IMAGE_SAMPLERS[type(self.model.generation)]
+        if options is None:
+            return sampler.options(**self.image_defaults)
         return sampler.checked_options(options, self.folder.name)
 
     @torch.no_grad()

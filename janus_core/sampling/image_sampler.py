@@ -36,19 +36,17 @@ class ImageSampler:
     node: str
 
     def checked_options(
-        self, options: TokenSampling | FlowSampling | None, checkpoint: str
+        self, options: TokenSampling | FlowSampling, checkpoint: str
     ) -> TokenSampling | FlowSampling:
-        """The same options, or the default ones.
+        """The same options.
 
         Args:
-            options: of any way of drawing; None for the default.
+            options: of any way of drawing.
             checkpoint: whose way of drawing this is, for the message.
 
         Raises:
             ValueError: if they are those of another way; it says what to use.
         """
-        if options is None:
-            return self.options()
         if not isinstance(options, self.options):
             raise ValueError(
                 f"model must draw by what {type(options).__name__} is for, got {checkpoint!r}, which draws "

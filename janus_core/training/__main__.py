@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 
@@ -77,7 +77,12 @@ def finetune(options: argparse.Namespace) -> None:
 def measure(options: argparse.Namespace) -> None:
     """Measures a checkpoint in the drawn world."""
     pipeline = load_pipeline(options.checkpoint, options.device, options.dtype)
-    sampling = TokenSampling(guidance_scale=options.guidance_scale, temperature=options.temperature)
+    own = pipeline.image_options()
+    given = {"guidance_scale": options.guidance_scale, "temperature": options.temperature}
+    sampling = replace(
+        own if isinstance(own, TokenSampling) else TokenSampling(),
+        **{name: value for name, value in given.items() if value is not None},
+    )
     report = evaluate(pipeline, options.count, sampling, options.sees, say)
     say(to_table(report))
     if options.json:
@@ -185,8 +190,8 @@ def _parser() -> argparse.ArgumentParser:
         training.add_argument("--compute", default="fp32", choices=tuple(DTYPES), help="dtype of products")
         training.add_argument("--max-steps", type=_positive, help="stop after so many steps for now")
     test.add_argument("--count", type=_positive, default=200, help="prompts per category, questions per kind")
-    test.add_argument("--guidance-scale", type=float, default=TokenSampling.guidance_scale)
-    test.add_argument("--temperature", type=float, default=TokenSampling.temperature)
+    for name in ("--guidance-scale", "--temperature"):
+        test.add_argument(name, type=float, help="of drawings; the checkpoint's own by default")
     test.add_argument("--json", type=Path, help="writes the report there")
     test.add_argument("--sheet", type=Path, help="writes a sheet of drawings there (PNG)")
     return parser

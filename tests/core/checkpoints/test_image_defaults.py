@@ -1,0 +1,34 @@
+"""A checkpoint may carry the guidance and temperature that it draws best with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from janus_nodes.janus_core import TokenSampling, load_pipeline, save_checkpoint
+from support.checkpoints import copy_checkpoint, edit_json
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A checkpoint that a test may change."""
+    return copy_checkpoint("janus-pro-tiny", tmp_path / "janus")
+
+
+def test_a_checkpoint_may_say_how_its_images_are_drawn(tmp_path: Path, folder: Path) -> None:
+    assert load_pipeline(folder).image_options() == TokenSampling()
+    own = {"guidance_scale": 1.5, "temperature": 0.7}
+    edit_json(folder / "processor_config.json", lambda config: config.update(image_sampling=own))
+    pipeline = load_pipeline(folder, dtype="fp32")
+    assert pipeline.image_options() == TokenSampling(guidance_scale=1.5, temperature=0.7)
+    assert pipeline.image_options(TokenSampling(seed=3)) == TokenSampling(seed=3)
+    save_checkpoint(pipeline, tmp_path / "saved")
+    assert load_pipeline(tmp_path / "saved").image_defaults == pipeline.image_defaults
+
+
+@pytest.mark.parametrize("entry", [{"steps": 3}, {"temperature": -1}, {"temperature": "hot"}, 3])
+def test_options_that_images_are_not_drawn_with_are_named(folder: Path, entry: object) -> None:
+    edit_json(folder / "processor_config.json", lambda config: config.update(image_sampling=entry))
+    expected = r"image_sampling in .*processor_config\.json must hold options of drawing by name, .*; mend"
+    with pytest.raises(ValueError, match=expected):
+        load_pipeline(folder)
