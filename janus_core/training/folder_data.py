@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from ..pipeline import JanusPipeline
 from ..processing.images import is_image_file
 from .rows import conversation_row, drawing_row
-from .samples import Sample
+from .samples import Region, Sample
 
 CONVERSATIONS = "conversations.jsonl"
 # Larger images are made smaller when they are read: a model sees far fewer pixels.
@@ -91,10 +91,11 @@ class FolderData:
         """Any image of the folder."""
         return _read(rng.choice(self._images))
 
-    def pairs(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[str]]:
-        """Images with their captions."""
+    def regions(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[Region]]:
+        """Whole images with their captions."""
         chosen = rng.choices(self._captions, k=count)
-        return [_read(image) for image, _ in chosen], [caption for _, caption in chosen]
+        regions = [Region(index, (caption,)) for index, (_, caption) in enumerate(chosen)]
+        return [_read(image) for image, _ in chosen], regions
 
     def understanding(self, rng: random.Random) -> Sample:
         """A conversation about an image, or a question for its caption."""

@@ -50,15 +50,15 @@ def patch_means(latents: Tensor, pixels: Tensor) -> Tensor:
     return (sums / torch.bincount(kinds)[:, None])[kinds].view_as(latents)
 
 
-def sigmoid_loss(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    """SigLIP's loss (arXiv:2303.15343, algorithm 1): each pair of image and text is matched or not.
+def sigmoid_loss(images: Tensor, texts: Tensor, true: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """SigLIP's loss (arXiv:2303.15343, algorithm 1): of each image and text, whether they belong together.
 
     Args:
         images: [B, C] unit vectors.
-        texts: [B, C] unit vectors; text i belongs to image i.
+        texts: [T, C] unit vectors.
+        true: [B, T] bool, whether a text holds for an image.
         scale: logarithm of the factor on the products.
         bias: added to them.
     """
     logits = images @ texts.T * scale.exp() + bias
-    signs = 2 * torch.eye(len(logits), device=logits.device) - 1
-    return -F.logsigmoid(signs * logits).sum(dim=1).mean()
+    return F.binary_cross_entropy_with_logits(logits, true.to(logits.dtype), reduction="sum") / len(images)

@@ -96,20 +96,20 @@ _ADAPTORS = (
 _BODY = ("body.*",)
 _READS = (*_ADAPTORS, *_BODY)
 
-# The demonstration model, for two CPU cores. The ratios are the papers'. What differs: the body starts from
-# nothing, so it reads text before the adaptors meet it; and the vision tower, once it has learnt its
-# captions, stays as it is: while it moved with the body, it lost what told shapes apart before the body had
-# learnt to ask for it. What the tower tells of places is much fainter than colours: the projector begins from
-# whitened features, else it drops them for good.
+# The demonstration model, for two CPU cores. What differs from the papers: the body starts from nothing, so
+# it first reads text, and then learns to look before it draws: a body that has drawn for long finds it much
+# harder to look than one that is new. A conversation asks six questions and a drawing is short, so there are
+# more drawings than conversations. The vision tower, once it has learnt its phrases, stays as it is: while
+# it moved with a body that did not ask for shapes yet, it lost what told them apart.
 BOX = Recipe(
     (
         Stage("tokenizer", "tokenizer", _VQ, 2700, 16, 1.2e-3),
-        Stage("vision", "contrast", _SEES, 800, 96, 1e-3),
+        Stage("vision", "contrast", _SEES, 800, 64, 1e-3),
         Stage("text", "unified", _BODY, 150, 64, 1e-3, shares=(0, 1, 0)),
         Stage("adaptors", "unified", _ADAPTORS, 80, 32, 1e-3, shares=(1, 0, 3)),
-        Stage("unified", "unified", _READS, 900, 32, 1.2e-3, decay=0.0, shares=(2, 3, 5)),
-        Stage("tuning", "unified", _READS, 1800, 32, 1.2e-3, decay=0.0, shares=(5, 1, 4)),
-        Stage("annealing", "unified", _READS, 1450, 32, 1.2e-3, decay=1.0, shares=(5, 1, 4)),
+        Stage("looking", "unified", _READS, 400, 24, 1e-3, decay=0.0, shares=(1, 0, 0)),
+        Stage("unified", "unified", _READS, 900, 42, 1e-3, decay=0.0, shares=(4, 1, 9)),
+        Stage("annealing", "unified", _READS, 900, 42, 1e-3, decay=1.0, shares=(4, 1, 9)),
     )
 )
 

@@ -24,6 +24,21 @@ class Sample:
     caption: str = ""
 
 
+@dataclass(frozen=True)
+class Region:
+    """A part of a picture, and what is true of it.
+
+    Attributes:
+        picture: index of the picture that it is a part of.
+        texts: captions and phrases that hold for it.
+        box: left, upper, right and lower edge, as shares of the picture's sides.
+    """
+
+    picture: int
+    texts: tuple[str, ...]
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+
 class Data(Protocol):
     """Where samples come from. The generator that is passed in decides everything.
 
@@ -38,8 +53,8 @@ class Data(Protocol):
     def picture(self, rng: random.Random) -> np.ndarray:
         """A picture for the image tokenizer."""
 
-    def pairs(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[str]]:
-        """Pictures and captions for the understanding encoder."""
+    def regions(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[Region]]:
+        """Pictures and what is said of them, for the understanding encoder."""
 
     def understanding(self, rng: random.Random) -> Sample:
         """A picture and a conversation about it."""

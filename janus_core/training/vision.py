@@ -1,11 +1,11 @@
-"""How a picture is seen when it is asked about, and what the body is first told of it."""
+"""How a picture is seen when it is asked about."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..pipeline import JanusPipeline
 
@@ -42,22 +42,3 @@ SEES: dict[str, Callable[[JanusPipeline, Sequence[Tensor]], Tensor]] = {
     "encoder": encoder_embeds,
     "tokens": token_embeds,
 }
-
-
-def whiten_inputs(layer: nn.Linear, inputs: Tensor, floor: float = 0.02) -> None:
-    """Changes a layer's first weights so that it takes its inputs' directions of variance alike.
-
-    Where an object stands is much fainter in the tower's features than what it is. A projector that begins
-    with random weights passes on the loud directions only, and is never asked for the others.
-
-    Args:
-        layer: with first weights of `initialize`.
-        inputs: [N, in], many times as many as there are directions.
-        floor: of a direction's variance, as a share of the mean, so that mere noise stays faint.
-    """
-    mean = inputs.mean(dim=0)
-    centred = inputs - mean
-    variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
-    factors = (variances + floor * variances.mean()).rsqrt()
-    layer.weight.copy_(layer.weight @ (directions * factors) @ directions.T)
-    layer.bias.copy_(-layer.weight @ mean)

@@ -39,8 +39,10 @@ def test_a_folder_gives_samples_of_each_task(folder: Path) -> None:
     assert data.text(random.Random(0)).turns == (("Who are you?", "A model."),)
     sample = data.generation(random.Random(0))
     assert sample.caption in data.prompts and sample.picture is not None
-    pictures, captions = data.pairs(random.Random(0), 5)
-    assert len(pictures) == len(captions) == 5
+    pictures, regions = data.regions(random.Random(0), 5)
+    assert len(pictures) == 5
+    assert [region.picture for region in regions] == list(range(5))
+    assert {text for region in regions for text in region.texts} <= set(data.prompts)
     assert data.picture(random.Random(0)).dtype == np.uint8
 
 

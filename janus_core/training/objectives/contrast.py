@@ -1,4 +1,4 @@
-"""Training the understanding encoder: which caption belongs to which picture (SigLIP, arXiv:2303.15343)."""
+"""Training the understanding encoder: which text belongs to which picture (SigLIP, arXiv:2303.15343)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ from ...pipeline import JanusPipeline
 from ..losses import sigmoid_loss
 from ..pictures import to_images
 from ..recipe import Stage
-from ..samples import Data
-from ..vision import whiten_inputs
-
-FINISH_BATCHES = 4  # whose features tell what the tower says
+from ..samples import Data, Region
 
 
 class ContrastObjective(nn.Module):
     """A text tower for the length of this stage, beside the vision tower that stays.
 
-    SigLIP pools by attention; here features are averaged, since what comes after reads all of them.
+    SigLIP pools a whole picture by attention; here the features of a region's patches are averaged, since
+    what comes after reads all of them.
     """
 
     TEXT_LENGTH = 48
     TEXT_LAYERS = 2
-    SCALE, BIAS = math.log(10.0), -10.0  # SigLIP, section 3.2
+    SCALE, BIAS = math.log(10.0), -4.0  # SigLIP's is -10, for texts of which one in thousands is true
 
     def __init__(self, pipeline: JanusPipeline, stage: Stage, data: Data) -> None:
         super().__init__()
@@ -47,43 +45,43 @@ class ContrastObjective(nn.Module):
     def losses(self, step: int, rng: random.Random) -> dict[str, Tensor]:
         """Losses of one batch; the first is what is made small."""
         pipeline = self.pipeline
-        pictures, captions = self.data.pairs(rng, self.stage.batch_size)
+        pictures, regions = self.data.regions(rng, self.stage.batch_size)
+        texts = sorted({text for region in regions for text in region.texts})
         pixel_values = pipeline.image_processor.pixel_values(to_images(pictures)).to(pipeline.device)
-        images = F.normalize(pipeline.model.understanding.tower(pixel_values).mean(dim=1), dim=-1)
-        texts = F.normalize(self._texts(captions), dim=-1)
+        seen = F.normalize(_pooled(pipeline.model.understanding.tower(pixel_values), regions), dim=-1)
+        read = F.normalize(self._texts(texts), dim=-1)
+        true = torch.tensor([[text in region.texts for text in texts] for region in regions]).to(seen.device)
         # Without autocast: products times the scale plus the bias are differences of large numbers.
-        with torch.autocast(images.device.type, enabled=False):
-            loss = sigmoid_loss(images.float(), texts.float(), self.scale, self.bias)
-        hits = (images @ texts.T).argmax(dim=1).cpu() == torch.arange(len(captions))
-        return {"loss": loss, "matched": hits.float().mean()}
+        with torch.autocast(seen.device.type, enabled=False):
+            loss = sigmoid_loss(seen.float(), read.float(), true, self.scale, self.bias)
+            found = (seen.float() @ read.float().T * self.scale.exp() + self.bias)[true] > 0
+        return {"loss": loss, "matched": found.float().mean()}
 
-    @torch.no_grad()
     def finish(self) -> None:
-        """Lets the projector begin with all that the tower now tells, faint parts too.
+        """Nothing is left to do."""
 
-        What it had learnt before is lost: this stage comes before those that train it.
-        """
-        understanding = self.pipeline.model.understanding
-        rng = random.Random(f"{self.stage.name}, finish")
-        features = []
-        for _ in range(FINISH_BATCHES):
-            pictures, _ = self.data.pairs(rng, self.stage.batch_size)
-            pixel_values = self.pipeline.image_processor.pixel_values(to_images(pictures))
-            features.append(understanding.tower(pixel_values.to(self.pipeline.device)).flatten(0, 1))
-        first = understanding.aligner.layers[0]
-        assert isinstance(first, nn.Linear)
-        whiten_inputs(first, torch.cat(features))
-
-    def _texts(self, captions: list[str]) -> Tensor:
+    def _texts(self, texts: list[str]) -> Tensor:
         pipeline = self.pipeline
         tokenizer = pipeline.prompts.tokenizer
-        ids = torch.full((len(captions), self.TEXT_LENGTH), tokenizer.pad_id)
-        for row, caption in enumerate(captions):
-            tokens = tokenizer.encode(caption)[: self.TEXT_LENGTH]
+        rows = [tokenizer.encode(text)[: self.TEXT_LENGTH] for text in texts]
+        ids = torch.full((len(texts), max(map(len, rows))), tokenizer.pad_id)
+        for row, tokens in enumerate(rows):
             ids[row, : len(tokens)] = torch.tensor(tokens)
         ids = ids.to(pipeline.device)
-        states = self.embed(ids) + self.positions.weight
+        states = self.embed(ids) + self.positions.weight[: ids.shape[1]]
         for block in self.blocks:
             states = block(states)
         read = (ids != tokenizer.pad_id)[..., None]
         return (states * read).sum(dim=1) / read.sum(dim=1)
+
+
+def _pooled(features: Tensor, regions: list[Region]) -> Tensor:
+    """The mean feature [R, C] of the patches of which the middle lies in a region, from [B, N, C]."""
+    side = math.isqrt(features.shape[1])
+    middles = (torch.arange(side) + 0.5) / side
+    boxes = torch.tensor([region.box for region in regions])
+    left, top, right, bottom = boxes[:, :, None].unbind(dim=1)
+    across, down = (middles >= left) & (middles < right), (middles >= top) & (middles < bottom)
+    inside = (down[:, :, None] & across[:, None, :]).flatten(1).to(features)[..., None]
+    pictures = torch.tensor([region.picture for region in regions], device=features.device)
+    return (features[pictures] * inside).sum(dim=1) / inside.sum(dim=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +14,11 @@ from ...pipeline import JanusPipeline
 from ..pictures import to_images
 from ..recipe import Stage
 from ..rows import IGNORED, RowBatch, batch_rows, conversation_row, drawing_row
-from ..samples import Data
+from ..samples import Data, Sample
 from ..vision import SEES, image_tokens
 
 TASKS = ("understanding", "text", "generation")
+_TOGETHER = 6  # conversations
 
 
 class UnifiedObjective(nn.Module):
@@ -45,14 +47,11 @@ class UnifiedObjective(nn.Module):
     def _understanding(self, rng: random.Random, count: int) -> Tensor:
         pipeline = self.pipeline
         samples = [self.data.understanding(rng) for _ in range(count)]
-        rows = batch_rows(pipeline, [conversation_row(pipeline, sample) for sample in samples])
         images = to_images([sample.picture for sample in samples if sample.picture is not None])
-        return self._text_loss(rows, SEES[self.stage.sees](pipeline, images))
+        return self._text_loss(samples, SEES[self.stage.sees](pipeline, images))
 
     def _text(self, rng: random.Random, count: int) -> Tensor:
-        pipeline = self.pipeline
-        rows = [conversation_row(pipeline, self.data.text(rng)) for _ in range(count)]
-        return self._text_loss(batch_rows(pipeline, rows), None)
+        return self._text_loss([self.data.text(rng) for _ in range(count)], None)
 
     def _generation(self, rng: random.Random, count: int) -> Tensor:
         pipeline = self.pipeline
@@ -73,13 +72,21 @@ class UnifiedObjective(nn.Module):
         logits = generation.head(states[rows.before_drawn.to(states.device)])
         return F.cross_entropy(logits.float(), tokens.flatten())
 
-    def _text_loss(self, rows: RowBatch, seen: Tensor | None) -> Tensor:
+    def _text_loss(self, samples: Sequence[Sample], seen: Tensor | None) -> Tensor:
+        """Rows of like length go together: padding is computed as well."""
         pipeline = self.pipeline
-        labels = rows.labels.to(pipeline.device)
-        states = self._states(rows, seen, None)
-        answered = labels != IGNORED
-        logits = pipeline.model.body.lm_head(states[answered])
-        return F.cross_entropy(logits.float(), labels[answered])
+        rows = [conversation_row(pipeline, sample) for sample in samples]
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
+        states, labels = [], []
+        for start in range(0, len(order), _TOGETHER):
+            part = order[start : start + _TOGETHER]
+            batch = batch_rows(pipeline, [rows[index] for index in part])
+            right = batch.labels.to(pipeline.device)
+            answered = right != IGNORED
+            states.append(self._states(batch, None if seen is None else seen[part], None)[answered])
+            labels.append(right[answered])
+        logits = pipeline.model.body.lm_head(torch.cat(states))
+        return F.cross_entropy(logits.float(), torch.cat(labels))
 
     def _states(self, rows: RowBatch, seen: Tensor | None, drawn: Tensor | None) -> Tensor:
         pipeline = self.pipeline

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import numpy as np
 
-from ..samples import Sample
+from ..samples import Region, Sample
 from .draw import draw_scene
 from .questions import random_question
 from .requests import random_request
-from .scene import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, Thing, place, random_scene
+from .scene import (
+    BACKGROUNDS,
+    BOX,
+    COLOURS,
+    SHAPES,
+    SIDE,
+    SIZES,
+    Scene,
+    Thing,
+    free_places,
+    place,
+    random_scene,
+)
 from .wishes import random_caption
-from .words import description, places
+from .words import description, phrases
 
-VERSION = "3"
+VERSION = "4"
 
 # Turns of a conversation about one picture.
-TURNS = 4
+TURNS = 6
 _TELLS_ALL = ("describe", "places", "tags")
 
 
@@ -47,20 +58,23 @@ class WorldData:
         ]
         return draw_scene(place(things, rng.choice(list(BACKGROUNDS)), rng))
 
-    def pairs(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[str]]:
-        """Pictures with captions that tell them apart.
+    def regions(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[Region]]:
+        """Pictures, and of each a quarter of every object and a piece of plain ground.
 
-        In fours, the second to the fourth like the first but for all shapes, one shape, or the places:
-        colours would else be all that the contrast teaches.
+        A quarter is to tell what the whole is, and apart from each other shape, colour and place: features
+        of which each is a direction of its own, and none much fainter than another, are what a body learns
+        to read soon.
         """
-        scenes: list[Scene] = []
-        while len(scenes) < count:
-            scene = random_scene(rng)
-            scenes += [scene, _other_shapes(scene, rng), _other_shapes(scene, rng, only_one=True)]
-            scenes.append(place(scene.things, scene.background, rng))
-        scenes = scenes[:count]
-        captions = [f"{places(scene)} on {scene.background}" for scene in scenes]
-        return [draw_scene(scene) for scene in scenes], captions
+        scenes = [random_scene(rng) for _ in range(count)]
+        regions = [
+            Region(index, texts, _quarter(left, top, rng))
+            for index, scene in enumerate(scenes)
+            for texts, left, top in (
+                *((phrases(thing), thing.left, thing.top) for thing in scene.things),
+                ((f"{scene.background} background",), *rng.choice(free_places(scene.things))),
+            )
+        ]
+        return [draw_scene(scene) for scene in scenes], regions
 
     def understanding(self, rng: random.Random) -> Sample:
         """A picture and a conversation about it."""
@@ -85,25 +99,20 @@ class WorldData:
 
 
 def _turns(scene: Scene, rng: random.Random) -> tuple[tuple[str, str], ...]:
-    """Questions of different kinds; one that tells all stands alone: no other is to be answered from it."""
-    if rng.random() < 0.4:
+    """Different questions; one that tells all stands alone: no other is to be answered from it."""
+    if rng.random() < 0.3:
         question = random_question(scene, rng, rng.choice(_TELLS_ALL))
         return ((question.text, question.answer),)
-    asked: dict[str, tuple[str, str]] = {}
+    asked: dict[str, str] = {}
     while len(asked) < TURNS:
         question = random_question(scene, rng)
-        if question.kind not in (*asked, *_TELLS_ALL):
-            asked[question.kind] = (question.text, question.answer)
-    return tuple(asked.values())
+        if question.kind not in _TELLS_ALL:
+            asked[question.text] = question.answer
+    return tuple(asked.items())
 
 
-def _other_shapes(scene: Scene, rng: random.Random, only_one: bool = False) -> Scene:
-    while True:
-        changed = rng.randrange(len(scene.things))
-        things = tuple(
-            replace(thing, shape=rng.choice(SHAPES)) if index == changed or not only_one else thing
-            for index, thing in enumerate(scene.things)
-        )
-        other = Scene(scene.background, things)
-        if not other.held_out:
-            return other
+def _quarter(left: int, top: int, rng: random.Random) -> tuple[float, float, float, float]:
+    """One quarter, by lot, of a place of which the upper left corner is given."""
+    half = BOX // 2
+    left, top = left + rng.choice((0, half)), top + rng.choice((0, half))
+    return left / SIDE, top / SIDE, (left + half) / SIDE, (top + half) / SIDE

@@ -174,15 +174,19 @@ def _where(scene: Scene, rng: random.Random) -> _Found:
 
 
 def _relation(scene: Scene, rng: random.Random) -> _Found:
+    """Answered with both places first: what follows from them can then be read off."""
     alone = [thing for thing in scene.things if scene.count(thing.shape) == 1]
     if len(alone) < 2:
         return None
     first, second = rng.sample(alone, 2)
+    found = f"The {first.shape} is in the {region(first)}, the {second.shape} in the {region(second)}"
     true = related(first, second)
     if rng.random() < 0.5:
-        return f"Is the {first.shape} {' or '.join(RELATIONS)} the {second.shape}?", sentence(true)
+        question = f"Is the {first.shape} {' or '.join(RELATIONS)} the {second.shape}?"
+        return question, f"{found}: {true}."
     said = true if rng.random() < 0.5 else rng.choice([word for word in RELATIONS if word != true])
-    return f"Is the {first.shape} {said} the {second.shape}?", "Yes." if said == true else "No."
+    question = f"Is the {first.shape} {said} the {second.shape}?"
+    return question, f"{found}: {'yes' if said == true else 'no'}."
 
 
 def _background(scene: Scene, rng: random.Random) -> _Found:
@@ -204,7 +208,7 @@ KINDS: dict[str, Callable[[Scene, random.Random], _Found]] = {
     "match": _match,
     "nothing": _nothing,
 }
-_WEIGHTS = (4, 3, 3, 4, 4, 3, 3, 1, 4, 1, 4, 0.5)
+_WEIGHTS = (4, 4, 4, 4, 4, 5, 5, 1, 4, 1, 3, 0.5)
 
 
 def _only(scene: Scene, rng: random.Random, alike: Callable[[Thing, Thing], bool]) -> Thing | None:

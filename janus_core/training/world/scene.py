@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 SIDE = 96  # pixels along one side of a picture
-GRID = 16  # places lie this many pixels apart, as the image tokens do
-BOX = 32  # pixels along one side of the room that an object has for itself
+BOX = 32  # pixels along one side of the place that an object has for itself: there are three by three
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 COLOURS = {
@@ -83,23 +82,18 @@ class Scene:
 
 def place(things: Sequence[Thing], background: str, rng: random.Random) -> Scene:
     """Puts objects where nothing touches, by lot; their order becomes that of reading."""
-    while True:
-        taken: list[tuple[int, int]] = []
-        for _ in things:
-            free = [
-                (left, top)
-                for left in range(0, SIDE - BOX + 1, GRID)
-                for top in range(0, SIDE - BOX + 1, GRID)
-                if all(abs(left - x) >= BOX or abs(top - y) >= BOX for x, y in taken)
-            ]
-            if not free:
-                break
-            taken.append(rng.choice(free))
-        if len(taken) == len(things):
-            placed = [
-                replace(thing, left=left, top=top) for thing, (left, top) in zip(things, taken, strict=True)
-            ]
-            return Scene(background, reading_order(placed))
+    placed: list[Thing] = []
+    for thing in things:
+        left, top = rng.choice(free_places(placed))
+        placed.append(replace(thing, left=left, top=top))
+    return Scene(background, reading_order(placed))
+
+
+def free_places(things: Sequence[Thing]) -> list[tuple[int, int]]:
+    """Left and upper edges of all places that no object has."""
+    steps = range(0, SIDE - BOX + 1, BOX)
+    taken = {(thing.left, thing.top) for thing in things}
+    return [(left, top) for top in steps for left in steps if (left, top) not in taken]
 
 
 def reading_order(things: Sequence[Thing]) -> tuple[Thing, ...]:
@@ -108,17 +102,22 @@ def reading_order(things: Sequence[Thing]) -> tuple[Thing, ...]:
 
 
 def random_things(count: int, rng: random.Random) -> list[Thing]:
-    """Any objects: of one shape half of the time, since counting needs these."""
-    same = rng.random() < 0.5
-    shape = rng.choice(SHAPES)
-    colour = rng.choice(list(COLOURS)) if same and rng.random() < 0.7 else None
+    """Any objects: of one shape at times, since counting needs these, and often unlike in all.
+
+    Where objects differ in shape and colour, and there are several, only what belongs together answers a
+    question or draws a caption; among few or equal ones, guessing goes a long way.
+    """
+    likeness = rng.random()
+    if likeness < 0.5:
+        shapes, colours = rng.sample(SHAPES, count), rng.sample(list(COLOURS), count)
+    else:
+        same = likeness < 0.8
+        shape = rng.choice(SHAPES)
+        colour = rng.choice(list(COLOURS)) if same and rng.random() < 0.7 else None
+        shapes = [shape if same else rng.choice(SHAPES) for _ in range(count)]
+        colours = [colour or rng.choice(list(COLOURS)) for _ in range(count)]
     return [
-        Thing(
-            shape if same else rng.choice(SHAPES),
-            colour or rng.choice(list(COLOURS)),
-            rng.choice(list(SIZES)),
-        )
-        for _ in range(count)
+        Thing(shape, colour, rng.choice(list(SIZES))) for shape, colour in zip(shapes, colours, strict=True)
     ]
 
 
@@ -130,7 +129,7 @@ def random_scene(rng: random.Random, held_out: bool | None = False) -> Scene:
         held_out: whether the scene is to be one that training leaves out; None for either.
     """
     while True:
-        count = rng.choice((1, 2, 2, 3, 4))
+        count = rng.choice((1, 2, 3, 3, 4, 4))
         scene = place(random_things(count, rng), rng.choice(list(BACKGROUNDS)), rng)
         if held_out is None or scene.held_out == held_out:
             return scene

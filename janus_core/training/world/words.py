@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .scene import BOX, SIDE, Scene, Thing
+from .scene import BOX, Scene, Thing
 
 NUMBERS = ("zero", "one", "two", "three", "four")
 RELATIONS = ("left of", "right of", "above", "below")
@@ -47,12 +47,18 @@ def description(scene: Scene) -> str:
 
 def region(thing: Thing) -> str:
     """Where in the picture an object stands: one of nine regions."""
-    third = (SIDE - BOX) / 3
-    row = ("top", "middle", "bottom")[min(int(thing.top / third), 2)]
-    column = ("left", "middle", "right")[min(int(thing.left / third), 2)]
+    row = ("top", "middle", "bottom")[round(thing.top / BOX)]
+    column = ("left", "middle", "right")[round(thing.left / BOX)]
     if row == column == "middle":
         return "centre"
     return " ".join(part for part in (row, column) if part != "middle")
+
+
+def phrases(thing: Thing) -> tuple[str, ...]:
+    """All that a few words can say of an object: shape, colour and place, one by one and in pairs."""
+    shape, spot = noun(thing.shape), f"in the {region(thing)}"
+    coloured = noun(thing.shape, thing.colour)
+    return shape, thing.colour, spot, coloured, f"{shape} {spot}", f"{thing.colour} {spot}"
 
 
 def places(scene: Scene) -> str:

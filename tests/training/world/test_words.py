@@ -5,10 +5,19 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 from janus_nodes.janus_core.training.world.data import WorldData
 from janus_nodes.janus_core.training.world.questions import KINDS, random_question
-from janus_nodes.janus_core.training.world.scene import Scene, Thing, random_scene
+from janus_nodes.janus_core.training.world.scene import (
+    BACKGROUNDS,
+    BOX,
+    COLOURS,
+    SIDE,
+    Scene,
+    Thing,
+    random_scene,
+)
 from janus_nodes.janus_core.training.world.wishes import CATEGORIES, Part, Wish, random_caption, random_wish
 from janus_nodes.janus_core.training.world.words import description, region, related, stands
 
@@ -77,6 +86,19 @@ def test_answers_are_those_of_the_scene(kind: str, answers: set[str]) -> None:
     assert {random_question(SCENE, random.Random(index), kind).answer for index in range(40)} == answers
 
 
+def test_a_relation_follows_from_the_places_that_its_answer_names() -> None:
+    things = {thing.shape: thing for thing in SCENE.things}
+    for index in range(60):
+        asked = random_question(SCENE, random.Random(index), "relation")
+        words = asked.text.rstrip("?").split()
+        first, second = things[words[2]], things[words[-1]]
+        found = f"The {first.shape} is in the {region(first)}, the {second.shape} in the {region(second)}: "
+        true = related(first, second)
+        said = " ".join(words[3:-2])
+        verdict = true if " or " in asked.text else "yes" if said == true else "no"
+        assert asked.answer == f"{found}{verdict}."
+
+
 def test_presence_is_asked_evenly_and_answered_truly() -> None:
     answers: Counter[str] = Counter()
     for index in range(400):
@@ -94,6 +116,28 @@ def test_a_kind_that_the_scene_does_not_allow_is_refused() -> None:
     with pytest.raises(ValueError, match=r"kind must be one that the scene allows, got 'relation'"):
         random_question(Scene("white", (Thing("star", "red"),)), random.Random(0), "relation")
     assert set(KINDS) >= {"describe", "colour", "count", "exist", "where", "background"}
+
+
+def test_regions_are_quarters_of_objects_and_pieces_of_ground() -> None:
+    pictures, regions = WorldData().regions(random.Random(2), 8)
+    assert len(pictures) == 8
+    for one in regions:
+        left, top, right, bottom = (round(edge * SIDE) for edge in one.box)
+        assert (right - left, bottom - top) == (BOX // 2, BOX // 2)
+        part = pictures[one.picture][top:bottom, left:right].astype(int)
+        plain = np.ptp(part, axis=(0, 1)).max() == 0
+        if one.texts[0].endswith("background"):
+            assert plain and one.texts == (f"{_nearest(part[0, 0], BACKGROUNDS)} background",)
+        else:
+            colour = one.texts[1]
+            assert np.abs(part - COLOURS[colour]).sum(axis=-1).min() < 40
+            row = ("top", "middle", "bottom")[top // BOX]
+            assert "centre" in one.texts[2] or row == "middle" or row in one.texts[2]
+    assert sum(one.texts[0].endswith("background") for one in regions) == 8
+
+
+def _nearest(pixel: np.ndarray, names: dict[str, tuple[int, int, int]]) -> str:
+    return min(names, key=lambda name: int(np.abs(pixel - names[name]).sum()))
 
 
 def test_nothing_with_words_shows_what_is_held_out() -> None:
