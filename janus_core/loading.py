@@ -132,6 +132,8 @@ def save_checkpoint(
     processor |= {"sft_format": chat.name, "roles": [chat.user, chat.assistant]}
     if pipeline.edit_form is not None:
         processor["edit_form"] = pipeline.edit_form
+    if pipeline.image_defaults:
+        processor["image_sampling"] = dict(pipeline.image_defaults)
     (folder / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
     # The model last, and its config.json behind its weights: a broken-off folder is never taken for whole.
     save_model(pipeline.model, folder, max_shard_bytes)

@@ -121,7 +121,8 @@ def reply(
         image: [1, H, W, C] in [0, 1] that comes with it.
         task: one of `TASKS`, such as `route` found.
         text: how an answer or a description is written.
-        drawing: how a picture is drawn; its `batch_size` pictures are of one description.
+        drawing: how a picture is drawn; its `batch_size` pictures are of one description. By default the
+            checkpoint's own.
         on_text: told of each step of the text; may raise to cancel.
         on_step: told of each token of a picture; may raise to cancel.
         on_image: told of each image that became pixels; may raise to cancel.
@@ -134,14 +135,13 @@ def reply(
     if image is None and task in (EDIT, DESCRIBE_AND_GENERATE):
         raise ValueError(f"image must be given for task {task!r}, got none; pass one, or choose another task")
     _check_image(image)
-    drawing = drawing or TokenSampling()
     if task == UNDERSTAND:
         return Reply(pipeline.understand(image, request, text, on_step=on_text)[0])
     if task == GENERATE:
         return Reply(None, pipeline.generate(request, drawing, on_step=on_step, on_image=on_image).images)
     assert image is not None  # checked above
     if task == EDIT:
-        options = EditSampling(**asdict(drawing))
+        options = EditSampling(**asdict(drawing or TokenSampling(**pipeline.image_defaults)))
         return Reply(None, pipeline.edit(image, request, options, on_step=on_step, on_image=on_image).images)
     (told,) = pipeline.understand(image, DESCRIBE, text, on_step=on_text)
     described = told.replace(pipeline.prompts.tokenizer.special.image, "").strip()

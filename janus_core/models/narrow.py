@@ -23,6 +23,9 @@ _WIDENED_AT_ONCE = 2**25
 
 _TINY = torch.finfo(torch.float32).tiny
 
+# A row's largest number is far out from so many times the root of its mean square.
+_FAR_OUT = 32
+
 # Said once by the tensors that `PackedInt8Linear` packs: users can do nothing about it, and
 # where they are gone some day, other layers take over.
 warnings.filterwarnings("ignore", r"torch\.quantize_per_tensor, .* are deprecated", UserWarning)
@@ -73,7 +76,8 @@ class PackedInt8Linear(nn.Module):
     """Multiplies float32 by weights of 1 byte with FBGEMM's kernels, which know whole numbers only.
 
     They take inputs of 7 bits. An input goes through in two parts, what 7 bits hold of it and 7 more bits of
-    what is left, so that its own rounding, one in 2^14, is below that of float16.
+    what is left, so that its own rounding, one in 2^14 of a row's largest number, is at most that of bf16.
+    Where that number stands far out, a third part follows.
     """
 
     staged = torch.bfloat16
@@ -104,18 +108,23 @@ class PackedInt8Linear(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Maps [..., in] float32 to [..., out] float32."""
-        rows = hidden_states.reshape(-1, self.in_features)
-        parts = torch.empty(2 * len(rows), self.in_features)
-        high, low = parts[: len(rows)], parts[len(rows) :]
-        step = torch.linalg.vector_norm(rows, torch.inf, dim=-1, keepdim=True).clamp_(min=_TINY).div_(63)
-        torch.div(rows, step, out=low)
-        torch.round(low, out=high)
-        low.sub_(high).mul_(126)  # the kernel rounds it
+        rows = hidden_states.detach().float().reshape(-1, self.in_features)
+        largest = torch.linalg.vector_norm(rows, torch.inf, dim=-1, keepdim=True)
+        usual = torch.linalg.vector_norm(rows, dim=-1, keepdim=True) * self.in_features**-0.5
+        parts = rows.new_empty(3 if bool((largest > _FAR_OUT * usual).any()) else 2, *rows.shape)
+        step = largest.div_(63).clamp_(min=_TINY)
+        left = torch.div(rows, step, out=parts[-1])
+        for part in parts[:-1]:
+            torch.round(left, out=part)
+            left.sub_(part).mul_(126)  # the kernel rounds the last
         # One step of the inputs is 1, and 64 stands for 0.
         multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
-        blocks = [multiply(parts, 1.0, 64, block) for block in self.packed]
+        blocks = [multiply(parts.flatten(0, 1), 1.0, 64, block) for block in self.packed]
         products = blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-1)
-        outputs = torch.add(products[: len(rows)], products[len(rows) :], alpha=1 / 126).mul_(step)
+        outputs, *coarser = reversed(products.chunk(len(parts)))
+        for product in coarser:
+            outputs = torch.add(product, outputs, alpha=1 / 126)
+        outputs.mul_(step)
         if self.bias is not None:
             outputs += self.bias
         return outputs.view(*hidden_states.shape[:-1], self.out_features)
@@ -169,7 +178,7 @@ def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
     """The nearest whole numbers [out, in] int8, and the factor of each row [out]."""
     wide = weight.float()
     smallest, largest = wide.aminmax(dim=1)
-    scale = torch.maximum(-smallest, largest).clamp(min=_TINY) / 127
+    scale = (torch.maximum(-smallest, largest) / 127).clamp(min=_TINY)
     return (wide / scale[:, None]).round_().to(torch.int8), scale
 
 

@@ -28,7 +28,8 @@ def sample_sheet(pipeline: JanusPipeline, data: Data, drawings: bool) -> np.ndar
     pictures = [np.asarray(picture.resize((size, size))) for picture in chosen]
     tokens = pipeline.encode_tokens(torch.stack(to_images(pictures)))
     pictures += to_pictures(pipeline.decode_tokens(tokens))
-    if drawings:
+    options = pipeline.image_options()
+    if drawings and isinstance(options, TokenSampling):
         for prompt in data.prompts:
-            pictures += drawn(pipeline, prompt, TokenSampling())
+            pictures += drawn(pipeline, prompt, options)
     return grid(pictures, COLUMNS)

@@ -48,7 +48,7 @@ class ContrastObjective(nn.Module):
         pictures, regions = self.data.regions(rng, self.stage.batch_size)
         texts = sorted({text for region in regions for text in region.texts})
         pixel_values = pipeline.image_processor.pixel_values(to_images(pictures)).to(pipeline.device)
-        seen = F.normalize(_pooled(pipeline.model.understanding.tower(pixel_values), regions), dim=-1)
+        seen = F.normalize(pooled(pipeline.model.understanding.tower(pixel_values), regions), dim=-1)
         read = F.normalize(self._texts(texts), dim=-1)
         true = torch.tensor([[text in region.texts for text in texts] for region in regions]).to(seen.device)
         # Without autocast: products times the scale plus the bias are differences of large numbers.
@@ -75,13 +75,18 @@ class ContrastObjective(nn.Module):
         return (states * read).sum(dim=1) / read.sum(dim=1)
 
 
-def _pooled(features: Tensor, regions: list[Region]) -> Tensor:
-    """The mean feature [R, C] of the patches of which the middle lies in a region, from [B, N, C]."""
+def pooled(features: Tensor, regions: list[Region]) -> Tensor:
+    """The mean feature [R, C] of the patches of which the middle lies in a region, from [B, N, C].
+
+    Where a region is too small to hold one, it is that of the patch in which its own middle lies.
+    """
     side = math.isqrt(features.shape[1])
     middles = (torch.arange(side) + 0.5) / side
-    boxes = torch.tensor([region.box for region in regions])
-    left, top, right, bottom = boxes[:, :, None].unbind(dim=1)
-    across, down = (middles >= left) & (middles < right), (middles >= top) & (middles < bottom)
+    left, top, right, bottom = torch.tensor([region.box for region in regions])[:, :, None].unbind(dim=1)
+    across, down = (
+        ((middles >= low) & (middles < high)) | (((low + high) / 2 * side).long() == torch.arange(side))
+        for low, high in ((left, right), (top, bottom))
+    )
     inside = (down[:, :, None] & across[:, None, :]).flatten(1).to(features)[..., None]
     pictures = torch.tensor([region.picture for region in regions], device=features.device)
     return (features[pictures] * inside).sum(dim=1) / inside.sum(dim=1)

@@ -18,7 +18,9 @@ from ..samples import Data, Sample
 from ..vision import SEES, image_tokens
 
 TASKS = ("understanding", "text", "generation")
-_TOGETHER = 6  # conversations
+
+# Conversations that are computed together: few, so that their lengths are alike and little is padded.
+_TOGETHER = 6
 
 
 class UnifiedObjective(nn.Module):

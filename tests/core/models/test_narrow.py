@@ -76,14 +76,25 @@ def test_int8_layer_is_within_its_rounding(rows: int, columns: int, bias: bool, 
 def test_packed_int8_layer_rounds_weights_alone(rows: int, columns: int, bias: bool) -> None:
     layer = wide_layer(bias, columns)
     packed, rounded = PackedInt8Linear(layer.weight, layer.bias), Int8Linear(layer.weight, layer.bias)
-    # Rows of different sizes, one of them zero, and one number far above the others, as real models have.
-    inputs = (torch.randn(rows, 3, columns) * torch.tensor([0.0, 1.0, 900.0])[:, None])[:, -3:]
-    inputs[..., :1] *= 40
+    # Rows of different sizes, one of them zero.
+    inputs = (torch.randn(rows, 4, columns) * torch.tensor([1.0, 0.0, 1.0, 900.0])[:, None])[:, -3:]
     expected = F.linear(inputs, rounded.weight * rounded.scale[:, None], rounded.bias)
     outputs = packed(inputs)
-    assert outputs.shape == expected.shape
-    largest = inputs.abs().amax(dim=-1, keepdim=True) * layer.weight.abs().amax() * columns**0.5
-    assert ((outputs - expected).abs() <= 2e-4 * largest + 1e-5).all()
+    assert outputs.shape == expected.shape and outputs.dtype == torch.float32
+    assert (outputs - expected).norm() <= 2e-4 * expected.norm()
+
+
+@pytest.mark.skipif(not PackedInt8Linear.is_available(), reason="needs FBGEMM's kernels")
+@pytest.mark.parametrize("far_out", [1.0, 25.0, 1000.0])
+def test_packed_int8_layer_keeps_what_stands_beside_a_number_far_out(far_out: float) -> None:
+    layer = wide_layer(bias=False, inputs=2048)
+    layer.weight[:, 0] = 0  # what is far out has no part in the outputs; its company has
+    packed, rounded = PackedInt8Linear(layer.weight, None), Int8Linear(layer.weight, None)
+    inputs = torch.randn(2, 2048)
+    inputs[0, 0] = far_out
+    expected = F.linear(inputs, rounded.weight * rounded.scale[:, None])
+    error = (packed(inputs) - expected).norm(dim=-1) / expected.norm(dim=-1)
+    assert error.max() <= 2**-9  # that of bf16
 
 
 def test_int8_weights_are_the_nearest_whole_numbers() -> None:

@@ -131,8 +131,8 @@ def test_regions_are_quarters_of_objects_and_pieces_of_ground() -> None:
         else:
             colour = one.texts[1]
             assert np.abs(part - COLOURS[colour]).sum(axis=-1).min() < 40
-            row = ("top", "middle", "bottom")[top // BOX]
-            assert "centre" in one.texts[2] or row == "middle" or row in one.texts[2]
+            spot = Thing("star", "red", left=left // BOX * BOX, top=top // BOX * BOX)
+            assert one.texts[2] == f"in the {region(spot)}"
     assert sum(one.texts[0].endswith("background") for one in regions) == 8
 
 
