@@ -50,15 +50,11 @@ def patch_means(latents: Tensor, pixels: Tensor) -> Tensor:
     return (sums / torch.bincount(kinds)[:, None])[kinds].view_as(latents)
 
 
-def sigmoid_loss(images: Tensor, texts: Tensor, true: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+def sigmoid_loss(logits: Tensor, true: Tensor) -> Tensor:
     """SigLIP's loss (arXiv:2303.15343, algorithm 1): of each image and text, whether they belong together.
 
     Args:
-        images: [B, C] unit vectors.
-        texts: [T, C] unit vectors.
-        true: [B, T] bool, whether a text holds for an image.
-        scale: logarithm of the factor on the products.
-        bias: added to them.
+        logits: [B, T] of images and texts; above 0 where they are held to.
+        true: [B, T] bool, whether they do.
     """
-    logits = images @ texts.T * scale.exp() + bias
-    return F.binary_cross_entropy_with_logits(logits, true.to(logits.dtype), reduction="sum") / len(images)
+    return F.binary_cross_entropy_with_logits(logits, true.to(logits.dtype), reduction="sum") / len(logits)

@@ -53,9 +53,8 @@ class ContrastObjective(nn.Module):
         true = torch.tensor([[text in region.texts for text in texts] for region in regions]).to(seen.device)
         # Without autocast: products times the scale plus the bias are differences of large numbers.
         with torch.autocast(seen.device.type, enabled=False):
-            loss = sigmoid_loss(seen.float(), read.float(), true, self.scale, self.bias)
-            found = (seen.float() @ read.float().T * self.scale.exp() + self.bias)[true] > 0
-        return {"loss": loss, "matched": found.float().mean()}
+            logits = seen.float() @ read.float().T * self.scale.exp() + self.bias
+        return {"loss": sigmoid_loss(logits, true), "matched": (logits[true] > 0).float().mean()}
 
     def finish(self) -> None:
         """Nothing is left to do."""

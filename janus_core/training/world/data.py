@@ -99,7 +99,7 @@ class WorldData:
 
 
 def _turns(scene: Scene, rng: random.Random) -> tuple[tuple[str, str], ...]:
-    """Different questions; one that tells all stands alone: no other is to be answered from it alone."""
+    """Different questions; one that tells all stands alone, since others could be answered from it."""
     if rng.random() < 0.3:
         question = random_question(scene, rng, rng.choice(_TELLS_ALL))
         return ((question.text, question.answer),)
