@@ -44,11 +44,13 @@ class TokenDrawer:
             self.options.top_p,
             getattr(self.options, "min_p", 0.0),
         )
-        # On the generators' device, and not in torch's default dtype, which a host may have changed.
-        noise = torch.empty(logits.shape, device="cpu", dtype=torch.float32)
+        # On the generators' device, and not in torch's default dtype, which a host may have changed. A copy
+        # out of pinned memory waits for nothing: the GPU goes on with what it has been given.
+        noise = torch.empty(logits.shape, device="cpu", dtype=torch.float32, pin_memory=logits.is_cuda)
         for row, generator in zip(noise, self.generators, strict=True):
             row.exponential_(generator=generator)
-        return (kept.softmax(dim=-1) / noise.to(logits.device)).argmax(dim=-1)
+        noise = noise.to(logits.device, non_blocking=logits.is_cuda)
+        return (kept.softmax(dim=-1) / noise).argmax(dim=-1)
 
 
 def keep_likely(logits: Tensor, top_k: int, top_p: float, min_p: float = 0.0) -> Tensor:

@@ -13,14 +13,14 @@ from ...models.cache import NoCache
 from ...pipeline import JanusPipeline
 from ..pictures import to_images
 from ..recipe import Stage
-from ..rows import IGNORED, RowBatch, batch_rows, conversation_row, drawing_row
+from ..rows import IGNORED, Row, RowBatch, batch_rows, conversation_row, drawing_row
 from ..samples import Data, Sample
 from ..vision import SEES, image_tokens
 
 TASKS = ("understanding", "text", "generation")
 
-# Conversations that are computed together: few, so that their lengths are alike and little is padded.
-_TOGETHER = 6
+# Rows that are computed together: few, so that their lengths are alike and little is padded.
+_TOGETHER = 8
 
 
 class UnifiedObjective(nn.Module):
@@ -59,29 +59,26 @@ class UnifiedObjective(nn.Module):
         pipeline = self.pipeline
         generation = pipeline.model.generation
         samples = [self.data.generation(rng) for _ in range(count)]
-        hidden = [rng.random() < self.stage.caption_dropout for _ in samples]
-        rows = batch_rows(
-            pipeline,
-            [
-                drawing_row(pipeline, sample.caption, hide)
-                for sample, hide in zip(samples, hidden, strict=True)
-            ],
-        )
+        rows = [
+            drawing_row(pipeline, sample.caption, rng.random() < self.stage.caption_dropout)
+            for sample in samples
+        ]
         pictures = to_images([sample.picture for sample in samples if sample.picture is not None])
         tokens = image_tokens(pipeline, pictures)
-        embeds = generation.embed_tokens(tokens)
-        states = self._states(rows, None, embeds)
-        logits = generation.head(states[rows.before_drawn.to(states.device)])
-        return F.cross_entropy(logits.float(), tokens.flatten())
+        states, labels = [], []
+        for part in _alike(rows):
+            batch = batch_rows(pipeline, [rows[index] for index in part])
+            before = batch.before_drawn.to(pipeline.device)
+            states.append(self._states(batch, None, generation.embed_tokens(tokens[part]))[before])
+            labels.append(tokens[part].flatten())
+        logits = generation.head(torch.cat(states))
+        return F.cross_entropy(logits.float(), torch.cat(labels))
 
     def _text_loss(self, samples: Sequence[Sample], seen: Tensor | None) -> Tensor:
-        """Rows of like length go together: padding is computed as well."""
         pipeline = self.pipeline
         rows = [conversation_row(pipeline, sample) for sample in samples]
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
         states, labels = [], []
-        for start in range(0, len(order), _TOGETHER):
-            part = order[start : start + _TOGETHER]
+        for part in _alike(rows):
             batch = batch_rows(pipeline, [rows[index] for index in part])
             right = batch.labels.to(pipeline.device)
             answered = right != IGNORED
@@ -98,3 +95,9 @@ class UnifiedObjective(nn.Module):
             places = rows.drawn.to(pipeline.device)[..., None]
             embeds = embeds.masked_scatter(places, drawn.to(embeds.dtype))
         return pipeline.model.body(embeds, prompt.position_ids, NoCache())
+
+
+def _alike(rows: Sequence[Row]) -> list[list[int]]:
+    """Places of rows in groups of like length: padding is computed as well."""
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
+    return [order[start : start + _TOGETHER] for start in range(0, len(order), _TOGETHER)]

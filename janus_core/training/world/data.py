@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 
 import numpy as np
 
 from ..samples import Region, Sample
 from .draw import draw_scene
-from .questions import random_question
+from .questions import Question, random_question
 from .requests import random_request
 from .scene import (
     BACKGROUNDS,
@@ -24,13 +25,16 @@ from .scene import (
     random_scene,
 )
 from .wishes import random_caption
-from .words import description, phrases
+from .words import description, phrases, plural
 
-VERSION = "4"
+VERSION = "5"
 
 # Turns of a conversation about one picture.
 TURNS = 6
 _TELLS_ALL = ("describe", "places", "tags")
+_NAMES = {plural(shape): shape for shape in SHAPES} | {
+    name: name for name in (*SHAPES, *COLOURS, "top", "bottom", "left", "right", "centre")
+}
 
 
 class WorldData:
@@ -99,16 +103,27 @@ class WorldData:
 
 
 def _turns(scene: Scene, rng: random.Random) -> tuple[tuple[str, str], ...]:
-    """Different questions; one that tells all stands alone, since others could be answered from it."""
+    """Questions of which none tells another's answer; one that tells all stands alone."""
     if rng.random() < 0.3:
         question = random_question(scene, rng, rng.choice(_TELLS_ALL))
         return ((question.text, question.answer),)
-    asked: dict[str, str] = {}
-    while len(asked) < TURNS:
+    turns: list[tuple[str, str]] = []
+    told: list[tuple[str, frozenset[str]]] = []
+    while len(turns) < TURNS:
         question = random_question(scene, rng)
-        if question.kind not in _TELLS_ALL:
-            asked[question.text] = question.answer
-    return tuple(asked.items())
+        names = _names(question)
+        if question.kind in _TELLS_ALL or (question.kind, names) in told:
+            continue
+        if len(names) < 2 or not any(names <= earlier for _, earlier in told):
+            turns.append((question.text, question.answer))
+            told.append((question.kind, names))
+    return tuple(turns)
+
+
+def _names(question: Question) -> frozenset[str]:
+    """What a turn names: where an earlier one names all of it, its answer follows and none need look."""
+    words = re.findall(r"\w+", f"{question.text} {question.answer}".lower())
+    return frozenset(_NAMES[word] for word in words if word in _NAMES)
 
 
 def _quarter(left: int, top: int, rng: random.Random) -> tuple[float, float, float, float]:

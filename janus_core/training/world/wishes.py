@@ -106,12 +106,12 @@ def random_wish(category: str, rng: random.Random, held_out: bool = False) -> Wi
 
 def random_caption(rng: random.Random) -> tuple[Scene, str]:
     """A scene and a caption for training: a wish of any category, or all that is to be seen."""
-    if rng.random() < 0.5:
+    if rng.random() < 0.4:
         scene = random_scene(rng)
         told = rng.choice((description, things_in_words, places, places))
         return scene, framed(told(scene), rng)
     while True:
-        wish = random_wish(rng.choices(CATEGORIES, (1, 2, 4, 1, 6, 4))[0], rng)
+        wish = random_wish(rng.choices(CATEGORIES, (1, 2, 5, 1, 6, 5))[0], rng)
         if wish.relation and rng.random() < 0.5:
             wish = replace(wish, parts=tuple(_coloured(part, rng) for part in wish.parts))
         scene = wish.scene(rng)
