@@ -70,6 +70,23 @@ class KVCache:
         self.values[layer, :, :, self.length : end] = values
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
+    def mask(self, num_new: int) -> Tensor | None:
+        """[B or 1, 1, T, S] bool: True where new token t may read slot s; None where causality alone says it.
+
+        A single new token sees the whole cache, and a first prompt without padding is plainly causal: neither
+        needs a mask, and without one the fast attention kernels apply.
+        """
+        start, end = self.length, self.length + num_new
+        if self.visible is None and (num_new == 1 or start == 0):
+            return None
+        slots = torch.arange(end, device=self.keys.device)
+        queries = slots[start:, None]
+        mask = (slots <= queries)[None]
+        if self.visible is not None:
+            # A padding token sees itself: a row that sees nothing would be 0/0 in the softmax.
+            mask = (mask & self.visible[:, None, :end]) | (slots == queries)[None]
+        return mask[:, None]
+
     def advance(self, tokens: int) -> None:
         """Counts `tokens` more slots as filled, once every layer has appended them."""
         self.length += tokens
@@ -136,11 +153,55 @@ class NoCache:
 
     length = 0
     max_length = 2**62
-    visible: Tensor | None = None
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Returns what the tokens may read: themselves."""
         return keys, values
 
+    def mask(self, num_new: int) -> None:
+        """All is causal."""
+
     def advance(self, tokens: int) -> None:
         """Keeps nothing."""
+
+
+class NextSlot:
+    """A cache as a recorded step sees it: one more token, in a slot that a tensor names.
+
+    What is recorded does the same to the same memory each time, so no number of Python's may stand in it that
+    differs from step to step. All slots up to a fixed one are looked at, and a mask hides those to come.
+    """
+
+    length = 0  # the recorded steps count for themselves
+
+    def __init__(self, cache: KVCache, end: int) -> None:
+        """Looks at a cache, and clears the slots that are hidden for now: 0 times NaN would be seen.
+
+        Args:
+            cache: what was read before; whoever runs a recorded step advances it.
+            end: slots that are looked at; the new token's must be one of them.
+        """
+        self.cache, self.end, self.max_length = cache, end, cache.max_length
+        self.slot = torch.zeros(1, device=cache.keys.device, dtype=torch.long)
+        self.slots = torch.arange(end, device=cache.keys.device)
+        for kept in (cache.keys, cache.values):
+            kept[..., cache.length : end, :].zero_()
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Writes one layer's [B, H, 1, D] into the slot; returns all slots up to the last."""
+        self.cache.keys[layer].index_copy_(2, self.slot, keys)
+        self.cache.values[layer].index_copy_(2, self.slot, values)
+        return self.cache.keys[layer, :, :, : self.end], self.cache.values[layer, :, :, : self.end]
+
+    def mask(self, num_new: int) -> Tensor:
+        """[B or 1, 1, 1, S] bool: the slots up to the new token's that are no padding."""
+        filled = (self.slots <= self.slot)[None]
+        if self.cache.visible is not None:
+            filled = filled & self.cache.visible[:, : self.end]
+        return filled[:, None, None]
+
+    def advance(self, tokens: int) -> None:
+        """The slot's tensor says it."""
+
+
+Cache = KVCache | NoCache | NextSlot

@@ -5,12 +5,11 @@ It has grouped-query attention and an explicit cache.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import LlamaConfig
-from .cache import KVCache, NoCache
+from .cache import Cache
 from .layers import RMSNorm, rotary_angles, rotate
 
 
@@ -29,7 +28,7 @@ class Llama(nn.Module):
         """Maps text ids [B, T] to inputs [B, T, C] in the dtype that the layers compute in."""
         return self.embed_tokens(input_ids).to(self.norm.weight.dtype)
 
-    def forward(self, inputs_embeds: Tensor, position_ids: Tensor, cache: KVCache | NoCache) -> Tensor:
+    def forward(self, inputs_embeds: Tensor, position_ids: Tensor, cache: Cache) -> Tensor:
         """Reads T more tokens into the cache.
 
         Args:
@@ -50,7 +49,7 @@ class Llama(nn.Module):
         rotary = rotary_angles(
             position_ids, self.config.head_dim, self.config.rope_theta, inputs_embeds.dtype
         )
-        mask = _attention_mask(cache, num_new, inputs_embeds.device)
+        mask = cache.mask(num_new)
         hidden_states = inputs_embeds
         for index, layer in enumerate(self.layers):
             hidden_states = layer(hidden_states, rotary, mask, cache, index)
@@ -73,7 +72,7 @@ class LlamaBlock(nn.Module):
         hidden_states: Tensor,
         rotary: tuple[Tensor, Tensor],
         mask: Tensor | None,
-        cache: KVCache | NoCache,
+        cache: Cache,
         index: int,
     ) -> Tensor:
         """Maps [B, T, C] to the same shape, leaving keys and values in layer `index` of the cache."""
@@ -101,7 +100,7 @@ class LlamaAttention(nn.Module):
         hidden_states: Tensor,
         rotary: tuple[Tensor, Tensor],
         mask: Tensor | None,
-        cache: KVCache | NoCache,
+        cache: Cache,
         index: int,
     ) -> Tensor:
         """Maps [B, T, C] to the same shape, leaving keys and values in layer `index` of the cache."""
@@ -110,8 +109,6 @@ class LlamaAttention(nn.Module):
         rotated, value = states.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), dim=1)
         query, key = rotate(rotated, *rotary).split((self.num_heads, self.num_kv_heads), dim=1)
         key, value = cache.append(index, key, value)
-        # A single new token sees the whole cache, and a first prompt without padding is plainly causal:
-        # neither needs a mask tensor, and without one the fast attention kernels apply.
         attended = F.scaled_dot_product_attention(
             query,
             key,
@@ -135,17 +132,3 @@ class LlamaMLP(nn.Module):
         """Maps [B, T, C] to the same shape."""
         gate, up = self.gate_up_proj(hidden_states).chunk(2, dim=-1)
         return self.down_proj(F.silu(gate) * up)
-
-
-def _attention_mask(cache: KVCache | NoCache, num_new: int, device: torch.device) -> Tensor | None:
-    """[B or 1, 1, T, S] bool, True where new token t may read slot s; None where causality alone says it."""
-    start, end = cache.length, cache.length + num_new
-    if cache.visible is None and (num_new == 1 or start == 0):
-        return None
-    slots = torch.arange(end, device=device)
-    queries = slots[start:, None]
-    mask = (slots <= queries)[None]
-    if cache.visible is not None:
-        # A padding token sees itself: a row that sees nothing would be 0/0 in the softmax.
-        mask = (mask & cache.visible[:, None, :end]) | (slots == queries)[None]
-    return mask[:, None]

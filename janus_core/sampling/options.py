@@ -59,6 +59,8 @@ class TokenSampling:
         top_p: keeps the fewest tokens whose probabilities sum to p; 1 keeps all.
         seed: image i draws from seed + i, so it is the same in any batch.
         batch_size: images per prompt.
+        capture: whether steps are recorded as CUDA graphs and repeated; only for a model that lies on a CUDA
+            device in whole, and whose layers do not move their weights.
     """
 
     guidance_scale: float = 5.0
@@ -67,6 +69,7 @@ class TokenSampling:
     top_p: float = 1.0
     seed: int = 0
     batch_size: int = 1
+    capture: bool = False
 
     def __post_init__(self) -> None:
         _check_whole(self)

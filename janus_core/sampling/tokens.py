@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..inputs import PromptBatch
-from ..models.cache import KVCache
+from ..models.cache import Cache, KVCache
 from ..models.janus import Janus
 from .candidates import log_likelihood
+from .captured import CapturedStep
 from .guidance import guide
 from .logits import TokenDrawer, check_finite
 from .options import TokenSampling
@@ -116,10 +117,21 @@ def draw_tokens(
     hidden_states = hidden_states.repeat_interleave(len(images), dim=0)
     following = following.repeat_interleave(len(images), dim=0)
 
+    def read(new: Tensor, positions: Tensor, cache: Cache) -> tuple[Tensor, Tensor]:
+        """Hidden states of the rows after new tokens [B, T], and logits of the token behind them."""
+        inputs_embeds = model.generation.embed_tokens(new).repeat(rows, 1, 1)
+        hidden_states = model.body(inputs_embeds, positions, cache)
+        return hidden_states, next_logits(hidden_states)
+
+    def next_logits(hidden_states: Tensor) -> Tensor:
+        return combine(model.generation.head(hidden_states[:, -1:])[:, -1].float())
+
+    read_one = CapturedStep(read, cache) if options.capture else partial(read, cache=cache)
+    logits = next_logits(hidden_states)
+
     finite = torch.ones((), dtype=torch.bool, device=tokens.device)
     likelihood = torch.zeros(len(images), dtype=torch.float32, device=tokens.device)
     for step, stop in pairwise((*free, num_tokens)):
-        logits = combine(model.generation.head(hidden_states[:, -1:])[:, -1].float())
         if step == first:
             check_finite(logits, hidden_states.dtype)
         # Later steps only note what breaks: asking the device each time would hold it up.
@@ -127,10 +139,11 @@ def draw_tokens(
         tokens[:, step] = drawer.draw(logits)
         on_step(stop, num_tokens, tokens[:, :stop])
         # The drawn token and the given ones behind it; nothing follows the last, which need not be read.
-        read = slice(step, min(stop, num_tokens - 1))
-        if read.start < read.stop:
-            inputs_embeds = model.generation.embed_tokens(tokens[:, read]).repeat(rows, 1, 1)
-            hidden_states = model.body(inputs_embeds, following[:, read], cache)
+        new = slice(step, min(stop, num_tokens - 1))
+        if new.stop - new.start == 1:
+            hidden_states, logits = read_one(tokens[:, new], following[:, new])
+        elif new.start < new.stop:
+            hidden_states, logits = read(tokens[:, new], following[:, new], cache)
         if stop - step > 1:
             seen = hidden_states[: len(images), : stop - step - 1]
             likelihood += log_likelihood(model.generation.head, seen, tokens[:, step + 1 : stop])

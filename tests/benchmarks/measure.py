@@ -119,13 +119,17 @@ def ours(device: str, precision: str, folder: Path, steps: int, batch: int) -> d
         weight_bytes(part) for part in (body.layers, generation.head, generation.aligner)
     )
 
-    def draw(prompt: str, images: int) -> Callable[[StepClock], object]:
-        return lambda clock: pipe.generate(prompt, TokenSampling(batch_size=images), on_step=clock)
+    def draw(prompt: str, images: int, capture: bool = False) -> Callable[[StepClock], object]:
+        options = TokenSampling(batch_size=images, capture=capture)
+        return lambda clock: pipe.generate(prompt, options, on_step=clock)
 
     found["first steps"] = first_steps(device, pipe)
     found["first steps again"] = first_steps(device, pipe)
     found["step"] = per_step(device, steps, draw(PROMPT, 1))
     found["step, batch"] = per_step(device, steps, draw(PROMPT, batch))
+    if device == "cuda":
+        found["step, captured"] = per_step(device, steps, draw(PROMPT, 1, capture=True))
+        found["step, captured, batch"] = per_step(device, steps, draw(PROMPT, batch, capture=True))
     found["step, long prompt"] = per_step(device, steps, draw(words(pipe, LONG_PROMPT_TOKENS), 1), runs=1)
     options = TextSampling(max_new_tokens=WARM_UP + steps + 1)
     never_ends = pipe.prompts.tokenizer

@@ -27,6 +27,8 @@ MEASURE = Path(__file__).with_name("measure.py")
 ROWS = (
     ("draw: one step, one image with guidance", "step", True),
     ("draw: one step, batch", "step, batch", True),
+    ("draw: one step in a CUDA graph, one image with guidance", "step, captured", True),
+    ("draw: one step in a CUDA graph, batch", "step, captured, batch", True),
     ("draw: one step, prompt of 1,000 tokens", "step, long prompt", True),
     ("answer: one token", "text step", False),
     ("answer: reading 600 tokens", "prefill", False),
@@ -80,6 +82,8 @@ def table(report: dict[str, Any]) -> list[str]:
         limit = found["read per step"] / rates["memory"]
         peer = report["transformers"].get(precision, {})
         for name, key, bounded in ROWS:
+            if key not in found:
+                continue
             share = f"{limit / found[key]:.0%}" if bounded else ""
             theirs = f"{1e3 * peer[key]:.0f} ms | {peer[key] / found[key]:.1f} x" if key in peer else " | "
             name = f"{name} of {report['batch']}" if key.endswith("batch") else name
