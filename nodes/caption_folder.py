@@ -35,7 +35,7 @@ class JanusCaptionFolder(io.ComfyNode):
                 io.String.Input(
                     "folder",
                     default="",
-                    tooltip="A folder within it, such as my_dataset or sets/first. Empty: all of it.",
+                    tooltip="A folder within it, such as my_dataset or sets/first. A dot: all of it.",
                 ),
                 io.Boolean.Input(
                     "subfolders", default=False, tooltip="Whether images in folders within count as well."

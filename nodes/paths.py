@@ -101,13 +101,19 @@ def folder_in(location: str, name: str) -> Path:
 
     Args:
         location: one of `LOCATIONS`.
-        name: relative to it; empty for the whole of it.
+        name: relative to it; a dot for the whole of it.
 
     Raises:
-        ValueError: if a way leads out of there: an absolute path, another drive, `..` or a link.
+        ValueError: if it is empty, or a way leads out of there: an absolute path, another drive, `..` or a
+            link.
         FileNotFoundError: if there is no such folder.
     """
     root = Path(LOCATIONS[chosen("location", location, LOCATIONS)]()).resolve()
+    if not name.strip():
+        raise ValueError(
+            f"folder must name a folder in ComfyUI's {location} folder, got {name!r}; enter one, or a dot "
+            "for all of it"
+        )
     # Windows's rules everywhere, for they know both kinds of slashes, and drives.
     path = PureWindowsPath(name)
     within = not (path.anchor or ".." in path.parts or "\0" in name)

@@ -58,7 +58,10 @@ class TextReport:
         server = PromptServer.instance
         if server.client_id is None:  # a script's run: nobody's canvas shows it
             return
-        message = {"node": self.node_id, "text": "\n\n".join(self.pipeline.decode_text(tokens))}
+        message = {
+            "node": self.node_id,
+            "text": "\n\n".join(map(str.strip, self.pipeline.decode_text(tokens))),
+        }
         server.send_sync(TEXT_EVENT, message, server.client_id)
 
 
@@ -90,7 +93,8 @@ class ImageReport:
     def show(self, images: Tensor) -> None:
         """Puts the finished images [B, H, W, 3] on the node, side by side.
 
-        Front ends show a node's last preview in place of its output, as long as they hold one.
+        Front ends show a node's last preview in place of its output, as long as they hold one; where
+        `web/janus_text.js` can, it has them let go of it.
         """
         columns = math.ceil(math.sqrt(len(images)))
         _, height, width, _ = images.shape

@@ -4,13 +4,15 @@ const frame = () => new Promise(requestAnimationFrame);
 const { api } = window.comfyAPI.api;
 
 const janus = {
-  // How runs have ended, and what has been streamed onto nodes, since `forget`.
+  // How runs have ended, and what has been streamed onto nodes or told of them, since `forget`.
   runs: [],
   texts: [],
+  progress: new Set(), // ids of nodes that have told of a step
 
   forget() {
     janus.runs = [];
     janus.texts = [];
+    janus.progress.clear();
   },
 
   // Fits the graph into the part of the page that the front end's own controls leave free: its rectangle there.
@@ -74,4 +76,5 @@ const janus = {
 for (const end of ["execution_success", "execution_error", "execution_interrupted"])
   api.addEventListener(end, () => janus.runs.push(end));
 api.addEventListener("janus.text", ({ detail }) => janus.texts.push(detail.text));
+api.addEventListener("progress", ({ detail }) => detail.value > 0 && janus.progress.add(String(detail.node)));
 window.janus = janus;

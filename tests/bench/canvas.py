@@ -76,7 +76,7 @@ class Canvas:
 
     def browse_templates(self, words: str) -> None:
         """Opens the template browser and searches it."""
-        self.page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+        self.command("Comfy.BrowseTemplates")
         self.page.locator("input[placeholder*='earch']").last.fill(words)
         self.page.wait_for_timeout(700)
 
@@ -108,6 +108,14 @@ class Canvas:
         """Presses the button that cancels the run at work."""
         self.page.locator("[aria-label='Cancel current run']").first.click()
 
+    def command(self, name: str) -> None:
+        """Runs one of the front end's commands, as its menu does."""
+        self.page.evaluate("name => app.extensionManager.command.execute(name)", name)
+
+    def wait_for_progress(self, node: int) -> None:
+        """Waits until a node has told of its first step."""
+        self.page.wait_for_function("id => janus.progress.has(String(id))", arg=node)
+
     def wait_for_end(self, seconds: float = RUN_SECONDS) -> str:
         """Waits for the run's end: 'execution_success', 'execution_error' or 'execution_interrupted'."""
         self.page.wait_for_function("() => janus.runs.length", timeout=seconds * 1000)
@@ -121,7 +129,9 @@ class Canvas:
 
     def messages(self) -> list[str]:
         """Toasts and dialogs that stand on the page."""
-        return self.page.locator(".p-toast-message-text, .p-dialog").all_inner_texts()
+        return self.page.locator(
+            ".p-toast-message-text, .p-dialog, [data-testid='error-overlay']"
+        ).all_inner_texts()
 
     def details_of_error(self) -> None:
         """Opens what new front ends keep behind a button: the message of an error."""
@@ -135,6 +145,20 @@ class Canvas:
             self.page.evaluate("""() => app.graph._nodes.flatMap(node =>
               (node.widgets ?? []).filter(widget => widget.name === "result")
                 .map(widget => [String(node.id), widget.value]))""")
+        )
+
+    def widget(self, node: int, name: str) -> Any:
+        """The value of a widget."""
+        find = "([id, name]) => app.graph.getNodeById(id).widgets.find(w => w.name === name).value"
+        return self.page.evaluate(find, [node, name])
+
+    def set_widget(self, node: int, name: str, value: object) -> None:
+        """Changes a widget as a user does."""
+        self.page.evaluate(
+            """([id, name, value]) => {
+              const widget = app.graph.getNodeById(id).widgets.find(w => w.name === name);
+              widget.value = value; widget.callback?.(value) }""",
+            [node, name, value],
         )
 
     def result_field(self, node: int) -> Locator:
@@ -181,7 +205,7 @@ class Canvas:
     def change_and_undo(self) -> None:
         """Renames a node, and takes it back."""
         self.page.evaluate("() => { app.graph._nodes[0].title = 'changed'; janus.remember() }")
-        self.page.evaluate("() => app.extensionManager.command.execute('Comfy.Undo')")
+        self.command("Comfy.Undo")
         self.page.wait_for_function("() => app.graph._nodes.every(node => node.title !== 'changed')")
 
     def stop(self) -> None:

@@ -5,6 +5,7 @@ Where no server can run, the tests are skipped with the reason; with `JANUS_REQU
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,9 +18,13 @@ from support.comfyui import tree_or_skip
 from support.pictures import PHOTOGRAPHS, read_image, write_photograph
 from torch import Tensor
 
+from .browser import find_browser, open_canvas
+from .canvas import Canvas
 from .client import ComfyClient
 from .graph import Graph
 from .server import ComfyServer
+from .tree import BenchUnavailableError, newest_front_end
+from .users import add_dataset, add_models
 
 HERE = Path(__file__).parent
 
@@ -64,6 +69,7 @@ def server(server_factory: Callable[..., ComfyServer], golden_root: Path) -> Com
     """One running server for all tests, with the pack loaded and the checkpoint `janus-pro-tiny` in place."""
     server = server_factory()
     server.add_model(golden_root / "janus-pro-tiny")
+    add_dataset(server)
     server.start()
     return server
 
@@ -100,3 +106,38 @@ def photographs(server: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -
     for file in files.values():
         server.client.upload_image(file)
     return {name: read_image(file) for name, file in files.items()}
+
+
+@pytest.fixture(scope="module", params=["pinned", "newest"])
+def canvas(
+    request: pytest.FixtureRequest, golden_root: Path, server_factory: Callable[..., ComfyServer]
+) -> Iterator[Canvas]:
+    """The canvas on one of the two front ends."""
+    if find_browser() is None:
+        reason = "no Chromium or Chrome on the PATH, nor one that CHROMIUM_PATH names"
+        if os.environ.get("JANUS_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"{reason}, and JANUS_REQUIRE_BROWSER=1 demands one")
+        pytest.skip(reason)
+    arguments: tuple[str, ...] = ()
+    if request.param == "newest":
+        try:
+            arguments = ("--front-end-root", str(newest_front_end()))
+        except BenchUnavailableError as error:
+            pytest.skip(f"no newest front end: {error}")
+    server = server_factory(arguments=arguments)
+    server.add_model(golden_root / "janus-pro-tiny")
+    add_dataset(server)
+    add_models(server)
+    server.start()
+    with open_canvas(server) as canvas:
+        yield canvas
+
+
+@pytest.fixture
+def nothing_is_wrong(canvas: Canvas) -> Iterator[None]:
+    """No message on the page and no error of ours in the console; whatever a test left behind is ended."""
+    canvas.errors.clear()
+    yield
+    found = canvas.messages(), canvas.errors
+    canvas.stop()
+    assert found == ([], [])

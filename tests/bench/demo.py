@@ -17,6 +17,7 @@ from typing import Any
 from .client import PromptRejectedError, RunResult
 from .server import ComfyServer
 from .tree import REPO_ROOT
+from .users import add_dataset
 from .workflow import to_prompt
 
 
@@ -77,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     workflows = runnable(options.workflows)
     server = ComfyServer()
+    add_dataset(server)
     say("Starting ComfyUI …")
     with server:
         if not workflows:

@@ -3,7 +3,8 @@
 Writes, for each `workflows/<name>.json`, the thumbnail of the template browser beside it (`<name>.jpg`: what
 came out), and the canvas after the run, dark and light, for the help pages and the README
 (`web/docs/graphs/<name>.jpg`, `<name>_light.jpg`). Workflows that need other checkpoints are pictured as they
-open. Needs a browser, and the newest front end from PyPI. Fails if anything on the canvas is amiss.
+open, and say so. Needs a browser, and the newest front end from PyPI. Fails if anything on the canvas is
+amiss.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 
 from .browser import open_canvas
@@ -24,6 +24,7 @@ from .canvas import Canvas
 from .demo import runnable
 from .server import ComfyServer
 from .tree import REPO_ROOT, newest_front_end
+from .users import add_dataset, add_models
 
 WORKFLOWS = REPO_ROOT / "workflows"
 GRAPHS = REPO_ROOT / "web" / "docs" / "graphs"
@@ -33,14 +34,6 @@ GRAPH_WIDTH, MARGIN, QUALITY = 1200, 12, 80
 
 CARD, CARD_GROUND, CARD_TEXT = (640, 480), (32, 32, 36), (236, 236, 236)
 TEXT_SIZE, LINE, LETTERS, MAX_LINES = 26, 36, 44, 5
-
-# The image that workflows which cannot be run here name; ComfyUI brings one of that name.
-PHOTOGRAPH = "example.png"
-OF_ONES_OWN = (
-    "vae/sdxl_vae.safetensors",
-    "checkpoints/sd_xl_base_1.0.safetensors",
-    "checkpoints/v1-5-pruned-emaonly-fp16.safetensors",
-)
 
 
 def card(images: list[Image.Image], texts: list[str]) -> Image.Image:
@@ -91,7 +84,8 @@ def picture(canvas: Canvas, name: str, workflow: dict[str, Any], run: bool) -> N
         canvas.configure("Comfy.ColorPalette", theme)
         photograph(canvas).save(GRAPHS / f"{name}{suffix}.jpg", quality=QUALITY, optimize=True)
     canvas.configure("Comfy.ColorPalette", "dark")
-    thumbnail = card(*outcome(canvas)) if run else photograph(canvas)
+    needs = workflow.get("extra", {}).get("janus", {}).get("needs")
+    thumbnail = card(*outcome(canvas)) if run else card([photograph(canvas)], [needs])
     thumbnail.thumbnail(CARD, Image.Resampling.LANCZOS)
     thumbnail.save(WORKFLOWS / f"{name}.jpg", quality=85, optimize=True)
 
@@ -107,15 +101,6 @@ def photograph(canvas: Canvas) -> Image.Image:
     return graph
 
 
-def add_what_users_bring(server: ComfyServer) -> None:
-    """Puts a photograph in place, and empty files of the names that are chosen in workflows not run here."""
-    Image.fromarray(skimage.data.astronaut()).save(server.base / "input" / PHOTOGRAPH)
-    for file in OF_ONES_OWN:
-        path = server.base / "models" / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
 def main(names: list[str]) -> int:
     """Pictures the named workflows, or all."""
     paths = {path.stem: path for path in sorted(WORKFLOWS.glob("*.json"))}
@@ -127,9 +112,12 @@ def main(names: list[str]) -> int:
     can_run = runnable(WORKFLOWS)
     arguments = ("--front-end-root", str(newest_front_end()))
     server = ComfyServer(arguments=arguments)
-    add_what_users_bring(server)
+    add_dataset(server)
+    add_models(server)
     with server, open_canvas(server, VIEW) as canvas:
         canvas.configure("LiteGraph.Canvas.MinFontSizeForLOD", 0)  # words are drawn however small they are
+        canvas.configure("Comfy.Graph.CanvasInfo", False)
+        canvas.configure("Comfy.Graph.CanvasMenu", False)
         for name in names or paths:
             workflow = json.loads(paths[name].read_text(encoding="utf-8"))
             picture(canvas, name, workflow, name in can_run)

@@ -17,21 +17,24 @@ from .workflow import to_prompt
 
 @pytest.fixture
 def prompt(object_info: dict[str, Any]) -> dict[str, Any]:
-    """The example workflow, as the front end queues it."""
+    """The example workflow, as the front end queues it, with a folder of its own."""
     file = REPO_ROOT / "workflows" / "janus_caption_folder.json"
-    return to_prompt(json.loads(file.read_text(encoding="utf-8")), object_info)
+    prompt = to_prompt(json.loads(file.read_text(encoding="utf-8")), object_info)
+    inputs_of(prompt)["folder"] = "another_dataset"
+    return prompt
 
 
 def inputs_of(prompt: dict[str, Any]) -> dict[str, Any]:
     """The widgets of its caption node."""
     (node,) = (node for node in prompt.values() if node["class_type"] == "JanusCaptionFolder")
-    return dict(node)["inputs"]
+    inputs: dict[str, Any] = node["inputs"]
+    return inputs
 
 
 def test_example_captions_its_folder_and_a_second_run_skips_all(
     server: ComfyServer, client: ComfyClient, prompt: dict[str, Any]
 ) -> None:
-    folder: Path = write_images(server.base / "input" / "my_dataset", 3)
+    folder: Path = write_images(server.base / "input" / "another_dataset", 3)
     (folder / "broken.png").write_bytes(b"no image")
     texts = client.run(prompt).check().texts()
     assert texts[0].startswith("3 captioned, 0 had a caption, 1 failed\nbroken.png: image must be")

@@ -8,6 +8,7 @@ handled: subgraphs.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -121,3 +122,22 @@ class _Graph:
             if slot["type"] == node["outputs"][output]["type"]:
                 return self.source_of(slot)
         return None
+
+
+def nodes_of(workflow: dict[str, Any], kinds: set[str]) -> dict[str, str]:
+    """The classes of a workflow's nodes of some kinds, by id."""
+    return {str(node["id"]): node["type"] for node in workflow["nodes"] if node["type"] in kinds}
+
+
+def values_of(workflow: dict[str, Any]) -> dict[int, list[Any]]:
+    """The values of all widgets, by node."""
+    return {node["id"]: node.get("widgets_values") or [] for node in workflow["nodes"]}
+
+
+def set_checkpoint(workflow: dict[str, Any], name: str) -> dict[str, Any]:
+    """The same workflow on another checkpoint."""
+    other: dict[str, Any] = json.loads(json.dumps(workflow))
+    for node in other["nodes"]:
+        if node["type"] == "JanusLoad":
+            node["widgets_values"][0] = name
+    return other

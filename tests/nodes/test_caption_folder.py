@@ -183,6 +183,14 @@ def test_absolute_path_of_a_folder_within_is_refused_too(folders: Path) -> None:
         paths.folder_in("input", str(folders / "set"))
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_no_name_is_not_the_whole_folder(folders: Path, name: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"^folder must name a folder in ComfyUI's input folder, got '.*a dot"
+    ):
+        paths.folder_in("input", name)
+
+
 @pytest.mark.parametrize("name", ["nowhere", "~", "set/image_0.png", "%2e%2e"])
 def test_names_of_no_folder_are_refused(folders: Path, name: str) -> None:
     with pytest.raises(
@@ -192,7 +200,7 @@ def test_names_of_no_folder_are_refused(folders: Path, name: str) -> None:
 
 
 def test_folders_within_are_reached(folders: Path) -> None:
-    assert paths.folder_in("input", "") == folders.resolve()
+    assert paths.folder_in("input", ".") == folders.resolve()
     assert (
         paths.folder_in("input", "set/more")
         == paths.folder_in("input", "set\\more")

@@ -1,6 +1,7 @@
-"""What the nodes promise to workflows: ids, names, order, types and defaults, as pinned in schemas.json.
+"""What the nodes promise to workflows: ids, names, order, types, ranges and defaults, pinned in schemas.json.
 
-A change there that drops or reorders anything breaks saved workflows. After an addition, write the file anew:
+A change there that drops, reorders or narrows anything breaks saved workflows, and so does a widget that is
+added before others. After an addition at the end, write the file anew:
 `python inside.py COMFYUI_TREE BASE tests/nodes/test_schemas.py`, then copy what the failure shows.
 """
 
@@ -44,6 +45,10 @@ def described(node_id: str, entry: io.Input) -> dict[str, Any]:
     form = {"name": entry.id, "type": entry.get_io_type(), "optional": entry.optional}
     if is_widget(entry):
         form["default"] = entry.default
+    if isinstance(entry, io.Int.Input | io.Float.Input):
+        form |= {"min": entry.min, "max": entry.max}
+    if isinstance(entry, io.Int.Input):
+        form["control_after_generate"] = bool(entry.control_after_generate)
     if isinstance(entry, io.Combo.Input) and (node_id, entry.id) not in VARYING:
         form["options"] = list(entry.options)
     return form
