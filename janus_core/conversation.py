@@ -89,8 +89,8 @@ class Conversation:
 
     @property
     def answer(self) -> str:
-        """The last answer."""
-        return self.turns[-1].answer if self.turns else ""
+        """The last answer, without the space that a model writes between a role and its words."""
+        return self.turns[-1].answer.strip() if self.turns else ""
 
     @property
     def num_images(self) -> int:

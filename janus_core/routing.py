@@ -136,7 +136,7 @@ def reply(
         raise ValueError(f"image must be given for task {task!r}, got none; pass one, or choose another task")
     _check_image(image)
     if task == UNDERSTAND:
-        return Reply(pipeline.understand(image, request, text, on_step=on_text)[0].strip())
+        return Reply(pipeline.understand(image, request, text, on_step=on_text)[0])
     if task == GENERATE:
         return Reply(None, pipeline.generate(request, drawing, on_step=on_step, on_image=on_image).images)
     assert image is not None  # checked above

@@ -157,7 +157,7 @@ class JanusUnderstand(io.ComfyNode):
             remember=is_taken(cls.hidden, CONVERSATION_OUTPUT), on_step=report,
         )  # fmt: skip
         _log_tokens(said)
-        answers = [conversation.answer.strip() for conversation in said]
+        answers = [conversation.answer for conversation in said]
         return io.NodeOutput(answers, said, ui=shown(cls, answers))
 
 

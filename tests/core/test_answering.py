@@ -202,12 +202,12 @@ def test_an_answer_is_asked_for_again_until_it_has_its_form(pipe: JanusPipeline,
         tried.append(answer)
         if len(tried) % 3:
             raise ValueError("answer must be the third, got another; try again")
-        return f" {answer}!"
+        return f"{answer}!"
 
     with counted_images(pipe) as looks, counted_tokens(pipe) as sizes:
         said = pipe.chat("What is this?", images[:1], options=GREEDY, check=third)
     assert len(set(tried)) == 3
-    assert said.answer == f" {tried[2]}!"
+    assert said.answer == f"{tried[2]}!"
     assert (looks, said.tokens_read) == ([1], sizes[0] + 2)  # a retry reads the last token of the prompt
     greedy = pipe.chat("What is this?", images[:1], options=GREEDY)
     assert tried[0] == greedy.answer
