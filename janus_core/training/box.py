@@ -68,7 +68,7 @@ def write_box(folder: Path, data: Data, seed: int) -> None:
             "image_end_tag": end,
             "num_image_tokens": config.understanding.vision.num_positions,
             # Measured on trained weights: the released models' own, 5 and 1, are too much for so small a one.
-            "image_sampling": {"guidance_scale": 1.5, "temperature": 0.7},
+            "image_sampling": {"guidance_scale": 1.5, "temperature": 0.7, "top_p": 0.8},
         },
     )
     _write(

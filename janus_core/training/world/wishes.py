@@ -111,7 +111,7 @@ def random_caption(rng: random.Random) -> tuple[Scene, str]:
         told = rng.choice((description, things_in_words, places, places))
         return scene, framed(told(scene), rng)
     while True:
-        wish = random_wish(rng.choices(CATEGORIES, (1, 2, 5, 1, 6, 5))[0], rng)
+        wish = random_wish(rng.choices(CATEGORIES, (1, 2, 4, 1, 4, 8))[0], rng)
         if wish.relation and rng.random() < 0.5:
             wish = replace(wish, parts=tuple(_coloured(part, rng) for part in wish.parts))
         scene = wish.scene(rng)
