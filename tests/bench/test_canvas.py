@@ -16,6 +16,7 @@ from .workflow import nodes_of, set_checkpoint, values_of
 pytestmark = pytest.mark.usefixtures("nothing_is_wrong")
 
 WORKFLOWS = {name: read(name) for name in NAMES}
+REPEATS = {"repetition_penalty": 0.5}  # below 1, words that were said come again: the answer does not end
 KINDS = {
     node["type"] for each in WORKFLOWS.values() for node in each["nodes"] if node["type"].startswith("Janus")
 }
@@ -61,7 +62,7 @@ def test_template_browser_shows_what_came_out(canvas: Canvas) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "changes"),
     [
-        ("janus_caption_image", "JanusUnderstand", {"max_new_tokens": 15000}),
+        ("janus_caption_image", "JanusUnderstand", {"max_new_tokens": 15000, **REPEATS}),
         ("janus_redraw_part", "JanusEdit", {"batch_size": 64}),
         ("janus_best_of_four", "JanusBestOf", {"batch_size": 256}),
     ],

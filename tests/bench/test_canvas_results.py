@@ -80,6 +80,7 @@ def test_text_stays_with_the_workflow_that_was_run(canvas: Canvas) -> None:
     (node,) = nodes_of(workflow, {"JanusUnderstand"})
     canvas.open(workflow)
     canvas.set_widget(int(node), "max_new_tokens", 1000)
+    canvas.set_widget(int(node), "repetition_penalty", 0.5)  # it goes on and on
     canvas.queue()
     canvas.page.wait_for_function("() => janus.texts.length")
     canvas.open(workflow)  # another one, of which nodes have the same numbers
