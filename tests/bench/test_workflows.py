@@ -60,9 +60,8 @@ def test_there_is_a_workflow_for_each_task() -> None:
         "janus_text_to_image",
         "janus_vq_round_trip",
     ]
-    # These need checkpoints that the tests do not have, or a folder of one's own.
+    # These need checkpoints that the tests do not have.
     assert set(WORKFLOWS) - set(RUNNABLE) == {
-        "janus_caption_folder",
         "janus_caption_to_diffusion",
         "janus_edit_by_instruction",
         "janus_flow_image_to_image",
