@@ -36,6 +36,8 @@ function show(node, text) {
   if (field) field.value = text;
 }
 
+const textOf = (output) => output.text.join("\n\n");
+
 const rootGraph = () => app.rootGraph ?? app.graph;
 
 /** The node that runs under an id; within subgraphs the id is a path of nodes, such as "3:12". */
@@ -52,23 +54,26 @@ const said = new WeakMap();
 let running; // the prompt
 
 const active = () => app.extensionManager?.workflow?.activeWorkflow;
+const originOf = (prompt) => origins.get(prompt) ?? active();
+const isOpen = (prompt) => originOf(prompt) === active();
 
 function say(prompt, id, text) {
-  const origin = origins.get(prompt) ?? active();
+  const origin = originOf(prompt);
   if (origin) {
     if (!said.has(origin)) said.set(origin, new Map());
     said.get(origin).set(String(id), text);
   }
-  if (origin === active()) show(runningNode(id), text);
-  return origin === active();
+  if (isOpen(prompt)) show(runningNode(id), text);
 }
 
 function finish({ prompt_id, node, display_node, output }) {
   const id = display_node ?? node;
-  const here = output?.text ? say(prompt_id, id, output.text.join("\n\n")) : true;
-  // The front end has put it down as the open workflow's.
-  if (!here && app.nodeOutputs?.[id]) delete app.nodeOutputs[id].text;
-  if (here && output?.images?.length) endPreviews(id, output);
+  if (output?.text) say(prompt_id, id, textOf(output));
+  if (isOpen(prompt_id)) {
+    if (output?.images?.length) endPreviews(id, output);
+  } else if (app.nodeOutputs?.[id]) {
+    delete app.nodeOutputs[id].text; // the front end has put it down as the open workflow's
+  }
 }
 
 /** Shows the finished images: as long as a front end holds a node's last preview, it shows that. */
@@ -90,7 +95,7 @@ function restore(outputs) {
   for (const [place, output] of Object.entries(outputs ?? {})) {
     const path = place.split(":"); // within a subgraph its id comes first, such as "<id>:12"
     const graph = path.length > 1 ? rootGraph().subgraphs?.get(path[0]) : rootGraph();
-    if (output?.text) show(graph?.getNodeById(path.at(-1)), output.text.join("\n\n"));
+    if (output?.text) show(graph?.getNodeById(path.at(-1)), textOf(output));
   }
   said.get(active())?.forEach((text, id) => show(runningNode(id), text));
 }
@@ -129,8 +134,8 @@ app.registerExtension({
     api.addEventListener("executing", ({ detail }) => detail && say(running, detail, ""));
     api.addEventListener("executed", ({ detail }) => finish(detail));
     api.addEventListener("janus.text", ({ detail }) => {
-      if (!say(running, detail.node, detail.text)) return;
-      const { element } = fieldOf(runningNode(detail.node)) || {};
+      say(running, detail.node, detail.text);
+      const { element } = (isOpen(running) && fieldOf(runningNode(detail.node))) || {};
       if (element) element.scrollTop = element.scrollHeight;
     });
   },
