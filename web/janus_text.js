@@ -131,6 +131,8 @@ app.registerExtension({
       return answer;
     };
     api.addEventListener("execution_start", ({ detail }) => (running = detail.prompt_id));
+    for (const end of ["success", "error", "interrupted"])
+      api.addEventListener(`execution_${end}`, ({ detail }) => origins.delete(detail.prompt_id));
     api.addEventListener("executing", ({ detail }) => detail && say(running, detail, ""));
     api.addEventListener("executed", ({ detail }) => finish(detail));
     api.addEventListener("janus.text", ({ detail }) => {
