@@ -27,7 +27,7 @@ from PIL import Image
 from ..loading import load_pipeline, save_checkpoint
 from ..pipeline import JanusPipeline
 from ..sampling.options import TokenSampling
-from .box import write_box
+from .box import take_coders, write_box
 from .folder_data import FolderData
 from .loop import Trainer, check_trainable
 from .lora import add_adapters, merge_adapters
@@ -49,14 +49,22 @@ def say(text: str) -> None:
 def train_box(options: argparse.Namespace) -> None:
     """Trains the demonstration model from nothing."""
     data = WorldData()
-    recipe = BOX.seeing(options.sees)
+    recipe, origin = BOX.seeing(options.sees), []
+    if options.coders:
+        recipe = recipe.only("unified")
+        origin.append(f"coders of {options.coders.resolve().name}")
+    if options.until:
+        recipe = recipe.until(options.until)
+        origin.append(f"until {options.until}")
     if options.try_out:
         recipe = recipe.shortened(2, 8)
     start = options.folder / "start"
     if not (start / "config.json").is_file():
         write_box(start, data, options.seed)
     pipeline = load_pipeline(start, options.device, torch.float32)
-    _train(pipeline, data, recipe, options)
+    if options.coders:
+        take_coders(pipeline.model, load_pipeline(options.coders, options.device, torch.float32).model)
+    _train(pipeline, data, recipe, options, ", ".join(origin))
 
 
 def finetune(options: argparse.Namespace) -> None:
@@ -177,6 +185,13 @@ def _parser() -> argparse.ArgumentParser:
 
     box = command("box", train_box, "folder")
     box.add_argument("--try-out", action="store_true", help="two tiny steps of each stage")
+    box.add_argument(
+        "--coders",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="takes the image tokenizer and the vision tower from there, and trains the rest",
+    )
+    box.add_argument("--until", metavar="STAGE", help="the last stage (default: the recipe's)")
     tune = command("finetune", finetune, "checkpoint", "data", "folder")
     tune.add_argument("--steps", type=_positive, default=1000)
     tune.add_argument("--batch-size", type=_positive, default=8, help="samples per step")

@@ -25,6 +25,7 @@ from ..config import (
 from ..models.janus import Janus
 from ..models.layers import RMSNorm
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
+from .objectives.tokenizer import start_embedding
 from .samples import Data
 from .world.scene import SIDE
 
@@ -76,6 +77,23 @@ def write_box(folder: Path, data: Data, seed: int) -> None:
         {"image_size": SIDE, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "min_size": 14},
     )
     save_model(model, folder)  # last: a folder with a config.json is whole
+
+
+def take_coders(model: Janus, trained: Janus) -> None:
+    """Copies what sees and what draws pixels from a trained model, as the stages that train these leave it.
+
+    Raises:
+        ValueError: if the trained model's parts are of other sizes.
+    """
+    ours, theirs = model.config, trained.config
+    if (ours.understanding.vision, ours.generation) != (theirs.understanding.vision, theirs.generation):
+        raise ValueError(
+            "coders must be of the sizes of the demonstration model, got a checkpoint with others; use one "
+            "that the command box trained"
+        )
+    model.understanding.tower.load_state_dict(trained.understanding.tower.state_dict())
+    model.generation.vq.load_state_dict(trained.generation.vq.state_dict())
+    start_embedding(model.generation)
 
 
 def _config(vocab_size: int) -> JanusConfig:

@@ -75,6 +75,21 @@ class Recipe:
         """The same stages, with pictures seen in another way."""
         return replace(self, stages=tuple(replace(stage, sees=sees) for stage in self.stages))
 
+    def only(self, objective: str) -> Recipe:
+        """The stages of one objective, a key of `objectives.OBJECTIVES`."""
+        return replace(self, stages=tuple(stage for stage in self.stages if stage.objective == objective))
+
+    def until(self, last: str) -> Recipe:
+        """The stages up to the one of that name.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        names = [stage.name for stage in self.stages]
+        if last not in names:
+            raise ValueError(f"last stage must be one of {', '.join(names)}, got {last!r}")
+        return replace(self, stages=self.stages[: names.index(last) + 1])
+
     def shortened(self, steps: int, batch_size: int) -> Recipe:
         """The same stages, each with so few steps and samples; for trying a recipe out."""
         return replace(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from janus_nodes.janus_core import load_pipeline
+from janus_nodes.janus_core import DEMONSTRATION, load_pipeline
 from janus_nodes.janus_core.training import __main__ as commands
 from janus_nodes.janus_core.training.__main__ import main
 from janus_nodes.janus_core.training.folder_data import CONVERSATIONS
@@ -111,3 +111,24 @@ def test_numbers_that_are_none_are_refused(
     with pytest.raises(SystemExit):
         tune(golden_root / "janus-pro-tiny", folder, option, "0")
     assert f"{option}: must be 1 or more, got 0" in capsys.readouterr().err
+
+
+def test_a_body_is_trained_on_coders_that_are_there(tmp_path: Path) -> None:
+    run, short = tmp_path / "run", ("--try-out", "--dtype", "fp32", "--until", "adaptors")
+    main(["box", str(run), "--coders", str(DEMONSTRATION), *short])
+    trained = load_pipeline(run / "checkpoint", dtype=torch.float32).model.state_dict()
+    shipped = load_pipeline(DEMONSTRATION, dtype=torch.float32).model.state_dict()
+    same = {name for name in trained if torch.equal(trained[name], shipped[name])}
+    coders = {name for name in trained if name.startswith(("understanding.tower.", "generation.vq."))}
+    assert coders <= same and not any(name.startswith("body.layers") for name in same)
+    stages = json.loads((run / "checkpoint" / "training.json").read_text())["recipe"]["stages"]
+    assert [stage["name"] for stage in stages] == ["text", "adaptors"]
+
+
+def test_coders_of_other_sizes_and_stages_that_are_none_are_refused(
+    tmp_path: Path, golden_root: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"coders must be of the sizes of the demonstration model"):
+        main(["box", str(tmp_path), "--coders", str(golden_root / "janus-pro-tiny")])
+    with pytest.raises(ValueError, match=r"last stage must be one of tokenizer, .* got 'cooking'"):
+        main(["box", str(tmp_path), "--until", "cooking"])

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...models.token_generation import TokenGeneration
 from ...models.vq import VQModel
 from ...pipeline import JanusPipeline
 from ..losses import codebook_losses, patch_means, reconstruction_loss
@@ -88,12 +89,8 @@ class TokenizerObjective(nn.Module):
 
     def finish(self) -> None:
         """Joins codes that mean the same, and starts the embedding of tokens in the body from the rest."""
-        generation = self.pipeline.model.generation
         self._join_codes()
-        with torch.no_grad():
-            generation.embed.weight.copy_(
-                F.normalize(self.vq.codebook.weight, dim=-1) * self.vq.config.codebook_dim**0.5
-            )
+        start_embedding(self.pipeline.model.generation)
 
     @torch.no_grad()
     def _join_codes(self) -> None:
@@ -150,3 +147,10 @@ class TokenizerObjective(nn.Module):
             picked = torch.multinomial(distance.cpu(), len(dead), generator=generator)
             self.vq.codebook.weight[dead] = flat[picked]
             self.usage[dead] = 1.0
+
+
+@torch.no_grad()
+def start_embedding(generation: TokenGeneration) -> None:
+    """Starts the embedding of image tokens in the body from the codes that they stand for."""
+    codebook = generation.vq.codebook.weight
+    generation.embed.weight.copy_(F.normalize(codebook, dim=-1) * codebook.shape[1] ** 0.5)

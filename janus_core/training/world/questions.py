@@ -208,7 +208,7 @@ KINDS: dict[str, Callable[[Scene, random.Random], _Found]] = {
     "match": _match,
     "nothing": _nothing,
 }
-_WEIGHTS = (4, 4, 4, 4, 4, 5, 5, 1, 4, 1, 3, 0.5)
+_WEIGHTS = (5, 3, 3, 5, 4, 3, 8, 1, 3, 1, 3, 0.5)
 
 
 def _only(scene: Scene, rng: random.Random, alike: Callable[[Thing, Thing], bool]) -> Thing | None:

@@ -80,12 +80,19 @@ class Scene:
         return pairs or any(self.count(shape) == count for shape, count in HELD_OUT_COUNTS.items())
 
 
-def place(things: Sequence[Thing], background: str, rng: random.Random) -> Scene:
-    """Puts objects where nothing touches, by lot; their order becomes that of reading."""
-    placed: list[Thing] = []
-    for thing in things:
-        left, top = rng.choice(free_places(placed))
-        placed.append(replace(thing, left=left, top=top))
+def place(things: Sequence[Thing], background: str, rng: random.Random, in_order: bool = False) -> Scene:
+    """Puts objects where nothing touches, by lot.
+
+    Args:
+        things: the objects.
+        background: one of `BACKGROUNDS`.
+        rng: decides everything.
+        in_order: whether the order of the objects is to be that in which a reader comes upon them.
+    """
+    free = rng.sample(free_places(()), len(things))
+    if in_order:
+        free.sort(key=lambda place: (place[1], place[0]))
+    placed = [replace(thing, left=left, top=top) for thing, (left, top) in zip(things, free, strict=True)]
     return Scene(background, reading_order(placed))
 
 
@@ -113,7 +120,7 @@ def random_things(count: int, rng: random.Random) -> list[Thing]:
     else:
         same = likeness < 0.8
         shape = rng.choice(SHAPES)
-        colour = rng.choice(list(COLOURS)) if same and rng.random() < 0.7 else None
+        colour = rng.choice(list(COLOURS)) if same and rng.random() < 0.5 else None
         shapes = [shape if same else rng.choice(SHAPES) for _ in range(count)]
         colours = [colour or rng.choice(list(COLOURS)) for _ in range(count)]
     return [

@@ -75,11 +75,16 @@ class Wish:
         return all(scene.count(part.shape, part.colour) >= part.count for part in self.parts)
 
     def scene(self, rng: random.Random) -> Scene:
-        """A scene that shows it and nothing else; what the wish leaves open goes by lot."""
+        """A scene that shows it and nothing else; what the wish leaves open goes by lot.
+
+        Where no relation says otherwise, what is named first is drawn first, as in all descriptions: with
+        both orders alike, which colour is whose is known only once the first object is there, and a body
+        learns to guess it.
+        """
         background = rng.choice(list(BACKGROUNDS))
         while True:
             things = [thing for part in self.parts for thing in _things(part, rng)]
-            scene = place(things, background, rng)
+            scene = place(things, background, rng, in_order=self.relation is None)
             if self.relation is None or self._clearly(scene):
                 return scene
 

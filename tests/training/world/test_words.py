@@ -56,6 +56,14 @@ def test_a_wish_is_fulfilled_by_its_own_scene_and_not_by_another(category: str) 
         assert not wish.fulfilled(Scene("white", (Thing("unknown", "red"),)))
 
 
+@pytest.mark.parametrize("category", ["two objects", "colour attribution"])
+def test_what_is_named_first_stands_first(category: str) -> None:
+    for index in range(40):
+        rng = random.Random(index)
+        wish = random_wish(category, rng)
+        assert [thing.shape for thing in wish.scene(rng).things] == [part.shape for part in wish.parts]
+
+
 def test_counting_is_exact_and_colours_belong_to_their_shapes() -> None:
     two = Scene("white", (Thing("star", "red"), Thing("star", "green", left=32)))
     assert Wish("counting", (Part("star", None, 2),)).fulfilled(two)
