@@ -113,9 +113,10 @@ _READS = (*_ADAPTORS, *_BODY)
 
 # The demonstration model, for two CPU cores. What differs from the papers: the body starts from nothing, so
 # it first reads text, and then learns to look before it draws: a body that has drawn for long finds it much
-# harder to look than one that is new. Looking is learnt soon and drawing is not, and a conversation asks six
-# questions: there are four times as many drawings. The vision tower, once it has learnt its phrases, stays
-# as it is: while it moved with a body that did not ask for shapes yet, it lost what told them apart.
+# harder to look than one that is new. Looking is learnt soon and drawing is not, and a conversation asks up
+# to six questions: there are four times as many drawings, twice as many at last. The vision tower, once it
+# has learnt its phrases, stays as it is: while it moved with a body that did not ask for shapes yet, it lost
+# what told them apart.
 BOX = Recipe(
     (
         Stage("tokenizer", "tokenizer", _VQ, 2700, 16, 1.2e-3),
@@ -124,7 +125,7 @@ BOX = Recipe(
         Stage("adaptors", "unified", _ADAPTORS, 80, 32, 1e-3, shares=(1, 0, 3)),
         Stage("looking", "unified", _READS, 400, 24, 1e-3, decay=0.0, shares=(1, 0, 0)),
         Stage("unified", "unified", _READS, 1600, 44, 1e-3, decay=0.0, shares=(8, 2, 34)),
-        Stage("annealing", "unified", _READS, 2000, 44, 1e-3, decay=1.0, shares=(8, 2, 34)),
+        Stage("annealing", "unified", _READS, 1800, 44, 1e-3, decay=1.0, shares=(14, 2, 28)),
     )
 )
 

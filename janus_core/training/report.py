@@ -60,7 +60,8 @@ def evaluate(
         on_part("drawings" + suffix)
         report["drawings" + suffix] = _with_overall(evaluate_drawing(pipeline, count, options, held_out))
     report["sees"] = sees
-    report["guidance_scale"], report["temperature"] = options.guidance_scale, options.temperature
+    for name in ("guidance_scale", "temperature", "top_p"):
+        report[name] = getattr(options, name)
     return report
 
 

@@ -31,7 +31,7 @@ VERSION = "6"
 
 # Turns of a conversation about one picture.
 TURNS = 6
-_TELLS_ALL = ("describe", "places", "tags")
+_TELLS_ALL = {"describe": 3, "places": 1, "tags": 1}  # and how often each is asked
 _NAMES = {plural(shape): shape for shape in SHAPES} | {
     name: name for name in (*SHAPES, *COLOURS, "top", "bottom", "left", "right", "centre")
 }
@@ -104,8 +104,9 @@ class WorldData:
 
 def _turns(scene: Scene, rng: random.Random) -> tuple[tuple[str, str], ...]:
     """Questions of which none tells another's answer; one that tells all stands alone."""
-    if rng.random() < 0.3:
-        question = random_question(scene, rng, rng.choice(_TELLS_ALL))
+    if rng.random() < 0.5:
+        (kind,) = rng.choices(list(_TELLS_ALL), list(_TELLS_ALL.values()))
+        question = random_question(scene, rng, kind)
         return ((question.text, question.answer),)
     turns: list[tuple[str, str]] = []
     told: list[tuple[str, frozenset[str]]] = []
