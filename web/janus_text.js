@@ -131,9 +131,10 @@ app.registerExtension({
       return answer;
     };
     api.addEventListener("execution_start", ({ detail }) => (running = detail.prompt_id));
-    for (const end of ["success", "error", "interrupted"])
-      api.addEventListener(`execution_${end}`, ({ detail }) => origins.delete(detail.prompt_id));
-    api.addEventListener("executing", ({ detail }) => detail && say(running, detail, ""));
+    // No node is what a run ends with, however it ends; a blocked node's error comes in the middle of one.
+    api.addEventListener("executing", ({ detail }) =>
+      detail ? say(running, detail, "") : origins.delete(running),
+    );
     api.addEventListener("executed", ({ detail }) => finish(detail));
     api.addEventListener("janus.text", ({ detail }) => {
       say(running, detail.node, detail.text);
