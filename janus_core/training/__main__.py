@@ -32,7 +32,7 @@ from .folder_data import FolderData
 from .loop import Trainer, check_trainable
 from .lora import add_adapters, merge_adapters
 from .recipe import BOX, Recipe, Stage, finetuning
-from .report import drawing_sheet, evaluate, to_table
+from .report import DRAWN_WITH, drawing_sheet, evaluate, to_table
 from .samples import Data
 from .vision import SEES
 from .world.data import WorldData
@@ -47,15 +47,13 @@ def say(text: str) -> None:
 
 
 def train_box(options: argparse.Namespace) -> None:
-    """Trains the demonstration model from nothing."""
+    """Trains the demonstration model."""
     data = WorldData()
-    recipe, origin = BOX.seeing(options.sees), []
+    recipe, origin = BOX.seeing(options.sees), ""
     if options.coders:
-        recipe = recipe.only("unified")
-        origin.append(f"coders of {options.coders.resolve().name}")
+        recipe, origin = recipe.only("unified"), f"coders of {options.coders.resolve()}"
     if options.until:
         recipe = recipe.until(options.until)
-        origin.append(f"until {options.until}")
     if options.try_out:
         recipe = recipe.shortened(2, 8)
     start = options.folder / "start"
@@ -63,8 +61,8 @@ def train_box(options: argparse.Namespace) -> None:
         write_box(start, data, options.seed)
     pipeline = load_pipeline(start, options.device, torch.float32)
     if options.coders:
-        take_coders(pipeline.model, load_pipeline(options.coders, options.device, torch.float32).model)
-    _train(pipeline, data, recipe, options, ", ".join(origin))
+        take_coders(pipeline.model, options.coders)
+    _train(pipeline, data, recipe, options, origin)
 
 
 def finetune(options: argparse.Namespace) -> None:
@@ -86,7 +84,7 @@ def measure(options: argparse.Namespace) -> None:
     """Measures a checkpoint in the drawn world."""
     pipeline = load_pipeline(options.checkpoint, options.device, options.dtype)
     own = pipeline.image_options()
-    given = {"guidance_scale": options.guidance_scale, "temperature": options.temperature}
+    given = {name: getattr(options, name) for name in DRAWN_WITH}
     sampling = replace(
         own if isinstance(own, TokenSampling) else TokenSampling(),
         **{name: value for name, value in given.items() if value is not None},
@@ -130,7 +128,7 @@ def _train(
     partial = options.folder / "checkpoint.partial"
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was stopped here
     save_checkpoint(pipeline, partial)
-    training = {"recipe": asdict(recipe), "seed": options.seed, "data": data.version}
+    training = {"recipe": asdict(recipe), "seed": options.seed, "data": data.version, "start": origin}
     (partial / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
     partial.rename(target)
     say(f"the trained checkpoint is in {target}")
@@ -205,8 +203,9 @@ def _parser() -> argparse.ArgumentParser:
         training.add_argument("--compute", default="fp32", choices=tuple(DTYPES), help="dtype of products")
         training.add_argument("--max-steps", type=_positive, help="stop after so many steps for now")
     test.add_argument("--count", type=_positive, default=200, help="prompts per category, questions per kind")
-    for name in ("--guidance-scale", "--temperature"):
-        test.add_argument(name, type=float, help="of drawings; the checkpoint's own by default")
+    for name in DRAWN_WITH:
+        option = f"--{name.replace('_', '-')}"
+        test.add_argument(option, type=float, help="of drawings; the checkpoint's own by default")
     test.add_argument("--json", type=Path, help="writes the report there")
     test.add_argument("--sheet", type=Path, help="writes a sheet of drawings there (PNG)")
     return parser

@@ -22,10 +22,11 @@ from ..config import (
     UnderstandingConfig,
     VQConfig,
 )
+from ..loading import load_pipeline
 from ..models.janus import Janus
 from ..models.layers import RMSNorm
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
-from .objectives.tokenizer import start_embedding
+from .objectives.tokenizer import embed_codes
 from .samples import Data
 from .world.scene import SIDE
 
@@ -79,21 +80,27 @@ def write_box(folder: Path, data: Data, seed: int) -> None:
     save_model(model, folder)  # last: a folder with a config.json is whole
 
 
-def take_coders(model: Janus, trained: Janus) -> None:
-    """Copies what sees and what draws pixels from a trained model, as the stages that train these leave it.
+def take_coders(model: Janus, folder: Path) -> None:
+    """Copies what sees and what draws pixels from a trained checkpoint, as their stages leave it.
 
     Raises:
-        ValueError: if the trained model's parts are of other sizes.
+        ValueError: if the checkpoint's parts are of other sizes.
     """
-    ours, theirs = model.config, trained.config
-    if (ours.understanding.vision, ours.generation) != (theirs.understanding.vision, theirs.generation):
+    trained = load_pipeline(folder, dtype=torch.float32).model
+    sizes, found = _coder_sizes(model), _coder_sizes(trained)
+    if found != sizes:
         raise ValueError(
-            "coders must be of the sizes of the demonstration model, got a checkpoint with others; use one "
-            "that the command box trained"
+            f"coders must be of the sizes {sizes}, got {found} in {folder}; use a checkpoint that the "
+            "command box trained"
         )
     model.understanding.tower.load_state_dict(trained.understanding.tower.state_dict())
     model.generation.vq.load_state_dict(trained.generation.vq.state_dict())
-    start_embedding(model.generation)
+    embed_codes(model.generation)
+
+
+def _coder_sizes(model: Janus) -> tuple[object, object]:
+    generation = model.config.generation
+    return model.config.understanding.vision, getattr(generation, "vq", type(generation).__name__)
 
 
 def _config(vocab_size: int) -> JanusConfig:

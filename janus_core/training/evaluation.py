@@ -86,7 +86,7 @@ def evaluate_drawing(
     Args:
         pipeline: the model.
         count: prompts per category.
-        options: temperature and guidance; picture i of a category has seed + i.
+        options: temperature, guidance and top-p; picture i of a category has seed + i.
         held_out: asks for what training leaves out, in the categories that can.
     """
     categories = HELD_OUT_CATEGORIES if held_out else CATEGORIES

@@ -25,6 +25,9 @@ from .world.wishes import CATEGORIES
 
 OnPart = Callable[[str], None]
 
+# What drawings are measured with: fields of `TokenSampling`.
+DRAWN_WITH = ("guidance_scale", "temperature", "top_p")
+
 
 def evaluate(
     pipeline: JanusPipeline, count: int, options: TokenSampling, sees: str, on_part: OnPart
@@ -34,7 +37,7 @@ def evaluate(
     Args:
         pipeline: a model that speaks the world's words.
         count: prompts per category and questions per kind.
-        options: temperature and guidance of the drawings.
+        options: temperature, guidance and top-p of the drawings.
         sees: how pictures are seen, a key of `vision.SEES`.
         on_part: told of each part before it starts.
 
@@ -60,7 +63,7 @@ def evaluate(
         on_part("drawings" + suffix)
         report["drawings" + suffix] = _with_overall(evaluate_drawing(pipeline, count, options, held_out))
     report["sees"] = sees
-    for name in ("guidance_scale", "temperature", "top_p"):
+    for name in DRAWN_WITH:
         report[name] = getattr(options, name)
     return report
 

@@ -114,21 +114,28 @@ def test_numbers_that_are_none_are_refused(
 
 
 def test_a_body_is_trained_on_coders_that_are_there(tmp_path: Path) -> None:
-    run, short = tmp_path / "run", ("--try-out", "--dtype", "fp32", "--until", "adaptors")
+    run, short = tmp_path / "run", ("--try-out", "--dtype", "fp32", "--until", "text")
     main(["box", str(run), "--coders", str(DEMONSTRATION), *short])
     trained = load_pipeline(run / "checkpoint", dtype=torch.float32).model.state_dict()
     shipped = load_pipeline(DEMONSTRATION, dtype=torch.float32).model.state_dict()
     same = {name for name in trained if torch.equal(trained[name], shipped[name])}
     coders = {name for name in trained if name.startswith(("understanding.tower.", "generation.vq."))}
     assert coders <= same and not any(name.startswith("body.layers") for name in same)
-    stages = json.loads((run / "checkpoint" / "training.json").read_text())["recipe"]["stages"]
-    assert [stage["name"] for stage in stages] == ["text", "adaptors"]
+    # The first stage of the body moves no image tokens: they are their codes.
+    codes = trained["generation.vq.codebook.weight"]
+    torch.testing.assert_close(
+        trained["generation.embed.weight"],
+        torch.nn.functional.normalize(codes, dim=-1) * codes.shape[1] ** 0.5,
+    )
+    training = json.loads((run / "checkpoint" / "training.json").read_text())
+    assert [stage["name"] for stage in training["recipe"]["stages"]] == ["text"]
+    assert training["start"] == f"coders of {DEMONSTRATION}"
 
 
 def test_coders_of_other_sizes_and_stages_that_are_none_are_refused(
     tmp_path: Path, golden_root: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"coders must be of the sizes of the demonstration model"):
+    with pytest.raises(ValueError, match=r"coders must be of the sizes .*janus-pro-tiny; use a check"):
         main(["box", str(tmp_path), "--coders", str(golden_root / "janus-pro-tiny")])
     with pytest.raises(ValueError, match=r"last stage must be one of tokenizer, .* got 'cooking'"):
         main(["box", str(tmp_path), "--until", "cooking"])

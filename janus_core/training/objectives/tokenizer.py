@@ -90,7 +90,7 @@ class TokenizerObjective(nn.Module):
     def finish(self) -> None:
         """Joins codes that mean the same, and starts the embedding of tokens in the body from the rest."""
         self._join_codes()
-        start_embedding(self.pipeline.model.generation)
+        embed_codes(self.pipeline.model.generation)
 
     @torch.no_grad()
     def _join_codes(self) -> None:
@@ -150,7 +150,7 @@ class TokenizerObjective(nn.Module):
 
 
 @torch.no_grad()
-def start_embedding(generation: TokenGeneration) -> None:
-    """Starts the embedding of image tokens in the body from the codes that they stand for."""
+def embed_codes(generation: TokenGeneration) -> None:
+    """Sets the body's embedding of image tokens to their codes, of unit variance."""
     codebook = generation.vq.codebook.weight
     generation.embed.weight.copy_(F.normalize(codebook, dim=-1) * codebook.shape[1] ** 0.5)

@@ -27,7 +27,7 @@ from .scene import (
 from .wishes import random_caption
 from .words import description, phrases, plural
 
-VERSION = "6"
+VERSION = "7"
 
 # Turns of a conversation about one picture.
 TURNS = 6

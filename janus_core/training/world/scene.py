@@ -81,23 +81,27 @@ class Scene:
 
 
 def place(things: Sequence[Thing], background: str, rng: random.Random, in_order: bool = False) -> Scene:
-    """Puts objects where nothing touches, by lot.
+    """Puts objects where nothing touches, by lot; they come back in the order of reading.
 
     Args:
         things: the objects.
         background: one of `BACKGROUNDS`.
         rng: decides everything.
-        in_order: whether the order of the objects is to be that in which a reader comes upon them.
+        in_order: whether that is to be the order in which they are given.
     """
-    free = rng.sample(free_places(()), len(things))
+    spots = free_places(())
+    chosen = rng.sample(range(len(spots)), len(things))
     if in_order:
-        free.sort(key=lambda place: (place[1], place[0]))
-    placed = [replace(thing, left=left, top=top) for thing, (left, top) in zip(things, free, strict=True)]
+        chosen.sort()
+    placed = [
+        replace(thing, left=spots[index][0], top=spots[index][1])
+        for thing, index in zip(things, chosen, strict=True)
+    ]
     return Scene(background, reading_order(placed))
 
 
 def free_places(things: Sequence[Thing]) -> list[tuple[int, int]]:
-    """Left and upper edges of all places that no object has."""
+    """Left and upper edges of all places that no object has, in the order of reading."""
     steps = range(0, SIDE - BOX + 1, BOX)
     taken = {(thing.left, thing.top) for thing in things}
     return [(left, top) for top in steps for left in steps if (left, top) not in taken]

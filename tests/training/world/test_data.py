@@ -11,7 +11,7 @@ from janus_nodes.janus_core.training.world.scene import COLOURS, SHAPES
 
 def test_no_answer_of_a_conversation_stands_in_an_earlier_turn() -> None:
     where = colour = 0
-    for index in range(300):
+    for index in range(500):
         turns = WorldData().understanding(random.Random(index)).turns
         assert len(turns) in (1, TURNS)
         assert len(set(turns)) == len(turns)
