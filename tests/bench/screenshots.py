@@ -40,7 +40,9 @@ def card(images: list[Image.Image], texts: list[str]) -> Image.Image:
     """What came out of a run: its images side by side, its texts below."""
     lines = [line for text in texts for part in text.split("\n") for line in textwrap.wrap(part, LETTERS)]
     if len(lines) > MAX_LINES:
-        lines = [*lines[: MAX_LINES - 1], f"{lines[MAX_LINES - 1]} …"]
+        lines[MAX_LINES - 1 :] = [
+            textwrap.shorten(" ".join(lines[MAX_LINES - 1 :]), LETTERS, placeholder=" …")
+        ]
     result = Image.new("RGB", CARD, CARD_GROUND)
     width, height = CARD
     below = height - (LINE * len(lines) + 24 if lines else 0)
