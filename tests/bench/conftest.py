@@ -66,10 +66,10 @@ def server_factory(
 
 @pytest.fixture(scope="session")
 def server(server_factory: Callable[..., ComfyServer], golden_root: Path) -> ComfyServer:
-    """One running server for all tests, with the pack loaded and the checkpoint `janus-pro-tiny` in place."""
+    """One running server for all tests, with the pack loaded and what users bring in place."""
     server = server_factory()
-    server.add_model(golden_root / "janus-pro-tiny")
     add_dataset(server)
+    add_models(server, golden_root)
     server.start()
     return server
 
@@ -125,9 +125,8 @@ def canvas(
         except BenchUnavailableError as error:
             pytest.skip(f"no newest front end: {error}")
     server = server_factory(arguments=arguments)
-    server.add_model(golden_root / "janus-pro-tiny")
     add_dataset(server)
-    add_models(server)
+    add_models(server, golden_root)
     server.start()
     with open_canvas(server) as canvas:
         yield canvas

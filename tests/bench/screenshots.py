@@ -28,6 +28,7 @@ from .users import add_dataset, add_models
 
 WORKFLOWS = REPO_ROOT / "workflows"
 GRAPHS = REPO_ROOT / "web" / "docs" / "graphs"
+GOLDEN = REPO_ROOT / "tests" / "golden"
 THEMES = {"": "dark", "_light": "light"}
 VIEW = (2400, 1600)
 GRAPH_WIDTH, MARGIN, QUALITY = 1200, 12, 80
@@ -116,7 +117,7 @@ def main(names: list[str]) -> int:
     arguments = ("--front-end-root", str(newest_front_end()))
     server = ComfyServer(arguments=arguments)
     add_dataset(server)
-    add_models(server)
+    add_models(server, GOLDEN)
     with server, open_canvas(server, VIEW) as canvas:
         canvas.configure("LiteGraph.Canvas.MinFontSizeForLOD", 0)  # words are drawn however small they are
         canvas.configure("Comfy.Graph.CanvasInfo", False)

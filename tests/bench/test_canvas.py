@@ -9,8 +9,9 @@ from __future__ import annotations
 import pytest
 
 from .canvas import Canvas
-from .test_workflows import DRAWS, RUNNABLE, SAYS, read
+from .test_workflows import DRAWS, SAVES, SAYS, read
 from .test_workflows import WORKFLOWS as NAMES
+from .users import CHECKPOINTS, choices
 from .workflow import nodes_of, set_checkpoint, values_of
 
 pytestmark = pytest.mark.usefixtures("nothing_is_wrong")
@@ -30,15 +31,18 @@ def test_template_opens_runs_and_is_saved_as_it_was(canvas: Canvas, name: str) -
     assert canvas.clashes() == []
     texts = nodes_of(workflow, SAYS)
     assert canvas.texts() == dict.fromkeys(texts, "")
-    if name in RUNNABLE:
-        assert canvas.run() == "execution_success"
-        assert canvas.texts().keys() == texts.keys()
-        assert all(text.strip() for text in canvas.texts().values())
-        assert canvas.clipped() == []
-        for node, kind in nodes_of(workflow, DRAWS).items():
-            assert kind == "JanusAsk" or canvas.images_of(node) > 0
+    for node, widgets in choices(name, workflow).items():
+        for key, value in widgets.items():
+            canvas.set_widget(node, key, value)
+    before = values_of(canvas.saved() if name in CHECKPOINTS else workflow)
+    assert canvas.run() == "execution_success"
+    assert canvas.texts().keys() == texts.keys()
+    assert all(text.strip() for text in canvas.texts().values())
+    assert canvas.clipped() == []
+    for node, kind in nodes_of(workflow, DRAWS | SAVES).items():
+        assert kind == "JanusAsk" or canvas.images_of(node) > 0
     saved = canvas.saved()
-    before, values = values_of(workflow), values_of(saved)
+    values = values_of(saved)
     for place, value in values.items():
         drawn_anew = "randomize" in value  # its seed is another one after the run
         assert len(value) == len(before[place])
@@ -65,12 +69,15 @@ def test_template_browser_shows_what_came_out(canvas: Canvas) -> None:
         ("janus_caption_image", "JanusUnderstand", {"max_new_tokens": 15000, **REPEATS}),
         ("janus_redraw_part", "JanusEdit", {"batch_size": 64}),
         ("janus_best_of_four", "JanusBestOf", {"batch_size": 256}),
+        ("janus_edit_by_instruction", "JanusEdit", {"batch_size": 64}),
+        ("janus_flow_text_to_image", "JanusFlowSampler", {"steps": 1000, "batch_size": 64}),
     ],
 )
 def test_each_way_of_working_can_be_cancelled(
     canvas: Canvas, name: str, kind: str, changes: dict[str, object]
 ) -> None:
-    workflow = set_checkpoint(WORKFLOWS[name], "janus-pro-tiny")
+    checkpoint, _ = CHECKPOINTS.get(name, ("janus-pro-tiny", ""))
+    workflow = set_checkpoint(WORKFLOWS[name], checkpoint)
     canvas.open(workflow)
     node = int(next(iter(nodes_of(workflow, {kind}))))
     for key, value in changes.items():

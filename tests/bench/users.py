@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import skimage.data
 from PIL import Image, ImageDraw
 
 from .server import ComfyServer
+from .stand_ins import diffusion_checkpoint, tiny_autoencoder, write_zeros
 
 DATASET = "my_dataset"
 # The image that workflows which cannot be run here name; ComfyUI brings one of that name.
 PHOTOGRAPH = "example.png"
-MODELS = (
-    "vae/sdxl_vae.safetensors",
-    "checkpoints/sd_xl_base_1.0.safetensors",
-    "checkpoints/v1-5-pruned-emaonly-fp16.safetensors",
-)
+MODELS = {
+    "vae/sdxl_vae.safetensors": tiny_autoencoder,
+    "checkpoints/sd_xl_base_1.0.safetensors": diffusion_checkpoint,
+    "checkpoints/v1-5-pruned-emaonly-fp16.safetensors": diffusion_checkpoint,
+}
+
+# The checkpoint that stands in for what a workflow needs, and the folder in `tests/golden` that it is.
+CHECKPOINTS = {
+    "janus_caption_to_diffusion": ("janus-pro-tiny", "janus-pro-tiny"),
+    "janus_edit_by_instruction": ("Janus-4o-tiny", "janus-pro-tiny"),
+    "janus_flow_image_to_image": ("janusflow-tiny", "janusflow-tiny"),
+    "janus_flow_text_to_image": ("janusflow-tiny", "janusflow-tiny"),
+    "janus_flow_to_ksampler": ("janusflow-tiny", "janusflow-tiny"),
+}
+CHECKPOINT_SIDE = 64  # pixels that these see and draw
 
 SIDE, SCALE = 96, 4  # pixels; drawn so many times as large, for smooth edges
 PICTURES = {  # background, and of each object its shape, colour, and the left upper corner of its 28 pixels
@@ -45,10 +57,28 @@ def add_dataset(server: ComfyServer) -> Path:
     return folder
 
 
-def add_models(server: ComfyServer) -> None:
-    """Puts a photograph in place, and empty files of the models' names that some workflows choose."""
+def add_models(server: ComfyServer, golden: Path) -> None:
+    """Puts a photograph in place, and stand-ins for the models that some workflows need."""
+    for name, files in CHECKPOINTS.values():
+        server.add_model(golden / files, name=name)
     Image.fromarray(skimage.data.astronaut()).save(server.base / "input" / PHOTOGRAPH)
-    for file in MODELS:
+    for file, shapes in MODELS.items():
         path = server.base / "models" / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        write_zeros(path, shapes())
+
+
+def choices(name: str, workflow: dict[str, Any]) -> dict[int, dict[str, object]]:
+    """What a user of a workflow chooses, by node and widget, where the demonstration will not do.
+
+    The stand-ins' checkpoint, and sizes that they draw, so that a test takes seconds.
+    """
+    if name not in CHECKPOINTS:
+        return {}
+    size: dict[str, object] = {"width": CHECKPOINT_SIDE, "height": CHECKPOINT_SIDE}
+    wanted = {
+        "JanusLoad": {"checkpoint": CHECKPOINTS[name][0]},
+        "EmptyLatentImage": size,
+        "ImageScale": size,
+    }
+    return {node["id"]: wanted[node["type"]] for node in workflow["nodes"] if node["type"] in wanted}

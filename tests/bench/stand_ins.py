@@ -1,0 +1,130 @@
+"""Stand-ins for the models of others that some example workflows choose: the right layout, all weights zero.
+
+What they draw is black; that a workflow's nodes take each other's outputs, run to the end and can be
+cancelled is the same as with the real ones. The files have holes where the zeros are and take no space.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+
+Shapes = dict[str, tuple[int, ...]]
+
+TEXT, TEXT_LAYERS, WORDS, PLACES = 768, 12, 49408, 77  # CLIP-L, which ComfyUI builds whatever the file says
+UNET, TIME = 320, 1280
+CODER = 64
+# The layers of TAESD by number; those without weights (activations, enlargements) are left blank.
+ENCODER = ("end", "block", *("resize", "block", "block", "block") * 3, "end")
+DECODER = ("", "end", "", *("block", "block", "block", "", "resize") * 3, "block", "end")
+
+
+def write_zeros(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Writes a safetensors file of float16 zeros."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 2 * prod(shape)
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": (begin, end)}
+    text = json.dumps(header).encode()
+    with file.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        stream.truncate(8 + len(text) + end)
+
+
+def tiny_autoencoder() -> Shapes:
+    """TAESD (github.com/madebyollin/taesd), a VAE that ComfyUI's loaders take as well as the full one."""
+    found: Shapes = {}
+    for part, layers, first, last in (
+        ("taesd_encoder", ENCODER, (CODER, 3), (4, CODER)),
+        ("taesd_decoder", DECODER, (CODER, 4), (3, CODER)),
+    ):
+        ends = iter((first, last))
+        for index, kind in enumerate(layers):
+            if kind == "end":
+                linear(found, f"{part}.{index}", *next(ends), 3, 3)
+            elif kind == "resize":
+                found[f"{part}.{index}.weight"] = (CODER, CODER, 3, 3)
+            elif kind == "block":
+                for place in (0, 2, 4):
+                    linear(found, f"{part}.{index}.conv.{place}", CODER, CODER, 3, 3)
+    return found
+
+
+def diffusion_checkpoint() -> Shapes:
+    """Stable Diffusion 1.5 with a U-Net of one level, its text encoder, and the tiny autoencoder."""
+    unet: Shapes = {}
+    linear(unet, "time_embed.0", TIME, UNET)
+    linear(unet, "time_embed.2", TIME, TIME)
+    linear(unet, "input_blocks.0.0", UNET, 4, 3, 3)
+    for block, channels in (
+        ("input_blocks.1", UNET),
+        ("output_blocks.0", 2 * UNET),
+        ("output_blocks.1", 2 * UNET),
+    ):
+        residual_block(unet, f"{block}.0", channels)
+        transformer(unet, f"{block}.1")
+    norm(unet, "out.0", UNET)
+    linear(unet, "out.2", 4, UNET, 3, 3)
+    found = {f"model.diffusion_model.{name}": shape for name, shape in unet.items()}
+    found |= {f"first_stage_model.{name}": shape for name, shape in tiny_autoencoder().items()}
+    return found | {
+        f"cond_stage_model.transformer.text_model.{name}": s for name, s in text_encoder().items()
+    }
+
+
+def text_encoder() -> Shapes:
+    """CLIP-L's."""
+    found: Shapes = {
+        "embeddings.token_embedding.weight": (WORDS, TEXT),
+        "embeddings.position_embedding.weight": (PLACES, TEXT),
+    }
+    for index in range(TEXT_LAYERS):
+        layer = f"encoder.layers.{index}"
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            linear(found, f"{layer}.self_attn.{name}", TEXT, TEXT)
+        linear(found, f"{layer}.mlp.fc1", 4 * TEXT, TEXT)
+        linear(found, f"{layer}.mlp.fc2", TEXT, 4 * TEXT)
+        norm(found, f"{layer}.layer_norm1", TEXT)
+        norm(found, f"{layer}.layer_norm2", TEXT)
+    norm(found, "final_layer_norm", TEXT)
+    return found
+
+
+def residual_block(found: Shapes, name: str, channels: int) -> None:
+    """From so many channels to the U-Net's own."""
+    norm(found, f"{name}.in_layers.0", channels)
+    linear(found, f"{name}.in_layers.2", UNET, channels, 3, 3)
+    linear(found, f"{name}.emb_layers.1", UNET, TIME)
+    norm(found, f"{name}.out_layers.0", UNET)
+    linear(found, f"{name}.out_layers.3", UNET, UNET, 3, 3)
+    if channels != UNET:
+        linear(found, f"{name}.skip_connection", UNET, channels, 1, 1)
+
+
+def transformer(found: Shapes, name: str) -> None:
+    """Attention to the picture and to the text, of one block."""
+    norm(found, f"{name}.norm", UNET)
+    for projection in ("proj_in", "proj_out"):
+        linear(found, f"{name}.{projection}", UNET, UNET, 1, 1)
+    block = f"{name}.transformer_blocks.0"
+    for attention, seen in (("attn1", UNET), ("attn2", TEXT)):
+        found[f"{block}.{attention}.to_q.weight"] = (UNET, UNET)
+        found[f"{block}.{attention}.to_k.weight"] = (UNET, seen)
+        found[f"{block}.{attention}.to_v.weight"] = (UNET, seen)
+        linear(found, f"{block}.{attention}.to_out.0", UNET, UNET)
+    linear(found, f"{block}.ff.net.0.proj", 8 * UNET, UNET)
+    linear(found, f"{block}.ff.net.2", UNET, 4 * UNET)
+    for index in (1, 2, 3):
+        norm(found, f"{block}.norm{index}", UNET)
+
+
+def linear(found: Shapes, name: str, out: int, *into: int) -> None:
+    """A layer with a bias, of `into` inputs, or inputs and kernel."""
+    found.update({f"{name}.weight": (out, *into), f"{name}.bias": (out,)})
+
+
+def norm(found: Shapes, name: str, size: int) -> None:
+    """A layer that scales and shifts."""
+    found.update({f"{name}.weight": (size,), f"{name}.bias": (size,)})
