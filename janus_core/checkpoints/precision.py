@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 import torch
 
-from ..models.narrow import HalfLinear, Int8Linear, NarrowLinear, PackedInt8Linear
+from ..models.narrow import (
+    HalfLinear,
+    Int8Linear,
+    NarrowLinear,
+    PackedBF16Linear,
+    PackedInt8Linear,
+    PackedLinear,
+)
 from .keymaps_flow import VAE_PREFIX
 
 PRECISIONS = ("bf16", "fp16", "fp32", "int8")
@@ -29,24 +36,25 @@ class Precision:
 
     Attributes:
         compute: of activations, and of weights that are not said to be otherwise.
-        half: whether linear layers hold weights of 2 bytes where `compute` has 4.
+        packed: what linear layers become that hold weights of 2 bytes in the order of a CPU's kernels; None:
+            they stay as they are.
         int8: whether those of the transformer hold weights of 1 byte.
     """
 
     compute: torch.dtype
-    half: bool = False
+    packed: type[PackedLinear] | None = None
     int8: bool = False
 
     def layer_class(self, name: str) -> type[NarrowLinear] | None:
         """What takes the place of a linear layer of this name; None if it stays."""
         if self.int8 and name.startswith(_INT8_PARTS):
-            return PackedInt8Linear if self.half and PackedInt8Linear.is_available() else Int8Linear
-        return HalfLinear if self.half else None
+            return PackedInt8Linear if self.packed and PackedInt8Linear.is_available() else Int8Linear
+        return self.packed
 
     def stored(self, parameter: str) -> torch.dtype:
         """The dtype of a parameter that no other class of layer holds."""
-        if parameter == EMBEDDING and self.half:
-            return torch.float16
+        if parameter == EMBEDDING and self.packed:
+            return self.packed.staged
         if self.compute is torch.float16 and parameter.startswith(_NEVER_FP16):
             return torch.float32
         return self.compute
@@ -73,14 +81,21 @@ def resolve_precision(dtype: Precision | torch.dtype | str, device: torch.device
     device = torch.device(device)
     if dtype == "int8":
         usual = resolve_precision("auto", device)
-        return Precision(usual.compute, usual.half, int8=True)
+        return Precision(usual.compute, usual.packed, int8=True)
     in_bf16 = _multiplies_bf16(device.type)
-    packs = device.type == "cpu" and HalfLinear.is_available()
-    if packs and (dtype == "fp16" or (dtype in ("auto", "bf16") and not in_bf16)):
-        return Precision(torch.float32, half=True)
+    packed = _packed_class(dtype, in_bf16) if device.type == "cpu" else None
+    if packed is not None and packed.is_available():
+        return Precision(torch.float32, packed)
     if dtype == "auto":
         return Precision(torch.bfloat16 if in_bf16 else torch.float32)
     return Precision(DTYPES[dtype])
+
+
+def _packed_class(name: str, in_bf16: bool) -> type[PackedLinear] | None:
+    """What reads weights of 2 bytes fastest on a CPU; all but their products is computed in fp32 there."""
+    if name == "fp32":
+        return None
+    return PackedBF16Linear if in_bf16 and name != "fp16" else HalfLinear
 
 
 def _multiplies_bf16(device_type: str) -> bool:

@@ -1,4 +1,4 @@
-"""Linear layers whose weights take fewer bytes than what they are multiplied with.
+"""Linear layers that hold their weights as a processor's kernels read them fastest: in fewer bytes, in order.
 
 A step of decoding reads every weight once and does little with it: bytes read are what it costs.
 """
@@ -17,6 +17,9 @@ _FEW_ROWS = 128
 
 # PyTorch's kernel reads inputs in blocks of at most so many, and past the end of others.
 _KERNEL_BLOCK = 32
+
+# With fewer rows than this, oneDNN's kernels read weights at two thirds to nine tenths of the speed.
+_ENOUGH_ROWS = 5
 
 # Weights whose float32 copy may exist while they are packed: text heads are a tenth of a model.
 _WIDENED_AT_ONCE = 2**25
@@ -72,8 +75,49 @@ class HalfLinear(nn.Module):
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
 
 
+class PackedBF16Linear(nn.Module):
+    """Multiplies bf16 by weights in the order of oneDNN's kernels, on a CPU that multiplies in bf16 itself.
+
+    PyTorch's own layer keeps weights in rows, which for a few rows of inputs are read at half the speed.
+    """
+
+    staged = torch.bfloat16
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Packs a weight.
+
+        Args:
+            weight: [out, in], any float dtype.
+            bias: [out], or None.
+        """
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().bfloat16().contiguous(), None)
+        self.bias = None if bias is None else bias.detach().bfloat16()
+        self.packed_bytes = 2 * weight.numel() + (0 if bias is None else 2 * bias.numel())
+
+    @staticmethod
+    def is_available() -> bool:
+        """Whether this machine has the kernels."""
+        operators = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
+        return (
+            torch.backends.mkldnn.is_available()
+            and all(hasattr(torch.ops.mkldnn, name) for name in operators)
+            and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Maps [..., in] to [..., out] of the same dtype."""
+        rows = hidden_states.reshape(-1, self.in_features).bfloat16()
+        count = len(rows)
+        if count < _ENOUGH_ROWS:
+            rows = F.pad(rows, (0, 0, 0, _ENOUGH_ROWS - count))
+        outputs = torch.ops.mkldnn._linear_pointwise(rows, self.packed, self.bias, "none", [], "")[:count]
+        return outputs.view(*hidden_states.shape[:-1], self.out_features).to(hidden_states.dtype)
+
+
 class PackedInt8Linear(nn.Module):
-    """Multiplies float32 by weights of 1 byte with FBGEMM's kernels, which know whole numbers only.
+    """Multiplies by weights of 1 byte with FBGEMM's kernels, which know whole numbers only.
 
     They take inputs of 7 bits. An input goes through in two parts, what 7 bits hold of it and 7 more bits of
     what is left, so that its own rounding, one in 2^14 of a row's largest number, is at most that of bf16.
@@ -107,7 +151,7 @@ class PackedInt8Linear(nn.Module):
         return HalfLinear.is_available() and has_kernel and has_tensors
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """Maps [..., in] float32 to [..., out] float32."""
+        """Maps [..., in] to [..., out] of the same dtype; what lies between is float32."""
         rows = hidden_states.detach().float().reshape(-1, self.in_features)
         largest = torch.linalg.vector_norm(rows, torch.inf, dim=-1, keepdim=True)
         usual = torch.linalg.vector_norm(rows, dim=-1, keepdim=True) * self.in_features**-0.5
@@ -127,7 +171,7 @@ class PackedInt8Linear(nn.Module):
         outputs.mul_(step)
         if self.bias is not None:
             outputs += self.bias
-        return outputs.view(*hidden_states.shape[:-1], self.out_features)
+        return outputs.view(*hidden_states.shape[:-1], self.out_features).to(hidden_states.dtype)
 
 
 class Int8Linear(nn.Module):
@@ -171,7 +215,8 @@ class Int8Linear(nn.Module):
         return outputs if bias is None else outputs + bias
 
 
-NarrowLinear = HalfLinear | PackedInt8Linear | Int8Linear
+PackedLinear = HalfLinear | PackedBF16Linear | PackedInt8Linear
+NarrowLinear = PackedLinear | Int8Linear
 
 
 def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,9 +240,7 @@ def weight_bytes(model: nn.Module) -> int:
 
 def packed_bytes(model: nn.Module) -> int:
     """Bytes of a model's weights that are no parameters."""
-    return sum(
-        module.packed_bytes for module in model.modules() if isinstance(module, HalfLinear | PackedInt8Linear)
-    )
+    return sum(module.packed_bytes for module in model.modules() if isinstance(module, PackedLinear))
 
 
 def check_whole(model: nn.Module) -> None:

@@ -31,9 +31,9 @@ def test_template_opens_runs_and_is_saved_as_it_was(canvas: Canvas, name: str) -
     assert canvas.clashes() == []
     texts = nodes_of(workflow, SAYS)
     assert canvas.texts() == dict.fromkeys(texts, "")
-    for node, widgets in choices(name, workflow).items():
+    for chooser, widgets in choices(name, workflow).items():
         for key, value in widgets.items():
-            canvas.set_widget(node, key, value)
+            canvas.set_widget(chooser, key, value)
     before = values_of(canvas.saved() if name in CHECKPOINTS else workflow)
     assert canvas.run() == "execution_success"
     assert canvas.texts().keys() == texts.keys()

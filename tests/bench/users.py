@@ -76,7 +76,7 @@ def choices(name: str, workflow: dict[str, Any]) -> dict[int, dict[str, object]]
     if name not in CHECKPOINTS:
         return {}
     size: dict[str, object] = {"width": CHECKPOINT_SIDE, "height": CHECKPOINT_SIDE}
-    wanted = {
+    wanted: dict[str, dict[str, object]] = {
         "JanusLoad": {"checkpoint": CHECKPOINTS[name][0]},
         "EmptyLatentImage": size,
         "ImageScale": size,

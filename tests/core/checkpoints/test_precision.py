@@ -6,9 +6,10 @@ import pytest
 import torch
 from janus_nodes.janus_core.checkpoints import precision as module
 from janus_nodes.janus_core.checkpoints.precision import Precision, resolve_precision
-from janus_nodes.janus_core.models.narrow import HalfLinear, Int8Linear, PackedInt8Linear
+from janus_nodes.janus_core.models.narrow import HalfLinear, Int8Linear, PackedBF16Linear, PackedInt8Linear
 
-HALF = Precision(torch.float32, half=True)
+HALF = Precision(torch.float32, packed=HalfLinear)
+ORDERED = Precision(torch.float32, packed=PackedBF16Linear)
 BF16, FP16, FP32 = Precision(torch.bfloat16), Precision(torch.float16), Precision(torch.float32)
 
 
@@ -17,11 +18,13 @@ BF16, FP16, FP32 = Precision(torch.bfloat16), Precision(torch.float16), Precisio
     [
         ("auto", "cuda", True, True, BF16),
         ("auto", "cuda", False, True, FP32),
-        ("auto", "cpu", True, True, BF16),
+        ("auto", "cpu", True, True, ORDERED),
+        ("auto", "cpu", True, False, BF16),
         ("auto", "cpu", False, True, HALF),
         ("auto", "cpu", False, False, FP32),
         ("bf16", "cuda", False, True, BF16),
-        ("bf16", "cpu", True, True, BF16),
+        ("bf16", "cpu", True, True, ORDERED),
+        ("bf16", "cpu", True, False, BF16),
         ("bf16", "cpu", False, True, HALF),
         ("bf16", "cpu", False, False, BF16),
         ("fp16", "cuda", True, True, FP16),
@@ -29,7 +32,8 @@ BF16, FP16, FP32 = Precision(torch.bfloat16), Precision(torch.float16), Precisio
         ("fp16", "cpu", False, False, FP16),
         ("fp32", "cpu", True, True, FP32),
         ("int8", "cuda", True, True, Precision(torch.bfloat16, int8=True)),
-        ("int8", "cpu", False, True, Precision(torch.float32, half=True, int8=True)),
+        ("int8", "cpu", True, True, Precision(torch.float32, PackedBF16Linear, int8=True)),
+        ("int8", "cpu", False, True, Precision(torch.float32, HalfLinear, int8=True)),
         ("int8", "cpu", False, False, Precision(torch.float32, int8=True)),
         (torch.bfloat16, "cpu", False, True, BF16),
     ],
@@ -43,7 +47,8 @@ def test_name_means_what_the_device_is_fast_in(
     expected: Precision,
 ) -> None:
     monkeypatch.setattr(module, "_multiplies_bf16", lambda device_type: in_bf16)
-    monkeypatch.setattr(HalfLinear, "is_available", staticmethod(lambda: packs))
+    for layer in (HalfLinear, PackedBF16Linear):
+        monkeypatch.setattr(layer, "is_available", staticmethod(lambda: packs))
     assert resolve_precision(name, device) == expected
 
 
@@ -64,7 +69,7 @@ def test_int8_is_packed_where_there_are_kernels(
     monkeypatch: pytest.MonkeyPatch, has_kernels: bool, expected: type
 ) -> None:
     monkeypatch.setattr(PackedInt8Linear, "is_available", staticmethod(lambda: has_kernels))
-    precision = Precision(torch.float32, half=True, int8=True)
+    precision = Precision(torch.float32, packed=HalfLinear, int8=True)
     assert precision.layer_class("body.layers.0.mlp.down_proj") is expected
     assert precision.layer_class("understanding.tower.blocks.0.mlp.fc1") is HalfLinear
     assert Precision(torch.bfloat16, int8=True).layer_class("understanding.aligner.layers.0") is None

@@ -17,7 +17,13 @@ from janus_nodes.janus_core import (
 )
 from janus_nodes.janus_core.models import narrow as narrow_module
 from janus_nodes.janus_core.models.cache import NoCache
-from janus_nodes.janus_core.models.narrow import HalfLinear, Int8Linear, NarrowLinear, PackedInt8Linear
+from janus_nodes.janus_core.models.narrow import (
+    HalfLinear,
+    Int8Linear,
+    NarrowLinear,
+    PackedBF16Linear,
+    PackedInt8Linear,
+)
 from janus_nodes.janus_core.training.loop import check_trainable
 from support.checkpoints import edit_tensors, small_config, write_checkpoint
 from torch import Tensor, nn
@@ -50,6 +56,21 @@ def test_packed_layer_equals_one_of_the_same_bf16_weights(rows: int, bias: bool)
     inputs = torch.randn(2, rows, 192)
     assert torch.allclose(packed(inputs), layer(inputs), atol=1e-5)
     assert packed(inputs).dtype == torch.float32
+
+
+@pytest.mark.skipif(not PackedBF16Linear.is_available(), reason="needs a CPU that oneDNN multiplies bf16 on")
+@pytest.mark.parametrize("rows", [0, *ROWS])
+@pytest.mark.parametrize("columns", [5, 192])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_bf16_layer_equals_pytorchs(rows: int, columns: int, bias: bool, dtype: torch.dtype) -> None:
+    layer = wide_layer(bias, columns).bfloat16()
+    packed = PackedBF16Linear(layer.weight, layer.bias)
+    inputs = torch.randn(rows, 3, columns).to(dtype)[:, -2:]
+    outputs, expected = packed(inputs), layer(inputs.bfloat16())
+    assert outputs.dtype == dtype
+    assert outputs.shape == expected.shape
+    torch.testing.assert_close(outputs.bfloat16(), expected, rtol=2**-7, atol=2**-9)  # one step of bf16
 
 
 @pytest.mark.usefixtures("widened_at_once")
@@ -104,7 +125,9 @@ def test_int8_weights_are_the_nearest_whole_numbers() -> None:
     assert torch.isfinite(narrow(torch.ones(1, 3))).all()
 
 
-@pytest.mark.parametrize(("precision", "bytes_per_weight"), [("fp32", 4), ("fp16", 2), ("int8", 1)])
+@pytest.mark.parametrize(
+    ("precision", "bytes_per_weight"), [("fp32", 4), ("fp16", 2), ("bf16", 2), ("int8", 1)]
+)
 def test_weights_take_the_bytes_that_they_are_said_to(precision: str, bytes_per_weight: int) -> None:
     if precision == "fp16" and not HalfLinear.is_available():
         pytest.skip("then fp16 is PyTorch's own")
@@ -140,7 +163,7 @@ def test_model_of_narrow_weights_is_neither_trained_nor_saved(tmp_path: Path, pr
         check_trainable(pipeline)
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
 def test_tied_head_has_the_weights_of_the_embedding(tmp_path: Path, precision: str) -> None:
     write_checkpoint(tmp_path / "model", small_config(tie=True))
     edit_tensors(tmp_path / "model", lambda tensors: tensors.pop("language_model.lm_head.weight"))
