@@ -56,7 +56,7 @@ def load_pipeline(
         path: a folder in the original layout (deepseek-ai and fine-tunes) or in that of transformers.
         device: where the model computes.
         dtype: of the weights: bf16, fp16, fp32, int8, or auto, 2 bytes per weight where the device is fast
-            so. A CPU that does not multiply in 2 bytes takes weights of 2 bytes times float32 activations.
+            so. On a CPU these weights are put in the order of its kernels, and activations are float32.
             PyTorch's own dtypes are taken as they are, for weights and activations. What turns pixels into
             tokens or latents stays in float32 where the rest is float16.
         template: chat template (deepseek, deepseek_old, plain or alignment); None for the checkpoint's own.

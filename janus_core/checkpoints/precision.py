@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 
 import torch
@@ -81,6 +82,8 @@ def resolve_precision(dtype: Precision | torch.dtype | str, device: torch.device
     device = torch.device(device)
     if dtype == "int8":
         usual = resolve_precision("auto", device)
+        if usual.packed is PackedBF16Linear and not PackedInt8Linear.is_available():
+            return Precision(torch.bfloat16, int8=True)  # the other layer with whole numbers is fast in it
         return Precision(usual.compute, usual.packed, int8=True)
     in_bf16 = _multiplies_bf16(device.type)
     packed = _packed_class(dtype, in_bf16) if device.type == "cpu" else None
@@ -102,5 +105,10 @@ def _multiplies_bf16(device_type: str) -> bool:
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device_type == "cpu":
-        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+            return False
+        # On x86 oneDNN also supports it by widening, which is slow: the instructions must be there.
+        instructions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        on_x86 = platform.machine().lower() in ("x86_64", "amd64")
+        return not on_x86 or any(getattr(torch.cpu, name, bool)() for name in instructions)
     return True

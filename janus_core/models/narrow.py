@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +19,8 @@ _FEW_ROWS = 128
 # PyTorch's kernel reads inputs in blocks of at most so many, and past the end of others.
 _KERNEL_BLOCK = 32
 
-# With fewer rows than this, oneDNN's kernels read weights at two thirds to nine tenths of the speed.
-_ENOUGH_ROWS = 5
+# With fewer rows than this, oneDNN's kernels take more time, not less (by a third for two rows on a Zen 4).
+_ENOUGH_ROWS = 4
 
 # Weights whose float32 copy may exist while they are packed: text heads are a tenth of a model.
 _WIDENED_AT_ONCE = 2**25
@@ -35,7 +36,7 @@ warnings.filterwarnings("ignore", r"torch\.quantize_per_tensor, .* are deprecate
 
 
 class HalfLinear(nn.Module):
-    """Multiplies float32 by weights of 2 bytes, on a CPU that cannot multiply in 2 bytes itself.
+    """Multiplies float32 by weights of 2 bytes, on any CPU.
 
     The weights are float16 in the order of FBGEMM's kernels, which widen them in registers. Numbers of a bf16
     checkpoint are the same in float16, but for those below 6e-5, which are off by 3e-8 at most, and those
@@ -97,14 +98,14 @@ class PackedBF16Linear(nn.Module):
         self.packed_bytes = 2 * weight.numel() + (0 if bias is None else 2 * bias.numel())
 
     @staticmethod
+    @cache
     def is_available() -> bool:
-        """Whether this machine has the kernels."""
-        operators = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
-        return (
-            torch.backends.mkldnn.is_available()
-            and all(hasattr(torch.ops.mkldnn, name) for name in operators)
-            and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        )
+        """Whether this machine and this PyTorch have the kernels, which is tried."""
+        try:
+            PackedBF16Linear(torch.ones(16, 16), torch.ones(16))(torch.ones(1, 16))
+        except (AttributeError, RuntimeError, TypeError):  # no such operator, no such CPU, another signature
+            return False
+        return True
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Maps [..., in] to [..., out] of the same dtype."""

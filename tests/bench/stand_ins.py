@@ -1,7 +1,8 @@
-"""Stand-ins for the models of others that some example workflows choose: the right layout, all weights zero.
+"""Stand-ins for the models of others that some example workflows choose: loadable, small, all weights zero.
 
-What they draw is black; that a workflow's nodes take each other's outputs, run to the end and can be
-cancelled is the same as with the real ones. The files have holes where the zeros are and take no space.
+What they draw is one grey, whatever they are given. That a workflow's nodes take each other's outputs and run
+to the end is tested with them; what real ones draw is not, nor what only SDXL wants: a Stable Diffusion 1.5
+takes its place too. The files have holes where the zeros are and take no space.
 """
 
 from __future__ import annotations
@@ -16,21 +17,33 @@ Shapes = dict[str, tuple[int, ...]]
 TEXT, TEXT_LAYERS, WORDS, PLACES = 768, 12, 49408, 77  # CLIP-L, which ComfyUI builds whatever the file says
 UNET, TIME = 320, 1280
 CODER = 64
+COLOUR, HALF = (
+    "taesd_decoder.19.bias",
+    b"\x00\x38",
+)  # 0.5 in float16: what is NaN on its way is saved as black
+GREY = 127
 # The layers of TAESD by number; those without weights (activations, enlargements) are left blank.
 ENCODER = ("end", "block", *("resize", "block", "block", "block") * 3, "end")
 DECODER = ("", "end", "", *("block", "block", "block", "", "resize") * 3, "block", "end")
 
 
 def write_zeros(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Writes a safetensors file of float16 zeros."""
-    header, end = {}, 0
+    """Writes a safetensors file of float16 zeros, but for the colour of what a VAE decodes."""
+    header: dict[str, dict[str, object]] = {}
+    colours, end = [], 0
     for name, shape in shapes.items():
         begin, end = end, end + 2 * prod(shape)
         header[name] = {"dtype": "F16", "shape": shape, "data_offsets": (begin, end)}
+        if name.endswith(COLOUR):
+            colours.append((begin, prod(shape)))
     text = json.dumps(header).encode()
+    data = 8 + len(text)
     with file.open("wb") as stream:
         stream.write(len(text).to_bytes(8, "little") + text)
-        stream.truncate(8 + len(text) + end)
+        stream.truncate(data + end)
+        for begin, count in colours:
+            stream.seek(data + begin)
+            stream.write(HALF * count)
 
 
 def tiny_autoencoder() -> Shapes:

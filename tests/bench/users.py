@@ -12,7 +12,7 @@ from .server import ComfyServer
 from .stand_ins import diffusion_checkpoint, tiny_autoencoder, write_zeros
 
 DATASET = "my_dataset"
-# The image that workflows which cannot be run here name; ComfyUI brings one of that name.
+# The image that workflows for photographs name; ComfyUI brings one of that name.
 PHOTOGRAPH = "example.png"
 MODELS = {
     "vae/sdxl_vae.safetensors": tiny_autoencoder,
@@ -22,7 +22,6 @@ MODELS = {
 
 # The checkpoint that stands in for what a workflow needs, and the folder in `tests/golden` that it is.
 CHECKPOINTS = {
-    "janus_caption_to_diffusion": ("janus-pro-tiny", "janus-pro-tiny"),
     "janus_edit_by_instruction": ("Janus-4o-tiny", "janus-pro-tiny"),
     "janus_flow_image_to_image": ("janusflow-tiny", "janusflow-tiny"),
     "janus_flow_text_to_image": ("janusflow-tiny", "janusflow-tiny"),
@@ -69,16 +68,15 @@ def add_models(server: ComfyServer, golden: Path) -> None:
 
 
 def choices(name: str, workflow: dict[str, Any]) -> dict[int, dict[str, object]]:
-    """What a user of a workflow chooses, by node and widget, where the demonstration will not do.
+    """What a user of a workflow chooses, by node and widget, where not all is in the box.
 
-    The stand-ins' checkpoint, and sizes that they draw, so that a test takes seconds.
+    The checkpoint, and sizes that stand-ins draw in seconds.
     """
-    if name not in CHECKPOINTS:
-        return {}
     size: dict[str, object] = {"width": CHECKPOINT_SIDE, "height": CHECKPOINT_SIDE}
     wanted: dict[str, dict[str, object]] = {
-        "JanusLoad": {"checkpoint": CHECKPOINTS[name][0]},
         "EmptyLatentImage": size,
         "ImageScale": size,
     }
+    if name in CHECKPOINTS:
+        wanted["JanusLoad"] = {"checkpoint": CHECKPOINTS[name][0]}
     return {node["id"]: wanted[node["type"]] for node in workflow["nodes"] if node["type"] in wanted}

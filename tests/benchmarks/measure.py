@@ -127,13 +127,14 @@ def ours(device: str, precision: str, folder: Path, steps: int, batch: int) -> d
 
     found["first steps"] = first_steps(device, pipe)
     found["first steps again"] = first_steps(device, pipe)
-    # Machines are shared: what their memory gives changes from minute to minute, so it is read off beside.
-    rates = [memory_rate(device)]
+    # Hosts are shared: what their memory gives changes from minute to minute, so it is read off beside.
+    rates = [memory_rate(device)] if device == "cpu" else []
     found["step"] = per_step(device, steps, draw(PROMPT, 1))
-    rates.append(memory_rate(device))
+    rates += [memory_rate(device)] if device == "cpu" else []
     found["step, batch"] = per_step(device, steps, draw(PROMPT, batch))
-    rates.append(memory_rate(device))
-    found["memory"] = statistics.median(rates)
+    rates += [memory_rate(device)] if device == "cpu" else []
+    if rates:
+        found["memory"] = statistics.median(rates)
     if device == "cuda":
         found["step, captured"] = per_step(device, steps, draw(PROMPT, 1, capture=True))
         found["step, captured, batch"] = per_step(device, steps, draw(PROMPT, batch, capture=True))

@@ -79,7 +79,7 @@ def table(report: dict[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for precision, found in report["ours"].items():
-        limit = found["read per step"] / found["memory"]
+        limit = found["read per step"] / found.get("memory", rates["memory"])
         peer = report["transformers"].get(precision, {})
         for name, key, bounded in ROWS:
             if key not in found:

@@ -47,9 +47,38 @@ def test_name_means_what_the_device_is_fast_in(
     expected: Precision,
 ) -> None:
     monkeypatch.setattr(module, "_multiplies_bf16", lambda device_type: in_bf16)
-    for layer in (HalfLinear, PackedBF16Linear):
+    for layer in (HalfLinear, PackedBF16Linear, PackedInt8Linear):
         monkeypatch.setattr(layer, "is_available", staticmethod(lambda: packs))
     assert resolve_precision(name, device) == expected
+
+
+@pytest.mark.parametrize(
+    ("machine", "supported", "instruction", "expected"),
+    [
+        ("x86_64", True, True, True),
+        ("x86_64", True, False, False),  # AVX512 alone: oneDNN widens
+        ("AMD64", False, False, False),
+        ("aarch64", True, False, True),
+        ("arm64", False, False, False),
+    ],
+)
+def test_cpu_multiplies_bf16_where_it_has_the_instructions(
+    monkeypatch: pytest.MonkeyPatch, machine: str, supported: bool, instruction: bool, expected: bool
+) -> None:
+    monkeypatch.setattr(module.platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instruction)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert module._multiplies_bf16("cpu") is expected
+
+
+def test_int8_computes_in_bf16_where_it_is_fast_and_there_are_no_kernels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_multiplies_bf16", lambda device_type: True)
+    monkeypatch.setattr(PackedBF16Linear, "is_available", staticmethod(lambda: True))
+    monkeypatch.setattr(PackedInt8Linear, "is_available", staticmethod(lambda: False))
+    assert resolve_precision("int8", "cpu") == Precision(torch.bfloat16, int8=True)
 
 
 def test_unknown_name_is_refused() -> None:
