@@ -29,8 +29,9 @@ from ..pipeline import JanusPipeline
 from ..sampling.options import TokenSampling
 from .box import take_coders, write_box
 from .folder_data import FolderData
-from .loop import Trainer, check_trainable
+from .loop import METRICS, Trainer, check_trainable
 from .lora import add_adapters, merge_adapters
+from .metrics import ends
 from .recipe import BOX, Recipe, Stage, finetuning
 from .report import DRAWN_WITH, drawing_sheet, evaluate, to_table
 from .samples import Data
@@ -128,7 +129,14 @@ def _train(
     partial = options.folder / "checkpoint.partial"
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was stopped here
     save_checkpoint(pipeline, partial)
-    training = {"recipe": asdict(recipe), "seed": options.seed, "data": data.version, "start": origin}
+    training = {
+        "recipe": asdict(recipe),
+        "seed": options.seed,
+        "data": data.version,
+        "start": origin,
+        "compute": options.compute,
+        "losses": ends(options.folder / METRICS),
+    }
     (partial / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
     partial.rename(target)
     say(f"the trained checkpoint is in {target}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 
 def note(file: Path, stage: str, step: int, losses: dict[str, float]) -> None:
@@ -13,6 +15,19 @@ def note(file: Path, stage: str, step: int, losses: dict[str, float]) -> None:
     rounded = {name: round(value, 5) for name, value in losses.items()}
     with file.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps({"stage": stage, "step": step, **rounded}) + "\n")
+
+
+def ends(file: Path, steps: int = 50) -> dict[str, dict[str, float]]:
+    """Mean losses of the last steps of each stage."""
+    stages: dict[str, deque[dict[str, float]]] = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        losses = json.loads(line)
+        losses.pop("step")
+        stages.setdefault(losses.pop("stage"), deque(maxlen=steps)).append(losses)
+    return {
+        stage: {name: round(fmean(losses[name] for losses in last), 5) for name in last[-1]}
+        for stage, last in stages.items()
+    }
 
 
 def trim(file: Path, stages: Sequence[str], reached: tuple[int, int]) -> None:

@@ -130,6 +130,10 @@ def test_a_body_is_trained_on_coders_that_are_there(tmp_path: Path) -> None:
     training = json.loads((run / "checkpoint" / "training.json").read_text())
     assert [stage["name"] for stage in training["recipe"]["stages"]] == ["text"]
     assert training["start"] == f"coders of {DEMONSTRATION}"
+    assert training["compute"] == "fp32"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    mean = sum(line["loss"] for line in lines) / len(lines)
+    assert training["losses"]["text"]["loss"] == pytest.approx(mean, abs=1e-5)
 
 
 def test_coders_of_other_sizes_and_stages_that_are_none_are_refused(
