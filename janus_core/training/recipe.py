@@ -125,7 +125,7 @@ BOX = Recipe(
         Stage("adaptors", "unified", _ADAPTORS, 80, 32, 1e-3, shares=(1, 0, 3)),
         Stage("looking", "unified", _READS, 600, 24, 1e-3, decay=0.0, shares=(1, 0, 0)),
         Stage("unified", "unified", _READS, 1400, 44, 1e-3, decay=0.0, shares=(8, 2, 34)),
-        Stage("annealing", "unified", _READS, 1600, 44, 1e-3, decay=1.0, shares=(14, 2, 28)),
+        Stage("annealing", "unified", _READS, 2200, 44, 1e-3, decay=1.0, shares=(14, 2, 28)),
     )
 )
 
