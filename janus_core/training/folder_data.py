@@ -97,7 +97,7 @@ class FolderData:
         regions = [Region(index, (caption,)) for index, (_, caption) in enumerate(chosen)]
         return [_read(image) for image, _ in chosen], regions
 
-    def understanding(self, rng: random.Random) -> Sample:
+    def understanding(self, rng: random.Random, lesson: str = "") -> Sample:
         """A conversation about an image, or a question for its caption."""
         index = rng.randrange(len(self._seen) + len(self._captions))
         if index < len(self._seen):

@@ -21,6 +21,7 @@ class Stage:
         shares: samples of understanding, text and generation in a batch, as a ratio.
         caption_dropout: share of drawings whose caption is hidden, so that guidance has a row to leave.
         sees: how pictures are seen that are asked about, a key of `vision.SEES`.
+        lesson: what is asked about them, if not everything; a name that the data knows.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Stage:
     shares: tuple[int, int, int] = (0, 0, 0)
     caption_dropout: float = 0.1
     sees: str = "encoder"
+    lesson: str = ""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate"):
@@ -123,7 +125,7 @@ BOX = Recipe(
         Stage("vision", "contrast", _SEES, 800, 64, 1e-3),
         Stage("text", "unified", _BODY, 150, 64, 1e-3, shares=(0, 1, 0)),
         Stage("adaptors", "unified", _ADAPTORS, 80, 32, 1e-3, shares=(1, 0, 3)),
-        Stage("looking", "unified", _READS, 600, 24, 1e-3, decay=0.0, shares=(1, 0, 0)),
+        Stage("looking", "unified", _READS, 400, 24, 1e-3, decay=0.0, shares=(1, 0, 0), lesson="looking"),
         Stage("unified", "unified", _READS, 1400, 44, 1e-3, decay=0.0, shares=(8, 2, 34)),
         Stage("annealing", "unified", _READS, 2200, 44, 1e-3, decay=1.0, shares=(14, 2, 28)),
     )

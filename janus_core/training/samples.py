@@ -56,8 +56,8 @@ class Data(Protocol):
     def regions(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[Region]]:
         """Pictures and what is said of them, for the understanding encoder."""
 
-    def understanding(self, rng: random.Random) -> Sample:
-        """A picture and a conversation about it."""
+    def understanding(self, rng: random.Random, lesson: str = "") -> Sample:
+        """A picture and a conversation about it; of a lesson that the data knows, if one is named."""
 
     def text(self, rng: random.Random) -> Sample:
         """A conversation without a picture."""

@@ -48,7 +48,7 @@ class UnifiedObjective(nn.Module):
 
     def _understanding(self, rng: random.Random, count: int) -> Tensor:
         pipeline = self.pipeline
-        samples = [self.data.understanding(rng) for _ in range(count)]
+        samples = [self.data.understanding(rng, self.stage.lesson) for _ in range(count)]
         images = to_images([sample.picture for sample in samples if sample.picture is not None])
         return self._text_loss(samples, SEES[self.stage.sees](pipeline, images))
 

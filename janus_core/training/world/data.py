@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from .scene import (
     free_places,
     place,
     random_scene,
+    unlike_things,
 )
 from .wishes import random_caption
 from .words import description, phrases, plural
@@ -31,6 +33,7 @@ VERSION = "7"
 
 # Turns of a conversation about one picture.
 TURNS = 6
+LOOKING, _LOOKED_UP = "looking", ("where", "colour", "shape")
 _TELLS_ALL = {"describe": 3, "places": 1, "tags": 1}  # and how often each is asked
 _NAMES = {plural(shape): shape for shape in SHAPES} | {
     name: name for name in (*SHAPES, *COLOURS, "top", "bottom", "left", "right", "centre")
@@ -80,8 +83,18 @@ class WorldData:
         ]
         return [draw_scene(scene) for scene in scenes], regions
 
-    def understanding(self, rng: random.Random) -> Sample:
-        """A picture and a conversation about it."""
+    def understanding(self, rng: random.Random, lesson: str = "") -> Sample:
+        """A picture and a conversation about it.
+
+        The lesson *looking* asks what nothing but looking at the right one of several unlike objects answers.
+        A body that could describe all in order first hardly learns it afterwards.
+        """
+        if lesson:
+            assert lesson == LOOKING
+            scene = _of_unlike_things(rng)
+            return Sample(
+                draw_scene(scene), _independent(lambda: random_question(scene, rng, rng.choice(_LOOKED_UP)))
+            )
         scene = random_scene(rng)
         return Sample(draw_scene(scene), _turns(scene, rng))
 
@@ -108,10 +121,15 @@ def _turns(scene: Scene, rng: random.Random) -> tuple[tuple[str, str], ...]:
         (kind,) = rng.choices(list(_TELLS_ALL), list(_TELLS_ALL.values()))
         question = random_question(scene, rng, kind)
         return ((question.text, question.answer),)
+    return _independent(lambda: random_question(scene, rng))
+
+
+def _independent(ask: Callable[[], Question]) -> tuple[tuple[str, str], ...]:
+    """Turns of which none tells the answer of a later one."""
     turns: list[tuple[str, str]] = []
     told: list[tuple[str, frozenset[str]]] = []
     while len(turns) < TURNS:
-        question = random_question(scene, rng)
+        question = ask()
         names = _names(question)
         if question.kind in _TELLS_ALL or (question.kind, names) in told:
             continue
@@ -119,6 +137,14 @@ def _turns(scene: Scene, rng: random.Random) -> tuple[tuple[str, str], ...]:
             turns.append((question.text, question.answer))
             told.append((question.kind, names))
     return tuple(turns)
+
+
+def _of_unlike_things(rng: random.Random) -> Scene:
+    """A scene of three or four objects, unlike in shape and colour, of pairs that training knows."""
+    while True:
+        scene = place(unlike_things(rng.choice((3, 4)), rng), rng.choice(list(BACKGROUNDS)), rng)
+        if not scene.held_out:
+            return scene
 
 
 def _names(question: Question) -> frozenset[str]:

@@ -112,6 +112,12 @@ def reading_order(things: Sequence[Thing]) -> tuple[Thing, ...]:
     return tuple(sorted(things, key=lambda thing: (thing.top, thing.left)))
 
 
+def unlike_things(count: int, rng: random.Random) -> list[Thing]:
+    """Objects of which no two have the same shape or the same colour."""
+    shapes, colours = rng.sample(SHAPES, count), rng.sample(list(COLOURS), count)
+    return _sized(shapes, colours, rng)
+
+
 def random_things(count: int, rng: random.Random) -> list[Thing]:
     """Any objects: of one shape at times, since counting needs these, and often unlike in all.
 
@@ -120,16 +126,18 @@ def random_things(count: int, rng: random.Random) -> list[Thing]:
     """
     likeness = rng.random()
     if likeness < 0.5:
-        shapes, colours = rng.sample(SHAPES, count), rng.sample(list(COLOURS), count)
-    else:
-        same = likeness < 0.8
-        shape = rng.choice(SHAPES)
-        colour = rng.choice(list(COLOURS)) if same and rng.random() < 0.5 else None
-        shapes = [shape if same else rng.choice(SHAPES) for _ in range(count)]
-        colours = [colour or rng.choice(list(COLOURS)) for _ in range(count)]
-    return [
-        Thing(shape, colour, rng.choice(list(SIZES))) for shape, colour in zip(shapes, colours, strict=True)
-    ]
+        return unlike_things(count, rng)
+    same = likeness < 0.8
+    shape = rng.choice(SHAPES)
+    colour = rng.choice(list(COLOURS)) if same and rng.random() < 0.5 else None
+    shapes = [shape if same else rng.choice(SHAPES) for _ in range(count)]
+    colours = [colour or rng.choice(list(COLOURS)) for _ in range(count)]
+    return _sized(shapes, colours, rng)
+
+
+def _sized(shapes: Sequence[str], colours: Sequence[str], rng: random.Random) -> list[Thing]:
+    pairs = zip(shapes, colours, strict=True)
+    return [Thing(shape, colour, rng.choice(list(SIZES))) for shape, colour in pairs]
 
 
 def random_scene(rng: random.Random, held_out: bool | None = False) -> Scene:
