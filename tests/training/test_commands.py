@@ -114,7 +114,7 @@ def test_numbers_that_are_none_are_refused(
 
 
 def test_a_body_is_trained_on_coders_that_are_there(tmp_path: Path) -> None:
-    run, short = tmp_path / "run", ("--try-out", "--dtype", "fp32", "--until", "text")
+    run, short = tmp_path / "run", ("--try-out", "--dtype", "fp32", "--until", "looking")
     main(["box", str(run), "--coders", str(DEMONSTRATION), *short])
     trained = load_pipeline(run / "checkpoint", dtype=torch.float32).model.state_dict()
     shipped = load_pipeline(DEMONSTRATION, dtype=torch.float32).model.state_dict()
@@ -128,12 +128,12 @@ def test_a_body_is_trained_on_coders_that_are_there(tmp_path: Path) -> None:
         torch.nn.functional.normalize(codes, dim=-1) * codes.shape[1] ** 0.5,
     )
     training = json.loads((run / "checkpoint" / "training.json").read_text())
-    assert [stage["name"] for stage in training["recipe"]["stages"]] == ["text"]
+    assert [stage["name"] for stage in training["recipe"]["stages"]] == ["looking"]
     assert training["start"] == f"coders of {DEMONSTRATION}"
     assert training["compute"] == "fp32"
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     mean = sum(line["loss"] for line in lines) / len(lines)
-    assert training["losses"]["text"]["loss"] == pytest.approx(mean, abs=1e-5)
+    assert training["losses"]["looking"]["loss"] == pytest.approx(mean, abs=1e-5)
 
 
 def test_coders_of_other_sizes_and_stages_that_are_none_are_refused(

@@ -75,16 +75,16 @@ def test_a_run_that_raises_keeps_what_was_learnt(fresh: Callable[[], JanusPipeli
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Trainer(fresh(), WorldData(), short("text"), tmp_path).run(on_trained=stop)
-    assert Trainer(fresh(), WorldData(), short("text"), tmp_path).step == 2
+        Trainer(fresh(), WorldData(), short("looking"), tmp_path).run(on_trained=stop)
+    assert Trainer(fresh(), WorldData(), short("looking"), tmp_path).step == 2
 
 
 def test_half_a_step_is_not_kept(
     fresh: Callable[[], JanusPipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Trainer(fresh(), WorldData(), short("text"), tmp_path).run(1)
+    Trainer(fresh(), WorldData(), short("looking"), tmp_path).run(1)
     pipeline = fresh()
-    trainer = Trainer(pipeline, WorldData(), short("text"), tmp_path)
+    trainer = Trainer(pipeline, WorldData(), short("looking"), tmp_path)
     kept = {key: value.clone() for key, value in pipeline.model.state_dict().items()}
 
     def broken_off() -> None:
@@ -95,14 +95,14 @@ def test_half_a_step_is_not_kept(
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
     later = fresh()
-    assert Trainer(later, WorldData(), short("text"), tmp_path).step == 1
+    assert Trainer(later, WorldData(), short("looking"), tmp_path).step == 1
     assert all(torch.equal(value, kept[key]) for key, value in later.model.state_dict().items())
 
 
 def test_a_stop_between_two_stages_is_survived(
     fresh: Callable[[], JanusPipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = Recipe((*short("vision", 2).stages, *short("text", 2).stages))
+    recipe = Recipe((*short("vision", 2).stages, *short("looking", 2).stages))
     Trainer(fresh(), WorldData(), recipe, tmp_path).run(1)
     trainer = Trainer(fresh(), WorldData(), recipe, tmp_path)
 
@@ -120,22 +120,22 @@ def test_a_stop_between_two_stages_is_survived(
 def test_metrics_of_steps_that_were_lost_are_dropped(
     fresh: Callable[[], JanusPipeline], tmp_path: Path
 ) -> None:
-    Trainer(fresh(), WorldData(), short("text", 3), tmp_path).run(1)
+    Trainer(fresh(), WorldData(), short("looking", 3), tmp_path).run(1)
     metrics = tmp_path / "metrics.jsonl"
     first = metrics.read_text()
-    metrics.write_text(first + '{"stage": "text", "step": 2, "loss": 1.0}\n{"stage": "te')
-    Trainer(fresh(), WorldData(), short("text", 3), tmp_path).run()
+    metrics.write_text(first + '{"stage": "looking", "step": 2, "loss": 1.0}\n{"stage": "te')
+    Trainer(fresh(), WorldData(), short("looking", 3), tmp_path).run()
     lines = metrics.read_text().splitlines(keepends=True)
     assert lines[0] == first and [json.loads(line)["step"] for line in lines] == [1, 2, 3]
 
 
 def test_a_trained_model_is_as_a_loaded_one(fresh: Callable[[], JanusPipeline], tmp_path: Path) -> None:
     pipeline = fresh()
-    Trainer(pipeline, WorldData(), short("text", 1), tmp_path).run()
+    Trainer(pipeline, WorldData(), short("looking", 1), tmp_path).run()
     assert not any(p.requires_grad or p.grad is not None for p in pipeline.model.parameters())
 
 
-@pytest.mark.parametrize("name", ["tokenizer", "vision", "text"])
+@pytest.mark.parametrize("name", ["tokenizer", "vision", "looking"])
 def test_a_stage_learns_in_bfloat16_too(
     name: str, fresh: Callable[[], JanusPipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,26 +149,26 @@ def test_a_stage_learns_in_bfloat16_too(
 def test_a_model_in_bfloat16_is_refused(golden_root: Path, tmp_path: Path) -> None:
     pipeline = load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.bfloat16)
     with pytest.raises(ValueError, match=r"must be in float32 to be trained, got torch.bfloat16"):
-        Trainer(pipeline, WorldData(), short("text"), tmp_path)
+        Trainer(pipeline, WorldData(), short("looking"), tmp_path)
 
 
 def test_a_stage_of_no_steps_and_two_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match=r"steps must be above 0, got 0"):
-        short("text", 0)
-    with pytest.raises(ValueError, match=r"stages must have different names, got text, text"):
-        Recipe(short("text").stages * 2)
+        short("looking", 0)
+    with pytest.raises(ValueError, match=r"stages must have different names, got looking, looking"):
+        Recipe(short("looking").stages * 2)
 
 
 def test_a_run_of_another_recipe_is_refused(fresh: Callable[[], JanusPipeline], tmp_path: Path) -> None:
-    Trainer(fresh(), WorldData(), short("text"), tmp_path).run(1)
+    Trainer(fresh(), WorldData(), short("looking"), tmp_path).run(1)
     with pytest.raises(ValueError, match=r"must hold a run of this recipe, seed and data"):
-        Trainer(fresh(), WorldData(), short("text", steps=15), tmp_path)
+        Trainer(fresh(), WorldData(), short("looking", steps=15), tmp_path)
 
 
 def test_later_stages_may_be_changed_while_an_earlier_one_runs(
     fresh: Callable[[], JanusPipeline], tmp_path: Path
 ) -> None:
-    first = short("text").stages[0]
+    first = short("looking").stages[0]
     Trainer(fresh(), WorldData(), Recipe((first, short("vision").stages[0])), tmp_path).run(1)
     changed = Recipe((first, short("vision", steps=3).stages[0]))
     assert Trainer(fresh(), WorldData(), changed, tmp_path).step == 1
