@@ -68,6 +68,7 @@ def server_factory(
 def server(server_factory: Callable[..., ComfyServer], golden_root: Path) -> ComfyServer:
     """One running server for all tests, with the pack loaded and what users bring in place."""
     server = server_factory()
+    server.add_model(golden_root / "janus-pro-tiny")
     add_dataset(server)
     add_models(server, golden_root)
     server.start()
@@ -125,6 +126,7 @@ def canvas(
         except BenchUnavailableError as error:
             pytest.skip(f"no newest front end: {error}")
     server = server_factory(arguments=arguments)
+    server.add_model(golden_root / "janus-pro-tiny")
     add_dataset(server)
     add_models(server, golden_root)
     server.start()
