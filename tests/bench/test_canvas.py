@@ -70,7 +70,7 @@ def test_template_browser_shows_what_came_out(canvas: Canvas) -> None:
         ("janus_caption_image", "JanusUnderstand", {"max_new_tokens": 15000, **REPEATS}),
         ("janus_redraw_part", "JanusEdit", {"batch_size": 64}),
         ("janus_best_of_four", "JanusBestOf", {"batch_size": 256}),
-        ("janus_edit_by_instruction", "JanusEdit", {"batch_size": 64}),
+        ("janus_edit_by_instruction", "JanusEdit", {"batch_size": 256}),
         ("janus_flow_text_to_image", "JanusFlowSampler", {"steps": 1000, "batch_size": 64}),
     ],
 )
