@@ -24,9 +24,10 @@ from .memory import (
     memory_to_see,
     memory_to_understand,
 )
+from .models.int8_linear import Int8Linear
 from .models.janus import Janus
 from .models.layers import RMSNorm
-from .models.narrow import Int8Linear, packed_bytes, weight_bytes
+from .models.narrow import packed_bytes, weight_bytes
 from .models.uvit import GlobalResponseNorm
 from .pipeline import JanusPipeline
 from .presets import RELEASES

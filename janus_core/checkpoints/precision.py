@@ -7,14 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..models.narrow import (
-    HalfLinear,
-    Int8Linear,
-    NarrowLinear,
-    PackedBF16Linear,
-    PackedInt8Linear,
-    PackedLinear,
-)
+from ..models.half_linear import HalfLinear, PackedBF16Linear
+from ..models.int8_linear import Int8Linear, PackedInt8Linear
+from ..models.narrow import NarrowLinear, PackedLinear
 from .keymaps_flow import VAE_PREFIX
 
 PRECISIONS = ("bf16", "fp16", "fp32", "int8")

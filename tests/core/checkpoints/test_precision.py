@@ -6,7 +6,8 @@ import pytest
 import torch
 from janus_nodes.janus_core.checkpoints import precision as module
 from janus_nodes.janus_core.checkpoints.precision import Precision, resolve_precision
-from janus_nodes.janus_core.models.narrow import HalfLinear, Int8Linear, PackedBF16Linear, PackedInt8Linear
+from janus_nodes.janus_core.models.half_linear import HalfLinear, PackedBF16Linear
+from janus_nodes.janus_core.models.int8_linear import Int8Linear, PackedInt8Linear
 
 HALF = Precision(torch.float32, packed=HalfLinear)
 ORDERED = Precision(torch.float32, packed=PackedBF16Linear)

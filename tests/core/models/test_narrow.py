@@ -16,15 +16,11 @@ from janus_nodes.janus_core import (
     weight_bytes,
 )
 from janus_nodes.janus_core.checkpoints.precision import resolve_precision
-from janus_nodes.janus_core.models import narrow as narrow_module
+from janus_nodes.janus_core.models import half_linear
 from janus_nodes.janus_core.models.cache import NoCache
-from janus_nodes.janus_core.models.narrow import (
-    HalfLinear,
-    Int8Linear,
-    NarrowLinear,
-    PackedBF16Linear,
-    PackedInt8Linear,
-)
+from janus_nodes.janus_core.models.half_linear import HalfLinear, PackedBF16Linear
+from janus_nodes.janus_core.models.int8_linear import Int8Linear, PackedInt8Linear
+from janus_nodes.janus_core.models.narrow import NarrowLinear
 from janus_nodes.janus_core.training.loop import check_trainable
 from support.checkpoints import edit_tensors, small_config, write_checkpoint
 from torch import Tensor, nn
@@ -37,7 +33,7 @@ packs = pytest.mark.skipif(not HalfLinear.is_available(), reason="needs FBGEMM's
 def widened_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packs and rounds layers at once, and in several blocks of rows."""
     if request.param:
-        monkeypatch.setattr(narrow_module, "_WIDENED_AT_ONCE", request.param)
+        monkeypatch.setattr(half_linear, "_WIDENED_AT_ONCE", request.param)
 
 
 def wide_layer(bias: bool, inputs: int = 192) -> nn.Linear:
