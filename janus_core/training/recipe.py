@@ -116,9 +116,8 @@ _READS = (*_ADAPTORS, "body.*")
 # learns to look before anything else. After 150 steps of text it stays where guessing leads, and a body that
 # has drawn for long finds it much harder to look than one that is new. Looking is learnt soon and drawing is
 # not, and a conversation asks up to six questions: there are four times as many drawings, twice as many at
-# last. The vision tower, once it
-# has learnt its phrases, stays as it is: while it moved with a body that did not ask for shapes yet, it lost
-# what told them apart.
+# last. The vision tower, once it has learnt its phrases, stays as it is: while it moved with a body that did
+# not ask for shapes yet, it lost what told them apart.
 BOX = Recipe(
     (
         Stage("tokenizer", "tokenizer", _VQ, 2700, 16, 1.2e-3),

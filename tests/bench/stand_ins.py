@@ -17,11 +17,8 @@ Shapes = dict[str, tuple[int, ...]]
 TEXT, TEXT_LAYERS, WORDS, PLACES = 768, 12, 49408, 77  # CLIP-L, which ComfyUI builds whatever the file says
 UNET, TIME = 320, 1280
 CODER = 64
-COLOUR, HALF = (
-    "taesd_decoder.19.bias",
-    b"\x00\x38",
-)  # 0.5 in float16: what is NaN on its way is saved as black
-GREY = 127
+# What the VAE adds last, 0.5 in float16, and what is saved of it; what is NaN on its way is saved as black.
+COLOUR, HALF, GREY = "taesd_decoder.19.bias", b"\x00\x38", 127
 # The layers of TAESD by number; those without weights (activations, enlargements) are left blank.
 ENCODER = ("end", "block", *("resize", "block", "block", "block") * 3, "end")
 DECODER = ("", "end", "", *("block", "block", "block", "", "resize") * 3, "block", "end")

@@ -128,13 +128,14 @@ def ours(device: str, precision: str, folder: Path, steps: int, batch: int) -> d
     found["first steps"] = first_steps(device, pipe)
     found["first steps again"] = first_steps(device, pipe)
     # Hosts are shared: what their memory gives changes from minute to minute, so it is read off beside.
-    rates = [memory_rate(device)] if device == "cpu" else []
-    found["step"] = per_step(device, steps, draw(PROMPT, 1))
-    rates += [memory_rate(device)] if device == "cpu" else []
-    found["step, batch"] = per_step(device, steps, draw(PROMPT, batch))
-    rates += [memory_rate(device)] if device == "cpu" else []
-    if rates:
-        found["memory"] = statistics.median(rates)
+    # On a GPU that would take memory which the model may need.
+    rates = []
+    for name, images in (("step", 1), ("step, batch", batch)):
+        if device == "cpu":
+            rates.append(memory_rate(device))
+        found[name] = per_step(device, steps, draw(PROMPT, images))
+    if device == "cpu":
+        found["memory"] = statistics.median([*rates, memory_rate(device)])
     if device == "cuda":
         found["step, captured"] = per_step(device, steps, draw(PROMPT, 1, capture=True))
         found["step, captured, batch"] = per_step(device, steps, draw(PROMPT, batch, capture=True))

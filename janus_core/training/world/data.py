@@ -87,7 +87,6 @@ class WorldData:
         """A picture and a conversation about it.
 
         The lesson *looking* asks what nothing but looking at the right one of several unlike objects answers.
-        A body that could describe all in order first hardly learns it afterwards.
         """
         if lesson:
             assert lesson == LOOKING
