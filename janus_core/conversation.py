@@ -44,7 +44,7 @@ class Remembered:
         """Whether the same model, in the same dtype on the same device, would read these images alike."""
         if self.model() is not model or self.device != device:
             return False
-        if self.parts[0][0].dtype != model.body.norm.weight.dtype:
+        if self.parts[0][0].dtype != model.body.cache_dtype:
             return False
         if self.image_embeds is None or image_embeds is None:
             return self.image_embeds is image_embeds

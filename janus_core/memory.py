@@ -201,7 +201,8 @@ def _text_tokens(text: str) -> int:
 
 
 def _cache(pipeline: JanusPipeline, rows: int, length: int) -> int:
-    return KVCache.num_bytes(pipeline.model.config.body, rows, length, pipeline.dtype)
+    body = pipeline.model.body
+    return KVCache.num_bytes(body.config, rows, length, body.cache_dtype)
 
 
 def _activations(pipeline: JanusPipeline, tokens: int) -> int:

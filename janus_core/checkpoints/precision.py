@@ -47,6 +47,11 @@ class Precision:
             return PackedInt8Linear if self.packed and PackedInt8Linear.is_available() else Int8Linear
         return self.packed
 
+    @property
+    def narrow_cache(self) -> torch.dtype | None:
+        """What keys and values are rounded to where a CPU multiplies that dtype itself; None: nothing."""
+        return torch.bfloat16 if self.packed is PackedBF16Linear else None
+
     def stored(self, parameter: str) -> torch.dtype:
         """The dtype of a parameter that no other class of layer holds."""
         if parameter == EMBEDDING and self.packed:
