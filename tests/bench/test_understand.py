@@ -175,7 +175,7 @@ def test_text_arrives_on_the_node_while_it_runs(
     client: ComfyClient, graph: Graph, photographs: dict[str, Tensor]
 ) -> None:
     image = graph.add("LoadImage", image="coffee.png")
-    answer = ask(graph, model=graph.load(), image=image, max_new_tokens=300)
+    answer = ask(graph, model=graph.load(), image=image, max_new_tokens=1500)
     result = run(client, graph)
     (text,) = result.texts(answer[0])
     events = result.events
