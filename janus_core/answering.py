@@ -158,7 +158,7 @@ class Answerer:
 
     def _num_bytes(self, length: int) -> int:
         """Size of the keys and values of some tokens."""
-        return KVCache.num_bytes(self.model.body.config, 1, length, self.model.body.cache_dtype)
+        return KVCache.num_bytes(self.model.body.config, 1, length, self.model.body.norm.weight.dtype)
 
     def _embeds(self, start: Conversation, new: Tensor | None, count: int) -> Tensor | None:
         """Embeddings [count, I, N, C] of the images of some rows, those of the conversation first."""
@@ -190,7 +190,7 @@ class Answerer:
             shared = reused
 
         body = self.model.body
-        cache = body.new_cache(1, shared, self.device)
+        cache = KVCache(body.config, 1, shared, self.device, body.norm.weight.dtype)
         parts = () if past is None else past.first(reused)
         for keys, values in parts:
             cache.restore(keys, values)

@@ -41,10 +41,10 @@ class Remembered:
         return sum(keys.nbytes + values.nbytes for keys, values in self.parts)
 
     def serves(self, model: Janus, device: torch.device, image_embeds: Tensor | None) -> bool:
-        """Whether the same model, with such a cache on the same device, would read these images alike."""
+        """Whether the same model, in the same dtype on the same device, would read these images alike."""
         if self.model() is not model or self.device != device:
             return False
-        if self.parts[0][0].dtype != model.body.cache_dtype:
+        if self.parts[0][0].dtype != model.body.norm.weight.dtype:
             return False
         if self.image_embeds is None or image_embeds is None:
             return self.image_embeds is image_embeds

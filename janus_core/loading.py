@@ -56,10 +56,9 @@ def load_pipeline(
         path: a folder in the original layout (deepseek-ai and fine-tunes) or in that of transformers.
         device: where the model computes.
         dtype: of the weights: bf16, fp16, fp32, int8, or auto, 2 bytes per weight where the device is fast
-            so. On a CPU these weights are put in the order of its kernels, activations are float32, and keys
-            and values are bf16 if it has instructions for that. PyTorch's own dtypes are taken as they are,
-            for weights and activations. What turns pixels into tokens or latents stays in float32 where the
-            rest is float16.
+            so. On a CPU these weights are put in the order of its kernels, and activations are float32.
+            PyTorch's own dtypes are taken as they are, for weights and activations. What turns pixels into
+            tokens or latents stays in float32 where the rest is float16.
         template: chat template (deepseek, deepseek_old, plain or alignment); None for the checkpoint's own.
         roles: texts of user and assistant in the template; None for the given template's own or, without one,
             for what the checkpoint was trained with.

@@ -201,11 +201,7 @@ def _text_tokens(text: str) -> int:
 
 
 def _cache(pipeline: JanusPipeline, rows: int, length: int) -> int:
-    body = pipeline.model.body
-    kept = KVCache.num_bytes(body.config, rows, length, body.cache_dtype)
-    # A token's products with a layer's keys: as many numbers as these, of two bytes and of four.
-    products = 3 * kept // (2 * body.config.num_hidden_layers) if body.cache_dtype != pipeline.dtype else 0
-    return kept + products
+    return KVCache.num_bytes(pipeline.model.config.body, rows, length, pipeline.dtype)
 
 
 def _activations(pipeline: JanusPipeline, tokens: int) -> int:

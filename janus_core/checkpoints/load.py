@@ -58,7 +58,6 @@ def load_model(
     precision = resolve_precision(dtype, device)
     config, sources = find_sources(folder, vae)
     model = _build(config)
-    model.body.narrow_cache = precision.narrow_cache
     filler = Filler(model, torch.device(weights_device or device), precision)
     plans = [(source, source.places(config, filler.shapes)) for source in sources]
     if LM_HEAD not in filler.fill(plans, on_progress):

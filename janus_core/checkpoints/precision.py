@@ -47,11 +47,6 @@ class Precision:
             return PackedInt8Linear if self.packed and PackedInt8Linear.is_available() else Int8Linear
         return self.packed
 
-    @property
-    def narrow_cache(self) -> torch.dtype | None:
-        """What keys and values are rounded to where a CPU multiplies that dtype itself; None: nothing."""
-        return torch.bfloat16 if self.packed is PackedBF16Linear else None
-
     def stored(self, parameter: str) -> torch.dtype:
         """The dtype of a parameter that no other class of layer holds."""
         if parameter == EMBEDDING and self.packed:
@@ -95,7 +90,7 @@ def resolve_precision(dtype: Precision | torch.dtype | str, device: torch.device
 
 
 def _packed_class(name: str, in_bf16: bool) -> type[PackedLinear] | None:
-    """What reads weights of 2 bytes fastest on a CPU; what lies between them is computed in fp32 there."""
+    """What reads weights of 2 bytes fastest on a CPU; all but their products is computed in fp32 there."""
     if name == "fp32":
         return None
     return PackedBF16Linear if in_bf16 and name != "fp16" else HalfLinear

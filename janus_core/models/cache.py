@@ -31,7 +31,7 @@ class KVCache:
             batch_size: B, rows.
             max_length: S, slots per row.
             device: where the body computes.
-            dtype: of the keys and values; the body may compute in a wider one.
+            dtype: the dtype that the body computes in.
             visible: [B, T] bool of the first T slots, False where a left-padded prompt holds padding; None
                 when every slot is visible. Slots after T are always visible.
         """
@@ -189,8 +189,8 @@ class NextSlot:
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Writes one layer's [B, H, 1, D] into the slot; returns all slots up to the last."""
-        for kept, new in ((self.cache.keys, keys), (self.cache.values, values)):
-            kept[layer].index_copy_(2, self.slot, new.to(kept.dtype))
+        self.cache.keys[layer].index_copy_(2, self.slot, keys)
+        self.cache.values[layer].index_copy_(2, self.slot, values)
         return self.cache.keys[layer, :, :, : self.end], self.cache.values[layer, :, :, : self.end]
 
     def mask(self, num_new: int) -> Tensor:

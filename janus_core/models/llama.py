@@ -5,23 +5,16 @@ It has grouped-query attention and an explicit cache.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import LlamaConfig
-from .cache import Cache, KVCache
+from .cache import Cache
 from .layers import RMSNorm, rotary_angles, rotate
 
 
 class Llama(nn.Module):
-    """Embeddings in, hidden states out; `lm_head` turns these into text logits.
-
-    Attributes:
-        narrow_cache: what keys and values are rounded to in a cache; None: they are kept as computed.
-    """
-
-    narrow_cache: torch.dtype | None = None
+    """Embeddings in, hidden states out; `lm_head` turns these into text logits."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
@@ -34,17 +27,6 @@ class Llama(nn.Module):
     def embed(self, input_ids: Tensor) -> Tensor:
         """Maps text ids [B, T] to inputs [B, T, C] in the dtype that the layers compute in."""
         return self.embed_tokens(input_ids).to(self.norm.weight.dtype)
-
-    def new_cache(
-        self, batch_size: int, max_length: int, device: torch.device, visible: Tensor | None = None
-    ) -> KVCache:
-        """An empty cache of B rows and S slots on the device that computes, as `KVCache` describes them."""
-        return KVCache(self.config, batch_size, max_length, device, self.cache_dtype, visible)
-
-    @property
-    def cache_dtype(self) -> torch.dtype:
-        """The dtype of keys and values in a cache."""
-        return self.narrow_cache or self.norm.weight.dtype
 
     def forward(self, inputs_embeds: Tensor, position_ids: Tensor, cache: Cache) -> Tensor:
         """Reads T more tokens into the cache.
@@ -127,17 +109,14 @@ class LlamaAttention(nn.Module):
         rotated, value = states.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), dim=1)
         query, key = rotate(rotated, *rotary).split((self.num_heads, self.num_kv_heads), dim=1)
         key, value = cache.append(index, key, value)
-        if num_new == 1 and key.dtype is not query.dtype:
-            attended = attend_narrow(query, key, value, mask)
-        else:
-            attended = F.scaled_dot_product_attention(
-                query,
-                key.to(query.dtype),
-                value.to(query.dtype),
-                attn_mask=mask,
-                is_causal=mask is None and num_new > 1,
-                enable_gqa=self.num_heads != self.num_kv_heads,
-            )
+        attended = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask,
+            is_causal=mask is None and num_new > 1,
+            enable_gqa=self.num_heads != self.num_kv_heads,
+        )
         return self.o_proj(attended.transpose(1, 2).reshape(batch, num_new, -1))
 
 
@@ -153,27 +132,3 @@ class LlamaMLP(nn.Module):
         """Maps [B, T, C] to the same shape."""
         gate, up = self.gate_up_proj(hidden_states).chunk(2, dim=-1)
         return self.down_proj(F.silu(gate) * up)
-
-
-def attend_narrow(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of one token over keys and values of 2 bytes (arXiv:1706.03762, equation 1), for CPUs.
-
-    `F.scaled_dot_product_attention` takes three times as long in bf16, and twice as long over keys and values
-    of 4 bytes, as measured on two Zen 4 cores at 330 slots.
-
-    Args:
-        query: [B, H, 1, D], wider than what it reads.
-        key: [B, G, S, D], G being a divisor of H.
-        value: as the keys.
-        mask: [B or 1, 1, 1, S] bool, True where a slot may be read; None for all.
-
-    Returns:
-        [B, H, 1, D] in the query's dtype.
-    """
-    grouped = (query * query.shape[-1] ** -0.5).to(key.dtype).unflatten(1, (key.shape[1], -1))
-    # Products are rounded one by one, which evens out; rounding their sums would not.
-    scores = (grouped * key[:, :, None]).sum(dim=-1, dtype=torch.float32)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
-    attended = scores.softmax(dim=-1).to(value.dtype) @ value
-    return attended.flatten(1, 2)[:, :, None].to(query.dtype)

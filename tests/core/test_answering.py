@@ -168,18 +168,6 @@ def test_what_another_model_read_is_read_anew(pipe: JanusPipeline, golden_root: 
     assert not text.remembered.serves(moved.model, moved.device, None)
 
 
-def test_what_was_kept_in_another_dtype_is_read_anew(
-    pipe: JanusPipeline, images: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = pipe.chat("What is this?", images[:1], options=SHORT)
-    monkeypatch.setattr(pipe.model.body, "narrow_cache", torch.bfloat16)
-    second = pipe.chat("Why?", None, first, SHORT)
-    assert second.tokens_reused == 0
-    assert {part.dtype for parts in second.remembered.parts for part in parts} == {torch.bfloat16}
-    third = pipe.chat("Where?", None, second, SHORT)
-    assert third.tokens_reused >= second.tokens_read > 0
-
-
 def test_other_images_than_were_read_are_read_anew(pipe: JanusPipeline, images: Tensor) -> None:
     first = pipe.chat("What is this?", images[:1], options=SHORT)
     other = pipe.encode_vision(images[1:2]).image_embeds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from janus_nodes.janus_core import (
     SCORE_TEMPLATE,
@@ -52,15 +51,6 @@ def test_images_take_their_cache_at_least_and_guidance_doubles_it(pipe: JanusPip
     assert guided > plain > cache
     pixels = memory_for_pixels(pipe)
     assert guided - pixels == 2 * (plain - pixels)
-
-
-def test_a_narrow_cache_takes_less(pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    def taken() -> int:
-        return memory_to_generate(pipe, "A cat" * 200, TokenSampling(batch_size=4)) - memory_for_pixels(pipe)
-
-    wide = taken()
-    monkeypatch.setattr(pipe.model.body, "narrow_cache", torch.bfloat16)
-    assert taken() < wide
 
 
 def test_seeing_more_images_than_are_at_work_takes_no_more(pipe: JanusPipeline) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from janus_nodes.janus_core import load_pipeline
 from janus_nodes.janus_core.checkpoints import precision as module
 from janus_nodes.janus_core.checkpoints.precision import Precision, resolve_precision
 from janus_nodes.janus_core.models.half_linear import HalfLinear, PackedBF16Linear
@@ -54,26 +51,6 @@ def test_name_means_what_the_device_is_fast_in(
     for layer in (HalfLinear, PackedBF16Linear, PackedInt8Linear):
         monkeypatch.setattr(layer, "is_available", staticmethod(lambda: packs))
     assert resolve_precision(name, device) == expected
-
-
-@pytest.mark.parametrize(
-    ("precision", "expected"),
-    [
-        (ORDERED, torch.bfloat16),
-        (Precision(torch.float32, PackedBF16Linear, int8=True), torch.bfloat16),
-        (HALF, torch.float32),
-        (FP32, torch.float32),
-        (BF16, torch.bfloat16),
-        (FP16, torch.float16),
-    ],
-)
-def test_keys_and_values_are_bf16_where_the_cpu_multiplies_it(
-    golden_root: Path, precision: Precision, expected: torch.dtype
-) -> None:
-    if precision.packed is not None and not precision.packed.is_available():
-        pytest.skip("this CPU has no such kernels")
-    body = load_pipeline(golden_root / "janus-pro-tiny", dtype=precision).model.body
-    assert body.cache_dtype is body.new_cache(1, 4, torch.device("cpu")).keys.dtype is expected
 
 
 @pytest.mark.parametrize(

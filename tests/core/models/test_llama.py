@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from janus_nodes.janus_core import DEFAULT_SYSTEM_PROMPT, JanusPipeline
 from janus_nodes.janus_core.inputs import PromptBatch
 from janus_nodes.janus_core.models.cache import KVCache
-from janus_nodes.janus_core.models.llama import Llama, attend_narrow
+from janus_nodes.janus_core.models.llama import Llama
 from support.checkpoints import randomize, small_config
 from torch import Tensor
 
@@ -100,38 +99,6 @@ def test_cached_pieces_equal_one_pass(
     parts = zip(inputs_embeds.split(pieces, dim=1), position_ids.split(pieces, dim=1), strict=True)
     outputs = torch.cat([body(embeds, positions, cache) for embeds, positions in parts], dim=1)
     torch.testing.assert_close(outputs, whole, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("pieces", [[1] * 11, [4, 1, 1, 5], [10, 1]], ids=str)
-def test_a_narrow_cache_changes_as_little_as_rounding(
-    body: Llama, inputs: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch, pieces: list[int]
-) -> None:
-    inputs_embeds, position_ids = inputs
-    visible = torch.ones(2, 4, dtype=torch.bool)
-    visible[1, :3] = False
-    exact = body(inputs_embeds, position_ids, cache_for(body, 2, 11, visible))
-    monkeypatch.setattr(body, "narrow_cache", torch.bfloat16)
-    cache = body.new_cache(2, 11, torch.device("cpu"), visible)
-    parts = zip(inputs_embeds.split(pieces, dim=1), position_ids.split(pieces, dim=1), strict=True)
-    outputs = torch.cat([body(embeds, positions, cache) for embeds, positions in parts], dim=1)
-    assert cache.keys.dtype is torch.bfloat16
-    assert outputs.dtype is torch.float32
-    error = (outputs - exact).norm(dim=-1) / exact.norm(dim=-1)
-    assert 0 < error.max() < 2**-6
-
-
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("kv_heads", [6, 2, 1])
-def test_attention_over_narrow_keys_equals_pytorchs(kv_heads: int, masked: bool) -> None:
-    generator = torch.Generator().manual_seed(6)
-    query = torch.randn(3, 6, 1, 64, generator=generator)
-    key, value = torch.randn(2, 3, kv_heads, 90, 64, generator=generator).bfloat16()
-    mask = torch.rand(3, 1, 1, 90, generator=generator) < 0.5 if masked else None
-    expected = F.scaled_dot_product_attention(query, key.float(), value.float(), mask, enable_gqa=True)
-    attended = attend_narrow(query, key, value, mask)
-    assert attended.dtype is torch.float32
-    # Queries, weights and results are rounded to 8 bits.
-    assert ((attended - expected).norm(dim=-1) / expected.norm(dim=-1)).max() < 2**-6
 
 
 def test_padding_changes_nothing_for_the_visible_tokens(body: Llama, inputs: tuple[Tensor, Tensor]) -> None:

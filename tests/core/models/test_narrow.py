@@ -17,6 +17,7 @@ from janus_nodes.janus_core import (
 )
 from janus_nodes.janus_core.checkpoints.precision import resolve_precision
 from janus_nodes.janus_core.models import half_linear
+from janus_nodes.janus_core.models.cache import NoCache
 from janus_nodes.janus_core.models.half_linear import HalfLinear, PackedBF16Linear
 from janus_nodes.janus_core.models.int8_linear import Int8Linear, PackedInt8Linear
 from janus_nodes.janus_core.models.narrow import NarrowLinear
@@ -171,12 +172,10 @@ def test_tied_head_has_the_weights_of_the_embedding(tmp_path: Path, precision: s
 def likeliest(pipe: JanusPipeline, prompt: str, tokens: Tensor) -> Tensor:
     """The likeliest token at each place of an image whose former tokens are given."""
     rows = pipe.prompts.generation(prompt, "", guided=False, num_new=tokens.shape[1])
-    body, embeds = pipe.model.body, pipe.model.embed_prompt(rows)
-    cache = body.new_cache(1, rows.length + tokens.shape[1], embeds.device)
-    states = [body(embeds, rows.position_ids, cache)[:, -1:]]
-    for given in pipe.model.generation.embed_tokens(tokens[:, :-1]).split(1, dim=1):
-        states.append(body(given, torch.tensor([[cache.length]]), cache))
-    return pipe.model.generation.head(torch.cat(states, dim=1)).argmax(dim=-1)
+    given = pipe.model.generation.embed_tokens(tokens[:, :-1])
+    embeds = torch.cat((pipe.model.embed_prompt(rows), given), dim=1)
+    states = pipe.model.body(embeds, torch.arange(embeds.shape[1])[None], NoCache())
+    return pipe.model.generation.head(states[:, rows.length - 1 :]).argmax(dim=-1)
 
 
 @pytest.mark.usefixtures("no_grad")
