@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import LlamaConfig
+from .attention import attend
 from .cache import Cache
 from .layers import RMSNorm, rotary_angles, rotate
 
@@ -109,14 +110,7 @@ class LlamaAttention(nn.Module):
         rotated, value = states.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), dim=1)
         query, key = rotate(rotated, *rotary).split((self.num_heads, self.num_kv_heads), dim=1)
         key, value = cache.append(index, key, value)
-        attended = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask,
-            is_causal=mask is None and num_new > 1,
-            enable_gqa=self.num_heads != self.num_kv_heads,
-        )
+        attended = attend(query, key, value, mask)
         return self.o_proj(attended.transpose(1, 2).reshape(batch, num_new, -1))
 
 
