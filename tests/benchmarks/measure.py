@@ -1,15 +1,13 @@
-"""Measures one thing in a process of its own and prints it as a line of JSON; `speed.py` calls it.
+"""Measures ours or a peer in a process of its own; `speed.py` has several of these take turns.
 
-`python tests/benchmarks/measure.py bandwidth|ours|transformers DEVICE PRECISION FOLDER STEPS BATCH`
+`python tests/benchmarks/measure.py ours|flow|transformers DEVICE PRECISION FOLDER STEPS BATCH` answers each
+line that it reads, `load`, `turn` or `rest`, with a line of JSON.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,144 +16,181 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from janus_core import JanusPipeline, TextSampling, TokenSampling, load_pipeline, weight_bytes  # noqa: E402
+from timing import (  # noqa: E402
+    RUNS,
+    WARM_UP,
+    EnoughError,
+    StepClock,
+    file_seconds,
+    memory_rate,
+    now,
+    per_step,
+    resident,
+    seconds,
+)
+
+from janus_core import (  # noqa: E402
+    FlowSampling,
+    JanusPipeline,
+    TextSampling,
+    TokenSampling,
+    load_pipeline,
+    weight_bytes,
+)
 from janus_core.checkpoints.files import find_weight_files  # noqa: E402
 from janus_core.checkpoints.precision import DTYPES  # noqa: E402
 
-WARM_UP = 4  # steps before the clock starts
-RUNS = 3  # of which the median counts
+DEMONSTRATION = ROOT / "janus_core" / "assets" / "janus-shapes"
 PROMPT = "A red fox in the snow, looking at the camera, soft light of a winter morning."
+FLOW_STEPS = 3  # each as long as dozens of tokens
 LONG_PROMPT_TOKENS, PREFILL_TOKENS = 1000, 600
 
 
-class EnoughError(Exception):
-    """Ends a run that has been timed."""
-
-
-class StepClock:
-    """An `OnStep` that times the steps from `WARM_UP` on and then ends the run."""
-
-    def __init__(self, device: str, steps: int) -> None:
-        self.device, self.last = device, WARM_UP + steps
-        self.start = 0.0
-
-    def __call__(self, step: int, *_: object) -> None:
-        """Takes note of a step."""
-        if step == WARM_UP:
-            self.start = now(self.device)
-        if step == self.last:
-            self.per_step = (now(self.device) - self.start) / (self.last - WARM_UP)
-            raise EnoughError
-
-
-def now(device: str) -> float:
-    """Seconds, all work on the device being done."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def seconds(device: str, work: Callable[[], object], runs: int = RUNS) -> float:
-    """Median time of some work; once warm, unless it is run once only."""
-    if runs > 1:
-        work()
-    times = []
-    for _ in range(runs):
-        start = now(device)
-        work()
-        times.append(now(device) - start)
-    return statistics.median(times)
-
-
-def per_step(device: str, steps: int, run: Callable[[StepClock], object], runs: int = RUNS) -> float:
-    """Median time of a step; `run` tells the clock of each."""
-    times = []
-    for _ in range(runs):
-        clock = StepClock(device, steps)
-        try:
-            run(clock)
-        except EnoughError:
-            times.append(clock.per_step)
-    if not times:
-        raise ValueError(f"steps must end before the image does, got {steps}; time fewer")
-    return statistics.median(times)
-
-
-def memory_rate(device: str, runs: int = 7) -> float:
-    """Bytes per second of reading memory once; on a GPU of copying it, both ways counted."""
-    numbers = torch.ones(2**29, device=device)
-    if device == "cuda":
-        target = torch.empty_like(numbers)
-        return 2 * numbers.nbytes / seconds(device, lambda: target.copy_(numbers), runs)
-    return numbers.nbytes / seconds(device, numbers.sum, runs)
-
-
-def bandwidth(device: str, file: Path) -> dict[str, float]:
-    """Bytes per second: of reading memory once, and of reading the checkpoint's file into fresh memory."""
-
-    def read_file() -> None:
-        memory = torch.empty(file.stat().st_size, dtype=torch.uint8)
-        view, done = memory.numpy().data, 0
-        with file.open("rb", buffering=0) as stream:
-            while count := stream.readinto(view[done:]):
-                done += count
-
-    return {"memory": memory_rate(device), "file": file.stat().st_size / seconds("cpu", read_file)}
-
-
-def ours(device: str, precision: str, folder: Path, steps: int, batch: int) -> dict[str, Any]:
+class Ours:
     """Loading and all that a pipeline does."""
-    load_pipeline(
-        ROOT / "janus_core" / "assets" / "janus-shapes", device
-    )  # imports are nobody's loading time
-    before = resident("VmRSS")
-    pipe = load_pipeline(folder, device, precision)
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else resident("VmHWM") - before
-    found: dict[str, Any] = {"weights": weight_bytes(pipe.model), "peak": peak}
-    del pipe
-    start = now(device)
-    pipe = load_pipeline(folder, device, precision)
-    found["load"] = now(device) - start
-    body, generation = pipe.model.body, pipe.model.generation
-    found["read per step"] = sum(
-        weight_bytes(part) for part in (body.layers, generation.head, generation.aligner)
-    )
 
-    def draw(prompt: str, images: int, capture: bool = False) -> Callable[[StepClock], object]:
-        options = TokenSampling(batch_size=images, capture=capture)
-        return lambda clock: pipe.generate(prompt, options, on_step=clock)
+    def __init__(self, device: str, precision: str, folder: Path, steps: int, batch: int) -> None:
+        self.device, self.precision, self.folder = device, precision, folder
+        self.steps, self.batch = steps, batch
+        self.pipe: JanusPipeline | None = None
 
-    found["first steps"] = first_steps(device, pipe)
-    found["first steps again"] = first_steps(device, pipe)
-    # Hosts are shared: what their memory gives changes from minute to minute, so it is read off beside.
-    # On a GPU that would take memory which the model may need.
-    rates = []
-    for name, images in (("step", 1), ("step, batch", batch)):
-        if device == "cpu":
-            rates.append(memory_rate(device))
-        found[name] = per_step(device, steps, draw(PROMPT, images))
-    if device == "cpu":
-        found["memory"] = statistics.median([*rates, memory_rate(device)])
-    if device == "cuda":
-        found["step, captured"] = per_step(device, steps, draw(PROMPT, 1, capture=True))
-        found["step, captured, batch"] = per_step(device, steps, draw(PROMPT, batch, capture=True))
-    found["step, long prompt"] = per_step(device, steps, draw(words(pipe, LONG_PROMPT_TOKENS), 1), runs=1)
-    options = TextSampling(max_new_tokens=WARM_UP + steps + 1)
-    never_ends = pipe.prompts.tokenizer
-    never_ends.eos_id, eos = -1, never_ends.eos_id
-    found["text step"] = per_step(
-        device, steps, lambda clock: pipe.understand(None, PROMPT, options, on_step=clock)
-    )
-    never_ends.eos_id = eos
-    question = words(pipe, PREFILL_TOKENS)
-    found["prefill"] = seconds(
-        device, lambda: pipe.understand(None, question, TextSampling(max_new_tokens=1)), runs=1
-    )
-    picture = torch.rand(1, 384, 384, 3)
-    found["see"] = seconds(device, lambda: pipe.encode_vision(picture), runs=1)
-    tokens = torch.zeros(1, generation.config.num_tokens, dtype=torch.long)
-    found["pixels"] = seconds(device, lambda: pipe.decode_tokens(tokens), 1)
-    return found
+    def load(self) -> dict[str, Any]:
+        """Loading once for its memory, then by turns with reading the file alone."""
+        load_pipeline(DEMONSTRATION, self.device)  # imports are nobody's loading time
+        before = resident("VmRSS")
+        self.pipe = self._load()
+        on_gpu = self.device == "cuda"
+        peak = torch.cuda.max_memory_allocated() if on_gpu else resident("VmHWM") - before
+        found: dict[str, Any] = {"weights": weight_bytes(self.pipe.model), "peak": peak}
+        (file,) = find_weight_files(self.folder)
+        reads, loads = [], []
+        for _ in range(RUNS):
+            self.pipe = None
+            reads.append(file_seconds(file))
+            start = now(self.device)
+            self.pipe = self._load()
+            loads.append(now(self.device) - start)
+        body, generation = self.pipe.model.body, self.pipe.model.generation
+        return found | {
+            "load": loads,
+            "file": reads,
+            "first steps": first_steps(self.device, self.pipe),
+            "first steps again": first_steps(self.device, self.pipe),
+            "read per step": sum(
+                weight_bytes(part) for part in (body.layers, generation.head, generation.aligner)
+            ),
+        }
+
+    def turn(self) -> dict[str, float]:
+        """Steps of drawing, and what the memory gives at that time."""
+        found = {"memory": memory_rate(self.device)}
+        for capture in (False, True) if self.device == "cuda" else (False,):
+            kind = "step, captured" if capture else "step"
+            found[kind] = self._step(PROMPT, 1, capture)
+            found[f"{kind}, batch"] = self._step(PROMPT, self.batch, capture)
+        return found
+
+    def rest(self) -> dict[str, float]:
+        """What is measured once."""
+        pipe = self._loaded()
+        found = {"step, long prompt": self._step(words(pipe, LONG_PROMPT_TOKENS), 1)}
+        options = TextSampling(max_new_tokens=WARM_UP + self.steps + 1)
+        never_ends = pipe.prompts.tokenizer
+        never_ends.eos_id, eos = -1, never_ends.eos_id
+        found["text step"] = per_step(
+            self.device, self.steps, lambda clock: pipe.understand(None, PROMPT, options, on_step=clock)
+        )
+        never_ends.eos_id = eos
+        question = words(pipe, PREFILL_TOKENS)
+        once = TextSampling(max_new_tokens=1)
+        found["prefill"] = seconds(self.device, lambda: pipe.understand(None, question, once))
+        picture = torch.rand(1, 384, 384, 3)
+        found["see"] = seconds(self.device, lambda: pipe.encode_vision(picture))
+        tokens = torch.zeros(1, pipe.model.generation.config.num_tokens, dtype=torch.long)
+        found["pixels"] = seconds(self.device, lambda: pipe.decode_tokens(tokens))
+        return found
+
+    def _load(self) -> JanusPipeline:
+        return load_pipeline(self.folder, self.device, self.precision)
+
+    def _loaded(self) -> JanusPipeline:
+        assert self.pipe is not None  # asked for first
+        return self.pipe
+
+    def _step(self, prompt: str, images: int, capture: bool = False) -> float:
+        pipe, options = self._loaded(), TokenSampling(batch_size=images, capture=capture)
+        return per_step(self.device, self.steps, lambda clock: pipe.generate(prompt, options, on_step=clock))
+
+
+class Flow:
+    """Drawing by a flow."""
+
+    def __init__(self, device: str, precision: str, folder: Path, *_: int) -> None:
+        self.device = device
+        self.pipe = load_pipeline(folder, device, precision)
+
+    def rest(self) -> dict[str, float]:
+        """A step of `euler` with guidance: one look at all latents of both rows."""
+        pipe, options = self.pipe, FlowSampling(num_steps=1 + FLOW_STEPS)
+        return {
+            "flow step": per_step(
+                self.device,
+                FLOW_STEPS,
+                lambda clock: pipe.generate(PROMPT, options, on_step=clock),
+                warm_up=1,
+            )
+        }
+
+
+class Transformers:
+    """The same drawing by transformers' own Janus, of the same sizes."""
+
+    def __init__(self, device: str, precision: str, folder: Path, steps: int, batch: int) -> None:
+        self.device, self.precision, self.folder = device, precision, folder
+        self.steps, self.batch = steps, batch
+
+    def load(self) -> dict[str, Any]:
+        """Makes the model."""
+        from peer import peer_model  # another package's model: only where it is measured
+
+        pipe = load_pipeline(DEMONSTRATION)
+        self.length = pipe.prompts.generation(PROMPT, "", guided=False, num_new=1).length
+        self.model = peer_model(self.folder, DTYPES[self.precision], self.device)
+        return {}
+
+    def turn(self) -> dict[str, float]:
+        """Steps of drawing."""
+        return {"step": self._step(1), "step, batch": self._step(self.batch)}
+
+    def rest(self) -> dict[str, float]:
+        """Nothing."""
+        return {}
+
+    def _step(self, images: int) -> float:
+        model, embed = self.model, type(self.model).prepare_embeddings_for_image_generation
+        ids = torch.ones(1, self.length, dtype=torch.long, device=self.device)
+
+        def run(clock: StepClock) -> object:
+            step = iter(range(1, 10**6))
+
+            def count(inputs: torch.Tensor) -> torch.Tensor:
+                clock(next(step))
+                return embed(model, inputs)
+
+            model.prepare_embeddings_for_image_generation = count
+            return model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                generation_mode="image",
+                guidance_scale=5.0,
+                do_sample=True,
+                num_return_sequences=images,
+                bos_token_id=1,
+                pad_token_id=0,
+                eos_token_id=2,
+            )
+
+        return per_step(self.device, self.steps, run)
 
 
 def words(pipe: JanusPipeline, tokens: int) -> str:
@@ -180,58 +215,13 @@ def first_steps(device: str, pipe: JanusPipeline) -> float:
     return now(device) - start
 
 
-def transformers(device: str, precision: str, folder: Path, steps: int, batch: int) -> dict[str, Any]:
-    """The same drawing by transformers' own Janus, of the same sizes."""
-    from peer import peer_model  # another package's model: only where it is measured
-
-    pipe = load_pipeline(ROOT / "janus_core" / "assets" / "janus-shapes")
-    model = peer_model(folder, DTYPES[precision], device)
-    prompt = pipe.prompts.generation(PROMPT, "", guided=False, num_new=1)
-    ids = torch.ones(1, prompt.length, dtype=torch.long, device=device)
-
-    def draw(images: int) -> Callable[[StepClock], object]:
-        def run(clock: StepClock) -> object:
-            embed, step = type(model).prepare_embeddings_for_image_generation, iter(range(1, 10**6))
-
-            def count(inputs: torch.Tensor) -> torch.Tensor:
-                clock(next(step))
-                return embed(model, inputs)
-
-            model.prepare_embeddings_for_image_generation = count
-            return model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                generation_mode="image",
-                guidance_scale=5.0,
-                do_sample=True,
-                num_return_sequences=images,
-                bos_token_id=1,
-                pad_token_id=0,
-                eos_token_id=2,
-            )
-
-        return run
-
-    return {
-        "step": per_step(device, steps, draw(1)),
-        "step, batch": per_step(device, steps, draw(batch)),
-    }
-
-
-def resident(kind: str) -> int:
-    """Bytes of memory in use now (VmRSS) or at most so far (VmHWM); 0 where Linux does not tell."""
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(kind + ":"))
-
-
 def main(what: str, device: str, precision: str, folder: Path, steps: int, batch: int) -> None:
-    """Prints one measurement."""
-    if what == "bandwidth":
-        found: dict[str, Any] = bandwidth(device, find_weight_files(folder)[0])
-    else:
-        found = {"ours": ours, "transformers": transformers}[what](device, precision, folder, steps, batch)
-    sys.stdout.write(json.dumps(found) + "\n")
+    """Answers what is asked on standard input."""
+    kinds = {"ours": Ours, "flow": Flow, "transformers": Transformers}
+    worker = kinds[what](device, precision, folder, steps, batch)
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(getattr(worker, line.strip())()) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

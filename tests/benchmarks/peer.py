@@ -12,24 +12,26 @@ import torch
 from torch import nn
 
 TESTS = Path(__file__).resolve().parents[1]
-CONFIGS = {"1b": "Janus-Pro-1B", "7b": "Janus-Pro-7B"}
+CONFIGS = TESTS / "golden" / "real_configs"
 _COMPANIONS = ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 
 
-def write_checkpoint(size: str, folder: Path) -> None:
-    """Writes a checkpoint of a released model's sizes, in bf16."""
+def write_checkpoint(name: str, folder: Path) -> None:
+    """Writes a checkpoint of a released model's sizes, in bf16; a flow's without an autoencoder."""
     from janus_core.checkpoints.configs import from_original
+    from janus_core.checkpoints.configs_flow import from_flow
     from janus_core.checkpoints.save import save_model
     from janus_core.models.janus import Janus
 
-    config = json.loads(
-        (TESTS / "golden" / "real_configs" / f"{CONFIGS[size]}.config.json").read_text(encoding="utf-8")
-    )
+    raw = json.loads((CONFIGS / f"{name}.config.json").read_text(encoding="utf-8"))
+    flows = name.startswith("JanusFlow")
     with torch.device("meta"):
-        model = Janus(from_original(config)).to(torch.bfloat16).requires_grad_(False)
+        config = from_flow(raw) if flows else from_original(raw)
+        model = Janus(config).to(torch.bfloat16).requires_grad_(False)
     save_model(filled(model, "cpu"), folder, max_shard_bytes=10**12)
-    for name in _COMPANIONS:
-        shutil.copyfile(TESTS / "golden" / "janus-pro-tiny" / name, folder / name)
+    companions = TESTS / "golden" / ("janusflow-tiny" if flows else "janus-pro-tiny")
+    for file in _COMPANIONS:
+        shutil.copyfile(companions / file, folder / file)
 
 
 def filled(model: nn.Module, device: str) -> nn.Module:

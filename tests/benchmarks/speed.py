@@ -1,7 +1,9 @@
 """How fast drawing, answering and loading are, beside what the machine's memory allows and a peer.
 
-`python tests/benchmarks/speed.py` writes a checkpoint of Janus-Pro-1B's sizes with made-up weights, measures
-each thing in a process of its own, one after the other, prints a table and, with --json, writes the figures.
+`python tests/benchmarks/speed.py` writes checkpoints of the released sizes with made-up weights and measures
+each number format, ours and transformers', in a process of its own. All are in memory at once and take turns
+at drawing, because what a shared machine gives changes from minute to minute: ratios are medians of what was
+found within one turn. It prints a table and, with --json, writes all figures.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import platform
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -23,73 +27,130 @@ sys.path.insert(0, str(ROOT))
 from peer import write_checkpoint  # noqa: E402
 
 MEASURE = Path(__file__).with_name("measure.py")
-# What is measured of ours: name of the row, key, and whether reading weights bounds it.
-ROWS = (
-    ("draw: one step, one image with guidance", "step", True),
-    ("draw: one step, batch", "step, batch", True),
-    ("draw: one step in a CUDA graph, one image with guidance", "step, captured", True),
-    ("draw: one step in a CUDA graph, batch", "step, captured, batch", True),
-    ("draw: one step, prompt of 1,000 tokens", "step, long prompt", True),
-    ("answer: one token", "text step", False),
-    ("answer: reading 600 tokens", "prefill", False),
-    ("SigLIP encode, one image", "see", False),
-    ("VQ decode, one image", "pixels", False),
-    ("first 4 tokens after a load", "first steps", False),
-    ("first 4 tokens of the next image", "first steps again", False),
+MODELS = {"1b": "Janus-Pro-1B", "7b": "Janus-Pro-7B"}
+FLOW = "JanusFlow-1.3B"
+# What reading the weights bounds: name of the row, and key. These are measured in every turn.
+STEPS = (
+    ("draw: one step, one image with guidance", "step"),
+    ("draw: one step, batch of {batch}", "step, batch"),
+    ("draw: one step in a CUDA graph, one image with guidance", "step, captured"),
+    ("draw: one step in a CUDA graph, batch of {batch}", "step, captured, batch"),
 )
+# What is measured once.
+ONCE = (
+    ("draw: one step, prompt of 1,000 tokens", "step, long prompt"),
+    ("answer: one token", "text step"),
+    ("answer: reading 600 tokens", "prefill"),
+    ("SigLIP encode, one image", "see"),
+    ("VQ decode, one image", "pixels"),
+    ("first 4 tokens after a load", "first steps"),
+    ("first 4 tokens of the next image", "first steps again"),
+    ("JanusFlow: one step with guidance", "flow step"),
+)
+
+
+class Worker:
+    """A process that measures one number format."""
+
+    def __init__(self, what: str, folder: Path, precision: str, options: argparse.Namespace) -> None:
+        self.label = f"{what} {precision}"
+        numbers = (str(folder), str(options.steps), str(options.batch))
+        command = [sys.executable, str(MEASURE), what, options.device, precision, *numbers]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()
+
+    def ask(self, what: str) -> dict[str, Any]:
+        """What it finds of `load`, a `turn` or the `rest`."""
+        say(f"{self.label}: {what}")
+        assert self.process.stdin is not None and self.process.stdout is not None  # both are pipes
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self.label} must answer, got an end; its error stands above")
+        found: dict[str, Any] = json.loads(answer)
+        return found
 
 
 def main() -> None:
     """Measures and prints."""
     options = _options()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary)
-        if not (folder / "config.json").is_file():
-            say(f"writing made-up weights of size {options.size} to {folder}")
-            write_checkpoint(options.size, folder)
-        common = (str(folder), str(options.steps), str(options.batch))
-        report: dict[str, Any] = {
-            "machine": _machine(options.device),
-            "model": folder.name if options.folder else options.size,
-            "torch": torch.__version__,
-            "batch": options.batch,
-            "steps": options.steps,
-        }
-        report["bandwidth"] = _measured("bandwidth", options.device, "-", *common)
-        report["transformers"] = {}
-        for dtype in options.peer:
-            report["transformers"][dtype] = _measured("transformers", options.device, dtype, *common)
-        report["ours"] = {
-            name: _measured("ours", options.device, name, *common) for name in options.precisions
-        }
+        report = measure(options, options.folder or Path(temporary))
     for line in table(report):
         say(line)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
+def measure(options: argparse.Namespace, kept: Path) -> dict[str, Any]:
+    """All figures; `kept` holds the checkpoints, or will."""
+    tokens, flow = kept / MODELS[options.size], kept / FLOW
+    for folder in (tokens, flow):
+        if not (folder / "config.json").is_file():
+            say(f"writing made-up weights of {folder.name}")
+            write_checkpoint(folder.name, folder)
+    found: dict[str, dict[str, Any]] = {}
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(Worker(what, tokens, precision, options))
+            for what, precisions in (("transformers", options.peer), ("ours", options.precisions))
+            for precision in precisions
+        ]
+        for worker in workers:
+            found[worker.label] = {**worker.ask("load"), "turns": []}
+        for _ in range(options.turns):
+            for worker in workers:
+                found[worker.label]["turns"].append(worker.ask("turn"))
+        for worker in workers:
+            found[worker.label] |= worker.ask("rest")
+    for precision in options.precisions:
+        with Worker("flow", flow, precision, options) as worker:
+            found[f"ours {precision}"] |= worker.ask("rest")
+    return {
+        "machine": _machine(options.device),
+        "model": tokens.name,
+        "torch": torch.__version__,
+        "batch": options.batch,
+        "steps": options.steps,
+        "found": found,
+    }
+
+
 def table(report: dict[str, Any]) -> list[str]:
     """The report as a Markdown table."""
-    rates = report["bandwidth"]
+    found = report["found"]
+    ours = {label: each for label, each in found.items() if label.startswith("ours ")}
+    first = next(iter(ours))
     lines = [
-        f"{report['machine']}, torch {report['torch']}, model {report['model']}; memory is read at "
-        f"{rates['memory'] / 1e9:.1f} GB/s, the file into fresh memory at {rates['file'] / 1e9:.2f} GB/s",
+        f"{report['machine']}, torch {report['torch']}, model {report['model']}, medians",
         "",
-        "| | precision | median | of the memory's limit | transformers, same format | ratio |",
+        f"| | precision | time | of the memory's limit | transformers takes | {first} takes |",
         "|---|---|---|---|---|---|",
     ]
-    for precision, found in report["ours"].items():
-        limit = found["read per step"] / found.get("memory", rates["memory"])
-        peer = report["transformers"].get(precision, {})
-        for name, key, bounded in ROWS:
-            if key not in found:
+    for label, each in ours.items():
+        precision, turns = label.removeprefix("ours "), each["turns"]
+        peers = found.get(f"transformers {precision}", {}).get("turns", ())
+        for name, key in STEPS:
+            if key not in turns[0]:
                 continue
-            share = f"{limit / found[key]:.0%}" if bounded else ""
-            theirs = f"{1e3 * peer[key]:.0f} ms | {peer[key] / found[key]:.1f} x" if key in peer else " | "
-            name = f"{name} of {report['batch']}" if key.endswith("batch") else name
-            lines.append(f"| {name} | {precision} | {1e3 * found[key]:.0f} ms | {share} | {theirs} |")
-        load = f"{found['load']:.1f} s, peak {found['peak'] / found['weights']:.2f} x the weights"
-        lines.append(f"| load, {found['weights'] / 1e9:.2f} GB | {precision} | {load} | | | |")
+            share = median(each["read per step"] / turn["memory"] / turn[key] for turn in turns)
+            line = (
+                f"| {name.format(batch=report['batch'])} | {precision} | {_ms(turn[key] for turn in turns)} "
+            )
+            line += f"| {share:.0%} | {_against(peers, turns, key)} | "
+            lines.append(line + f"{_against(ours[first]['turns'] if label != first else (), turns, key)} |")
+        lines += [f"| {name} | {precision} | {_ms([each[key]])} | | | |" for name, key in ONCE if key in each]
+        share = median(read / load for read, load in zip(each["file"], each["load"], strict=True))
+        lines.append(
+            f"| load, {each['weights'] / 1e9:.2f} GB | {precision} | {_ms(each['load'])}, {share:.0%} of the "
+            f"file's raw rate, peak {each['peak'] / each['weights']:.2f} x the weights | | | |"
+        )
     return lines
 
 
@@ -99,13 +160,16 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _measured(what: str, *arguments: str) -> dict[str, Any]:
-    say(f"measuring {what} {arguments[1]}")
-    finished = subprocess.run(
-        [sys.executable, str(MEASURE), what, *arguments], check=True, stdout=subprocess.PIPE, text=True
-    )
-    found: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
-    return found
+def _ms(times: Any) -> str:
+    return f"{1e3 * median(times):.0f} ms"
+
+
+def _against(others: Any, turns: list[dict[str, float]], key: str) -> str:
+    """Time of another in the same turns, and how many times ours it is; empty if it was not measured."""
+    pairs = [(other[key], turn[key]) for other, turn in zip(others, turns, strict=False) if key in other]
+    if not pairs:
+        return ""
+    return f"{_ms(other for other, _ in pairs)}, {median(other / own for other, own in pairs):.2f} x"
 
 
 def _machine(device: str) -> str:
@@ -117,15 +181,14 @@ def _machine(device: str) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", choices=("1b", "7b"), default="1b")
+    parser.add_argument("--size", choices=tuple(MODELS), default="1b")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--precisions", nargs="*", default=["bf16", "int8", "fp32"])
-    parser.add_argument(
-        "--peer", nargs="*", default=["bf16", "fp32"], help="number formats of transformers; may be none"
-    )
-    parser.add_argument("--steps", type=int, default=16, help="steps that are timed, in each of three runs")
+    parser.add_argument("--precisions", nargs="+", default=["bf16", "int8"])
+    parser.add_argument("--peer", nargs="*", default=["bf16"], help="number formats of transformers; or none")
+    parser.add_argument("--turns", type=int, default=5, help="turns that each takes at drawing")
+    parser.add_argument("--steps", type=int, default=12, help="steps that are timed in a turn")
     parser.add_argument("--batch", type=int, default=4, help="images of the batch")
-    parser.add_argument("--folder", type=Path, help="keeps the weights there, for another time")
+    parser.add_argument("--folder", type=Path, help="keeps the weights there, 8 GB, for another time")
     parser.add_argument("--json", type=Path, help="writes the figures there")
     return parser.parse_args()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,21 +12,41 @@ import pytest
 from support.checkpoints import single_file_checkpoint
 
 SPEED = Path(__file__).resolve().parents[1] / "benchmarks" / "speed.py"
-TIMES = {"load", "step", "step, batch", "step, long prompt", "text step", "prefill", "see", "pixels"}
+IN_TURN = {"memory", "step", "step, batch"}
+ONCE = {"step, long prompt", "text step", "prefill", "see", "pixels", "flow step", "first steps"}
 
 
 @pytest.mark.slow
-def test_one_command_measures_ours_and_the_peer(tmp_path: Path) -> None:
-    folder = single_file_checkpoint(tmp_path / "model")
-    command = [sys.executable, str(SPEED), "--folder", str(folder), "--json", str(tmp_path / "report.json")]
-    options = ["--precisions", "fp32", "int8", "--peer", "fp32", "--steps", "2", "--batch", "2"]
+def test_one_command_measures_ours_and_the_peer(tmp_path: Path, golden_root: Path) -> None:
+    single_file_checkpoint(tmp_path / "Janus-Pro-1B")
+    shutil.copytree(golden_root / "janusflow-tiny", tmp_path / "JanusFlow-1.3B")
+    command = [sys.executable, str(SPEED), "--folder", str(tmp_path), "--json", str(tmp_path / "report.json")]
+    options = [
+        "--precisions",
+        "fp32",
+        "int8",
+        "--peer",
+        "fp32",
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+        "--turns",
+        "2",
+    ]
     finished = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert set(report["bandwidth"]) == {"memory", "file"}
+    found = json.loads((tmp_path / "report.json").read_text())["found"]
     for precision in ("fp32", "int8"):
-        found = report["ours"][precision]
-        assert TIMES < set(found)
-        assert all(found[name] > 0 for name in TIMES)
-    assert report["ours"]["int8"]["read per step"] < report["ours"]["fp32"]["read per step"]
-    assert set(report["transformers"]["fp32"]) == {"step", "step, batch"}
-    assert finished.stdout.count("draw: one step, one image with guidance") == 2
+        each = found[f"ours {precision}"]
+        assert each.keys() > ONCE
+        assert all(each[name] > 0 for name in ONCE)
+        assert [turn.keys() for turn in each["turns"]] == [IN_TURN, IN_TURN]
+        assert len(each["load"]) == len(each["file"]) > 1
+    assert found["ours int8"]["read per step"] < found["ours fp32"]["read per step"]
+    assert [set(turn) for turn in found["transformers fp32"]["turns"]] == [{"step", "step, batch"}] * 2
+    rows = [line for line in finished.stdout.splitlines() if "one step, one image with guidance" in line]
+    whole, narrow = rows
+    assert (
+        whole.count(" x |") == narrow.count(" x |") == 1
+    )  # transformers beside the same format; ours beside int8
+    assert finished.stdout.count("JanusFlow: one step") == 2
