@@ -40,7 +40,7 @@ class HalfLinear(nn.Module):
             torch.ops.quantized.linear_prepack_fp16(
                 weight[start:stop].float(), None if wide_bias is None else wide_bias[start:stop]
             )
-            for start, stop in row_blocks(weight)
+            for start, stop in row_blocks(weight, _WIDENED_AT_ONCE)
         ]
         self.packed_bytes = 2 * weight.numel() + (0 if bias is None else 4 * bias.numel())
 
@@ -98,7 +98,7 @@ class PackedBF16Linear(nn.Module):
         return outputs.view(*hidden_states.shape[:-1], self.out_features).to(hidden_states.dtype)
 
 
-def row_blocks(weight: Tensor) -> Iterator[tuple[int, int]]:
-    """First and last row of blocks of a weight that are widened at a time."""
-    rows = max(1, _WIDENED_AT_ONCE // weight.shape[1])
+def row_blocks(weight: Tensor, numbers: int) -> Iterator[tuple[int, int]]:
+    """First and last row of blocks of a weight, of about so many numbers each."""
+    rows = max(1, numbers // weight.shape[1])
     return ((start, min(start + rows, len(weight))) for start in range(0, len(weight), rows))

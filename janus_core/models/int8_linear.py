@@ -16,6 +16,9 @@ _FEW_ROWS = 128
 # PyTorch's kernel reads inputs in blocks of at most so many, and past the end of others.
 _KERNEL_BLOCK = 32
 
+# Weights whose float32 copies exist at once: so few stay in the processor's cache from one step to the next.
+_ROUNDED_AT_ONCE = 2**20
+
 _TINY = torch.finfo(torch.float32).tiny
 
 # A row's largest number is far out from so many times the root of its mean square.
@@ -45,11 +48,10 @@ class PackedInt8Linear(nn.Module):
         """
         super().__init__()
         self.out_features, self.in_features = weight.shape
-        self.packed, zeros = [], torch.zeros(self.out_features, dtype=torch.long)
-        for start, stop in row_blocks(weight):
-            rounded, scale = _rounded(weight[start:stop])
-            quantized = torch._make_per_channel_quantized_tensor(rounded, scale, zeros[start:stop], 0)
-            self.packed.append(torch.ops.quantized.linear_prepack(quantized, None))
+        rounded, scale = _rounded(weight)
+        zeros = torch.zeros(self.out_features, dtype=torch.long)
+        quantized = torch._make_per_channel_quantized_tensor(rounded, scale, zeros, 0)
+        self.packed = torch.ops.quantized.linear_prepack(quantized, None)
         self.bias = None if bias is None else bias.float()
         self.packed_bytes = weight.numel() + 4 * self.out_features * (1 if bias is None else 2)
 
@@ -73,8 +75,7 @@ class PackedInt8Linear(nn.Module):
             left.sub_(part).mul_(126)  # the kernel rounds the last
         # One step of the inputs is 1, and 64 stands for 0.
         multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
-        blocks = [multiply(parts.flatten(0, 1), 1.0, 64, block) for block in self.packed]
-        products = blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-1)
+        products = multiply(parts.flatten(0, 1), 1.0, 64, self.packed)
         outputs, *coarser = reversed(products.chunk(len(parts)))
         for product in coarser:
             outputs = torch.add(product, outputs, alpha=1 / 126)
@@ -98,10 +99,7 @@ class Int8Linear(nn.Module):
         """
         super().__init__()
         self.out_features, self.in_features = weight.shape
-        rounded = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
-        scale = torch.empty(self.out_features, device=weight.device)
-        for start, stop in row_blocks(weight):
-            rounded[start:stop], scale[start:stop] = _rounded(weight[start:stop])
+        rounded, scale = _rounded(weight)
         self.weight = nn.Parameter(rounded, requires_grad=False)
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.float(), requires_grad=False)
@@ -127,7 +125,10 @@ class Int8Linear(nn.Module):
 
 def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
     """The nearest whole numbers [out, in] int8, and the factor of each row [out]."""
-    wide = weight.float()
-    smallest, largest = wide.aminmax(dim=1)
-    scale = (torch.maximum(-smallest, largest) / 127).clamp(min=_TINY)
-    return (wide / scale[:, None]).round_().to(torch.int8), scale
+    rounded = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+    scale = torch.empty(len(weight), device=weight.device)
+    for start, stop in row_blocks(weight, _ROUNDED_AT_ONCE):
+        wide = weight[start:stop].float()
+        scale[start:stop] = (wide.abs().amax(dim=1) / 127).clamp(min=_TINY)
+        rounded[start:stop] = (wide / scale[start:stop, None]).round_()
+    return rounded, scale

@@ -16,7 +16,7 @@ from janus_nodes.janus_core import (
     weight_bytes,
 )
 from janus_nodes.janus_core.checkpoints.precision import resolve_precision
-from janus_nodes.janus_core.models import half_linear
+from janus_nodes.janus_core.models import half_linear, int8_linear
 from janus_nodes.janus_core.models.cache import NoCache
 from janus_nodes.janus_core.models.half_linear import HalfLinear, PackedBF16Linear
 from janus_nodes.janus_core.models.int8_linear import Int8Linear, PackedInt8Linear
@@ -34,6 +34,7 @@ def widened_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     """Packs and rounds layers at once, and in several blocks of rows."""
     if request.param:
         monkeypatch.setattr(half_linear, "_WIDENED_AT_ONCE", request.param)
+        monkeypatch.setattr(int8_linear, "_ROUNDED_AT_ONCE", request.param)
 
 
 def wide_layer(bias: bool, inputs: int = 192) -> nn.Linear:
