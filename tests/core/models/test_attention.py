@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,10 +14,33 @@ from torch import Tensor
 SIZE = 16
 
 
-@pytest.fixture(autouse=True)
+pytestmark = pytest.mark.usefixtures("no_grad")
+needs_mkl = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="needs MKL's kernels")
+
+
+@pytest.fixture
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """The way of many slots, for the few of a test."""
     monkeypatch.setattr(attention, "_MANY_NUMBERS", 0)
+
+
+@pytest.fixture
+def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Notes which way each call goes."""
+    taken: list[str] = []
+
+    def note(owner: Any, name: str) -> None:
+        function = getattr(owner, name)
+
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            taken.append(name)
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    note(attention, "_attend_one")
+    note(F, "scaled_dot_product_attention")
+    return taken
 
 
 def states(batch: int, heads: int, slots: int, layout: str = "cache") -> Tensor:
@@ -29,43 +54,59 @@ def states(batch: int, heads: int, slots: int, layout: str = "cache") -> Tensor:
     return torch.randn(batch, heads, SIZE, slots, generator=generator).mT
 
 
+@needs_mkl
+@pytest.mark.usefixtures("few_are_many")
 @pytest.mark.parametrize("layout", ["cache", "projection", "turned"])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize(("batch", "slots"), [(1, 1), (1, 33), (3, 1), (3, 33)])
 @pytest.mark.parametrize("masked", [None, "one for all rows", "one for each row"])
-def test_one_token_s_attention_is_pytorch_s(
-    layout: str, groups: int, batch: int, slots: int, masked: str | None
+def test_attention_of_one_token_equals_pytorch_s(
+    layout: str, groups: int, batch: int, slots: int, masked: str | None, ways: list[str]
 ) -> None:
     query = states(batch, 4, 1, "projection")
-    key, value = states(batch, groups, slots), states(batch, groups, slots, layout) + 1
+    key, value = states(batch, groups, slots), states(batch, groups, slots, layout)
     mask = None
     if masked is not None:
         rows = 1 if masked == "one for all rows" else batch
         mask = torch.rand(rows, 1, 1, slots, generator=torch.Generator().manual_seed(slots)) < 0.6
         mask[..., -1] = True
+    attended = attend(query, key, value, mask)
+    assert ways == ["scaled_dot_product_attention" if layout == "turned" else "_attend_one"]
     expected = F.scaled_dot_product_attention(
         query.double(), key.double(), value.double(), attn_mask=mask, enable_gqa=groups != 4
     )
-    attended = attend(query, key, value, mask)
     assert attended.shape == expected.shape and attended.dtype == torch.float32
     torch.testing.assert_close(attended.double(), expected, rtol=0, atol=1e-5)
 
 
-def test_slots_that_are_not_read_may_hold_anything() -> None:
+@needs_mkl
+@pytest.mark.usefixtures("few_are_many")
+def test_slots_that_are_not_read_may_hold_anything(ways: list[str]) -> None:
     cache = torch.full((2, 2, 4, 12, SIZE), torch.nan)
     cache[..., :7, :] = 1.0
     keys, values = cache[..., :7, :]
     attended = attend(states(2, 4, 1), keys, values, None)
+    assert ways == ["_attend_one"]
     torch.testing.assert_close(attended, torch.ones(2, 4, 1, SIZE), rtol=0, atol=1e-6)
 
 
-def test_one_token_s_attention_has_gradients() -> None:
-    found = []
-    for dtype in (torch.float32, torch.float64):  # the second is PyTorch's own way
-        inputs = [states(2, heads, slots).to(dtype) for heads, slots in ((4, 1), (2, 9), (2, 9))]
-        query, key, value = (tensor.clone().requires_grad_() for tensor in inputs)
-        attend(query, key, value, None).square().sum().backward()
-        found.append([tensor.grad for tensor in (query, key, value)])
-    for ours, expected in zip(*found, strict=True):
-        assert ours is not None and expected is not None
-        torch.testing.assert_close(ours.double(), expected.double(), rtol=0, atol=1e-4)
+@needs_mkl
+@pytest.mark.parametrize("batch", [1, 4])
+def test_the_way_depends_on_the_slots_and_not_on_the_batch(batch: int, ways: list[str]) -> None:
+    enough = attention._MANY_NUMBERS // (4 * SIZE)
+    for slots in (enough - 1, enough):
+        keys = states(batch, 4, slots)
+        attend(states(batch, 4, 1), keys, keys, None)
+    assert ways == ["scaled_dot_product_attention", "_attend_one"]
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_several_tokens_other_formats_and_gradients_take_pytorch_s_way(ways: list[str]) -> None:
+    query, keys = states(2, 4, 3), states(2, 4, 3)
+    attend(query, keys, keys, None)
+    attend(query[:, :, :1].bfloat16(), keys.bfloat16(), keys.bfloat16(), None)
+    with torch.enable_grad():
+        one = query[:, :, :1].clone().requires_grad_()
+        attend(one, keys, keys, None).sum().backward()
+    assert one.grad is not None
+    assert ways == ["scaled_dot_product_attention"] * 3

@@ -9,6 +9,7 @@ import pytest
 import torch
 from janus_nodes.janus_core import DEFAULT_SYSTEM_PROMPT, JanusPipeline
 from janus_nodes.janus_core.inputs import PromptBatch
+from janus_nodes.janus_core.models import attention
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.models.llama import Llama
 from support.checkpoints import randomize, small_config
@@ -84,11 +85,19 @@ def inputs(body: Llama) -> tuple[Tensor, Tensor]:
     return torch.randn(2, 11, body.config.hidden_size, generator=generator), torch.arange(11).repeat(2, 1)
 
 
+@pytest.mark.usefixtures("no_grad")
+@pytest.mark.parametrize("many_numbers", [0, 2**17], ids=["as for many slots", "as for few"])
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("pieces", [[1] * 11, [5, 6], [4, 1, 1, 5], [10, 1]], ids=str)
 def test_cached_pieces_equal_one_pass(
-    body: Llama, inputs: tuple[Tensor, Tensor], pieces: list[int], padded: bool
+    body: Llama,
+    inputs: tuple[Tensor, Tensor],
+    pieces: list[int],
+    padded: bool,
+    many_numbers: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(attention, "_MANY_NUMBERS", many_numbers)
     inputs_embeds, position_ids = inputs
     visible = None
     if padded:
