@@ -1,7 +1,7 @@
 """Measures ours or a peer in a process of its own; `speed.py` has several of these take turns.
 
 `python tests/benchmarks/measure.py ours|flow|transformers DEVICE PRECISION FOLDER STEPS BATCH` answers each
-line that it reads, `load`, `turn` or `rest`, with a line of JSON.
+line that it reads, the name of a measurement of `Ours`, `Flow` or `Transformers`, with a line of JSON.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ from janus_core.checkpoints.files import find_weight_files  # noqa: E402
 from janus_core.checkpoints.precision import DTYPES  # noqa: E402
 
 DEMONSTRATION = ROOT / "janus_core" / "assets" / "janus-shapes"
+TINY = ROOT / "tests" / "golden" / "janus-pro-tiny"
 PROMPT = "A red fox in the snow, looking at the camera, soft light of a winter morning."
 FLOW_STEPS = 3  # each as long as dozens of tokens
-LONG_PROMPT_TOKENS, PREFILL_TOKENS = 1000, 600
+MIDDLE_TOKENS, LONG_PROMPT_TOKENS, PREFILL_TOKENS = 300, 1000, 600
 
 
 class Ours:
@@ -88,6 +89,8 @@ class Ours:
             kind = "step, captured" if capture else "step"
             found[kind] = self._step(PROMPT, 1, capture)
             found[f"{kind}, batch"] = self._step(PROMPT, self.batch, capture)
+        # Behind so many tokens as are drawn by the middle of an image.
+        found["step, middle"] = self._step(words(self._loaded(), MIDDLE_TOKENS), 1)
         return found
 
     def rest(self) -> dict[str, float]:
@@ -153,22 +156,29 @@ class Transformers:
         """Makes the model."""
         from peer import peer_model  # another package's model: only where it is measured
 
-        pipe = load_pipeline(DEMONSTRATION)
-        self.length = pipe.prompts.generation(PROMPT, "", guided=False, num_new=1).length
+        pipe = load_pipeline(TINY)  # it has the tokenizer of the checkpoint that ours draws with
+        self.length, self.middle = (
+            pipe.prompts.generation(text, "", guided=False, num_new=1).length
+            for text in (PROMPT, words(pipe, MIDDLE_TOKENS))
+        )
         self.model = peer_model(self.folder, DTYPES[self.precision], self.device)
         return {}
 
     def turn(self) -> dict[str, float]:
         """Steps of drawing."""
-        return {"step": self._step(1), "step, batch": self._step(self.batch)}
+        return {
+            "step": self._step(self.length, 1),
+            "step, batch": self._step(self.length, self.batch),
+            "step, middle": self._step(self.middle, 1),
+        }
 
     def rest(self) -> dict[str, float]:
-        """Nothing."""
+        """Nothing: drawing is what is compared."""
         return {}
 
-    def _step(self, images: int) -> float:
+    def _step(self, length: int, images: int) -> float:
         model, embed = self.model, type(self.model).prepare_embeddings_for_image_generation
-        ids = torch.ones(1, self.length, dtype=torch.long, device=self.device)
+        ids = torch.ones(1, length, dtype=torch.long, device=self.device)
 
         def run(clock: StepClock) -> object:
             step = iter(range(1, 10**6))
@@ -218,10 +228,11 @@ def first_steps(device: str, pipe: JanusPipeline) -> float:
 def main(what: str, device: str, precision: str, folder: Path, steps: int, batch: int) -> None:
     """Answers what is asked on standard input."""
     kinds = {"ours": Ours, "flow": Flow, "transformers": Transformers}
+    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
     worker = kinds[what](device, precision, folder, steps, batch)
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(getattr(worker, line.strip())()) + "\n")
-        sys.stdout.flush()
+        answers.write(json.dumps(getattr(worker, line.strip())()) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from torch import nn
 
 TESTS = Path(__file__).resolve().parents[1]
 CONFIGS = TESTS / "golden" / "real_configs"
+FLOWS = ("JanusFlow-1.3B",)
 _COMPANIONS = ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 
 
@@ -24,7 +25,7 @@ def write_checkpoint(name: str, folder: Path) -> None:
     from janus_core.models.janus import Janus
 
     raw = json.loads((CONFIGS / f"{name}.config.json").read_text(encoding="utf-8"))
-    flows = name.startswith("JanusFlow")
+    flows = name in FLOWS
     with torch.device("meta"):
         config = from_flow(raw) if flows else from_original(raw)
         model = Janus(config).to(torch.bfloat16).requires_grad_(False)

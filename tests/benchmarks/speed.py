@@ -1,8 +1,9 @@
 """How fast drawing, answering and loading are, beside what the machine's memory allows and a peer.
 
 `python tests/benchmarks/speed.py` writes checkpoints of the released sizes with made-up weights and measures
-each number format, ours and transformers', in a process of its own. All are in memory at once and take turns
-at drawing, because what a shared machine gives changes from minute to minute: ratios are medians of what was
+each number format, ours and transformers', in a process of its own. All are in memory at once (12 GB for the
+formats of Janus-Pro-1B that are measured unless others are named, and 5 GB while one loads) and take turns at
+drawing, because what a shared machine gives changes from minute to minute: ratios are medians of what was
 found within one turn. It prints a table and, with --json, writes all figures.
 """
 
@@ -14,7 +15,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,11 +33,12 @@ FLOW = "JanusFlow-1.3B"
 # What reading the weights bounds: name of the row, and key. These are measured in every turn.
 STEPS = (
     ("draw: one step, one image with guidance", "step"),
+    ("draw: one step in the middle of an image", "step, middle"),
     ("draw: one step, batch of {batch}", "step, batch"),
     ("draw: one step in a CUDA graph, one image with guidance", "step, captured"),
     ("draw: one step in a CUDA graph, batch of {batch}", "step, captured, batch"),
 )
-# What is measured once.
+# What has no turns.
 ONCE = (
     ("draw: one step, prompt of 1,000 tokens", "step, long prompt"),
     ("answer: one token", "text step"),
@@ -68,11 +70,13 @@ class Worker:
         """What it finds of `load`, a `turn` or the `rest`."""
         say(f"{self.label}: {what}")
         assert self.process.stdin is not None and self.process.stdout is not None  # both are pipes
-        self.process.stdin.write(what + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
+        answer = ""
+        with suppress(BrokenPipeError):  # it ended between two questions
+            self.process.stdin.write(what + "\n")
+            self.process.stdin.flush()
+            answer = self.process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"{self.label} must answer, got an end; its error stands above")
+            raise RuntimeError(f"{self.label} must answer, got an end; its error stands above, if it had one")
         found: dict[str, Any] = json.loads(answer)
         return found
 
@@ -80,22 +84,31 @@ class Worker:
 def main() -> None:
     """Measures and prints."""
     options = _options()
-    with tempfile.TemporaryDirectory() as temporary:
-        report = measure(options, options.folder or Path(temporary))
+    report = {
+        "machine": _machine(options.device),
+        "model": MODELS[options.size],
+        "torch": torch.__version__,
+        "batch": options.batch,
+        "steps": options.steps,
+        "found": {},
+    }
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            measure(options, options.folder or Path(temporary), report["found"])
+    finally:  # what was found before a failure took minutes too
+        if options.json:
+            options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for line in table(report):
         say(line)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(options: argparse.Namespace, kept: Path) -> dict[str, Any]:
-    """All figures; `kept` holds the checkpoints, or will."""
+def measure(options: argparse.Namespace, kept: Path, found: dict[str, dict[str, Any]]) -> None:
+    """Adds all figures to `found`; `kept` holds the checkpoints, or will."""
     tokens, flow = kept / MODELS[options.size], kept / FLOW
-    for folder in (tokens, flow):
+    for folder in (tokens, flow) if options.flow else (tokens,):
         if not (folder / "config.json").is_file():
             say(f"writing made-up weights of {folder.name}")
             write_checkpoint(folder.name, folder)
-    found: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
         workers = [
             stack.enter_context(Worker(what, tokens, precision, options))
@@ -109,17 +122,9 @@ def measure(options: argparse.Namespace, kept: Path) -> dict[str, Any]:
                 found[worker.label]["turns"].append(worker.ask("turn"))
         for worker in workers:
             found[worker.label] |= worker.ask("rest")
-    for precision in options.precisions:
+    for precision in options.precisions if options.flow else ():
         with Worker("flow", flow, precision, options) as worker:
             found[f"ours {precision}"] |= worker.ask("rest")
-    return {
-        "machine": _machine(options.device),
-        "model": tokens.name,
-        "torch": torch.__version__,
-        "batch": options.batch,
-        "steps": options.steps,
-        "found": found,
-    }
 
 
 def table(report: dict[str, Any]) -> list[str]:
@@ -128,7 +133,8 @@ def table(report: dict[str, Any]) -> list[str]:
     ours = {label: each for label, each in found.items() if label.startswith("ours ")}
     first = next(iter(ours))
     lines = [
-        f"{report['machine']}, torch {report['torch']}, model {report['model']}, medians",
+        f"{report['machine']}, torch {report['torch']}, model {report['model']}; what has a share or a ratio "
+        "is a median of turns",
         "",
         f"| | precision | time | of the memory's limit | transformers takes | {first} takes |",
         "|---|---|---|---|---|---|",
@@ -179,16 +185,24 @@ def _machine(device: str) -> str:
     return f"{platform.machine()} CPU ({capability}), {torch.get_num_threads()} threads"
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=tuple(MODELS), default="1b")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precisions", nargs="+", default=["bf16", "int8"])
     parser.add_argument("--peer", nargs="*", default=["bf16"], help="number formats of transformers; or none")
-    parser.add_argument("--turns", type=int, default=5, help="turns that each takes at drawing")
+    parser.add_argument("--turns", type=_positive, default=5, help="turns that each takes at drawing")
     parser.add_argument("--steps", type=int, default=12, help="steps that are timed in a turn")
     parser.add_argument("--batch", type=int, default=4, help="images of the batch")
-    parser.add_argument("--folder", type=Path, help="keeps the weights there, 8 GB, for another time")
+    parser.add_argument("--flow", action=argparse.BooleanOptionalAction, default=True, help=f"{FLOW} too")
+    parser.add_argument("--folder", type=Path, help="keeps the weights there, 4 to 18 GB, for another time")
     parser.add_argument("--json", type=Path, help="writes the figures there")
     return parser.parse_args()
 
