@@ -190,7 +190,7 @@ class Answerer:
             shared = reused
 
         body = self.model.body
-        cache = KVCache(body.config, 1, shared, self.device, body.norm.weight.dtype)
+        cache = body.new_cache(1, shared, self.device)
         parts = () if past is None else past.first(reused)
         for keys, values in parts:
             cache.restore(keys, values)

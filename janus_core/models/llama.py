@@ -5,12 +5,13 @@ It has grouped-query attention and an explicit cache.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import LlamaConfig
 from .attention import attend
-from .cache import Cache
+from .cache import Cache, KVCache
 from .layers import RMSNorm, rotary_angles, rotate
 
 
@@ -28,6 +29,12 @@ class Llama(nn.Module):
     def embed(self, input_ids: Tensor) -> Tensor:
         """Maps text ids [B, T] to inputs [B, T, C] in the dtype that the layers compute in."""
         return self.embed_tokens(input_ids).to(self.norm.weight.dtype)
+
+    def new_cache(
+        self, batch_size: int, max_length: int, device: torch.device, visible: Tensor | None = None
+    ) -> KVCache:
+        """An empty cache of B rows and S slots on the device that computes, as `KVCache` describes them."""
+        return KVCache(self.config, batch_size, max_length, device, self.norm.weight.dtype, visible)
 
     def forward(self, inputs_embeds: Tensor, position_ids: Tensor, cache: Cache) -> Tensor:
         """Reads T more tokens into the cache.

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ..inputs import PromptBatch
-from ..models.cache import KVCache
 from ..models.janus import Janus
 from .guidance import guide
 from .logits import check_finite
@@ -93,14 +92,8 @@ class VelocityField:
         self.rows_per_image = prompt.input_ids.shape[0]
         num_tokens = model.generation.config.num_tokens
         inputs_embeds = model.embed_prompt(prompt)
-        cache = KVCache(
-            model.body.config,
-            self.rows_per_image,
-            prompt.length,
-            inputs_embeds.device,
-            inputs_embeds.dtype,
-            prompt.attention_mask if prompt.padded else None,
-        )
+        visible = prompt.attention_mask if prompt.padded else None
+        cache = model.body.new_cache(self.rows_per_image, prompt.length, inputs_embeds.device, visible)
         model.body(inputs_embeds, prompt.position_ids, cache)
         self.cache = cache.repeat(images, prompt.length + num_tokens)
         last = prompt.position_ids[:, -1:].repeat_interleave(images, dim=0)

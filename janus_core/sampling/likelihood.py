@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ..inputs import PromptBatch
-from ..models.cache import KVCache
 from ..models.janus import Janus
 from .logits import check_finite
 
@@ -34,14 +33,8 @@ def log_likelihoods(
     batch_size = prompt.input_ids.shape[0]
     longest = max(len(continuation) for continuation in continuations)
     inputs_embeds = model.embed_prompt(prompt, image_embeds)
-    cache = KVCache(
-        model.body.config,
-        batch_size,
-        prompt.length + longest - 1,
-        inputs_embeds.device,
-        inputs_embeds.dtype,
-        prompt.attention_mask if prompt.padded else None,
-    )
+    visible = prompt.attention_mask if prompt.padded else None
+    cache = model.body.new_cache(batch_size, prompt.length + longest - 1, inputs_embeds.device, visible)
     hidden_states = model.body(inputs_embeds, prompt.position_ids, cache)[:, -1:]
     first = _log_probabilities(model, hidden_states)
     sums = []

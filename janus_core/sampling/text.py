@@ -58,7 +58,7 @@ def sample_text(
 
     inputs_embeds = model.embed_prompt(prompt, image_embeds)
     if cache is None:
-        cache = KVCache(config, batch_size, 0, inputs_embeds.device, inputs_embeds.dtype)
+        cache = model.body.new_cache(batch_size, 0, inputs_embeds.device)
     prompt_end = cache.length + prompt.length
     cache.reserve(prompt_end + min(max_new_tokens, ROOM_AT_ONCE))
     if prompt.padded:

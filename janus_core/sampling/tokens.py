@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..inputs import PromptBatch
-from ..models.cache import Cache, KVCache
+from ..models.cache import Cache
 from ..models.janus import Janus
 from .candidates import log_likelihood
 from .captured import CapturedStep
@@ -103,14 +103,8 @@ def draw_tokens(
         start = model.generation.embed_tokens(tokens[:1, :first]).expand(rows, -1, -1)
         inputs_embeds = torch.cat((inputs_embeds, start), dim=1)
         position_ids = torch.cat((position_ids, following[:, :first]), dim=1)
-    cache = KVCache(
-        model.body.config,
-        rows,
-        inputs_embeds.shape[1],
-        inputs_embeds.device,
-        inputs_embeds.dtype,
-        prompt.attention_mask if prompt.padded else None,
-    )
+    visible = prompt.attention_mask if prompt.padded else None
+    cache = model.body.new_cache(rows, inputs_embeds.shape[1], inputs_embeds.device, visible)
     # Images share the prompt and what they start with: read these once, then copy what the body remembers.
     hidden_states = model.body(inputs_embeds, position_ids, cache)[:, -1:]
     cache = cache.repeat(len(images), prompt.length + num_tokens)

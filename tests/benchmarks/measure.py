@@ -30,6 +30,7 @@ from timing import (  # noqa: E402
 )
 
 from janus_core import (  # noqa: E402
+    DEMONSTRATION,
     FlowSampling,
     JanusPipeline,
     TextSampling,
@@ -40,7 +41,6 @@ from janus_core import (  # noqa: E402
 from janus_core.checkpoints.files import find_weight_files  # noqa: E402
 from janus_core.checkpoints.precision import DTYPES  # noqa: E402
 
-DEMONSTRATION = ROOT / "janus_core" / "assets" / "janus-shapes"
 TINY = ROOT / "tests" / "golden" / "janus-pro-tiny"
 PROMPT = "A red fox in the snow, looking at the camera, soft light of a winter morning."
 FLOW_STEPS = 3  # each as long as dozens of tokens
@@ -50,10 +50,11 @@ MIDDLE_TOKENS, LONG_PROMPT_TOKENS, PREFILL_TOKENS = 300, 1000, 600
 class Ours:
     """Loading and all that a pipeline does."""
 
+    pipe: JanusPipeline  # from `load` on
+
     def __init__(self, device: str, precision: str, folder: Path, steps: int, batch: int) -> None:
         self.device, self.precision, self.folder = device, precision, folder
         self.steps, self.batch = steps, batch
-        self.pipe: JanusPipeline | None = None
 
     def load(self) -> dict[str, Any]:
         """Loading once for its memory, then by turns with reading the file alone."""
@@ -66,7 +67,7 @@ class Ours:
         (file,) = find_weight_files(self.folder)
         reads, loads = [], []
         for _ in range(RUNS):
-            self.pipe = None
+            del self.pipe
             reads.append(file_seconds(file))
             start = now(self.device)
             self.pipe = self._load()
@@ -90,12 +91,12 @@ class Ours:
             found[kind] = self._step(PROMPT, 1, capture)
             found[f"{kind}, batch"] = self._step(PROMPT, self.batch, capture)
         # Behind so many tokens as are drawn by the middle of an image.
-        found["step, middle"] = self._step(words(self._loaded(), MIDDLE_TOKENS), 1)
+        found["step, middle"] = self._step(words(self.pipe, MIDDLE_TOKENS), 1)
         return found
 
     def rest(self) -> dict[str, float]:
         """What is measured once."""
-        pipe = self._loaded()
+        pipe = self.pipe
         found = {"step, long prompt": self._step(words(pipe, LONG_PROMPT_TOKENS), 1)}
         options = TextSampling(max_new_tokens=WARM_UP + self.steps + 1)
         never_ends = pipe.prompts.tokenizer
@@ -116,12 +117,8 @@ class Ours:
     def _load(self) -> JanusPipeline:
         return load_pipeline(self.folder, self.device, self.precision)
 
-    def _loaded(self) -> JanusPipeline:
-        assert self.pipe is not None  # asked for first
-        return self.pipe
-
     def _step(self, prompt: str, images: int, capture: bool = False) -> float:
-        pipe, options = self._loaded(), TokenSampling(batch_size=images, capture=capture)
+        pipe, options = self.pipe, TokenSampling(batch_size=images, capture=capture)
         return per_step(self.device, self.steps, lambda clock: pipe.generate(prompt, options, on_step=clock))
 
 

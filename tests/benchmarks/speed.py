@@ -146,11 +146,15 @@ def table(report: dict[str, Any]) -> list[str]:
             if key not in turns[0]:
                 continue
             share = median(each["read per step"] / turn["memory"] / turn[key] for turn in turns)
-            line = (
-                f"| {name.format(batch=report['batch'])} | {precision} | {_ms(turn[key] for turn in turns)} "
+            cells = (
+                name.format(batch=report["batch"]),
+                precision,
+                _ms(turn[key] for turn in turns),
+                f"{share:.0%}",
+                _against(peers, turns, key),
+                _against(ours[first]["turns"] if label != first else (), turns, key),
             )
-            line += f"| {share:.0%} | {_against(peers, turns, key)} | "
-            lines.append(line + f"{_against(ours[first]['turns'] if label != first else (), turns, key)} |")
+            lines.append(f"| {' | '.join(cells)} |")
         lines += [f"| {name} | {precision} | {_ms([each[key]])} | | | |" for name, key in ONCE if key in each]
         share = median(read / load for read, load in zip(each["file"], each["load"], strict=True))
         lines.append(

@@ -40,12 +40,11 @@ def now(device: str) -> float:
     return time.perf_counter()
 
 
-def seconds(device: str, work: Callable[[], object], runs: int = RUNS) -> float:
-    """Median time of some work; once warm, unless it is run once only."""
-    if runs > 1:
-        work()
+def seconds(device: str, work: Callable[[], object]) -> float:
+    """Median time of some work, once warm."""
+    work()
     times = []
-    for _ in range(runs):
+    for _ in range(RUNS):
         start = now(device)
         work()
         times.append(now(device) - start)
@@ -53,7 +52,7 @@ def seconds(device: str, work: Callable[[], object], runs: int = RUNS) -> float:
 
 
 def per_step(device: str, steps: int, run: Callable[[StepClock], object], warm_up: int = WARM_UP) -> float:
-    """Time of a step; `run` tells the clock of each."""
+    """Mean time of a step of one run; `run` tells the clock of each."""
     clock = StepClock(device, steps, warm_up)
     try:
         run(clock)
@@ -73,15 +72,13 @@ def memory_rate(device: str) -> float:
 
 def file_seconds(file: Path) -> float:
     """Time of reading a file into fresh memory."""
-
-    def read_file() -> None:
-        memory = torch.empty(file.stat().st_size, dtype=torch.uint8)
-        view, done = memory.numpy().data, 0
-        with file.open("rb", buffering=0) as stream:
-            while count := stream.readinto(view[done:]):
-                done += count
-
-    return seconds("cpu", read_file, runs=1)
+    start = time.perf_counter()
+    memory = torch.empty(file.stat().st_size, dtype=torch.uint8)
+    view, done = memory.numpy().data, 0
+    with file.open("rb", buffering=0) as stream:
+        while count := stream.readinto(view[done:]):
+            done += count
+    return time.perf_counter() - start
 
 
 def resident(kind: str) -> int:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 SIZE = 16
 
-
 pytestmark = pytest.mark.usefixtures("no_grad")
 needs_mkl = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="needs MKL's kernels")
 
@@ -43,9 +42,9 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return taken
 
 
-def states(batch: int, heads: int, slots: int, layout: str = "cache") -> Tensor:
+def states(batch: int, heads: int, slots: int, layout: str = "cache", seed: int = 0) -> Tensor:
     """Random keys or values [B, G, S, D]: a part of a cache, of a projection's output, or turned."""
-    generator = torch.Generator().manual_seed(100 * heads + slots)
+    generator = torch.Generator().manual_seed(seed)
     if layout == "cache":
         return torch.randn(3, batch, heads, slots + 5, SIZE, generator=generator)[1, :, :, :slots]
     if layout == "projection":
@@ -63,8 +62,8 @@ def states(batch: int, heads: int, slots: int, layout: str = "cache") -> Tensor:
 def test_attention_of_one_token_equals_pytorch_s(
     layout: str, groups: int, batch: int, slots: int, masked: str | None, ways: list[str]
 ) -> None:
-    query = states(batch, 4, 1, "projection")
-    key, value = states(batch, groups, slots), states(batch, groups, slots, layout)
+    query, key = states(batch, 4, 1, "projection", seed=1), states(batch, groups, slots, seed=2)
+    value = states(batch, groups, slots, layout, seed=3)
     mask = None
     if masked is not None:
         rows = 1 if masked == "one for all rows" else batch
