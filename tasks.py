@@ -88,7 +88,7 @@ def test(pytest_arguments: Sequence[str]) -> int:
 
 def demo(serve: bool) -> int:
     """Runs the example workflows on a ComfyUI server; returns the exit code."""
-    return run(["-m", "bench.demo", *(["--serve"] if serve else [])], cwd=ROOT / "tests")
+    return run(["-m", "dev.demo", *(["--serve"] if serve else [])])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
             return demo(serve=len(arguments) == 2)
         case ["screenshots", *names]:
             prepare()
-            return run(["-m", "bench.screenshots", *names], cwd=ROOT / "tests")
+            return run(["-m", "dev.screenshots", *names])
         case _:
             say(str(__doc__))
             return 0 if arguments in (["-h"], ["--help"]) else 2

@@ -1,17 +1,25 @@
 """Janus, Janus-Pro and JanusFlow in PyTorch: images to text and text to images, without ComfyUI."""
 
-from .best_of import RankedImages, best_of
 from .captioning.files import CAPTION_FILES
 from .captioning.folder import CaptionFolder, CaptionReport, caption_folder
 from .checkpoints.files import missing_files
 from .checkpoints.precision import PRECISIONS, Precision
 from .checkpoints.save import convert_bin
-from .conversation import Conversation
-from .edit_inputs import FORMS as EDIT_FORM_CHOICES
-from .image_inputs import VisionFeatures
-from .json_answers import json_text, parse_json
 from .loading import DEMONSTRATION, load_pipeline, save_checkpoint
-from .memory import (
+from .models.cpu.int8_linear import Int8Linear
+from .models.cpu.registry import packed_bytes, weight_bytes
+from .models.janus import Janus
+from .models.layers import RMSNorm
+from .models.uvit import GlobalResponseNorm
+from .pipeline.best_of import RankedImages, best_of
+from .pipeline.conversation import Conversation
+from .pipeline.edit_inputs import FORMS as EDIT_FORM_CHOICES
+from .pipeline.inputs import VisionFeatures
+from .pipeline.pipeline import JanusPipeline
+from .pipeline.routing import DESCRIBE as DESCRIBE_TO_DRAW
+from .pipeline.routing import TASKS as ROUTED_TASKS
+from .pipeline.routing import Reply, Route, reply, route
+from .pipeline.workspace import (
     memory_for_pixels,
     memory_to_caption,
     memory_to_choose,
@@ -24,18 +32,10 @@ from .memory import (
     memory_to_see,
     memory_to_understand,
 )
-from .models.int8_linear import Int8Linear
-from .models.janus import Janus
-from .models.layers import RMSNorm
-from .models.narrow import packed_bytes, weight_bytes
-from .models.uvit import GlobalResponseNorm
-from .pipeline import JanusPipeline
 from .presets import RELEASES
 from .processing.chat import CHAT_FORMATS, DEFAULT_SYSTEM_PROMPT, Turn
+from .processing.json_answers import json_text, parse_json
 from .processing.judging import SCORE_TEMPLATE
-from .routing import DESCRIBE as DESCRIBE_TO_DRAW
-from .routing import TASKS as ROUTED_TASKS
-from .routing import Reply, Route, reply, route
 from .sampling.options import MAX_SEED, EditSampling, FlowSampling, TextSampling, TokenSampling
 from .sampling.results import EditedImages, GeneratedImages, GeneratedLatents
 from .sampling.solvers import SOLVERS

@@ -15,9 +15,9 @@ from .checkpoints.fill import OnProgress
 from .checkpoints.load import load_model
 from .checkpoints.precision import Precision
 from .checkpoints.save import MAX_SHARD_BYTES, make_free_folder, save_model
-from .json_file import read_json_if_present
-from .models.narrow import check_whole
-from .pipeline import JanusPipeline
+from .file_io import read_json_if_present
+from .models.cpu.registry import check_not_quantized
+from .pipeline.pipeline import JanusPipeline
 from .processing.chat import chat_format
 from .processing.images import read_image_processor
 from .processing.prompts import PromptBuilder
@@ -120,7 +120,7 @@ def save_checkpoint(
         FileExistsError: if the folder already holds a model.
         ValueError: if the pipeline was loaded with narrow weights.
     """
-    check_whole(pipeline.model)
+    check_not_quantized(pipeline.model)
     folder = Path(path)
     make_free_folder(folder)
     for name in _COMPANIONS:

@@ -1,6 +1,6 @@
 """Loads the pack once, under the name `janus_nodes`, and gives tests the recorded reference numbers.
 
-Tests write `from janus_nodes.janus_core import …`, and `from bench.client import …` for the ComfyUI bench.
+Tests write `from janus_nodes.janus_core import …`, and `from dev.comfyui.client import …` for a ComfyUI.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ torch.set_num_threads(1)
 # `python -m pytest` puts the working directory first, where our `nodes/` would hide ComfyUI's `nodes.py`.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != REPO_ROOT]
 _load_package("janus_nodes", REPO_ROOT)
-_load_package("bench", TESTS / "bench")
+_load_package("dev", REPO_ROOT / "dev")
 _load_package("support", TESTS / "support")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..pipeline import ROWS_AT_ONCE, JanusPipeline
+from ..pipeline.pipeline import ROWS_AT_ONCE, JanusPipeline
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
 from ..processing.images import is_image_file, read_image
 from ..sampling.options import TextSampling

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..config import JanusConfig
-from ..json_file import read_json, read_json_if_present
+from ..file_io import read_json, read_json_if_present
 from ..presets import EDIT_FORMS_BY_NAME, PLAIN_ROLES, TAGGED_ROLES, edit_form_by_name, roles_by_name
 from .configs import from_original
 from .configs_flow import from_flow

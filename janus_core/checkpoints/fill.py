@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..models.cpu.registry import NarrowLinear
 from ..models.janus import Janus
-from ..models.narrow import NarrowLinear
 from .files import TensorInfo
 from .keymap import Place
 from .precision import Precision
@@ -134,7 +134,7 @@ class Filler:
         narrow = self._class_of(target)
         if narrow is None:
             return self.precision.stored(target)
-        return narrow.staged if target.endswith(".weight") else torch.float32
+        return narrow.staging_dtype if target.endswith(".weight") else torch.float32
 
 
 def parameter_shapes(model: Janus) -> dict[str, tuple[int, ...]]:

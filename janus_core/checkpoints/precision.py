@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..models.half_linear import HalfLinear, PackedBF16Linear
-from ..models.int8_linear import Int8Linear, PackedInt8Linear
-from ..models.narrow import NarrowLinear, PackedLinear
+from ..models.cpu.int8_linear import Int8Linear, PackedInt8Linear
+from ..models.cpu.packed_linear import FbgemmFp16Linear, OneDnnBf16Linear
+from ..models.cpu.registry import NarrowLinear, PackedLinear
 from .keymaps_flow import VAE_PREFIX
 
 PRECISIONS = ("bf16", "fp16", "fp32", "int8")
@@ -50,7 +50,7 @@ class Precision:
     def stored(self, parameter: str) -> torch.dtype:
         """The dtype of a parameter that no other class of layer holds."""
         if parameter == EMBEDDING and self.packed:
-            return self.packed.staged
+            return self.packed.staging_dtype
         if self.compute is torch.float16 and parameter.startswith(_NEVER_FP16):
             return torch.float32
         return self.compute
@@ -77,7 +77,7 @@ def resolve_precision(dtype: Precision | torch.dtype | str, device: torch.device
     device = torch.device(device)
     if dtype == "int8":
         usual = resolve_precision("auto", device)
-        if usual.packed is PackedBF16Linear and not PackedInt8Linear.is_available():
+        if usual.packed is OneDnnBf16Linear and not PackedInt8Linear.is_available():
             return Precision(torch.bfloat16, int8=True)  # the other layer with whole numbers is fast in it
         return Precision(usual.compute, usual.packed, int8=True)
     in_bf16 = _multiplies_bf16(device.type)
@@ -93,7 +93,7 @@ def _packed_class(name: str, in_bf16: bool) -> type[PackedLinear] | None:
     """What reads weights of 2 bytes fastest on a CPU; all but their products is computed in fp32 there."""
     if name == "fp32":
         return None
-    return PackedBF16Linear if in_bf16 and name != "fp16" else HalfLinear
+    return OneDnnBf16Linear if in_bf16 and name != "fp16" else FbgemmFp16Linear
 
 
 def _multiplies_bf16(device_type: str) -> bool:

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..models.cpu.registry import check_not_quantized
 from ..models.janus import Janus
-from ..models.narrow import check_whole
 from .configs import to_original
 from .configs_flow import to_diffusers, to_flow
 from .files import find_weight_files, map_tensors, read_infos
@@ -60,7 +60,7 @@ def save_model(model: Janus, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTE
         FileExistsError: if the folder already holds a config.json or weights; nothing is overwritten.
         ValueError: if layers hold narrow weights.
     """
-    check_whole(model)
+    check_not_quantized(model)
     make_free_folder(folder)
     state: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
     vae = {name: state.pop(name) for name in list(state) if name.startswith(VAE_PREFIX)}

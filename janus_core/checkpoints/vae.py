@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from ..config import VAEConfig
-from ..json_file import read_json
+from ..file_io import read_json
 from .configs_flow import from_diffusers
 from .files import TensorInfo, read_infos
 from .keymap import Layout

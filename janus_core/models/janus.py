@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..config import FlowGenerationConfig, JanusConfig, TokenGenerationConfig
-from ..inputs import PromptBatch
+from ..prompt_batch import PromptBatch
 from .flow_generation import FlowGeneration
 from .llama import Llama
 from .token_generation import TokenGeneration

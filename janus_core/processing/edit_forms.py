@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # What may fill a picture's place in a prompt: what the understanding encoder sees, or its image tokens.
-SEEN, TOKENS = "seen", "tokens"
+VISION, TOKENS = "seen", "tokens"
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class EditForm:
         slots: what fills these places, in order.
         rows: the slots that are filled in each row that is looked at, the one that the image should follow
             first; the last row is the unconditional one.
-        whole_blank: whether padding takes the place of the unconditional row but for its ends, and not of the
-            instruction alone.
+        blanks_whole_prompt: whether the unconditional row is padding except for its first and last token;
+            if not, padding replaces the instruction alone.
         crops: whether a picture is cut to its central square, and not letterboxed.
     """
 
@@ -31,15 +31,15 @@ class EditForm:
     turn: str
     slots: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    whole_blank: bool
+    blanks_whole_prompt: bool
     crops: bool
 
     @property
-    def has_part_row(self) -> bool:
+    def has_partial_condition(self) -> bool:
         """Whether one row lacks the source's pixels."""
         return len(self.rows) > 2
 
-    def used_rows(self, guided: bool, sourced: bool) -> tuple[tuple[str, ...], ...]:
+    def active_conditions(self, guided: bool, sourced: bool) -> tuple[tuple[str, ...], ...]:
         """The rows that count.
 
         Args:
@@ -58,9 +58,9 @@ EDIT_FORMS = {
             name="janus-4o",
             checkpoint="Janus-4o-7B",
             turn="{seen}{padding}{instruction}",
-            slots=(SEEN, TOKENS),
-            rows=((SEEN, TOKENS), (SEEN,), ()),
-            whole_blank=True,
+            slots=(VISION, TOKENS),
+            rows=((VISION, TOKENS), (VISION,), ()),
+            blanks_whole_prompt=True,
             crops=False,
         ),
         # Janus-Pro-R1 (arXiv:2506.01480), public training code.
@@ -70,7 +70,7 @@ EDIT_FORMS = {
             turn="{tokens}{instruction} Please generate an image.",
             slots=(TOKENS,),
             rows=((TOKENS,), (TOKENS,)),
-            whole_blank=False,
+            blanks_whole_prompt=False,
             crops=True,
         ),
     )

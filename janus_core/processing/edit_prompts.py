@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..inputs import PromptBatch
+from ..prompt_batch import PromptBatch
 from .edit_forms import EditForm
 from .prompts import PromptBuilder
 
@@ -27,7 +27,7 @@ def edit_prompt(
     tokenizer = prompts.tokenizer
     row, blank = _row(prompts, instruction, form, num_tokens)
     uncond = [tokenizer.pad_id if index in blank else token for index, token in enumerate(row)]
-    fills = form.used_rows(guided, sourced)
+    fills = form.active_conditions(guided, sourced)
     rows = [row] * len(fills)
     if guided:
         rows[-1] = uncond
@@ -58,7 +58,7 @@ def _row(
         padding=picture(special.pad, num_tokens),
     )
     text = prompts.drawing_turn(opening + instruction + request)
-    if form.whole_blank:
+    if form.blanks_whole_prompt:
         row = encode(text)
         return row, range(1, len(row) - 1)
     # In three pieces, as trained: so an instruction is read the same whatever stands around it.

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..json_file import read_json_if_present
+from ..file_io import read_json_if_present
 
 MAX_SIDE = 65_536
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")

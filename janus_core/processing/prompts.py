@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..inputs import DescriptionForm, PromptBatch
+from ..prompt_batch import GenerationPromptStyle, PromptBatch
 from .chat import ChatFormat, Message, Turn
 from .tokenizer import JanusTokenizer
 
@@ -101,7 +101,7 @@ class PromptBuilder:
             rows, self.tokenizer.pad_id, self.tokenizer.image_id, self.start_embedding
         )
 
-    def content(self, row: Sequence[int]) -> list[int]:
+    def token_keys(self, row: Sequence[int]) -> list[int]:
         """What the body reads at each position of a row: the token's id, or -1 - i for the i-th image."""
         image_id, found, content = self.tokenizer.image_id, 0, list(row)
         for index, token in enumerate(row):
@@ -146,7 +146,7 @@ class PromptBuilder:
         negative_prompt: str,
         guided: bool,
         num_new: int,
-        form: DescriptionForm | None = None,
+        form: GenerationPromptStyle | None = None,
         name: str = "prompt",
     ) -> PromptBatch:
         """The row of a picture's description and, with guidance, the unconditional row behind it.
@@ -167,7 +167,7 @@ class PromptBuilder:
             raise ValueError(
                 f"negative_prompt must be a text, got {negative_prompt!r}; leave it empty for none"
             )
-        form = form or DescriptionForm()
+        form = form or GenerationPromptStyle()
         rows = [self._description(name, prompt)]
         blank = guided and not negative_prompt.strip()
         if blank:
@@ -175,11 +175,11 @@ class PromptBuilder:
             rows.append([first, *[self.tokenizer.pad_id] * len(middle), last])
         elif guided:
             rows.append(self._description("negative_prompt", negative_prompt))
-        if not form.reads_start:
+        if not form.includes_image_start:
             rows = [row[:-1] for row in rows]
         longest = "negative_prompt" if len(rows[-1]) > len(rows[0]) else name
         batch = self.batch(rows, num_new, longest)
-        return batch.hide(row=1, first=1) if blank and form.hides_padding else batch
+        return batch.hide(row=1, first=1) if blank and form.masks_padding else batch
 
     def drawing_turn(self, text: str) -> str:
         """A single turn of the user, and the start of the image that answers it."""

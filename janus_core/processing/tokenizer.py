@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from ..json_file import read_json_if_present
+from ..file_io import read_json_if_present
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..inputs import DescriptionForm
 from ..models.flow_generation import FlowGeneration
 from ..models.token_generation import TokenGeneration
+from ..prompt_batch import GenerationPromptStyle
 from .flow import integrate_flow
 from .image_sampler import ImageSampler
 from .options import FlowSampling, TokenSampling
@@ -16,7 +16,7 @@ IMAGE_SAMPLERS: dict[type, ImageSampler] = {
     TokenGeneration: ImageSampler(
         sample=sample_image_tokens,
         options=TokenSampling,
-        form=DescriptionForm(),
+        form=GenerationPromptStyle(),
         result=GeneratedImages,
         starts=(),
         name="image tokens",
@@ -25,7 +25,7 @@ IMAGE_SAMPLERS: dict[type, ImageSampler] = {
     FlowGeneration: ImageSampler(
         sample=integrate_flow,
         options=FlowSampling,
-        form=DescriptionForm(reads_start=False, hides_padding=True),
+        form=GenerationPromptStyle(includes_image_start=False, masks_padding=True),
         result=GeneratedLatents,
         starts=("noise", "latents"),
         name="a flow of latents",

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..inputs import DescriptionForm
+from ..prompt_batch import GenerationPromptStyle
 from .options import FlowSampling, TokenSampling
 from .results import GeneratedImages, GeneratedLatents
 
@@ -29,7 +29,7 @@ class ImageSampler:
 
     sample: Callable[..., Tensor]
     options: type[TokenSampling | FlowSampling]
-    form: DescriptionForm
+    form: GenerationPromptStyle
     result: Callable[[Any, Tensor], GeneratedImages | GeneratedLatents]
     starts: tuple[str, ...]
     name: str

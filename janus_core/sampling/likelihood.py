@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..inputs import PromptBatch
 from ..models.janus import Janus
+from ..prompt_batch import PromptBatch
 from .logits import check_finite
 
 

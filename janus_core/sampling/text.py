@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..inputs import PromptBatch
 from ..models.cache import KVCache
 from ..models.janus import Janus
+from ..prompt_batch import PromptBatch
 from .logits import TokenDrawer, check_finite, penalize_repetition
 from .options import TextSampling
 from .steps import OnStep, ignore_step

@@ -10,11 +10,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..inputs import PromptBatch
 from ..models.cache import Cache
 from ..models.janus import Janus
+from ..prompt_batch import PromptBatch
 from .candidates import log_likelihood
-from .captured import CapturedStep
+from .cuda_graph import CapturedStep
 from .guidance import guide
 from .logits import TokenDrawer, check_finite
 from .options import TokenSampling

@@ -25,18 +25,18 @@ import torch
 from PIL import Image
 
 from ..loading import load_pipeline, save_checkpoint
-from ..pipeline import JanusPipeline
+from ..pipeline.pipeline import JanusPipeline
 from ..sampling.options import TokenSampling
-from .box import take_coders, write_box
 from .folder_data import FolderData
 from .loop import METRICS, Trainer, check_trainable
 from .lora import add_adapters, merge_adapters
 from .metrics import ends
 from .recipe import BOX, Recipe, Stage, finetuning
-from .report import DRAWN_WITH, drawing_sheet, evaluate, to_table
 from .samples import Data
+from .shapes.box import take_coders, write_box
+from .shapes.data import WorldData
+from .shapes.report import DRAWN_WITH, drawing_sheet, evaluate, to_table
 from .vision import SEES
-from .world.data import WorldData
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 

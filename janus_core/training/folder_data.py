@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..pipeline import JanusPipeline
+from ..pipeline.pipeline import JanusPipeline
 from ..processing.images import is_image_file
 from .rows import conversation_row, drawing_row
 from .samples import Region, Sample

@@ -18,9 +18,9 @@ from PIL import Image
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..models.narrow import check_whole
+from ..models.cpu.registry import check_not_quantized
 from ..models.token_generation import TokenGeneration
-from ..pipeline import JanusPipeline
+from ..pipeline.pipeline import JanusPipeline
 from .metrics import note, trim
 from .objectives import OBJECTIVES, Objective
 from .progress import sample_sheet
@@ -234,7 +234,7 @@ def check_trainable(pipeline: JanusPipeline) -> None:
         raise ValueError(
             f"model must be in float32 to be trained, got {pipeline.dtype}; load it with dtype=torch.float32"
         )
-    check_whole(pipeline.model)
+    check_not_quantized(pipeline.model)
 
 
 def explicit_attention(device: torch.device) -> AbstractContextManager[Any]:

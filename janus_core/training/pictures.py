@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..pipeline import JanusPipeline
+from ..pipeline.pipeline import JanusPipeline
 from ..sampling.options import TokenSampling
 
 

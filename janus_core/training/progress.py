@@ -7,7 +7,7 @@ import random
 import numpy as np
 import torch
 
-from ..pipeline import JanusPipeline
+from ..pipeline.pipeline import JanusPipeline
 from ..processing.images import to_pillow
 from ..sampling.options import TokenSampling
 from .pictures import drawn, grid, to_images, to_pictures

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..inputs import PromptBatch
-from ..pipeline import JanusPipeline
+from ..pipeline.pipeline import JanusPipeline
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
+from ..prompt_batch import PromptBatch
 from .samples import Sample
 
 IGNORED = -100

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..pipeline import JanusPipeline
+from ..pipeline.pipeline import JanusPipeline
 
 
 def encoder_embeds(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,30 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bench.launch import TorchvisionOperators
 from janus_nodes.janus_core import JanusPipeline, load_pipeline
 from janus_nodes.janus_core.processing.chat import Message
 from PIL import Image
 from torch import Tensor
 
-TESTS = Path(__file__).resolve().parents[1]
-
-
-def _load_support() -> None:
-    """Imports `tests/support` without `tests` on the import path and its `nodes` hiding ComfyUI's."""
-    if "support" in sys.modules:
-        return
-    folder = TESTS / "support"
-    spec = importlib.util.spec_from_file_location(
-        "support", folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["support"] = module
-    spec.loader.exec_module(module)
-
-
-_load_support()
+from dev.comfyui.launch import TorchvisionOperators
 
 # transformers' model classes, with which some tests compare, import torchvision.
 sys.meta_path.insert(0, TorchvisionOperators())

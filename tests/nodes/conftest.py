@@ -18,8 +18,9 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from bench.tree import server_python
 from support.comfyui import tree_or_skip
+
+from dev.comfyui.tree import server_python
 
 if TYPE_CHECKING:
     from janus_nodes.janus_core import JanusPipeline

@@ -21,8 +21,8 @@ TESTS = Path(__file__).resolve().parents[1]
 
 
 def load_launcher() -> ModuleType:
-    """The module that starts ComfyUI for the bench, which knows how to import it."""
-    spec = importlib.util.spec_from_file_location("launch", TESTS / "bench" / "launch.py")
+    """The module that starts ComfyUI for the tests, which knows how to import it."""
+    spec = importlib.util.spec_from_file_location("launch", TESTS.parent / "dev" / "comfyui" / "launch.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

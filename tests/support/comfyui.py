@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from bench.tree import BenchUnavailableError, find_tree
+
+from dev.comfyui.tree import BenchUnavailableError, find_tree
 
 
 def tree_or_skip() -> Path:

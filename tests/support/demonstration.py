@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from janus_nodes.janus_core import DEMONSTRATION, JanusPipeline, TextSampling, TokenSampling, load_pipeline
 from janus_nodes.janus_core.training.pictures import grid, to_images, to_pictures
-from janus_nodes.janus_core.training.world.draw import draw_scene
-from janus_nodes.janus_core.training.world.questions import KINDS, random_question
-from janus_nodes.janus_core.training.world.scene import random_scene
+from janus_nodes.janus_core.training.shapes.draw import draw_scene
+from janus_nodes.janus_core.training.shapes.questions import KINDS, random_question
+from janus_nodes.janus_core.training.shapes.scene import random_scene
 from PIL import Image
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "janus-shapes"

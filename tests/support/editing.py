@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from janus_nodes.janus_core import EditSampling, JanusPipeline
-from janus_nodes.janus_core.editing import EditPlan, plan_instruction
+from janus_nodes.janus_core.pipeline.editing import EditPlan, plan_instruction
 from janus_nodes.janus_core.processing.edit_forms import EDIT_FORMS
 from torch import Tensor
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench.launch import TorchvisionOperators
 from janus_nodes.janus_core import JanusPipeline, load_pipeline
+
+from dev.comfyui.launch import TorchvisionOperators
 
 # peft imports transformers' model classes, and these torchvision.
 sys.meta_path.insert(0, TorchvisionOperators())

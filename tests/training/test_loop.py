@@ -14,7 +14,7 @@ from janus_nodes.janus_core import JanusPipeline, load_pipeline
 from janus_nodes.janus_core.training.loop import Trainer
 from janus_nodes.janus_core.training.objectives import TokenizerObjective
 from janus_nodes.janus_core.training.recipe import BOX, Recipe, Stage
-from janus_nodes.janus_core.training.world.data import WorldData
+from janus_nodes.janus_core.training.shapes.data import WorldData
 
 STAGES = {stage.name: stage for stage in BOX.stages}
 

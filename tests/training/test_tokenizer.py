@@ -9,7 +9,7 @@ from janus_nodes.janus_core import load_pipeline
 from janus_nodes.janus_core.training.losses import patch_means
 from janus_nodes.janus_core.training.objectives import TokenizerObjective
 from janus_nodes.janus_core.training.recipe import BOX
-from janus_nodes.janus_core.training.world.data import WorldData
+from janus_nodes.janus_core.training.shapes.data import WorldData
 
 
 def test_only_patches_with_equal_pixels_share_a_mean() -> None:

@@ -12,8 +12,8 @@ from janus_nodes.janus_core.training.objectives.contrast import pooled
 from janus_nodes.janus_core.training.pictures import to_images
 from janus_nodes.janus_core.training.recipe import Stage
 from janus_nodes.janus_core.training.samples import Region
+from janus_nodes.janus_core.training.shapes.data import WorldData
 from janus_nodes.janus_core.training.vision import image_tokens
-from janus_nodes.janus_core.training.world.data import WorldData
 
 
 def test_tokens_do_not_depend_on_what_products_are_computed_in(pipe: JanusPipeline) -> None:

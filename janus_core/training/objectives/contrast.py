@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...config import SiglipConfig
 from ...models.siglip import SiglipBlock
-from ...pipeline import JanusPipeline
+from ...pipeline.pipeline import JanusPipeline
 from ..losses import sigmoid_loss
 from ..pictures import to_images
 from ..recipe import Stage

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...models.token_generation import TokenGeneration
 from ...models.vq import VQModel
-from ...pipeline import JanusPipeline
+from ...pipeline.pipeline import JanusPipeline
 from ..losses import codebook_losses, patch_means, reconstruction_loss
 from ..pictures import to_images
 from ..recipe import Stage

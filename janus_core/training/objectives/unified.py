@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models.cache import NoCache
-from ...pipeline import JanusPipeline
+from ...pipeline.pipeline import JanusPipeline
 from ..pictures import to_images
 from ..recipe import Stage
 from ..rows import IGNORED, Row, RowBatch, batch_rows, conversation_row, drawing_row

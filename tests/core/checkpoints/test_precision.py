@@ -6,11 +6,11 @@ import pytest
 import torch
 from janus_nodes.janus_core.checkpoints import precision as module
 from janus_nodes.janus_core.checkpoints.precision import Precision, resolve_precision
-from janus_nodes.janus_core.models.half_linear import HalfLinear, PackedBF16Linear
-from janus_nodes.janus_core.models.int8_linear import Int8Linear, PackedInt8Linear
+from janus_nodes.janus_core.models.cpu.int8_linear import Int8Linear, PackedInt8Linear
+from janus_nodes.janus_core.models.cpu.packed_linear import FbgemmFp16Linear, OneDnnBf16Linear
 
-HALF = Precision(torch.float32, packed=HalfLinear)
-ORDERED = Precision(torch.float32, packed=PackedBF16Linear)
+HALF = Precision(torch.float32, packed=FbgemmFp16Linear)
+ORDERED = Precision(torch.float32, packed=OneDnnBf16Linear)
 BF16, FP16, FP32 = Precision(torch.bfloat16), Precision(torch.float16), Precision(torch.float32)
 
 
@@ -33,8 +33,8 @@ BF16, FP16, FP32 = Precision(torch.bfloat16), Precision(torch.float16), Precisio
         ("fp16", "cpu", False, False, FP16),
         ("fp32", "cpu", True, True, FP32),
         ("int8", "cuda", True, True, Precision(torch.bfloat16, int8=True)),
-        ("int8", "cpu", True, True, Precision(torch.float32, PackedBF16Linear, int8=True)),
-        ("int8", "cpu", False, True, Precision(torch.float32, HalfLinear, int8=True)),
+        ("int8", "cpu", True, True, Precision(torch.float32, OneDnnBf16Linear, int8=True)),
+        ("int8", "cpu", False, True, Precision(torch.float32, FbgemmFp16Linear, int8=True)),
         ("int8", "cpu", False, False, Precision(torch.float32, int8=True)),
         (torch.bfloat16, "cpu", False, True, BF16),
     ],
@@ -48,7 +48,7 @@ def test_name_means_what_the_device_is_fast_in(
     expected: Precision,
 ) -> None:
     monkeypatch.setattr(module, "_multiplies_bf16", lambda device_type: in_bf16)
-    for layer in (HalfLinear, PackedBF16Linear, PackedInt8Linear):
+    for layer in (FbgemmFp16Linear, OneDnnBf16Linear, PackedInt8Linear):
         monkeypatch.setattr(layer, "is_available", staticmethod(lambda: packs))
     assert resolve_precision(name, device) == expected
 
@@ -77,7 +77,7 @@ def test_int8_computes_in_bf16_where_it_is_fast_and_there_are_no_kernels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_multiplies_bf16", lambda device_type: True)
-    monkeypatch.setattr(PackedBF16Linear, "is_available", staticmethod(lambda: True))
+    monkeypatch.setattr(OneDnnBf16Linear, "is_available", staticmethod(lambda: True))
     monkeypatch.setattr(PackedInt8Linear, "is_available", staticmethod(lambda: False))
     assert resolve_precision("int8", "cpu") == Precision(torch.bfloat16, int8=True)
 
@@ -99,7 +99,7 @@ def test_int8_is_packed_where_there_are_kernels(
     monkeypatch: pytest.MonkeyPatch, has_kernels: bool, expected: type
 ) -> None:
     monkeypatch.setattr(PackedInt8Linear, "is_available", staticmethod(lambda: has_kernels))
-    precision = Precision(torch.float32, packed=HalfLinear, int8=True)
+    precision = Precision(torch.float32, packed=FbgemmFp16Linear, int8=True)
     assert precision.layer_class("body.layers.0.mlp.down_proj") is expected
-    assert precision.layer_class("understanding.tower.blocks.0.mlp.fc1") is HalfLinear
+    assert precision.layer_class("understanding.tower.blocks.0.mlp.fc1") is FbgemmFp16Linear
     assert Precision(torch.bfloat16, int8=True).layer_class("understanding.aligner.layers.0") is None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from janus_nodes.janus_core.config import TokenGenerationConfig
-from janus_nodes.janus_core.inputs import PromptBatch
 from janus_nodes.janus_core.models.janus import GENERATION_CLASSES
+from janus_nodes.janus_core.prompt_batch import PromptBatch
 from janus_nodes.janus_core.sampling import IMAGE_SAMPLERS
 from support.checkpoints import random_model, small_config
 

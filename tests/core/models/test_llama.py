@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import DEFAULT_SYSTEM_PROMPT, JanusPipeline
-from janus_nodes.janus_core.inputs import PromptBatch
 from janus_nodes.janus_core.models import attention
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.models.llama import Llama
+from janus_nodes.janus_core.prompt_batch import PromptBatch
 from support.checkpoints import randomize, small_config
 from torch import Tensor
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import DEFAULT_SYSTEM_PROMPT, JanusPipeline, Turn, load_pipeline
-from janus_nodes.janus_core.inputs import PromptBatch
 from janus_nodes.janus_core.processing.chat import chat_format
+from janus_nodes.janus_core.prompt_batch import PromptBatch
 
 CONVERSATIONS = (
     "text_only",
@@ -189,7 +189,7 @@ def test_images_of_every_turn_stand_before_its_question(pipe: JanusPipeline) -> 
 def test_content_numbers_images_and_keeps_other_tokens(pipe: JanusPipeline, flow_pipe: JanusPipeline) -> None:
     for builder, starts in ((pipe.prompts, 0), (flow_pipe.prompts, 1)):
         row = builder.question("Compare.", 2, "")
-        content = builder.content(row)
+        content = builder.token_keys(row)
         for image in (-1, -2):
             assert content.count(image) == builder.num_image_tokens + starts
         mask = builder.batch([row]).image_mask[0].tolist()

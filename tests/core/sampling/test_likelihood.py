@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import DEFAULT_SYSTEM_PROMPT, JanusPipeline
-from janus_nodes.janus_core.inputs import PromptBatch
 from janus_nodes.janus_core.models.cache import NoCache
+from janus_nodes.janus_core.prompt_batch import PromptBatch
 from janus_nodes.janus_core.sampling.likelihood import log_likelihoods
 from support.checkpoints import random_model, small_config
 from torch import Tensor

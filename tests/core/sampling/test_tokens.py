@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, TokenSampling
-from janus_nodes.janus_core.inputs import PromptBatch
 from janus_nodes.janus_core.models.janus import Janus
+from janus_nodes.janus_core.prompt_batch import PromptBatch
 from janus_nodes.janus_core.sampling import tokens as tokens_module
 from janus_nodes.janus_core.sampling.guidance import guide
 from janus_nodes.janus_core.sampling.tokens import sample_image_tokens

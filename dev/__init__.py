@@ -1,0 +1,1 @@
+"""Repository tools: a real ComfyUI server, a browser, the demo, screenshots and benchmarks."""

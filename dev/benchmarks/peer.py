@@ -1,0 +1,107 @@
+"""Models of real sizes with weights that stand for any: ours on disk, and transformers' own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "tests" / "golden" / "real_configs"
+FLOWS = ("JanusFlow-1.3B",)
+_COMPANIONS = ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+
+
+def write_checkpoint(name: str, folder: Path) -> None:
+    """Writes a checkpoint of a released model's sizes, in bf16; a flow's without an autoencoder."""
+    from janus_core.checkpoints.configs import from_original
+    from janus_core.checkpoints.configs_flow import from_flow
+    from janus_core.checkpoints.save import save_model
+    from janus_core.models.janus import Janus
+
+    raw = json.loads((CONFIGS / f"{name}.config.json").read_text(encoding="utf-8"))
+    flows = name in FLOWS
+    with torch.device("meta"):
+        config = from_flow(raw) if flows else from_original(raw)
+        model = Janus(config).to(torch.bfloat16).requires_grad_(False)
+    save_model(filled(model, "cpu"), folder, max_shard_bytes=10**12)
+    companions = ROOT / "tests" / "golden" / ("janusflow-tiny" if flows else "janus-pro-tiny")
+    for file in _COMPANIONS:
+        shutil.copyfile(companions / file, folder / file)
+
+
+def filled(model: nn.Module, device: str) -> nn.Module:
+    """The same model with memory: normal numbers of deviation 0.02, and norms of 1.
+
+    One patch of them for all weights: drawing billions would take longer than the timing.
+    """
+    model.to_empty(device=device)
+    for buffer in model.buffers():
+        buffer.zero_()
+    noise = torch.randn(2**22, generator=torch.Generator().manual_seed(0)) * 0.02
+    for name, parameter in model.named_parameters():
+        patch = noise.to(device, parameter.dtype)
+        if parameter.ndim == 1:
+            parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+            continue
+        for part in parameter.view(-1).split(len(patch)):
+            part.copy_(patch[: len(part)])
+    return model
+
+
+def peer_model(folder: Path, dtype: torch.dtype, device: str) -> Any:
+    """A model of transformers' of the sizes of one of our checkpoints."""
+    # Its classes import torchvision, which beside a CPU build of torch finds its operators missing.
+    sys.path.append(str(ROOT))
+    from dev.comfyui.launch import TorchvisionOperators
+
+    sys.meta_path.insert(0, TorchvisionOperators())
+    from transformers import (
+        JanusConfig,
+        JanusForConditionalGeneration,
+        JanusVisionConfig,
+        JanusVQVAEConfig,
+        LlamaConfig,
+    )
+
+    from janus_core.checkpoints.detect import detect
+
+    _, ours = detect(folder)
+    body, vision, vq = ours.body, ours.understanding.vision, ours.generation.vq
+    width = body.hidden_size
+    config = JanusConfig(
+        text_config=LlamaConfig(
+            vocab_size=body.vocab_size,
+            hidden_size=width,
+            intermediate_size=body.intermediate_size,
+            num_hidden_layers=body.num_hidden_layers,
+            num_attention_heads=body.num_attention_heads,
+            num_key_value_heads=body.num_key_value_heads,
+            head_dim=body.head_dim,
+        ),
+        vision_config=JanusVisionConfig(
+            hidden_size=vision.hidden_size,
+            num_hidden_layers=1,  # takes no part in drawing
+            num_attention_heads=vision.num_attention_heads,
+            image_size=vision.image_size,
+            patch_size=vision.patch_size,
+            projection_dim=width,
+            num_image_tokens=vision.num_positions,
+        ),
+        vq_config=JanusVQVAEConfig(
+            embed_dim=vq.codebook_dim,
+            num_embeddings=vq.codebook_size,
+            projection_dim=width,
+            image_token_embed_dim=width,
+        ),
+    )
+    with torch.device("meta"):
+        model = JanusForConditionalGeneration(config).to(dtype).requires_grad_(False).eval()
+    model = filled(model, device)
+    model.generation_config.generation_kwargs = {"boi_token_id": 3}
+    return model

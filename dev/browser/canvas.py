@@ -1,0 +1,238 @@
+"""The front end, open in a page: what a user sees there, and does."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import ConsoleMessage, Locator, Page
+
+from ..comfyui.server import ComfyServer
+
+VIEW = (1600, 1000)
+ACTION_SECONDS, RUN_SECONDS = 30, 120
+PACK = "janus-nodes"
+SCRIPT = Path(__file__).with_name("canvas.js")
+
+# In old front ends a button within the marked element, in new ones the element itself.
+RUN_BUTTON = "button[data-testid='queue-button'], [data-testid='queue-button'] button"
+
+HELP_PAGE = ".node-help-content"
+HELP_BUTTON = "[data-testid='info-button'], [aria-label='Node Info']"
+
+# What covers the canvas and is not part of it.
+HIDDEN = "[class*='minimap'] { visibility: hidden !important }"
+
+MARGINS = (90, 190, 30, 30)  # left, top, right, bottom, in pixels
+ASIDE = (400, 120)  # a place of the page where nothing opens under the pointer
+
+
+class Canvas:
+    """The front end, open in a page.
+
+    Attributes:
+        page: the page.
+        server: what it talks to.
+        errors: uncaught exceptions, and errors in the console that the pack's own files raise.
+    """
+
+    def __init__(self, page: Page, server: ComfyServer) -> None:
+        self.page, self.server = page, server
+        self.errors: list[str] = []
+        page.set_default_timeout(ACTION_SECONDS * 1000)
+        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.errors.append(str(error.stack or error)))
+        page.goto(server.url)
+        page.wait_for_function("window.app?.graph && window.app?.canvas && window.app?.extensionManager")
+        page.wait_for_timeout(500)
+        if self.errors:
+            raise RuntimeError(f"the pack's scripts must load without an error, got {self.errors}")
+        page.add_style_tag(content=HIDDEN)
+        page.evaluate(SCRIPT.read_text(encoding="utf-8"))
+
+    def _note(self, message: ConsoleMessage) -> None:
+        ours, place = f"/extensions/{PACK}/", message.location.get("url", "")
+        # The front end asks for a help page in the user's language first, and then for the general one.
+        if message.type == "error" and not place.endswith(".md") and (ours in place or ours in message.text):
+            self.errors.append(message.text)
+
+    def configure(self, name: str, value: object) -> None:
+        """Changes one of the front end's settings."""
+        self.page.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
+        self.page.wait_for_timeout(500)
+
+    def open(self, workflow: dict[str, Any]) -> None:
+        """Opens a workflow as the front end opens a file of one."""
+        self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+        self._settle(len(workflow["nodes"]))
+
+    def open_template(self, name: str, nodes: int) -> None:
+        """Opens one of the pack's templates through the template browser, as a user does."""
+        self.browse_templates(name)
+        self.page.evaluate("() => app.graph.clear()")  # what is there next is the template
+        self.page.locator(f"[data-testid='template-workflow-{name}']").first.click()
+        self._settle(nodes)
+
+    def browse_templates(self, words: str) -> None:
+        """Opens the template browser and searches it."""
+        self.command("Comfy.BrowseTemplates")
+        self.page.locator("input[placeholder*='earch']").last.fill(words)
+        self.page.wait_for_timeout(700)
+
+    def drop(self, file: Path) -> None:
+        """Drops an image file onto the canvas."""
+        self.page.evaluate(
+            """([name, data]) => {
+              const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
+              const dataTransfer = new DataTransfer();
+              dataTransfer.items.add(new File([bytes], name, { type: "image/png" }));
+              const at = { bubbles: true, cancelable: true, clientX: 400, clientY: 120, dataTransfer };
+              app.canvas.canvas.dispatchEvent(new DragEvent("dragover", at));
+              app.canvas.canvas.dispatchEvent(new DragEvent("drop", at)) }""",
+            [file.name, base64.b64encode(file.read_bytes()).decode()],
+        )
+
+    def _settle(self, nodes: int) -> None:
+        self.page.wait_for_function("count => app.graph._nodes.length === count", arg=nodes)
+        self.page.wait_for_timeout(700)  # messages about what is missing come a little later
+
+    def queue(self) -> None:
+        """Presses Run."""
+        self.page.evaluate("() => janus.forget()")
+        # A workflow's tab that opened under the pointer shows a preview, which can cover the button.
+        self.page.mouse.move(*ASIDE)
+        self.page.locator(RUN_BUTTON).first.click()
+
+    def cancel(self) -> None:
+        """Presses the button that cancels the run at work."""
+        self.page.locator("[aria-label='Cancel current run']").first.click()
+
+    def command(self, name: str) -> None:
+        """Runs one of the front end's commands, as its menu does."""
+        self.page.evaluate("name => app.extensionManager.command.execute(name)", name)
+
+    def wait_for_progress(self, node: int) -> None:
+        """Waits until a node has told of its first step."""
+        self.page.wait_for_function("id => janus.progress.has(String(id))", arg=node)
+
+    def wait_for_end(self, seconds: float = RUN_SECONDS) -> str:
+        """Waits for the run's end: 'execution_success', 'execution_error' or 'execution_interrupted'."""
+        self.page.wait_for_function("() => janus.runs.length", timeout=seconds * 1000)
+        self.page.wait_for_timeout(500)  # what the last nodes show
+        return str(self.page.evaluate("() => janus.runs[0]"))
+
+    def run(self) -> str:
+        """Presses Run and waits for the end."""
+        self.queue()
+        return self.wait_for_end()
+
+    def messages(self) -> list[str]:
+        """Toasts and dialogs that stand on the page."""
+        return self.page.locator(
+            ".p-toast-message-text, .p-dialog, [data-testid='error-overlay']"
+        ).all_inner_texts()
+
+    def details_of_error(self) -> None:
+        """Opens what new front ends keep behind a button: the message of an error."""
+        button = self.page.get_by_text("View details")
+        if button.count():
+            button.first.click()
+
+    def texts(self) -> dict[str, str]:
+        """What stands in the text fields of the pack's nodes, by node id."""
+        return dict(
+            self.page.evaluate("""() => app.graph._nodes.flatMap(node =>
+              (node.widgets ?? []).filter(widget => widget.name === "result")
+                .map(widget => [String(node.id), widget.value]))""")
+        )
+
+    def widget(self, node: int, name: str) -> Any:
+        """The value of a widget."""
+        find = "([id, name]) => app.graph.getNodeById(id).widgets.find(w => w.name === name).value"
+        return self.page.evaluate(find, [node, name])
+
+    def set_widget(self, node: int, name: str, value: object) -> None:
+        """Changes a widget as a user does."""
+        self.page.evaluate(
+            """([id, name, value]) => {
+              const widget = app.graph.getNodeById(id).widgets.find(w => w.name === name);
+              widget.value = value; widget.callback?.(value) }""",
+            [node, name, value],
+        )
+
+    def result_field(self, node: int) -> Locator:
+        """The text field of a node, brought into view."""
+        self._centre(node)
+        self.page.evaluate(
+            """id => app.graph.getNodeById(id).widgets.find(w => w.name === "result").element
+              .dataset.result = id""",
+            node,
+        )
+        return self.page.locator(f"[data-result='{node}']")
+
+    def help(self, node: int) -> None:
+        """Opens the help page of a node by the button that stands above a selected one."""
+        self._centre(node, scale=0.6)  # the button above a tall node is in view as well
+        self.page.evaluate("id => app.canvas.selectNode(app.graph.getNodeById(id))", node)
+        self.page.locator(HELP_BUTTON).first.click()
+        title = self.page.evaluate("id => app.graph.getNodeById(id).constructor.title", node)
+        self.page.locator(HELP_PAGE).locator("h1", has_text=title).first.wait_for()
+
+    def _centre(self, node: int, scale: float = 1.0) -> None:
+        self.page.evaluate("([id, scale]) => janus.centre(id, scale)", [node, scale])
+        self.page.wait_for_timeout(500)
+
+    def show_all(self) -> tuple[float, float, float, float]:
+        """Brings the whole graph into view; returns its rectangle: left, top, right, bottom."""
+        size = self.page.viewport_size or {"width": VIEW[0], "height": VIEW[1]}
+        area = [size["width"], size["height"], *MARGINS]
+        left, top, right, bottom = self.page.evaluate("area => janus.fit(area)", area)
+        self.page.wait_for_timeout(1000)
+        return left, top, right, bottom
+
+    def dismiss(self) -> None:
+        """Closes what stands over the canvas."""
+        closers = ".p-toast-close-button, .p-dialog-close-button"
+        self.page.evaluate("names => document.querySelectorAll(names).forEach(b => b.click())", closers)
+        self.page.keyboard.press("Escape")
+        self.page.wait_for_timeout(1000)
+
+    def images_of(self, node: str) -> int:
+        """How many finished images a node shows."""
+        return int(self.page.evaluate("id => app.nodeOutputs[id]?.images?.length ?? 0", node))
+
+    def change_and_undo(self) -> None:
+        """Renames a node, and takes it back."""
+        self.page.evaluate("() => { app.graph._nodes[0].title = 'changed'; janus.remember() }")
+        self.command("Comfy.Undo")
+        self.page.wait_for_function("() => app.graph._nodes.every(node => node.title !== 'changed')")
+
+    def stop(self) -> None:
+        """Ends what runs and closes what stands open, whatever a test has left behind."""
+        self.server.client.interrupt()
+        self.server.client.wait_until_idle()
+        self.dismiss()
+
+    def is_red(self, node: int) -> bool:
+        """Whether a node is marked as one that failed."""
+        marked = "id => String(app.lastExecutionError?.node_id ?? '') === String(id)"
+        return bool(self.page.evaluate(marked, node))
+
+    def clashes(self) -> list[list[str]]:
+        """Pairs of nodes that cover each other."""
+        return list(self.page.evaluate("() => janus.clashes()"))
+
+    def clipped(self) -> list[str]:
+        """Titles of nodes in whose text fields and notes not all of the text is to be seen."""
+        return list(self.page.evaluate("() => janus.clipped()"))
+
+    def saved(self) -> dict[str, Any]:
+        """The workflow as it would be saved."""
+        return dict(self.page.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))"))
+
+    def picture(self, path: Path) -> tuple[float, float, float, float]:
+        """Writes a screenshot with the whole graph in it; returns the graph's rectangle there."""
+        box = self.show_all()
+        self.page.screenshot(path=path)
+        return box

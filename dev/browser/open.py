@@ -1,0 +1,59 @@
+"""Finds and starts a real browser for the canvas.
+
+It is a Chromium or Chrome of the machine: the one that `CHROMIUM_PATH` names, or one on the PATH.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from ..comfyui.server import ComfyServer
+from .canvas import VIEW, Canvas
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+def find_browser() -> str | None:
+    """Returns the executable, or None if there is none.
+
+    Raises:
+        ValueError: `CHROMIUM_PATH` is set but names no file.
+    """
+    own = os.environ.get("CHROMIUM_PATH")
+    if own and not Path(own).is_file():
+        raise ValueError(f"CHROMIUM_PATH must be a browser's executable, got '{own}'; correct it or unset it")
+    return own or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@contextmanager
+def open_canvas(server: ComfyServer, view: tuple[int, int] = VIEW) -> Iterator[Canvas]:
+    """Opens a server's front end in a fresh browser, which is closed at the end.
+
+    Args:
+        server: must run.
+        view: width and height of the page, in pixels.
+
+    Raises:
+        FileNotFoundError: the machine has no browser.
+    """
+    executable = find_browser()
+    if executable is None:
+        raise FileNotFoundError(
+            f"a browser must be on the PATH, one of {', '.join(BROWSERS)}; install one or set CHROMIUM_PATH"
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=[*FLAGS])
+        try:
+            yield Canvas(browser.new_page(viewport={"width": view[0], "height": view[1]}), server)
+        finally:
+            browser.close()

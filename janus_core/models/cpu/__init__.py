@@ -1,0 +1,1 @@
+"""Packed and quantized linear layers, and the single-query attention kernel, for CPUs."""

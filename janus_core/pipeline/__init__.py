@@ -1,0 +1,1 @@
+"""The model's public interface: understand, chat, score, choose, generate, edit, encode, decode."""

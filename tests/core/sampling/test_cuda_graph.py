@@ -1,0 +1,136 @@
+"""Steps that are recorded once and then repeated.
+
+Without a GPU, a tape stands in for a CUDA graph: it notes each operation with the very tensors that it
+works on, does the same again when it is replayed, and refuses what no graph can hold, a number that the CPU
+waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from janus_nodes.janus_core import EditSampling, JanusPipeline, TokenSampling
+from janus_nodes.janus_core.models.cache import KVCache
+from janus_nodes.janus_core.models.janus import Janus
+from janus_nodes.janus_core.sampling import cuda_graph
+from janus_nodes.janus_core.sampling import tokens as tokens_module
+from janus_nodes.janus_core.sampling.cuda_graph import CapturedStep
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+pytestmark = pytest.mark.usefixtures("no_grad")
+
+PROMPTS = ("A small harbour beside a lighthouse, under a blue night sky.", "A fox.")
+
+
+class Tape(TorchDispatchMode):
+    """Operations in order, and what each gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func is not torch.ops.aten._local_scalar_dense.default, "a graph cannot wait for a number"
+        found = func(*args, **(kwargs or {}))
+        self.noted.append((func, args, kwargs or {}, found))
+        return found
+
+    def replay(self) -> None:
+        for func, args, kwargs, found in self.noted:
+            again = func(*args, **kwargs)
+            for target, source in zip(tree_leaves(found), tree_leaves(again), strict=True):
+                if isinstance(target, Tensor):
+                    target.copy_(source)
+
+
+def taped(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """A `Record`, as `cuda_graph` is."""
+    work()
+    tape = Tape()
+    with tape:
+        work()
+    return tape.replay
+
+
+@pytest.fixture(params=[1, 4, 256])
+def records(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Has steps recorded for so many slots at a time, on a tape; gives the length of the cache at each."""
+    at: list[int] = []
+
+    class Noted(CapturedStep):
+        def _prepare(self, tokens: Tensor, position_ids: Tensor) -> None:
+            at.append(self._cache.length)
+            super()._prepare(tokens, position_ids)
+
+    monkeypatch.setattr(cuda_graph, "_SLOTS", request.param)
+    monkeypatch.setattr(tokens_module, "CapturedStep", partial(Noted, record=taped))
+    return at
+
+
+@pytest.fixture
+def dirty_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has caches begin as memory may: not as numbers."""
+    allocate = KVCache.__init__
+
+    def spoilt(self: KVCache, *args: Any, **kwargs: Any) -> None:
+        allocate(self, *args, **kwargs)
+        self.keys.fill_(torch.nan)
+        self.values.fill_(torch.nan)
+
+    monkeypatch.setattr(KVCache, "__init__", spoilt)
+
+
+@pytest.mark.usefixtures("dirty_memory")
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        TokenSampling(temperature=0.0),
+        TokenSampling(temperature=0.0, guidance_scale=1.0, batch_size=2),
+        TokenSampling(batch_size=3, top_p=0.9, seed=4),
+    ],
+)
+def test_recorded_steps_draw_the_same_tokens(
+    pipe: JanusPipeline, records: list[int], prompt: str, options: TokenSampling
+) -> None:
+    expected = pipe.generate(prompt, options, negative_prompt="a very long dark night, far away").tokens
+    assert not records
+    drawn = pipe.generate(
+        prompt, replace(options, capture=True), negative_prompt="a very long dark night, far away"
+    ).tokens
+    assert drawn.tolist() == expected.tolist()
+    assert len(records) == len({length // cuda_graph._SLOTS for length in records}) > 0
+
+
+def test_recorded_steps_take_turns_with_tokens_that_are_given(
+    pipe: JanusPipeline, records: list[int]
+) -> None:
+    image, mask = torch.rand(1, *2 * (pipe.image_processor.image_size,), 3), torch.zeros(4, 4)
+    mask[0, 1:3] = mask[2, 0] = mask[3, 3] = 1
+    mask = mask.repeat_interleave(image.shape[1] // 4, 0).repeat_interleave(image.shape[1] // 4, 1)
+    options = EditSampling(candidates=2)
+    expected = pipe.edit(image, "A fox.", options, mask=mask).tokens
+    assert pipe.edit(image, "A fox.", replace(options, capture=True), mask=mask).tokens.equal(expected)
+    assert records
+
+
+def test_a_model_beside_the_gpu_is_refused(pipe: JanusPipeline) -> None:
+    with pytest.raises(ValueError, match="capture must be False for a model on cpu, got True"):
+        pipe.generate(PROMPTS[0], TokenSampling(capture=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_cuda_graph_draws_the_same_tokens(pipe: JanusPipeline, dtype: torch.dtype) -> None:
+    model: Janus = pipe.model.to("cuda", dtype)
+    on_gpu = replace(pipe, model=model, device=torch.device("cuda"))
+    for options in (TokenSampling(temperature=0.0, batch_size=2), TokenSampling(seed=3)):
+        expected = on_gpu.generate(PROMPTS[0], options).tokens
+        assert on_gpu.generate(PROMPTS[0], replace(options, capture=True)).tokens.equal(expected)

@@ -1,0 +1,144 @@
+"""Fixtures that run real ComfyUI servers.
+
+Where no server can run, the tests are skipped with the reason; with `JANUS_REQUIRE_COMFYUI=1` they fail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from janus_nodes.janus_core import JanusPipeline, load_pipeline
+from support.comfyui import tree_or_skip
+from support.pictures import PHOTOGRAPHS, read_image, write_photograph
+from torch import Tensor
+
+from dev.browser.canvas import Canvas
+from dev.browser.open import find_browser, open_canvas
+from dev.comfyui.client import ComfyClient
+from dev.comfyui.graph import Graph
+from dev.comfyui.server import ComfyServer
+from dev.comfyui.tree import BenchUnavailableError, newest_front_end
+from dev.comfyui.users import add_dataset, add_models
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks every test of this folder, so that `-m 'not e2e'` leaves them out."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("e2e")
+
+
+@pytest.fixture(scope="session")
+def comfyui_tree() -> Path:
+    """ComfyUI's source tree."""
+    return tree_or_skip()
+
+
+@pytest.fixture(scope="session")
+def server_factory(
+    comfyui_tree: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., ComfyServer]]:
+    """Makes further servers, stopped at the end of the session; takes `ComfyServer`'s arguments.
+
+    The server is not started yet, so that models can be added first: `server.start()`. Each start takes
+    about ten seconds: prefer `server`.
+    """
+    with ExitStack() as stack:
+
+        def make(**arguments: Any) -> ComfyServer:
+            arguments.setdefault("base", tmp_path_factory.mktemp("comfyui"))
+            # One thread, as in the tests' own process.
+            arguments["environment"] = {"OMP_NUM_THREADS": "1", **arguments.get("environment", {})}
+            server = ComfyServer(comfyui_tree, **arguments)
+            stack.callback(server.stop)
+            return server
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def server(server_factory: Callable[..., ComfyServer], golden_root: Path) -> ComfyServer:
+    """One running server for all tests, with the pack loaded and what users bring in place."""
+    server = server_factory()
+    server.add_model(golden_root / "janus-pro-tiny")
+    add_dataset(server)
+    add_models(server, golden_root)
+    server.start()
+    return server
+
+
+@pytest.fixture
+def client(server: ComfyServer) -> ComfyClient:
+    """A client of the shared server."""
+    return server.client
+
+
+@pytest.fixture(scope="session")
+def object_info(server: ComfyServer) -> dict[str, Any]:
+    """The description of every node class."""
+    return server.client.object_info()
+
+
+@pytest.fixture
+def graph(object_info: dict[str, Any]) -> Graph:
+    """An empty prompt."""
+    return Graph(object_info)
+
+
+@pytest.fixture(scope="session")
+def core(golden_root: Path) -> JanusPipeline:
+    """The checkpoint `janus-pro-tiny` without ComfyUI, in float32: what the nodes must give as well."""
+    return load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def photographs(server: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """Photographs in the server's input folder, each with its tensor; `<name>.png` is the file's name."""
+    folder = tmp_path_factory.mktemp("photographs")
+    files = {name: write_photograph(name, folder) for name in PHOTOGRAPHS}
+    for file in files.values():
+        server.client.upload_image(file)
+    return {name: read_image(file) for name, file in files.items()}
+
+
+@pytest.fixture(scope="module", params=["pinned", "newest"])
+def canvas(
+    request: pytest.FixtureRequest, golden_root: Path, server_factory: Callable[..., ComfyServer]
+) -> Iterator[Canvas]:
+    """The canvas on one of the two front ends."""
+    if find_browser() is None:
+        reason = "no Chromium or Chrome on the PATH, nor one that CHROMIUM_PATH names"
+        if os.environ.get("JANUS_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"{reason}, and JANUS_REQUIRE_BROWSER=1 demands one")
+        pytest.skip(reason)
+    arguments: tuple[str, ...] = ()
+    if request.param == "newest":
+        try:
+            arguments = ("--front-end-root", str(newest_front_end()))
+        except BenchUnavailableError as error:
+            pytest.skip(f"no newest front end: {error}")
+    server = server_factory(arguments=arguments)
+    server.add_model(golden_root / "janus-pro-tiny")
+    add_dataset(server)
+    add_models(server, golden_root)
+    server.start()
+    with open_canvas(server) as canvas:
+        yield canvas
+
+
+@pytest.fixture
+def nothing_is_wrong(canvas: Canvas) -> Iterator[None]:
+    """No message on the page and no error of ours in the console; whatever a test left behind is ended."""
+    canvas.errors.clear()
+    yield
+    found = canvas.messages(), canvas.errors
+    canvas.stop()
+    assert found == ([], [])

@@ -1,0 +1,93 @@
+"""Cancelling on the server: it takes effect at once, and what comes after is right."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from janus_nodes.janus_core import JanusPipeline, TextSampling
+from torch import Tensor
+
+from dev.comfyui.client import ComfyClient, RunResult
+from dev.comfyui.events import Event
+from dev.comfyui.graph import Graph, Link
+
+SOON = 3.0  # seconds; a step of these runs takes a tenth of one
+
+
+def cancel_at(client: ComfyClient, graph: Graph, wanted: Callable[[Event], bool]) -> tuple[RunResult, float]:
+    """Runs a prompt, cancels it at an event, and returns the result and the seconds that it took to end."""
+    with client.watch() as watcher:
+        prompt_id = client.queue(graph.nodes, watcher.client_id)
+        watcher.until(wanted)
+        asked = time.monotonic()
+        client.interrupt()
+        watcher.until_finished(prompt_id)
+        return client.result(prompt_id, watcher.events), time.monotonic() - asked
+
+
+def steps_of(node: Link, at_least: int) -> Callable[[Event], bool]:
+    """Accepts the event that tells of so many steps of a node."""
+
+    def reached(event: Event) -> bool:
+        state = event.data.get("nodes", {}).get(node[0], {}) if event.type == "progress_state" else {}
+        return state.get("state") == "running" and state["value"] >= at_least and state["max"] > at_least
+
+    return reached
+
+
+def assert_next_run_is_right(client: ComfyClient, graph: Graph, core: JanusPipeline) -> None:
+    """The server answers the very next prompt as the core does."""
+    after = Graph(graph.object_info)
+    answer = after.add("JanusUnderstand", model=after.load(), question="Who?", max_new_tokens=8)
+    result = client.run(after.nodes).check()
+    assert result.texts(answer[0]) == core.understand(None, "Who?", TextSampling(max_new_tokens=8))
+
+
+@pytest.mark.parametrize("step", [1, 20])
+def test_cancelled_drawing_ends_at_once(
+    client: ComfyClient, graph: Graph, core: JanusPipeline, step: int
+) -> None:
+    drawn = graph.add("JanusGenerate", model=graph.load(), prompt="A lake.", batch_size=256, seed=step)
+    graph.save(drawn)
+    result, seconds = cancel_at(client, graph, steps_of(drawn, step))
+    assert result.status == "interrupted"
+    assert result.outputs == {}
+    assert seconds < SOON
+    assert_next_run_is_right(client, graph, core)
+
+
+def test_cancelled_answer_ends_at_once(
+    client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor]
+) -> None:
+    image = graph.add("LoadImage", image="coffee.png")
+    # A penalty below 1 has words come again: the answer does not end before it is cancelled.
+    answer = graph.add(
+        "JanusUnderstand", model=graph.load(), image=image, max_new_tokens=8000, repetition_penalty=0.5
+    )
+    result, seconds = cancel_at(client, graph, steps_of(answer, 10))
+    assert result.status == "interrupted"
+    assert seconds < SOON
+    assert_next_run_is_right(client, graph, core)
+
+
+def test_cancelled_encoding_of_many_images_ends_at_once(
+    client: ComfyClient, graph: Graph, core: JanusPipeline
+) -> None:
+    images = graph.add("EmptyImage", width=64, height=64, batch_size=200)
+    model = graph.load()
+    tokens = graph.add("JanusVQEncode", model=model, image=images)
+    graph.save(graph.add("JanusVQDecode", model=model, tokens=tokens))
+    result, seconds = cancel_at(client, graph, steps_of(tokens, 3))
+    assert result.status == "interrupted"
+    assert seconds < SOON
+    assert_next_run_is_right(client, graph, core)
+
+
+def test_same_prompt_runs_after_it_was_cancelled(client: ComfyClient, graph: Graph) -> None:
+    drawn = graph.add("JanusGenerate", model=graph.load(), prompt="A hill.", batch_size=9, seed=123)
+    saved = graph.save(drawn)
+    result, _ = cancel_at(client, graph, steps_of(drawn, 5))
+    assert result.status == "interrupted"
+    assert len(client.run(graph.nodes).check().images(saved[0])) == 9

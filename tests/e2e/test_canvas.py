@@ -1,0 +1,155 @@
+"""What users see: the pack in a real browser, on the front end that the tests pin and on the newest.
+
+Without a browser, or without the newest front end, these tests are skipped with the reason; with
+`JANUS_REQUIRE_BROWSER=1` a missing browser fails them.
+"""
+
+from __future__ import annotations
+
+import pytest
+from support.workflows import DRAWS, SAVES, SAYS, read
+from support.workflows import WORKFLOWS as NAMES
+
+from dev.browser.canvas import Canvas
+from dev.comfyui.users import CHECKPOINTS, choices
+from dev.comfyui.workflow import nodes_of, set_checkpoint, values_of
+
+pytestmark = pytest.mark.usefixtures("nothing_is_wrong")
+
+WORKFLOWS = {name: read(name) for name in NAMES}
+REPEATS = {"repetition_penalty": 0.5}  # below 1, words that were said come again: the answer does not end
+KINDS = {
+    node["type"] for each in WORKFLOWS.values() for node in each["nodes"] if node["type"].startswith("Janus")
+}
+
+
+@pytest.mark.parametrize("name", sorted(WORKFLOWS))
+def test_template_opens_runs_and_is_saved_as_it_was(canvas: Canvas, name: str) -> None:
+    workflow = WORKFLOWS[name]
+    canvas.open_template(name, len(workflow["nodes"]))
+    assert canvas.messages() == []
+    assert canvas.clashes() == []
+    assert values_of(canvas.saved()) == values_of(workflow)
+    texts = nodes_of(workflow, SAYS)
+    assert canvas.texts() == dict.fromkeys(texts, "")
+    for chooser, widgets in choices(name, workflow).items():
+        for key, value in widgets.items():
+            canvas.set_widget(chooser, key, value)
+    before = values_of(canvas.saved())
+    assert canvas.run() == "execution_success"
+    assert canvas.texts().keys() == texts.keys()
+    assert all(text.strip() for text in canvas.texts().values())
+    assert canvas.clipped() == []
+    for node, kind in nodes_of(workflow, DRAWS | SAVES).items():
+        assert kind == "JanusAsk" or canvas.images_of(node) > 0
+    saved = canvas.saved()
+    values = values_of(saved)
+    for place, value in values.items():
+        drawn_anew = "randomize" in value  # its seed is another one after the run
+        assert len(value) == len(before[place])
+        assert drawn_anew or value == before[place]
+    canvas.open(saved)
+    assert values_of(canvas.saved()) == values
+
+
+def test_template_browser_shows_what_came_out(canvas: Canvas) -> None:
+    canvas.browse_templates("janus_")
+    cards = canvas.page.locator("[data-testid^='template-workflow-janus_']")
+    assert cards.count() >= 6  # more are drawn when one scrolls down
+    for index in range(min(cards.count(), 6)):
+        cards.nth(index).scroll_into_view_if_needed()
+        card = cards.nth(index).element_handle()
+        canvas.page.wait_for_function("card => card.querySelector('img')?.naturalWidth > 200", arg=card)
+    cards.first.click()  # opens it, and closes the browser
+    canvas.page.locator(".p-dialog").wait_for(state="hidden")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "changes"),
+    [
+        ("janus_caption_image", "JanusUnderstand", {"max_new_tokens": 15000, **REPEATS}),
+        ("janus_redraw_part", "JanusEdit", {"batch_size": 64}),
+        ("janus_best_of_four", "JanusBestOf", {"batch_size": 256}),
+        ("janus_edit_by_instruction", "JanusEdit", {"batch_size": 256}),
+        ("janus_flow_text_to_image", "JanusFlowSampler", {"steps": 1000, "batch_size": 64}),
+    ],
+)
+def test_each_way_of_working_can_be_cancelled(
+    canvas: Canvas, name: str, kind: str, changes: dict[str, object]
+) -> None:
+    checkpoint, _ = CHECKPOINTS.get(name, ("janus-pro-tiny", ""))
+    workflow = set_checkpoint(WORKFLOWS[name], checkpoint)
+    canvas.open(workflow)
+    node = int(next(iter(nodes_of(workflow, {kind}))))
+    for key, value in changes.items():
+        canvas.set_widget(node, key, value)
+    canvas.queue()
+    canvas.wait_for_progress(node)
+    canvas.cancel()
+    assert canvas.wait_for_end(seconds=30) == "execution_interrupted"
+    canvas.dismiss()
+
+
+def test_cancel_stops_the_run_and_the_next_one_works(canvas: Canvas) -> None:
+    canvas.open(WORKFLOWS["janus_text_to_image"])
+    canvas.set_widget(2, "batch_size", 256)
+    canvas.queue()
+    canvas.page.wait_for_function("() => app.graph.getNodeById(2).imgs?.length")  # half an image is there
+    canvas.cancel()
+    assert canvas.wait_for_end(seconds=30) == "execution_interrupted"
+    assert all("interrupted" in message for message in canvas.messages())  # core says so
+    canvas.dismiss()
+    canvas.set_widget(2, "batch_size", 1)
+    assert canvas.run() == "execution_success"
+
+
+def test_error_is_a_sentence_on_the_page_and_a_traceback_in_the_log(canvas: Canvas) -> None:
+    workflow = WORKFLOWS["janus_score_images"]
+    canvas.open(workflow)
+    node = int(next(iter(nodes_of(workflow, {"JanusScore"}))))
+    canvas.set_widget(node, "template", "Is it good?")
+    before = len(canvas.server.log())
+    assert canvas.run() == "execution_error"
+    canvas.details_of_error()
+    canvas.page.wait_for_selector("text=template must hold {description}")
+    assert "Traceback" in canvas.server.log()[before:]
+    assert canvas.is_red(node)
+    canvas.dismiss()
+
+
+def test_saved_image_opens_its_workflow_when_it_is_dropped(canvas: Canvas) -> None:
+    workflow = WORKFLOWS["janus_text_to_image"]
+    canvas.open(workflow)
+    canvas.set_widget(2, "prompt", "a blue ring")
+    assert canvas.run() == "execution_success"
+    files = sorted((canvas.server.base / "output").glob("*.png"), key=lambda path: path.stat().st_mtime)
+    canvas.open(WORKFLOWS["janus_score_images"])
+    canvas.drop(files[-1])
+    canvas.page.wait_for_function("count => app.graph._nodes.length === count", arg=len(workflow["nodes"]))
+    assert canvas.widget(2, "prompt") == "a blue ring"
+
+
+def test_seed_of_a_greedy_answer_stays_when_a_node_is_added(canvas: Canvas) -> None:
+    controls = canvas.page.evaluate("""() => Object.fromEntries(["JanusUnderstand", "JanusGenerate"].map(
+      type => [type, LiteGraph.createNode(type).widgets
+        .find(widget => widget.name === "control_after_generate").value]))""")
+    assert controls == {"JanusUnderstand": "fixed", "JanusGenerate": "randomize"}
+
+
+@pytest.mark.parametrize(("control", "step"), [("fixed", 0), ("increment", 1), ("decrement", -1)])
+def test_seed_goes_on_as_its_control_says(canvas: Canvas, control: str, step: int) -> None:
+    canvas.open(WORKFLOWS["janus_text_to_image"])
+    canvas.set_widget(2, "seed", 41)
+    canvas.set_widget(2, "control_after_generate", control)
+    assert canvas.run() == "execution_success"
+    assert canvas.widget(2, "seed") == 41 + step
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_help_page_of_a_node_opens_with_its_picture(canvas: Canvas, kind: str) -> None:
+    workflow = next(w for w in WORKFLOWS.values() if nodes_of(w, {kind}))
+    canvas.open(workflow)
+    canvas.help(int(next(iter(nodes_of(workflow, {kind})))))
+    shown = "() => document.querySelector('.node-help-content img')?.naturalWidth > 200"
+    canvas.page.wait_for_function(shown)
+    assert canvas.page.locator(".node-help-content table").count() >= 2

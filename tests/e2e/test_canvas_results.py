@@ -1,0 +1,106 @@
+"""What nodes show on the canvas while they run and afterwards, in a real browser, on both front ends."""
+
+from __future__ import annotations
+
+import pytest
+from support.workflows import read
+
+from dev.browser.canvas import Canvas
+from dev.comfyui.workflow import nodes_of, set_checkpoint
+
+pytestmark = pytest.mark.usefixtures("nothing_is_wrong")
+
+
+def test_answer_streams_onto_the_node_stays_and_can_be_copied(canvas: Canvas) -> None:
+    workflow = set_checkpoint(read("janus_caption_image"), "janus-pro-tiny")
+    canvas.open(workflow)
+    (node,) = nodes_of(workflow, {"JanusUnderstand"})
+    canvas.set_widget(int(node), "max_new_tokens", 300)
+    assert canvas.run() == "execution_success"
+    answer = canvas.texts()[node]
+    streamed = canvas.page.evaluate("() => janus.texts")
+    assert any(0 < len(text) < len(answer) for text in streamed)
+    lines = answer.replace("\r\n", "\n").replace("\r", "\n")  # as text fields have them
+    field = canvas.result_field(int(node))
+    field.click()
+    canvas.page.keyboard.type("x")  # read-only
+    assert field.input_value() == lines
+    canvas.page.keyboard.press("Control+a")
+    canvas.page.keyboard.press("Control+c")
+    assert canvas.page.evaluate("() => getSelection().toString()") == lines
+    saved = [value for each in canvas.saved()["nodes"] for value in each.get("widgets_values") or ()]
+    assert answer not in saved
+    # A change is undone: the nodes are made anew, and what they said comes back.
+    canvas.change_and_undo()
+    assert canvas.texts()[node] == answer
+    # Another run with everything as it was shows the same again, from the cache.
+    canvas.page.evaluate("id => { app.graph.getNodeById(id).widgets.at(-1).value = '' }", int(node))
+    assert canvas.texts()[node] == ""
+    assert canvas.run() == "execution_success"
+    assert canvas.texts()[node] == answer
+
+
+def test_text_and_images_are_shown_by_the_newer_rendering(canvas: Canvas) -> None:
+    workflow = read("janus_caption_to_image")
+    canvas.configure("Comfy.VueNodes.Enabled", True)
+    try:
+        canvas.open(workflow)
+        canvas.page.wait_for_selector("[data-node-id]")
+        canvas.show_all()
+        assert canvas.clashes() == []
+        assert canvas.run() == "execution_success"
+        (node,) = nodes_of(workflow, {"JanusUnderstand"})
+        (drawing,) = nodes_of(workflow, {"JanusGenerate"})
+        answer = canvas.texts()[node]
+        assert answer.strip()
+        fields = canvas.page.locator(f"[data-node-id='{node}'] textarea")
+        shown = [fields.nth(index).input_value() for index in range(fields.count())]
+        assert answer in shown
+        canvas.page.wait_for_timeout(1000)  # by then the last preview has gone
+        images = canvas.page.locator(f"[data-node-id='{drawing}'] img").all()
+        assert len(images) == 1
+        assert "/view?" in (images[0].get_attribute("src") or "")
+    finally:
+        canvas.configure("Comfy.VueNodes.Enabled", False)
+
+
+def test_finished_images_take_the_place_of_the_preview(canvas: Canvas) -> None:
+    canvas.open(read("janus_text_to_image"))
+    canvas.set_widget(2, "batch_size", 2)
+    assert canvas.run() == "execution_success"
+    canvas.page.wait_for_function(
+        """() => { const images = app.graph.getNodeById(2).imgs ?? [];
+          return images.length === 2
+            && images.every(image => image.src.includes("/view?") && image.naturalWidth === 96) }"""
+    )
+
+
+def test_text_stays_with_the_workflow_that_was_run(canvas: Canvas) -> None:
+    workflow = set_checkpoint(read("janus_caption_image"), "janus-pro-tiny")
+    (node,) = nodes_of(workflow, {"JanusUnderstand"})
+    canvas.open(workflow)
+    canvas.set_widget(int(node), "max_new_tokens", 1000)
+    canvas.set_widget(int(node), "repetition_penalty", 0.5)  # it goes on and on
+    canvas.queue()
+    canvas.page.wait_for_function("() => janus.texts.length")
+    canvas.open(workflow)  # another one, of which nodes have the same numbers
+    assert canvas.wait_for_end() == "execution_success"
+    assert canvas.texts()[node] == ""
+    canvas.change_and_undo()
+    assert canvas.texts()[node] == ""
+    canvas.command("Workspace.PreviousOpenedWorkflow")
+    canvas.page.wait_for_timeout(1000)
+    assert canvas.widget(int(node), "max_new_tokens") == 1000
+    assert canvas.texts()[node]
+
+
+def test_words_are_chinese_where_the_front_end_is(canvas: Canvas) -> None:
+    canvas.configure("Comfy.Locale", "zh")
+    try:
+        field = canvas.page.evaluate("""() => {
+          const { label, element } = LiteGraph.createNode("JanusUnderstand").widgets.at(-1);
+          return [label, element.placeholder] }""")
+        assert field == ["结果", "节点运行后，结果显示在这里。"]
+    finally:
+        canvas.configure("Comfy.Locale", "en")
+        canvas.dismiss()  # the front end says that it has asked for the nodes' words anew

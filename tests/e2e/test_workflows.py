@@ -1,0 +1,142 @@
+"""The example workflows: each is whole, fits the live node definitions, and runs, some on stand-ins."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+from janus_nodes.janus_core.training.shapes.draw import draw_scene
+from janus_nodes.janus_core.training.shapes.read import read_picture
+from janus_nodes.janus_core.training.shapes.scene import BOX, SIDE
+from PIL import Image
+from support.workflows import DRAWS, FOLDER, RUNNABLE, SAVES, SAYS, WORKFLOWS, read
+
+from dev.comfyui.client import ComfyClient
+from dev.comfyui.server import ComfyServer
+from dev.comfyui.stand_ins import GREY
+from dev.comfyui.users import CHECKPOINTS, choices
+from dev.comfyui.workflow import NOTES, to_prompt, widget_names
+
+BUILT_IN = "Janus-Shapes (built-in demonstration)"
+TITLE_HEIGHT = 30
+
+
+@pytest.fixture(scope="module")
+def object_info(server: ComfyServer) -> dict[str, Any]:
+    return server.client.object_info()
+
+
+def test_there_is_a_workflow_for_each_task() -> None:
+    assert WORKFLOWS == [
+        "janus_ask",
+        "janus_best_of_four",
+        "janus_caption_folder",
+        "janus_caption_image",
+        "janus_caption_to_diffusion",
+        "janus_caption_to_image",
+        "janus_chat",
+        "janus_edit_by_instruction",
+        "janus_flow_image_to_image",
+        "janus_flow_text_to_image",
+        "janus_flow_to_ksampler",
+        "janus_multiple_choice",
+        "janus_one_encoding_many_questions",
+        "janus_redraw_part",
+        "janus_score_images",
+        "janus_text_to_image",
+        "janus_vq_round_trip",
+    ]
+    # Not all that these need is in the box: they run on stand-ins.
+    assert set(WORKFLOWS) - set(RUNNABLE) == {*CHECKPOINTS, "janus_caption_to_diffusion"}
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflow_has_a_thumbnail(name: str) -> None:
+    with Image.open(FOLDER / f"{name}.jpg") as thumbnail:
+        assert min(thumbnail.size) >= 200
+    assert (FOLDER / f"{name}.jpg").stat().st_size < 150_000
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflow_fits_the_live_node_definitions(name: str, object_info: dict[str, Any]) -> None:
+    workflow = read(name)
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    for node in workflow["nodes"]:
+        if node["type"] in NOTES:
+            continue
+        description = object_info[node["type"]]
+        assert len(node["widgets_values"]) == len(list(widget_names(description))), node["type"]
+        declared = {**description["input"].get("required", {}), **description["input"].get("optional", {})}
+        assert {slot["name"] for slot in node["inputs"] if slot["link"] is not None} <= set(declared)
+        assert [slot["type"] for slot in node["outputs"]] == description["output"]
+    for _, source, output, target, entry, kind in workflow["links"]:
+        assert nodes[source]["outputs"][output]["type"] == kind
+        assert nodes[target]["inputs"][entry]["type"] in (kind, "*")
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflow_names_choices_that_every_install_offers(name: str, object_info: dict[str, Any]) -> None:
+    for node in to_prompt(read(name), object_info).values():
+        if not node["class_type"].startswith("Janus"):
+            continue
+        declared = object_info[node["class_type"]]["input"]
+        for key, spec in {**declared.get("required", {}), **declared.get("optional", {})}.items():
+            if spec[0] == "COMBO":
+                assert node["inputs"][key] in spec[1]["options"], key
+        if node["class_type"] == "JanusLoad":
+            assert node["inputs"]["checkpoint"] == BUILT_IN
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_nodes_lie_side_by_side(name: str) -> None:
+    areas = {}
+    for node in read(name)["nodes"]:
+        (left, top), (width, height) = node["pos"], node["size"]
+        areas[node["id"]] = (left, top - TITLE_HEIGHT, left + width, top + height)
+    for (one, a), (other, b) in combinations(areas.items(), 2):
+        apart = a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1]
+        assert apart, f"nodes {one} and {other}"
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflow_runs(name: str, client: ComfyClient, object_info: dict[str, Any]) -> None:
+    prompt = to_prompt(read(name), object_info)
+    for node, values in choices(name, read(name)).items():
+        prompt[str(node)]["inputs"] |= values
+    result = client.run(prompt).check()
+
+    kinds = {str(node["id"]): node["type"] for node in read(name)["nodes"]}
+    shown = set(kinds.values())
+    assert {kinds[node] for node in result.outputs} >= SAYS & shown
+    assert bool(result.images()) == bool(shown & SAVES)
+    assert all(text.strip() for text in result.texts())
+    assert bool(result.texts()) == bool(shown & SAYS)
+    drawn = [image for node, kind in kinds.items() if kind in DRAWS for image in result.images(node)]
+    assert bool(drawn) == bool(shown & DRAWS)
+    if name in RUNNABLE:
+        for image in drawn:
+            assert_shapes_on_a_ground(client.view(image))
+    elif not drawn:
+        for image in result.images():
+            assert_grey(client.view(image))
+
+
+def assert_grey(png: bytes) -> None:
+    """Fails on all that the stand-ins do not decode to."""
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.getextrema() == ((GREY, GREY),) * 3
+
+
+def assert_shapes_on_a_ground(png: bytes) -> None:
+    """Fails on noise: a picture of the demonstration's world is much like a drawing of what is read in it."""
+    with Image.open(io.BytesIO(png)) as image:
+        picture = np.asarray(image.convert("RGB"), np.float32)
+    scene = read_picture(picture.astype(np.uint8))
+    last = SIDE - BOX  # what stands at the edge may be read a pixel beyond it
+    within = [replace(t, left=min(max(t.left, 0), last), top=min(max(t.top, 0), last)) for t in scene.things]
+    again = draw_scene(replace(scene, things=tuple(within)))
+    assert np.abs(picture - again).mean() < 12  # of 255

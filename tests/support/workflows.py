@@ -1,0 +1,22 @@
+"""The example workflows, and which of our nodes show what."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from dev.comfyui.tree import REPO_ROOT
+from dev.demo import runnable
+
+FOLDER = REPO_ROOT / "workflows"
+WORKFLOWS = sorted(path.stem for path in FOLDER.glob("*.json"))
+RUNNABLE = sorted(runnable(FOLDER))
+# Nodes that show texts on themselves, and nodes that show images.
+SAYS = {"JanusAsk", "JanusBestOf", "JanusCaptionFolder", "JanusChoose", "JanusScore", "JanusUnderstand"}
+DRAWS = {"JanusAsk", "JanusBestOf", "JanusEdit", "JanusGenerate"}
+SAVES = {"PreviewImage", "SaveImage"}
+
+
+def read(name: str) -> dict[str, Any]:
+    """The workflow of that name."""
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
