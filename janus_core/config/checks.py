@@ -1,18 +1,19 @@
-"""What configurations check about themselves."""
+"""Checks that the config classes share."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from inspect import formatannotation
+from typing import Any, get_type_hints
 
-# What a field that is declared so may hold.
-_KINDS = {"int": (int,), "float": (int, float), "bool": (bool,), "tuple[int, ...]": (int,)}
+# Value types that each declared type of a field accepts; exact, since a bool is also an int to `isinstance`.
+_ACCEPTED = {int: (int,), float: (int, float), bool: (bool,), tuple[int, ...]: (int,)}
 
 
 def require(condition: bool, message: str) -> None:
-    """Refuses a configuration.
+    """Rejects a config.
 
     Raises:
-        ValueError: if the condition does not hold.
+        ValueError: with `message`, if the condition is false.
     """
     if not condition:
         raise ValueError(
@@ -21,18 +22,22 @@ def require(condition: bool, message: str) -> None:
 
 
 def check_positive(config: object) -> None:
-    """Refuses a configuration with a number of the wrong kind or one that is not positive.
+    """Rejects a config with a field of the wrong type, or with a number that is not positive.
 
     Raises:
-        ValueError: if there is one; it says which.
+        ValueError: naming the first such field.
     """
-    for field in fields(config):  # type: ignore[arg-type]
-        value = getattr(config, field.name)
-        kinds = _KINDS.get(str(field.type))
-        fits = kinds is None or all(
-            type(v) in kinds for v in (value if isinstance(value, tuple) else (value,))
-        )
-        require(fits, f"{type(config).__name__}.{field.name} must be {field.type}, got {value!r}")
-        for number in value if isinstance(value, tuple) else (value,):
+    for field, declared in field_types(type(config)).items():
+        name, value = f"{type(config).__name__}.{field}", getattr(config, field)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if declared in _ACCEPTED:
+            has_type = all(type(number) in _ACCEPTED[declared] for number in numbers)
+            require(has_type, f"{name} must be {formatannotation(declared)}, got {value!r}")
+        for number in numbers:
             if isinstance(number, (int, float)) and not isinstance(number, bool):
-                require(number > 0, f"{type(config).__name__}.{field.name} must be positive, got {value}")
+                require(number > 0, f"{name} must be positive, got {value}")
+
+
+def field_types(cls: type) -> dict[str, Any]:
+    """Declared types of a dataclass's fields by name, resolved from the text of their annotations."""
+    return get_type_hints(cls)

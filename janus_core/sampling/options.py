@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+from ..config.checks import field_types
 from .solvers import SOLVERS
 
 MAX_SEED = 2**64 - 1
@@ -142,14 +143,14 @@ class FlowSampling:
 
 def _check_whole(options: TextSampling | TokenSampling | FlowSampling) -> None:
     """Refuses fractions where whole numbers are counted; those of numpy are whole as well."""
-    for field in fields(options):
-        if field.type == "int":
-            value = getattr(options, field.name)
+    for name, declared in field_types(type(options)).items():
+        if declared is int:
+            value = getattr(options, name)
             try:
                 operator.index(value)
             except TypeError as error:
                 raise ValueError(
-                    f"{field.name} must be a whole number, got {value!r}; round it, or convert it with int"
+                    f"{name} must be a whole number, got {value!r}; round it, or convert it with int"
                 ) from error
 
 

@@ -34,6 +34,9 @@ ENDING = "the config.json does not describe a Janus model that this version can 
     [
         (SiglipConfig, {"num_attention_heads": 5}, "vision width must be a multiple of its 5 heads, got 28"),
         (SiglipConfig, {"image_size": 3}, "image_size must be at least one patch of 6 pixels, got 3"),
+        (ProjectorConfig, {"depth": 2.0}, r"ProjectorConfig\.depth must be int, got 2\.0"),
+        (LlamaConfig, {"rope_theta": True}, r"LlamaConfig\.rope_theta must be float, got True"),
+        (VQConfig, {"encoder_ch_mult": (1, 2.0, 1)}, r"must be tuple\[int, \.\.\.\], got \(1, 2"),
         (ProjectorConfig, {"depth": 0}, r"ProjectorConfig\.depth must be positive, got 0"),
         (LlamaConfig, {"num_key_value_heads": 2}, "must be a multiple of num_key_value_heads 2, got 5"),
         (LlamaConfig, {"head_dim": 7}, "head_dim must be even for rotary positions, got 7"),
