@@ -155,7 +155,7 @@ class Transformers:
 
         pipe = load_pipeline(TINY)  # it has the tokenizer of the checkpoint that ours draws with
         self.length, self.middle = (
-            pipe.prompts.generation(text, "", guided=False, num_new=1).length
+            pipe.prompts.generation(text, "", use_cfg=False, num_new=1).length
             for text in (PROMPT, words(pipe, MIDDLE_TOKENS))
         )
         self.model = peer_model(self.folder, DTYPES[self.precision], self.device)

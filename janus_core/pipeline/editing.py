@@ -15,7 +15,13 @@ from ..models.janus import Janus
 from ..processing.edit_forms import TOKENS, VISION, EditForm
 from ..processing.edit_prompts import edit_prompt
 from ..processing.images import ImageProcessor
-from ..processing.masks import area_of_tokens, fading, fit_mask, masked_tokens, unframed
+from ..processing.masks import (
+    feather_weights,
+    fit_mask,
+    masked_tokens,
+    pixels_inside_tokens,
+    remove_letterbox,
+)
 from ..processing.prompts import PromptBuilder
 from ..prompt_batch import PromptBatch
 from ..sampling.candidates import best_candidates, candidate_rows
@@ -113,8 +119,10 @@ def plan_instruction(
     guided = uses_guidance(options.guidance_scale)
     source_scale = options.source_scale if form.has_partial_condition else 0.0
     sourced = uses_source(source_scale)
-    prompt = edit_prompt(prompts, instruction, form, num_tokens, guided=guided, sourced=sourced).to(device)
-    pixels = processor.cropped_pixels(image[0]) if form.crops else processor.pixels(image)
+    prompt = edit_prompt(prompts, instruction, form, num_tokens, use_cfg=guided, use_source=sourced).to(
+        device
+    )
+    pixels = processor.cropped_pixels(image[0]) if form.center_crop else processor.pixels(image)
     source_tokens = generation.encode(pixels.to(device))
     fills = {TOKENS: generation.embed_tokens(source_tokens)[0]}
     if VISION in form.slots:
@@ -177,11 +185,11 @@ def plan_redraw(
         drawn = torch.zeros(len(tokens), len(hole), dtype=torch.bool)
         for row, positions in zip(drawn, free, strict=True):
             row[positions] = True
-        changed = torch.stack([area & area_of_tokens(row, frame, height, width, side) for row in drawn])
-        alpha = torch.stack([weights * fading(pixels, side) for pixels in changed]).to(images.device)
+        changed = torch.stack([area & pixels_inside_tokens(row, frame, height, width, side) for row in drawn])
+        alpha = torch.stack([weights * feather_weights(pixels, side) for pixels in changed]).to(images.device)
         # At weight 0 this is exactly the source.
         blended = torch.lerp(
-            source.to(images.device), unframed(images, frame, height, width), alpha[..., None]
+            source.to(images.device), remove_letterbox(images, frame, height, width), alpha[..., None]
         )
         return EditedImages(blended, tokens, changed.to(images))
 

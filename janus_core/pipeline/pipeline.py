@@ -17,7 +17,7 @@ from ..models.janus import Janus
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
 from ..processing.edit_forms import EDIT_FORMS
 from ..processing.images import ImageProcessor, to_images
-from ..processing.judging import SCORE_TEMPLATE, VERDICTS, checked_choices, first_difference, score_question
+from ..processing.judging import SCORE_TEMPLATE, VERDICTS, first_difference, score_question, validate_choices
 from ..processing.prompts import PromptBuilder
 from ..sampling import IMAGE_SAMPLERS
 from ..sampling.guidance import uses_guidance
@@ -239,7 +239,7 @@ class JanusPipeline:
                 fit.
         """
         answers = self.prompts.answers(
-            checked_choices(options), [question] if isinstance(question, str) else question
+            validate_choices(options), [question] if isinstance(question, str) else question
         )
         sums = self._likelihoods(images, question, answers, system_prompt, on_image)
         lengths = sums.new_tensor([len(answer) if per_token else 1 for answer in answers])

@@ -1,67 +1,70 @@
-"""How checkpoints that edit by instruction were trained to be asked: a table."""
+"""Prompt layouts for editing by instruction, one per family of checkpoints."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What may fill a picture's place in a prompt: what the understanding encoder sees, or its image tokens.
-VISION, TOKENS = "seen", "tokens"
+# What may fill an image slot of the prompt: the understanding encoder's embeddings, or the VQ tokens.
+VISION, TOKENS = "vision", "tokens"
 
 
 @dataclass(frozen=True)
 class EditForm:
-    """A way to ask for an edit.
+    """The prompt layout with which a checkpoint was trained to edit an image.
+
+    The prompt has image slots, and the model reads it once per condition for classifier-free guidance. The
+    conditions differ in which slots hold the source image and which hold padding. The first condition holds
+    everything; the last one is unconditional; one between them, if any, lacks the source's VQ tokens.
 
     Attributes:
-        name: what `form` is called by.
-        checkpoint: the release that was trained for it.
-        turn: the user's turn: `{seen}` is the place of what the understanding encoder sees of the picture,
-            `{tokens}` that of its tokens, `{padding}` as well, but holds padding where it is not filled;
-            `{instruction}` is what was asked.
-        slots: what fills these places, in order.
-        rows: the slots that are filled in each row that is looked at, the one that the image should follow
-            first; the last row is the unconditional one.
-        blanks_whole_prompt: whether the unconditional row is padding except for its first and last token;
-            if not, padding replaces the instruction alone.
-        crops: whether a picture is cut to its central square, and not letterboxed.
+        name: the value of an edit's `form` option.
+        checkpoint: the release that was trained with this layout.
+        turn: template of the user's turn. `{vision}` and `{tokens}` are slots for the encoder's embeddings
+            and the VQ tokens. `{padding}` is also a slot for VQ tokens, but made of padding tokens, so that
+            padding is what remains when it is not filled. `{instruction}` is the user's text.
+        slots: what fills the slots, in the order of `turn`.
+        conditions: for each condition, the slots that are filled.
+        blanks_whole_prompt: whether the unconditional prompt is all padding except for its first and last
+            token; otherwise padding replaces only the instruction.
+        center_crop: whether the source is cropped to its central square; otherwise it is letterboxed.
     """
 
     name: str
     checkpoint: str
     turn: str
     slots: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    conditions: tuple[tuple[str, ...], ...]
     blanks_whole_prompt: bool
-    crops: bool
+    center_crop: bool
 
     @property
     def has_partial_condition(self) -> bool:
-        """Whether one row lacks the source's pixels."""
-        return len(self.rows) > 2
+        """Whether one condition lacks the source's VQ tokens, so that `source_scale` has an effect."""
+        return len(self.conditions) > 2
 
-    def active_conditions(self, guided: bool, sourced: bool) -> tuple[tuple[str, ...], ...]:
-        """The rows that count.
+    def active_conditions(self, use_cfg: bool, use_source: bool) -> tuple[tuple[str, ...], ...]:
+        """The conditions that a run computes.
 
         Args:
-            guided: whether the unconditional row does.
-            sourced: whether a row without the source's pixels does.
+            use_cfg: whether to include the unconditional one.
+            use_source: whether to include the one without the source's VQ tokens.
         """
-        full, *part, uncond = self.rows
-        return (full, *(part if sourced else ()), *((uncond,) if guided else ()))
+        full, *partial, unconditional = self.conditions
+        return (full, *(partial if use_source else ()), *((unconditional,) if use_cfg else ()))
 
 
 EDIT_FORMS = {
     form.name: form
     for form in (
-        # ShareGPT-4o-Image (arXiv:2506.18095), public inference.
+        # ShareGPT-4o-Image (arXiv:2506.18095), public inference code.
         EditForm(
             name="janus-4o",
             checkpoint="Janus-4o-7B",
-            turn="{seen}{padding}{instruction}",
+            turn="{vision}{padding}{instruction}",
             slots=(VISION, TOKENS),
-            rows=((VISION, TOKENS), (VISION,), ()),
+            conditions=((VISION, TOKENS), (VISION,), ()),
             blanks_whole_prompt=True,
-            crops=False,
+            center_crop=False,
         ),
         # Janus-Pro-R1 (arXiv:2506.01480), public training code.
         EditForm(
@@ -69,9 +72,9 @@ EDIT_FORMS = {
             checkpoint="Janus-Pro-R1-7B",
             turn="{tokens}{instruction} Please generate an image.",
             slots=(TOKENS,),
-            rows=((TOKENS,), (TOKENS,)),
+            conditions=((TOKENS,), (TOKENS,)),
             blanks_whole_prompt=False,
-            crops=True,
+            center_crop=True,
         ),
     )
 }

@@ -31,7 +31,7 @@ def score_question(template: str, description: str) -> str:
     return template.replace(_PLACE, description.strip())
 
 
-def checked_choices(options: Sequence[str]) -> list[str]:
+def validate_choices(options: Sequence[str]) -> list[str]:
     """The texts to choose from, without spaces around them.
 
     Raises:

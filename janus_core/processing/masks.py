@@ -64,7 +64,7 @@ def masked_tokens(area: Tensor, frame: Frame, grid_size: int, side: int) -> Tens
     return ((down @ area.float() @ across.T) > 0).flatten()
 
 
-def area_of_tokens(tokens: Tensor, frame: Frame, height: int, width: int, side: int) -> Tensor:
+def pixels_inside_tokens(tokens: Tensor, frame: Frame, height: int, width: int, side: int) -> Tensor:
     """The pixels of a picture that lie on these tokens and on no other, [H, W] bool.
 
     Args:
@@ -80,7 +80,7 @@ def area_of_tokens(tokens: Tensor, frame: Frame, height: int, width: int, side: 
     return (down.T @ others @ across) == 0
 
 
-def fading(area: Tensor, side: int) -> Tensor:
+def feather_weights(area: Tensor, side: int) -> Tensor:
     """Weights [H, W] float32: 0 outside an area, and rising within it from its seam to 1.
 
     Where an area is too narrow for that, it rises to 1 in its middle, whatever is wider elsewhere.
@@ -105,7 +105,7 @@ def _largest_near(values: Tensor, reach: int) -> Tensor:
     return F.max_pool2d(rows, (1, 2 * reach + 1), stride=1, padding=(0, reach))
 
 
-def unframed(images: Tensor, frame: Frame, height: int, width: int) -> Tensor:
+def remove_letterbox(images: Tensor, frame: Frame, height: int, width: int) -> Tensor:
     """Cuts pictures out of squares [B, S, S, 3] and resizes them to [B, H, W, 3], in [0, 1]."""
     cut = images[:, frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
     if cut.shape[1:3] == (height, width):

@@ -144,7 +144,7 @@ class PromptBuilder:
         self,
         prompt: str,
         negative_prompt: str,
-        guided: bool,
+        use_cfg: bool,
         num_new: int,
         form: GenerationPromptStyle | None = None,
         name: str = "prompt",
@@ -158,7 +158,7 @@ class PromptBuilder:
         Args:
             prompt: what to draw.
             negative_prompt: takes the unconditional row's place; empty for none.
-            guided: whether there is an unconditional row.
+            use_cfg: whether there is an unconditional row.
             num_new: tokens that the picture will take.
             form: what the way of drawing wants of these rows; by default, what drawing by tokens does.
             name: of the prompt, for messages.
@@ -169,11 +169,11 @@ class PromptBuilder:
             )
         form = form or GenerationPromptStyle()
         rows = [self._description(name, prompt)]
-        blank = guided and not negative_prompt.strip()
+        blank = use_cfg and not negative_prompt.strip()
         if blank:
             first, *middle, last = rows[0]
             rows.append([first, *[self.tokenizer.pad_id] * len(middle), last])
-        elif guided:
+        elif use_cfg:
             rows.append(self._description("negative_prompt", negative_prompt))
         if not form.includes_image_start:
             rows = [row[:-1] for row in rows]
@@ -181,7 +181,7 @@ class PromptBuilder:
         batch = self.batch(rows, num_new, longest)
         return batch.hide(row=1, first=1) if blank and form.masks_padding else batch
 
-    def drawing_turn(self, text: str) -> str:
+    def generation_turn(self, text: str) -> str:
         """A single turn of the user, and the start of the image that answers it."""
         return self._turn(text) + self.tokenizer.special.image_start
 
@@ -213,7 +213,7 @@ class PromptBuilder:
             raise ValueError(f"{name} must hold text, got {text!r}; describe the picture to draw")
         if self.tokenizer.special.image in text:
             raise ValueError(f"{name} must hold no {self.tokenizer.special.image}, got {text!r}; remove it")
-        return self.encode(self.drawing_turn(text), 0)
+        return self.encode(self.generation_turn(text), 0)
 
     def _turn(self, text: str) -> str:
         """A single turn of the user, and the place where the model goes on."""

@@ -85,7 +85,7 @@ def conversation_row(
 def drawing_row(pipeline: JanusPipeline, caption: str, hide_caption: bool) -> Row:
     """A caption and its picture's tokens, the caption hidden as guidance hides it."""
     count = pipeline.model.generation.config.num_tokens
-    prompt = pipeline.prompts.generation(caption, "", guided=True, num_new=count)
+    prompt = pipeline.prompts.generation(caption, "", use_cfg=True, num_new=count)
     ids = prompt.input_ids[int(hide_caption)].tolist()
     drawn = range(len(ids), len(ids) + count)
     ids += [pipeline.prompts.tokenizer.pad_id] * count

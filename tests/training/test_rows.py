@@ -42,7 +42,7 @@ def test_a_drawing_is_the_prompt_of_generation_and_room_for_tokens(pipe: JanusPi
     count = pipe.model.generation.config.num_tokens
     for hidden in (False, True):
         row = drawing_row(pipe, "A star.", hidden)
-        prompt = pipe.prompts.generation("A star.", "", guided=True, num_new=count)
+        prompt = pipe.prompts.generation("A star.", "", use_cfg=True, num_new=count)
         assert row.ids[: row.drawn.start] == prompt.input_ids[int(hidden)].tolist()
         assert len(row.drawn) == count and row.drawn.stop == len(row.ids)
 

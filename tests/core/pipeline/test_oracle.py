@@ -191,7 +191,7 @@ def test_greedy_image_tokens_and_pixels_are_equal(pair: Pair, scale: float) -> N
     drawn = pipe.generate(PROMPT, TokenSampling(guidance_scale=scale, temperature=0.0))
     if scale != 1.0:
         # The port runs both rows at scale 1, too, but then picks from them jumbled.
-        prompt = pipe.prompts.generation(PROMPT, "", guided=False, num_new=drawn.tokens.shape[1])
+        prompt = pipe.prompts.generation(PROMPT, "", use_cfg=False, num_new=drawn.tokens.shape[1])
         pair.oracle.generation_config.generation_kwargs = {"boi_token_id": tokenizer.image_start_id}
         expected = pair.oracle.generate(
             prompt.input_ids,

@@ -75,7 +75,7 @@ def test_edits_take_their_cache_at_least_and_no_more_than_what_is_at_work(pipe: 
     assert one > KVCache.num_bytes(body, 2, len(question) // 4 + 16, pipe.dtype)
     assert one < some < full == more
     told, again = (memory_to_edit(pipe, question, EditSampling(candidates=count)) for count in (1, 8))
-    prompt = edit_prompt(pipe.prompts, question, EDIT_FORMS["janus-4o"], 16, guided=True, sourced=True)
+    prompt = edit_prompt(pipe.prompts, question, EDIT_FORMS["janus-4o"], 16, use_cfg=True, use_source=True)
     assert told == again > KVCache.num_bytes(body, 3, prompt.length + 16, pipe.dtype)
 
 

@@ -10,11 +10,11 @@ import torch
 from janus_nodes.janus_core.processing.images import Frame, ImageProcessor
 from janus_nodes.janus_core.processing.masks import (
     FEATHER,
-    area_of_tokens,
-    fading,
+    feather_weights,
     fit_mask,
     masked_tokens,
-    unframed,
+    pixels_inside_tokens,
+    remove_letterbox,
 )
 
 SIDE, GRID = 64, 4
@@ -69,7 +69,7 @@ def test_pixels_of_tokens_are_those_on_no_other_token(size: tuple[int, int]) -> 
     generator = torch.Generator().manual_seed(1)
     for _ in range(5):
         tokens = torch.rand(GRID**2, generator=generator) < 0.5
-        area = area_of_tokens(tokens, frame, *size, SIDE)
+        area = pixels_inside_tokens(tokens, frame, *size, SIDE)
         for y, x in ((0, 0), (size[0] // 2, size[1] // 3), (size[0] - 1, size[1] - 1), (size[0] // 3, 0)):
             pixel = torch.zeros(size, dtype=torch.bool)
             pixel[y, x] = True
@@ -81,13 +81,13 @@ def test_every_pixel_of_a_mask_lies_on_masked_tokens() -> None:
     frame = ImageProcessor(SIDE).frame(70, 40)
     area = torch.rand(40, 70, generator=torch.Generator().manual_seed(2)) < 0.01
     tokens = masked_tokens(area, frame, GRID, SIDE)
-    assert bool(area_of_tokens(tokens, frame, 40, 70, SIDE)[area].all())
+    assert bool(pixels_inside_tokens(tokens, frame, 40, 70, SIDE)[area].all())
 
 
 def test_an_area_fades_in_from_its_seam_and_nowhere_outside() -> None:
     area = torch.zeros(64, 64, dtype=torch.bool)
     area[10:40, 20:64] = True
-    weights = fading(area, SIDE)
+    weights = feather_weights(area, SIDE)
     assert bool((weights[~area] == 0).all())
     steps = [(step + 1) / FEATHER for step in range(FEATHER)]
     assert weights[25, 20 : 20 + FEATHER].tolist() == steps
@@ -99,7 +99,7 @@ def test_an_area_fades_in_from_its_seam_and_nowhere_outside() -> None:
 def test_larger_pictures_fade_over_more_pixels() -> None:
     area = torch.zeros(320, 320, dtype=torch.bool)
     area[:, 100:] = True
-    weights = fading(area, SIDE)[0]
+    weights = feather_weights(area, SIDE)[0]
     assert weights[99] == 0
     assert 0 < float(weights[100]) < float(weights[100 + 2 * FEATHER]) < 1
     assert bool((weights[100 + 5 * FEATHER :] == 1).all())
@@ -108,9 +108,9 @@ def test_larger_pictures_fade_over_more_pixels() -> None:
 def test_narrow_areas_reach_full_weight_and_whole_and_empty_ones_do_not_fade() -> None:
     line = torch.zeros(64, 64, dtype=torch.bool)
     line[30] = True
-    assert bool((fading(line, SIDE)[30] == 1).all())
-    assert bool((fading(torch.ones(64, 64, dtype=torch.bool), SIDE) == 1).all())
-    assert bool((fading(torch.zeros(64, 64, dtype=torch.bool), SIDE) == 0).all())
+    assert bool((feather_weights(line, SIDE)[30] == 1).all())
+    assert bool((feather_weights(torch.ones(64, 64, dtype=torch.bool), SIDE) == 1).all())
+    assert bool((feather_weights(torch.zeros(64, 64, dtype=torch.bool), SIDE) == 0).all())
 
 
 def test_a_mask_of_another_size_is_resized_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
@@ -149,12 +149,12 @@ def test_what_is_no_mask_is_refused(mask: Any, message: str) -> None:
 
 def test_pictures_come_back_out_of_their_frame() -> None:
     images = torch.rand(2, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(3))
-    assert torch.equal(unframed(images, Frame(0, 16, 64, 32), 32, 64), images[:, 16:48])
-    larger = unframed(images, Frame(0, 16, 64, 32), 100, 200)
+    assert torch.equal(remove_letterbox(images, Frame(0, 16, 64, 32), 32, 64), images[:, 16:48])
+    larger = remove_letterbox(images, Frame(0, 16, 64, 32), 100, 200)
     assert larger.shape == (2, 100, 200, 3)
     assert float(larger.min()) >= 0.0
     assert float(larger.max()) <= 1.0
-    flat = unframed(torch.full((1, SIDE, SIDE, 3), 0.25), Frame(10, 0, 30, 64), 7, 5)
+    flat = remove_letterbox(torch.full((1, SIDE, SIDE, 3), 0.25), Frame(10, 0, 30, 64), 7, 5)
     torch.testing.assert_close(flat, torch.full((1, 7, 5, 3), 0.25))
 
 
@@ -163,6 +163,6 @@ def test_a_thin_stroke_is_drawn_as_well_beside_a_wide_area_as_alone() -> None:
     stroke[:, 10:13] = True
     both = stroke.clone()
     both[20:100, 100:180] = True
-    alone, beside = (fading(area, 64) for area in (stroke, both))
+    alone, beside = (feather_weights(area, 64) for area in (stroke, both))
     assert torch.equal(alone[:, :40], beside[:, :40]) and float(beside[60, 11]) == 1.0
     assert float(beside[60, 140]) == 1.0 and 0.0 < float(beside[60, 100]) < 0.5

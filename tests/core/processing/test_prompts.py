@@ -88,7 +88,7 @@ def test_descriptions_have_the_recorded_ids_and_unconditional_row(recorded: Any,
     description = "A small harbour beside a lighthouse, under a blue night sky."
     rendered = pipe.prompts.chat.question(description) + pipe.prompts.tokenizer.special.image_start
     assert rendered == recorded.value("t2i.prompt")
-    batch = pipe.prompts.generation(description, "", guided=True, num_new=16)
+    batch = pipe.prompts.generation(description, "", use_cfg=True, num_new=16)
     assert batch.input_ids.tolist() == recorded.tensor("imagegen/cfg_tokens").tolist()
     assert batch.input_ids[0].tolist() == recorded.tensor("imagegen/input_ids").tolist()
     # The padding of the unconditional row is looked at, as in the reference.
@@ -97,19 +97,21 @@ def test_descriptions_have_the_recorded_ids_and_unconditional_row(recorded: Any,
 
 
 def test_without_guidance_there_is_one_row(pipe: JanusPipeline) -> None:
-    assert pipe.prompts.generation("A cat", "ugly", guided=False, num_new=16).input_ids.shape[0] == 1
+    assert pipe.prompts.generation("A cat", "ugly", use_cfg=False, num_new=16).input_ids.shape[0] == 1
 
 
 def test_a_negative_prompt_takes_the_unconditional_row(pipe: JanusPipeline) -> None:
-    batch = pipe.prompts.generation("A cat", "a much longer text that is not wanted", guided=True, num_new=16)
-    alone = pipe.prompts.generation("A cat", "", guided=False, num_new=16).input_ids[0]
+    batch = pipe.prompts.generation(
+        "A cat", "a much longer text that is not wanted", use_cfg=True, num_new=16
+    )
+    alone = pipe.prompts.generation("A cat", "", use_cfg=False, num_new=16).input_ids[0]
     assert batch.padded
     assert torch.equal(batch.input_ids[0][batch.attention_mask[0]], alone)
     assert "not wanted" in pipe.prompts.tokenizer.decode(batch.input_ids[1].tolist())
 
 
 def test_batches_move_between_devices_as_a_whole(pipe: JanusPipeline) -> None:
-    batch = pipe.prompts.generation("A cat", "dogs and more", guided=True, num_new=16).to("meta")
+    batch = pipe.prompts.generation("A cat", "dogs and more", use_cfg=True, num_new=16).to("meta")
     assert batch.padded
     for tensor in (batch.input_ids, batch.attention_mask, batch.position_ids, batch.image_mask):
         assert tensor.is_meta
@@ -120,7 +122,7 @@ def test_empty_texts_are_refused(pipe: JanusPipeline, text: str) -> None:
     with pytest.raises(ValueError, match="question must hold text, got"):
         pipe.prompts.understanding([text], 1, "")
     with pytest.raises(ValueError, match="prompt must hold text, got"):
-        pipe.prompts.generation(text, "", guided=True, num_new=16)
+        pipe.prompts.generation(text, "", use_cfg=True, num_new=16)
 
 
 @pytest.mark.parametrize("text", [None, 5, ["ugly"]])
@@ -140,7 +142,7 @@ def test_wrong_numbers_of_placeholders_are_refused(pipe: JanusPipeline, placed: 
 
 def test_a_placeholder_in_a_description_is_refused(pipe: JanusPipeline) -> None:
     with pytest.raises(ValueError, match=r"prompt must hold no <image_placeholder>, got .*; remove it"):
-        pipe.prompts.generation("A cat like <image_placeholder>", "", guided=True, num_new=16)
+        pipe.prompts.generation("A cat like <image_placeholder>", "", use_cfg=True, num_new=16)
 
 
 def test_prompts_longer_than_the_context_are_refused(pipe: JanusPipeline) -> None:
@@ -150,10 +152,10 @@ def test_prompts_longer_than_the_context_are_refused(pipe: JanusPipeline) -> Non
     )
     with pytest.raises(ValueError, match=expected):
         builder.understanding(["Why? " * 40], 0, "")
-    row = builder.generation("A cat", "", guided=False, num_new=16).length
-    builder.generation("A cat", "", guided=False, num_new=100 - row)
+    row = builder.generation("A cat", "", use_cfg=False, num_new=16).length
+    builder.generation("A cat", "", use_cfg=False, num_new=100 - row)
     with pytest.raises(ValueError, match=f"got {row} tokens and {101 - row} more to write; shorten it"):
-        builder.generation("A cat", "", guided=False, num_new=101 - row)
+        builder.generation("A cat", "", use_cfg=False, num_new=101 - row)
 
 
 def test_a_vocabulary_smaller_than_the_tokenizer_is_refused(pipe: JanusPipeline) -> None:

@@ -35,7 +35,7 @@ def test_guided_logits_equal_the_reference_along_its_path(
     images, scale, temperature = RUNS[name]
     expected_tokens = recorded.tensor(f"imagegen/{name}.tokens")
     monkeypatch.setattr(tokens_module, "TokenDrawer", Forced(expected_tokens))
-    prompt = pipe.prompts.generation(PROMPT, "", guided=True, num_new=16)
+    prompt = pipe.prompts.generation(PROMPT, "", use_cfg=True, num_new=16)
     # A scale of 1 is run a hair beside it, for the reference's unconditional row is recorded there, too.
     options = TokenSampling(guidance_scale=scale if scale != 1.0 else 1.0 + 1e-7)
     with traced(pipe.model) as trace:
@@ -86,7 +86,7 @@ def test_bytes_equal_the_reference_but_for_rounding(recorded: Any, pipe: JanusPi
 
 def test_a_single_image_draws_what_the_reference_would(recorded: Any, pipe: JanusPipeline) -> None:
     assert recorded.value("multinomial_generator_equals_global_seed")
-    prompt = pipe.prompts.generation(PROMPT, "", guided=True, num_new=16)
+    prompt = pipe.prompts.generation(PROMPT, "", use_cfg=True, num_new=16)
     with traced(pipe.model) as trace:
         tokens = sample_image_tokens(pipe.model, prompt, TokenSampling(seed=1234), [0])
     generator = torch.Generator().manual_seed(1234)

@@ -172,7 +172,7 @@ def test_tied_head_has_the_weights_of_the_embedding(tmp_path: Path, precision: s
 
 def likeliest(pipe: JanusPipeline, prompt: str, tokens: Tensor) -> Tensor:
     """The likeliest token at each place of an image whose former tokens are given."""
-    rows = pipe.prompts.generation(prompt, "", guided=False, num_new=tokens.shape[1])
+    rows = pipe.prompts.generation(prompt, "", use_cfg=False, num_new=tokens.shape[1])
     given = pipe.model.generation.embed_tokens(tokens[:, :-1])
     embeds = torch.cat((pipe.model.embed_prompt(rows), given), dim=1)
     states = pipe.model.body(embeds, torch.arange(embeds.shape[1])[None], NoCache())
