@@ -1,14 +1,17 @@
-"""The small JSON files of a checkpoint folder."""
+"""JSON files and atomic writes."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Reads a file that holds one JSON object.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -28,5 +31,29 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_json_if_present(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, or an empty one where there is no such file."""
+    """Like `read_json`, but a missing file is an empty object."""
     return read_json(path) if path.is_file() else {}
+
+
+def write_atomically(path: Path, content: bytes | Callable[[Path], object]) -> None:
+    """Writes a file that is either complete or absent, even if the process is killed halfway.
+
+    The content goes to a hidden temporary file in the same folder, which is then renamed. What a killed
+    process leaves behind has the same name each time, so the next write of this path replaces it.
+
+    Args:
+        path: the file to create or replace.
+        content: what to write, or a function that writes it to the path that it is given.
+    """
+    # The digest keeps names unique once they are cut to what file systems allow.
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    partial = path.with_name(f".{path.name[:40]}-{digest}.partial")
+    # A leftover may be a link, which would redirect the write out of the folder.
+    partial.unlink(missing_ok=True)
+    if isinstance(content, bytes):
+        partial.write_bytes(content)
+    else:
+        content(partial)
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())  # the content must reach the disk before its final name does
+    os.replace(partial, path)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from ..file_io import write_atomically
 
 
 class TextFiles:
@@ -39,7 +40,7 @@ class TextFiles:
     def write(self, captions: Mapping[str, str]) -> None:
         """Puts captions beside their images, each at once."""
         for image, caption in captions.items():
-            write_at_once(self._file(image), f"{caption}\n".encode())
+            write_atomically(self._file(image), f"{caption}\n".encode())
 
     def finish(self) -> None:
         """There is nothing to put in order."""
@@ -98,7 +99,7 @@ class JsonLines:
         self._lines = dict(entries)
         if rest or len(self._lines) < len(entries):
             text = "".join(f"{line}\n" for line in self._lines.values())
-            write_at_once(self.file, text.encode(errors="surrogateescape"))
+            write_atomically(self.file, text.encode(errors="surrogateescape"))
 
     def _image(self, number: int, line: str) -> str:
         image = _image_of(line)
@@ -111,22 +112,6 @@ class JsonLines:
 
 
 CAPTION_FILES: dict[str, type[TextFiles] | type[JsonLines]] = {"txt": TextFiles, "jsonl": JsonLines}
-
-
-def write_at_once(file: Path, content: bytes) -> None:
-    """Writes a file that is never seen half-written, also if the process is killed.
-
-    What a killed run leaves of it has the same name each time: the next run that writes this file clears it
-    away.
-    """
-    name = hashlib.sha256(os.fsencode(file.name)).hexdigest()[:16]
-    partial = file.with_name(f".caption-{name}.partial")
-    partial.unlink(missing_ok=True)
-    with partial.open("xb") as opened:  # made anew: a link in its place would lead out of the folder
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    os.replace(partial, file)
 
 
 def _image_of(line: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..file_io import write_atomically
 from ..models.cpu.registry import check_not_quantized
 from ..models.janus import Janus
 from .configs import to_original
@@ -166,13 +166,8 @@ def _write_index(folder: Path, weight_map: dict[str, str], total_size: int) -> N
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    # Under another name until it is whole, so that a broken-off write is never taken for a model.
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"format": "pt"})
-    os.replace(partial, path)
+    write_atomically(path, lambda partial: save_file(tensors, partial, metadata={"format": "pt"}))
 
 
 def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    write_atomically(path, text.encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from PIL import Image
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..file_io import write_atomically
 from ..models.cpu.registry import check_not_quantized
 from ..models.token_generation import TokenGeneration
 from ..pipeline.pipeline import JanusPipeline
@@ -154,9 +154,7 @@ class Trainer:
         }
         if not self.done:
             state |= {"objective": self.objective.state_dict(), "optimizer": self.optimizer.state_dict()}
-        partial = self.folder / f"{STATE}.partial"
-        torch.save(state, partial)
-        os.replace(partial, self.folder / STATE)
+        write_atomically(self.folder / STATE, lambda partial: torch.save(state, partial))
 
     def _read_state(self) -> dict[str, Any] | None:
         file = self.folder / STATE

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+
+from ..file_io import write_atomically
 
 
 def note(file: Path, stage: str, step: int, losses: dict[str, float]) -> None:
@@ -52,6 +53,4 @@ def trim(file: Path, stages: Sequence[str], reached: tuple[int, int]) -> None:
             break
         kept.append(line)
     if len(kept) < len(lines):
-        partial = file.with_name(f"{file.name}.partial")
-        partial.write_text("".join(kept), encoding="utf-8")
-        os.replace(partial, file)
+        write_atomically(file, "".join(kept).encode())

@@ -50,7 +50,6 @@ def main(folder: Path, output: str, death: str) -> None:
     import conftest  # noqa: F401  # loads the pack
     import torch
     from janus_nodes.janus_core import CaptionFolder, TextSampling, caption_folder, load_pipeline
-    from janus_nodes.janus_core.captioning import files
 
     pipe = load_pipeline(TESTS / "golden" / "janus-pro-tiny", dtype=torch.float32)
     written = 0
@@ -68,7 +67,7 @@ def main(folder: Path, output: str, death: str) -> None:
             os.truncate(descriptor, os.fstat(descriptor).st_size - 5)
             die()
 
-    files.os = type("OS", (), {**vars(os), "fsync": staticmethod(fsync)})
+    os.fsync = fsync
     caption_folder(
         pipe, folder, CaptionFolder(output=output), TextSampling(max_new_tokens=4), on_image=on_image
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from janus_nodes.janus_core import CaptionFolder, JanusPipeline, TextSampling, caption_folder
-from janus_nodes.janus_core.captioning.files import JsonLines, TextFiles, write_at_once
+from janus_nodes.janus_core.captioning.files import JsonLines, TextFiles
 from support.captioning import killed_run, write_images
 
 LINE = '{"file_name": "a.png", "text": "One."}'
@@ -46,35 +46,6 @@ def test_a_killed_run_is_finished_by_the_next(
     caption_folder(pipe, whole, options, sampling)
     assert texts_of(folder, output) == texts_of(whole, output)
     assert len(texts_of(folder, output)) == 40
-
-
-def test_a_file_is_replaced_as_a_whole_and_leftovers_are_cleared(tmp_path: Path) -> None:
-    file = tmp_path / "a.txt"
-    write_at_once(file, b"one")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-    stray = tmp_path / "elsewhere"
-    stray.write_bytes(b"kept")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.replace", lambda source, target: Path(source).rename(tmp_path / "left"))
-        write_at_once(file, b"two")
-    name = next(path for path in tmp_path.iterdir() if path.name == "left")
-    assert file.read_bytes() == b"one"
-    assert name.read_bytes() == b"two"
-
-
-def test_a_link_at_the_temporary_name_is_not_written_through(tmp_path: Path) -> None:
-    names: list[Path] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.replace", lambda source, target: names.append(Path(source)))
-        write_at_once(tmp_path / "a.txt", b"one")
-    victim = tmp_path / "victim"
-    victim.write_bytes(b"kept")
-    names[0].unlink()
-    names[0].symlink_to(victim)
-    write_at_once(tmp_path / "a.txt", b"two")
-    assert victim.read_bytes() == b"kept"
-    assert (tmp_path / "a.txt").read_bytes() == b"two"
-    assert not (tmp_path / "a.txt").is_symlink()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from janus_nodes.janus_core import (
     load_pipeline,
     save_checkpoint,
 )
-from janus_nodes.janus_core.checkpoints import save as save_module
 from janus_nodes.janus_core.checkpoints.load import load_model
 from janus_nodes.janus_core.checkpoints.save import save_model
 from janus_nodes.janus_core.config import JanusConfig
@@ -119,7 +118,7 @@ def test_a_save_that_breaks_off_leaves_no_model(
             raise KeyboardInterrupt
         Path(source).rename(target)
 
-    monkeypatch.setattr(save_module.os, "replace", failing)
+    monkeypatch.setattr("os.replace", failing)
     # One file and a config.json make two steps: there is no third to break off at.
     if max_shard_bytes == 10**9 and fails_at == 3:
         save_checkpoint(pipe, tmp_path / "model", max_shard_bytes)
@@ -203,7 +202,7 @@ def test_a_conversion_that_breaks_off_leaves_the_pickle_in_use(
     def failing(source: Any, target: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(save_module.os, "replace", failing)
+    monkeypatch.setattr("os.replace", failing)
     with pytest.raises(KeyboardInterrupt):
         convert_bin(folder)
     monkeypatch.undo()
