@@ -1,1 +1,1 @@
-"""What stands between people and tensors: chat templates, the tokenizer, image preprocessing."""
+"""Pre- and postprocessing: chat templates, tokenizer, prompts, images and masks."""

@@ -1,4 +1,4 @@
-"""Chat templates: how a conversation becomes one string (the reference's `sft_format`)."""
+"""Chat templates, which render a conversation as one string (the reference's `sft_format`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_SYSTEM_PROMPT = (
 
 @dataclass(frozen=True)
 class Message:
-    """One turn: who speaks, and what. An empty text is the place where the model answers."""
+    """One message of a conversation; an empty text marks where the model's answer begins."""
 
     role: str
     text: str
@@ -23,13 +23,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Turn:
-    """A question that was answered.
-
-    Attributes:
-        question: as it was asked.
-        num_images: images that came with it.
-        answer: what the model wrote.
-    """
+    """A question, the number of images that came with it, and the model's answer."""
 
     question: str
     num_images: int
@@ -38,16 +32,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """How turns are joined.
+    """A chat template.
 
     Attributes:
         name: the template's name in `processor_config.json`.
-        user: role text of the user. It belongs to the checkpoint, not to the template: the wrong one costs
+        user: role text of the user. It must be the one the checkpoint was trained with: another one costs
             quality.
         assistant: role text of the model.
-        shows_roles: whether "Role: " stands before each turn.
-        separators: what follows even and odd turns.
-        user_text: replaces every user turn, where a template has a fixed one.
+        shows_roles: whether each message begins with "Role: ".
+        separators: text after the user's messages, and after the model's.
+        user_text: fixed text that replaces every message of the user; None to keep them.
     """
 
     name: str
@@ -58,28 +52,30 @@ class ChatFormat:
     user_text: str | None = None
 
     def render(self, messages: Sequence[Message], system_prompt: str = "") -> str:
-        """Joins turns into the string that the tokenizer reads.
+        """Renders messages as the string to tokenize.
 
         Args:
-            messages: the turns, the user's first; texts are stripped.
-            system_prompt: stands before everything in templates that show roles; empty for none.
+            messages: user and model in turn, the user first; texts are stripped.
+            system_prompt: put first by templates that show roles; empty for none.
         """
         parts = [system_prompt + self.separators[0]] if system_prompt and self.shows_roles else []
         for index, message in enumerate(messages):
             text = message.text.strip()
             if self.shows_roles:
+                # No space after the role that the model continues: its answer's first token brings it.
                 parts.append(f"{message.role}: " if text else f"{message.role}:")
             if text:
-                replaces = self.user_text is not None and index % 2 == 0
-                parts.append((self.user_text if replaces else text) + self.separators[index % 2])  # type: ignore[operator]
+                if self.user_text is not None and index % 2 == 0:
+                    text = self.user_text
+                parts.append(text + self.separators[index % 2])
         return "".join(parts).strip()
 
     def question(self, text: str, system_prompt: str = "") -> str:
-        """The string of a single user turn that the model is to answer."""
+        """A conversation of one question, ending where the model's answer begins."""
         return self.render((Message(self.user, text), Message(self.assistant, "")), system_prompt)
 
     def answer(self, text: str) -> str:
-        """What follows the string of a question when this is the model's answer."""
+        """The text that continues a rendered question if the model answers with `text`."""
         return f" {text.strip()}" if self.shows_roles else text.strip()
 
 
@@ -97,7 +93,7 @@ CHAT_FORMATS = {
 
 
 def chat_format(name: str, roles: tuple[str, str] | None = None) -> ChatFormat:
-    """Looks a template up, and puts a checkpoint's role texts into it.
+    """Returns a template with a checkpoint's role texts.
 
     Args:
         name: one of `CHAT_FORMATS`.

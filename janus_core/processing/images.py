@@ -1,4 +1,4 @@
-"""Pictures to the tensors that the towers see, exactly as the reference prepares them."""
+"""Image preprocessing (letterbox, normalise), reading image files, and conversion from and to tensors."""
 
 from __future__ import annotations
 
@@ -19,14 +19,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a picture lies in the model's square after letterboxing.
-
-    Attributes:
-        left: empty columns before it, in pixels of the square.
-        top: empty rows above it.
-        width: columns that it takes.
-        height: rows that it takes.
-    """
+    """The rectangle that an image takes in the model's square after letterboxing, in pixels."""
 
     left: int
     top: int
@@ -36,13 +29,13 @@ class Frame:
 
 @dataclass(frozen=True)
 class ImageProcessor:
-    """Letterboxes an image to a square and normalises it (`preprocessor_config.json`).
+    """Letterboxes images to a square and normalises them, bit-identical to the reference.
 
     Attributes:
-        image_size: side of the square, in pixels.
-        mean: per channel, of the normalisation that the vision tower expects.
-        std: per channel.
-        min_size: the shorter side is at least this long after resizing, in pixels.
+        image_size: side S of the square, in pixels.
+        mean: mean per channel of the vision tower's normalisation.
+        std: standard deviation per channel.
+        min_size: lower limit of the shorter side after resizing, in pixels.
     """
 
     image_size: int
@@ -53,33 +46,31 @@ class ImageProcessor:
     def __post_init__(self) -> None:
         for name, values in (("image_mean", self.mean), ("image_std", self.std)):
             if len(values) != 3 or not all(isinstance(value, (int, float)) for value in values):
-                raise ValueError(f"{name} must be three numbers, got {values}; mend preprocessor_config.json")
+                raise ValueError(f"{name} must be three numbers, got {values}; fix preprocessor_config.json")
         if min(self.std) <= 0:
-            raise ValueError(f"image_std must be above 0, got {self.std}; mend preprocessor_config.json")
+            raise ValueError(f"image_std must be above 0, got {self.std}; fix preprocessor_config.json")
 
     def pixel_values(self, images: Iterable[Tensor]) -> Tensor:
-        """Normalised input of the vision tower.
+        """Makes the input of the vision tower, [B, 3, S, S] float32 normalised with `mean` and `std`.
 
         Args:
-            images: [H, W, C] tensors in [0, 1], of any sizes; C is 1 (grey), 3, or 4 (alpha is dropped).
-
-        Returns:
-            [B, 3, S, S] float32.
+            images: [H, W, C] tensors in [0, 1], of any size; C is 1 (grey), 3, or 4 (alpha is dropped).
         """
         mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (self.mean, self.std))
         return torch.stack([torch.from_numpy((self._rescaled(image) - mean) / std) for image in images])
 
     def pixels(self, images: Iterable[Tensor]) -> Tensor:
-        """Input of the image tokenizer: the same squares, [B, 3, S, S] float32 in [-1, 1]."""
+        """Makes the input of the image tokenizer, [B, 3, S, S] float32 in [-1, 1]."""
         half = np.float32(0.5)
         return torch.stack([torch.from_numpy((self._rescaled(image) - half) / half) for image in images])
 
     def cropped_pixels(self, image: Tensor) -> Tensor:
-        """Input of the image tokenizer as Janus-Pro-R1 makes it, [1, 3, S, S] float32 in [-1, 1].
+        """Makes the input of the image tokenizer as Janus-Pro-R1 does, [1, 3, S, S] float32 in [-1, 1].
 
-        The central square of an [H, W, C] image, by the crop of ADM (arXiv:2105.05233, public code).
+        Crops an [H, W, C] image to its central square as ADM does (arXiv:2105.05233, public code).
         """
         picture, size = to_pillow(image), self.image_size
+        # Halve by averaging as often as possible, resize the shorter side to S, and cut out the centre.
         while min(picture.size) >= 2 * size:
             halved = (picture.width // 2, picture.height // 2)
             picture = picture.resize(halved, Image.Resampling.BOX)
@@ -92,7 +83,7 @@ class ImageProcessor:
         return ((values - 0.5) / 0.5)[None]
 
     def frame(self, width: int, height: int) -> Frame:
-        """Where a picture of this size lies in the square."""
+        """The rectangle of the square that an image of this size takes."""
         shortest = min(self.min_size, self.image_size)
         # The reference divides before it multiplies; another order rounds some sizes differently.
         across, down = (
@@ -101,9 +92,9 @@ class ImageProcessor:
         return Frame((self.image_size - across) // 2, (self.image_size - down) // 2, across, down)
 
     def letterbox(self, image: Tensor) -> np.ndarray:
-        """Resizes the longer side to S and pads the shorter one around the centre; [S, S, 3] uint8.
+        """Resizes the longer side to S and pads the shorter one on both ends; [S, S, 3] uint8.
 
-        Pillow's bicubic filter on uint8, because the reference's pixels are Pillow's.
+        Uses Pillow's bicubic filter on uint8, as the reference does.
         """
         picture = to_pillow(image)
         frame = self.frame(*picture.size)
@@ -116,39 +107,36 @@ class ImageProcessor:
         return np.asarray(canvas)
 
     def _rescaled(self, image: Tensor) -> np.ndarray:
-        # Through float64 and back, as the reference rescales: float32 alone differs in the last bit.
+        # In float64, as in the reference: the result of float32 differs in the last bit.
         return (self.letterbox(image).transpose(2, 0, 1).astype(np.float64) * (1 / 255)).astype(np.float32)
 
 
 def read_image_processor(folder: Path, image_size: int) -> ImageProcessor:
-    """Reads the image processor of a checkpoint folder.
+    """Reads `preprocessor_config.json` of a checkpoint folder; without it, SigLIP's normalisation is used.
 
     Args:
-        folder: the checkpoint; without a `preprocessor_config.json`, SigLIP's usual normalisation applies.
-        image_size: side of the square that the model's towers were built for.
+        folder: the checkpoint.
+        image_size: side of the model's input, in pixels.
     """
     settings = read_json_if_present(folder / "preprocessor_config.json")
-    usual = ImageProcessor(image_size)
+    default = ImageProcessor(image_size)
     return ImageProcessor(
         image_size,
-        tuple(settings.get("image_mean") or usual.mean),
-        tuple(settings.get("image_std") or usual.std),
-        settings.get("min_size") or usual.min_size,
+        tuple(settings.get("image_mean") or default.mean),
+        tuple(settings.get("image_std") or default.std),
+        settings.get("min_size") or default.min_size,
     )
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether a name is that of an image, and of a file.
-
-    Hidden files are left out: macOS puts one beside each image on other systems' disks.
-    """
+    """Whether a path is an image file by its extension, and not hidden (as macOS's `._` companions are)."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def read_image(path: Path) -> Tensor:
-    """The image [H, W, 3] in [0, 1] that ComfyUI's Load Image makes of a file: upright, without alpha.
+    """Reads an image file as ComfyUI's Load Image does: [H, W, 3] in [0, 1].
 
-    Of several frames it is the first.
+    The EXIF rotation is applied and alpha is dropped; of an animation, the first frame is read.
 
     Raises:
         ValueError: if the file cannot be read as an image.
@@ -162,12 +150,12 @@ def read_image(path: Path) -> Tensor:
             if upright.mode == "I":
                 upright = upright.point(lambda value: value * (1 / 255))
             return torch.from_numpy(np.array(upright.convert("RGB")).astype(np.float32) / 255.0)
-    except Exception as error:  # a broken file makes Pillow's decoders raise errors of any class
-        raise ValueError(f"image must be one that can be read, got: {error}; mend or remove it") from error
+    except Exception as error:  # Pillow's decoders raise errors of any class for damaged files
+        raise ValueError(f"image must be readable, got: {error}; fix or remove it") from error
 
 
 def to_pillow(image: Tensor) -> Image.Image:
-    """An RGB picture of an [H, W, C] tensor in [0, 1].
+    """Converts an [H, W, C] tensor in [0, 1] to an RGB image of Pillow.
 
     Raises:
         ValueError: if the tensor is not an image.
@@ -175,7 +163,7 @@ def to_pillow(image: Tensor) -> Image.Image:
     if image.ndim != 3 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
         raise ValueError(
             f"image must be a tensor [H, W, C] with 1, 3 or 4 channels, got shape {list(image.shape)}; "
-            "pass one picture of a batch [B, H, W, C] at a time"
+            "pass one image of a batch [B, H, W, C] at a time"
         )
     if max(image.shape[:2]) > MAX_SIDE:
         raise ValueError(
@@ -185,19 +173,16 @@ def to_pillow(image: Tensor) -> Image.Image:
         raise ValueError(f"image must hold floats between 0 and 1, got {image.dtype}; divide bytes by 255")
     values = image.detach().cpu().float()
     if not bool(torch.isfinite(values).all()):
+        raise ValueError("image must hold finite numbers, got NaN or infinity; check the node that made it")
+    if (largest := float(values.max())) > 2.0:  # slightly above 1 is clamped below
         raise ValueError(
-            "image must hold finite numbers, got NaN or infinity; check the node or code that made it"
+            f"image must hold numbers from 0 to 1, got up to {largest:g}; divide 8-bit values by 255"
         )
-    if float(values.max()) > 2.0:
-        raise ValueError(
-            f"image must hold numbers from 0 to 1, got up to {float(values.max()):g}; divide 8-bit values by "
-            "255"
-        )
-    # Rounded, not truncated: an 8-bit picture divided by 255 comes back as itself.
+    # Rounding, not truncating, makes the conversion of 8-bit images to floats and back lossless.
     bytes_ = (values[..., :3] * 255).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(bytes_.expand(-1, -1, 3).contiguous().numpy())
 
 
 def to_images(pixels: Tensor) -> Tensor:
-    """Maps pixels [B, 3, H, W] in [-1, 1] to images [B, H, W, 3] in [0, 1], float32."""
+    """Converts pixels [B, 3, H, W] in [-1, 1] to images [B, H, W, 3] float32 in [0, 1]."""
     return ((pixels.float() + 1.0) / 2.0).clamp(0.0, 1.0).permute(0, 2, 3, 1).contiguous()

@@ -1,4 +1,4 @@
-"""Answers that have to be JSON."""
+"""Extraction of JSON from a model's answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BRACKET = re.compile(r"[{}\[\]]")
 
 
 def json_text(answer: str) -> str:
-    """The JSON that an answer holds, on one line; a `Check` for `JanusPipeline.understand` and `chat`.
+    """The JSON value in an answer, on one line; use as `check` of `JanusPipeline.understand` and `chat`.
 
     Raises:
         ValueError: as `parse_json`.
@@ -22,25 +22,22 @@ def json_text(answer: str) -> str:
 
 
 def parse_json(answer: str) -> Any:
-    """The JSON value that an answer holds.
+    """The JSON value in an answer.
 
-    That is the whole answer, or else what stands in its first code fence, or else the first object or array
-    in it, whatever words are around it. What lies inside of broken JSON does not count: it is a fragment.
-
-    Args:
-        answer: what a model wrote.
+    Tries the whole answer, then the content of its first code fence, then the first object or array in the
+    text. Values inside of malformed JSON are ignored, since they are fragments.
 
     Raises:
-        ValueError: if it holds none; the message shows the answer.
+        ValueError: if there is no valid JSON; the message shows the answer.
     """
     decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
     for text in (answer.strip(), *(fence.strip() for fence in _FENCE.findall(answer)[:1])):
         try:
             return decoder.decode(text)
         except (ValueError, RecursionError):
-            continue  # it may stand elsewhere
+            continue
     try:
-        return _first_in(answer, decoder)
+        return _first_value(answer, decoder)
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"answer must hold JSON, got {answer!r}; say in the question which fields you want, allow more "
@@ -48,20 +45,20 @@ def parse_json(answer: str) -> Any:
         ) from error
 
 
-def _first_in(answer: str, decoder: json.JSONDecoder) -> Any:
-    """The first whole object or array."""
+def _first_value(answer: str, decoder: json.JSONDecoder) -> Any:
+    """The first valid object or array in a text."""
     opening = _OPENING.search(answer)
     while opening is not None:
         try:
             return decoder.raw_decode(answer, opening.start())[0]
         except json.JSONDecodeError:
-            # On behind what it opened: no fragments of it, and no work done twice.
-            opening = _OPENING.search(answer, _end_of(answer, opening.start()))
+            # Skip all that this bracket encloses, which also keeps the search linear in the text's length.
+            opening = _OPENING.search(answer, _matching_end(answer, opening.start()))
     raise ValueError("no object or array")
 
 
-def _end_of(answer: str, start: int) -> int:
-    """Where what a bracket opens is closed again; the end of the answer if it never is."""
+def _matching_end(answer: str, start: int) -> int:
+    """The position after the bracket that closes the one at `start`, or the end of the text."""
     depth = 0
     for bracket in _BRACKET.finditer(answer, start):
         depth += 1 if bracket.group() in "{[" else -1
@@ -71,11 +68,11 @@ def _end_of(answer: str, start: int) -> int:
 
 
 def _finite(digits: str) -> float:
-    """Python reads 1e999 as Infinity."""
+    """Parses a float, and refuses those that overflow, such as 1e999: Python would read Infinity."""
     number = float(digits)
     return number if math.isfinite(number) else _refuse(digits)
 
 
 def _refuse(constant: str) -> NoReturn:
-    """Python reads NaN and Infinity, which no other reader takes for JSON."""
-    raise ValueError(f"{constant} is no JSON")
+    """Refuses NaN and Infinity: Python's decoder accepts them, but they are not JSON."""
+    raise ValueError(f"{constant} is not JSON")

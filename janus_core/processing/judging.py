@@ -1,47 +1,46 @@
-"""What a model is asked when it judges: whether a text is true of an image, and which of some texts is."""
+"""Questions and answer tokens for scoring images and for multiple choice."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Asks for an answer that begins with one of `VERDICTS`, in their spelling.
+# The default question for a score; its answer begins with one of `VERDICTS`.
 SCORE_TEMPLATE = "Does this image match the description? Answer Yes or No.\nDescription: {description}"
 VERDICTS = ("Yes", "No")
 
-_PLACE = "{description}"
+_PLACEHOLDER = "{description}"
 
 
 def score_question(template: str, description: str) -> str:
-    """The question whether an image is as described.
+    """The question whether an image matches a description.
 
     Args:
-        template: a question that "Yes" or "No" answers, with {description} where the description stands.
-            Other braces are text.
+        template: a yes-or-no question with the placeholder {description}. Other braces are plain text.
         description: what the image should show.
 
     Raises:
-        ValueError: if there is no description, or no place for it.
+        ValueError: if the description is empty, or the template lacks the placeholder.
     """
     if not isinstance(description, str) or not description.strip():
         raise ValueError(f"description must hold text, got {description!r}; write what the image should show")
-    if _PLACE not in template:
+    if _PLACEHOLDER not in template:
         raise ValueError(
-            f"template must hold {_PLACE}, got {template!r}; write it where the description should stand"
+            f"template must hold {_PLACEHOLDER}, got {template!r}; write it where the description should go"
         )
-    return template.replace(_PLACE, description.strip())
+    return template.replace(_PLACEHOLDER, description.strip())
 
 
 def validate_choices(options: Sequence[str]) -> list[str]:
-    """The texts to choose from, without spaces around them.
+    """Validates and strips the options of a multiple-choice question.
 
     Raises:
-        ValueError: if there are fewer than two, or one is empty or given twice.
+        ValueError: if there are fewer than two options, an empty one, or two equal ones.
     """
     if isinstance(options, str):
         raise ValueError(f"options must be a list of texts, got the text {options!r}; put each into a list")
     stripped = [option.strip() for option in options]
     if len(stripped) < 2:
-        raise ValueError(f"options must be at least 2, got {len(stripped)}; add what else could be true")
+        raise ValueError(f"options must be at least 2, got {len(stripped)}; add another option")
     for option in stripped:
         if not option:
             raise ValueError("options must hold text, got an empty one; remove it")
@@ -51,17 +50,17 @@ def validate_choices(options: Sequence[str]) -> list[str]:
 
 
 def first_difference(one: Sequence[int], other: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Two answers up to the first token in which they differ; with usual tokenizers, one token each.
+    """Cuts two tokenized answers after the first token in which they differ, usually the very first.
 
-    What they share before it is equally likely in both, so it has no part in which of them is likelier.
+    That token decides which answer is likelier: the tokens before it are equally likely in both.
 
     Raises:
-        ValueError: if one begins with all of the other.
+        ValueError: if one answer is a prefix of the other.
     """
-    for index, (mine, theirs) in enumerate(zip(one, other, strict=False)):
-        if mine != theirs:
+    for index, (token, other_token) in enumerate(zip(one, other, strict=False)):
+        if token != other_token:
             return list(one[: index + 1]), list(other[: index + 1])
     raise ValueError(
-        f"tokenizer must tell {' from '.join(VERDICTS)}, got tokens {list(one)} and {list(other)}; "
-        "use the tokenizer.json that belongs to the checkpoint"
+        f"tokenizer must encode {' and '.join(VERDICTS)} differently, got tokens {list(one)} and "
+        f"{list(other)}; use the tokenizer.json that belongs to the checkpoint"
     )

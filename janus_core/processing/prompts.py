@@ -1,4 +1,4 @@
-"""Questions and descriptions to the token rows that the model reads."""
+"""Builds batches of token ids from questions and image descriptions."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .tokenizer import JanusTokenizer
 
 @dataclass(frozen=True)
 class PromptBuilder:
-    """Writes prompts in a checkpoint's own format.
+    """Writes prompts in a checkpoint's format.
 
     Attributes:
-        tokenizer: text to ids.
-        chat: template and role texts.
-        num_image_tokens: placeholders that one image takes in a prompt.
-        vocab_size: ids that the language model knows.
-        max_length: tokens that it can read, prompt and answer together.
-        start_embedding: whether an image also takes the place of the tag before it.
+        tokenizer: the text tokenizer.
+        chat: chat template and role texts.
+        num_image_tokens: image placeholder tokens per image in a prompt.
+        vocab_size: size of the language model's vocabulary.
+        max_length: its context length in tokens, prompt and answer together.
+        start_embedding: whether an image also has an embedding for its start token (JanusFlow).
     """
 
     tokenizer: JanusTokenizer
@@ -41,14 +41,13 @@ class PromptBuilder:
     def understanding(
         self, questions: Sequence[str], images_per_question: int, system_prompt: str, num_new: int = 1
     ) -> PromptBatch:
-        """Rows of questions about images.
+        """A batch of questions about images, one row each.
 
         Args:
-            questions: one per row. A question that does not place `<image_placeholder>` itself gets one per
-                image before it, each on a line.
+            questions: B texts. Unless a text contains `<image_placeholder>`, one per image is put before it.
             images_per_question: images in each row.
-            system_prompt: stands before every conversation; empty for none.
-            num_new: tokens of an answer that must find room behind each.
+            system_prompt: put before each question; empty for none.
+            num_new: tokens of context to leave for the answer.
         """
         rows = [self.question(text, images_per_question, system_prompt) for text in questions]
         return self.batch(rows, num_new)
@@ -56,70 +55,73 @@ class PromptBuilder:
     def question(
         self, question: str, num_images: int, system_prompt: str, earlier: Sequence[Turn] = ()
     ) -> list[int]:
-        """The row of a question that the model is to answer.
+        """Token ids of a conversation that ends with a question for the model to answer.
 
         Args:
-            question: places `<image_placeholder>` once per image, or gets them before it, each on a line.
-            num_images: images that come with it.
-            system_prompt: stands before the conversation; empty for none.
-            earlier: what was asked and answered before.
+            question: as in `understanding`.
+            num_images: images of the question.
+            system_prompt: put before the conversation; empty for none.
+            earlier: the earlier turns of the conversation.
         """
         if not isinstance(question, str) or not question.strip():
             raise ValueError(f"question must hold text, got {question!r}; ask something about the image")
         messages = []
         for turn in earlier:
-            # A placeholder that the model spelt out is no image.
+            # The model may have written a placeholder itself, for which there is no image.
             answer = turn.answer.replace(self.tokenizer.special.image, "")
-            messages.append(Message(self.chat.user, self._placed(turn.question, turn.num_images)))
+            messages.append(Message(self.chat.user, self._with_placeholders(turn.question, turn.num_images)))
             messages.append(Message(self.chat.assistant, answer))
-        messages.append(Message(self.chat.user, self._placed(question, num_images)))
+        messages.append(Message(self.chat.user, self._with_placeholders(question, num_images)))
         messages.append(Message(self.chat.assistant, ""))
         total = num_images + sum(turn.num_images for turn in earlier)
         return self.encode(self._render(messages, system_prompt), total)
 
     def batch(self, rows: list[list[int]], num_new: int = 1, name: str = "prompt") -> PromptBatch:
-        """Rows padded to one length.
+        """Pads rows of token ids on the left to a common length.
 
         Args:
-            rows: token ids.
-            num_new: tokens that will follow.
-            name: of the longest row, for the message.
+            rows: B lists of token ids.
+            num_new: tokens of context to leave for what the model generates.
+            name: what to call the longest row in an error.
 
         Raises:
-            ValueError: if it is too long for the model.
+            ValueError: if the longest row exceeds the model's context.
         """
         longest = max(len(row) for row in rows)
         if longest + num_new > self.max_length:
-            shorter = "shorten it or pass fewer images"
+            fix = "shorten it or pass fewer images"
             if name == "conversation":
-                shorter = "start a new one, or go on from an earlier turn"
+                fix = "start a new one, or continue from an earlier turn"
             raise ValueError(
                 f"{name} must leave room in the model's context of {self.max_length} tokens, got {longest} "
-                f"tokens and {num_new} more to write; {shorter}"
+                f"tokens and {num_new} more to write; {fix}"
             )
         return PromptBatch.from_rows(
             rows, self.tokenizer.pad_id, self.tokenizer.image_id, self.start_embedding
         )
 
     def token_keys(self, row: Sequence[int]) -> list[int]:
-        """What the body reads at each position of a row: the token's id, or -1 - i for the i-th image."""
-        image_id, found, content = self.tokenizer.image_id, 0, list(row)
+        """Keys by which to compare prompts: each position's token id, or -1 - i in the i-th image."""
+        image_id, keys = self.tokenizer.image_id, list(row)
+        embeddings_per_image = self.num_image_tokens + self.start_embedding
+        num_embeddings = 0
         for index, token in enumerate(row):
-            starts = self.start_embedding and list(row[index + 1 : index + 2]) == [image_id]
-            if token == image_id or starts:
-                content[index] = -1 - found // (self.num_image_tokens + self.start_embedding)
-                found += 1
-        return content
+            is_start = self.start_embedding and list(row[index + 1 : index + 2]) == [image_id]
+            if token == image_id or is_start:
+                keys[index] = -1 - num_embeddings // embeddings_per_image
+                num_embeddings += 1
+        return keys
 
     def answers(self, answers: Sequence[str], questions: Sequence[str]) -> list[list[int]]:
-        """Ids that the model would write behind a question to give each of some answers.
+        """Token ids of given answers, as the model would generate them after a question.
 
         Args:
             answers: K texts.
-            questions: the questions that all of them may follow.
+            questions: all questions that these answers are for.
 
         Raises:
-            ValueError: if an answer holds an image, or the tokenizer runs a question and an answer together.
+            ValueError: if an answer contains an image placeholder, or the tokenizer would merge the end of a
+                question with the beginning of an answer.
         """
         encode = self.tokenizer.encode
         texts = [self.chat.answer(answer) for answer in answers]
@@ -130,13 +132,13 @@ class PromptBuilder:
                 )
         rows = [encode(text)[1:] for text in texts]
         for question in dict.fromkeys(questions):
-            asked = self._turn(question)
-            before = encode(asked)
+            prompt = self._turn(question)
+            prompt_ids = encode(prompt)
             for text, row in zip(texts, rows, strict=True):
-                if encode(asked + text) != before + row:
+                if encode(prompt + text) != prompt_ids + row:
                     raise ValueError(
-                        f"question must end where a token does, got {question!r}, which the tokenizer runs "
-                        f"together with the answer {text!r}; end it with a question mark or a line break"
+                        f"question must end where a token does, got {question!r}, which the tokenizer merges "
+                        f"with the answer {text!r}; end it with a question mark or a line break"
                     )
         return rows
 
@@ -146,28 +148,27 @@ class PromptBuilder:
         negative_prompt: str,
         use_cfg: bool,
         num_new: int,
-        form: GenerationPromptStyle | None = None,
+        style: GenerationPromptStyle | None = None,
         name: str = "prompt",
     ) -> PromptBatch:
-        """The row of a picture's description and, with guidance, the unconditional row behind it.
+        """The prompt of an image, and for classifier-free guidance the unconditional prompt as a second row.
 
-        Without a negative prompt the unconditional row is the same row with everything but its first token
-        and the tag that starts the image replaced by padding, as the reference draws (arXiv:2410.13848,
-        section 3.3).
+        Without a negative prompt, the unconditional row is the first one with padding in place of everything
+        but its first token and the image start token, as in the reference (arXiv:2410.13848, section 3.3).
 
         Args:
             prompt: what to draw.
-            negative_prompt: takes the unconditional row's place; empty for none.
-            use_cfg: whether there is an unconditional row.
-            num_new: tokens that the picture will take.
-            form: what the way of drawing wants of these rows; by default, what drawing by tokens does.
-            name: of the prompt, for messages.
+            negative_prompt: replaces the unconditional prompt; empty for none.
+            use_cfg: whether to add the unconditional row.
+            num_new: tokens of context to leave for the image.
+            style: the sampler's prompt style; by default that of image tokens.
+            name: what to call the prompt in an error.
         """
         if not isinstance(negative_prompt, str):
             raise ValueError(
                 f"negative_prompt must be a text, got {negative_prompt!r}; leave it empty for none"
             )
-        form = form or GenerationPromptStyle()
+        style = style or GenerationPromptStyle()
         rows = [self._description(name, prompt)]
         blank = use_cfg and not negative_prompt.strip()
         if blank:
@@ -175,21 +176,21 @@ class PromptBuilder:
             rows.append([first, *[self.tokenizer.pad_id] * len(middle), last])
         elif use_cfg:
             rows.append(self._description("negative_prompt", negative_prompt))
-        if not form.includes_image_start:
+        if not style.includes_image_start:
             rows = [row[:-1] for row in rows]
         longest = "negative_prompt" if len(rows[-1]) > len(rows[0]) else name
         batch = self.batch(rows, num_new, longest)
-        return batch.hide(row=1, first=1) if blank and form.masks_padding else batch
+        return batch.hide(row=1, first=1) if blank and style.masks_padding else batch
 
     def generation_turn(self, text: str) -> str:
-        """A single turn of the user, and the start of the image that answers it."""
+        """A single turn of the user, ending where the generated image begins."""
         return self._turn(text) + self.tokenizer.special.image_start
 
     def encode(self, text: str, num_images: int) -> list[int]:
-        """Ids of a rendered conversation, each placeholder widened to an image's worth of positions.
+        """Token ids of a rendered conversation, with each placeholder expanded to a whole image's tokens.
 
         Raises:
-            ValueError: if the text does not hold as many placeholders as there are images.
+            ValueError: if the number of placeholders is not `num_images`.
         """
         tokenizer = self.tokenizer
         row: list[int] = []
@@ -204,7 +205,7 @@ class PromptBuilder:
         if found != num_images:
             raise ValueError(
                 f"question must hold one {tokenizer.special.image} per image or none at all, got {found} for "
-                f"{num_images} images; remove them, and they are placed before it"
+                f"{num_images} images; remove them to have the images put before the question"
             )
         return row
 
@@ -216,10 +217,10 @@ class PromptBuilder:
         return self.encode(self.generation_turn(text), 0)
 
     def _turn(self, text: str) -> str:
-        """A single turn of the user, and the place where the model goes on."""
+        """A single turn of the user, ending where the model's answer begins."""
         return self._render((Message(self.chat.user, text), Message(self.chat.assistant, "")))
 
-    def _placed(self, question: str, num_images: int) -> str:
+    def _with_placeholders(self, question: str, num_images: int) -> str:
         if self.tokenizer.special.image in question:
             return question
         return f"{self.tokenizer.special.image}\n" * num_images + question
@@ -227,12 +228,12 @@ class PromptBuilder:
     def _render(self, messages: Sequence[Message], system_prompt: str = "") -> str:
         if self.tokenizer.special.image in system_prompt:
             raise ValueError(
-                f"system_prompt must hold no {self.tokenizer.special.image}, got {system_prompt!r}; images "
-                "stand in the question"
+                f"system_prompt must hold no {self.tokenizer.special.image}, got {system_prompt!r}; put "
+                "images into the question"
             )
         if self.chat.user_text is not None:
             raise ValueError(
-                f"chat template must have room for what you ask, got {self.chat.name!r}, which always says "
+                f"chat template must include the user's text, got {self.chat.name!r}, which always sends "
                 f"{self.chat.user_text!r}; choose deepseek"
             )
         return self.chat.render(messages, system_prompt)

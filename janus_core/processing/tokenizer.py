@@ -1,4 +1,4 @@
-"""The text tokenizer: `tokenizer.json` verbatim, special tokens by their strings."""
+"""Text tokenizer, loaded from a checkpoint's `tokenizer.json`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from ..file_io import read_json_if_present
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Strings of the tokens that have a meaning of their own.
-
-    Their numbers differ between conversions of the same model, so they are always looked up by string.
-    """
+    """Strings of the special tokens; their ids differ between conversions of the same model."""
 
     bos: str = "<｜begin▁of▁sentence｜>"
     eos: str = "<｜end▁of▁sentence｜>"
@@ -30,15 +27,15 @@ class JanusTokenizer:
     """Text to ids and back."""
 
     def __init__(self, tokenizer_file: Path, special: SpecialTokens) -> None:
-        """Reads a tokenizer.
+        """Loads a tokenizer.
 
         Args:
-            tokenizer_file: the checkpoint's `tokenizer.json`. It is loaded as it stands: the model-specific
-                classes of transformers change such files in ways that differ between releases.
+            tokenizer_file: the checkpoint's `tokenizer.json`. It is loaded unchanged: the model-specific
+                classes of transformers alter it in ways that differ between releases.
             special: strings of the special tokens.
 
         Raises:
-            FileNotFoundError: if there is no such file.
+            FileNotFoundError: if the file does not exist.
             ValueError: if the file is not a tokenizer, or lacks a special token.
         """
         if not tokenizer_file.is_file():
@@ -57,7 +54,7 @@ class JanusTokenizer:
         missing = [token for token in vars(special).values() if token not in ids]
         if missing:
             raise ValueError(
-                f"{tokenizer_file} must know the special tokens of Janus, got none named "
+                f"{tokenizer_file} must contain the special tokens of Janus, got none named "
                 f"{', '.join(missing)}; use the tokenizer.json that belongs to the checkpoint"
             )
         self.bos_id, self.eos_id, self.pad_id = ids[special.bos], ids[special.eos], ids[special.pad]
@@ -66,26 +63,25 @@ class JanusTokenizer:
         self.max_id = max(ids.values())
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, the beginning-of-sentence token first (the files leave it to the caller)."""
+        """Token ids of a text, beginning with the beginning-of-sentence token."""
         return [self.bos_id, *self._tokenizer.encode(text, add_special_tokens=False)]
 
     def special_tokens_in(self, text: str) -> list[str]:
-        """The special tokens that a text would be read to hold, in order of their strings."""
+        """The special tokens that a text contains, sorted."""
         added = self._tokenizer.added_tokens_decoder.values()
         names = {token.content for token in added if token.special} | {*vars(self.special).values()}
         return sorted(name for name in names if name in text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, special tokens left out."""
+        """Text of token ids, without special tokens."""
         text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(text)
 
 
 def read_tokenizer(folder: Path) -> JanusTokenizer:
-    """Reads the tokenizer of a checkpoint folder.
+    """Loads the tokenizer of a checkpoint folder.
 
-    `processor_config.json` and `tokenizer_config.json` may rename the special tokens (JanusFlow's image
-    tokens have other names than Janus's).
+    `processor_config.json` and `tokenizer_config.json` may rename the special tokens, as JanusFlow does.
     """
     processor = read_json_if_present(folder / "processor_config.json")
     tokenizer = read_json_if_present(folder / "tokenizer_config.json")

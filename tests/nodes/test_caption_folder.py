@@ -126,7 +126,7 @@ def test_report_is_shown_with_what_failed(janus: LoadedJanus, folders: Path) -> 
     (folders / "set" / "image_0.png").write_bytes(b"no image")
     (*counts, report), shown = run_and_show(JanusCaptionFolder, model=janus, **BASE)
     assert counts == [0, 1, 1]
-    assert "image_0.png: image must be one that can be read, got:" in report
+    assert "image_0.png: image must be readable, got:" in report
     assert shown == {"text": (report,)}
 
 

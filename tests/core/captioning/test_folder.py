@@ -137,9 +137,9 @@ def test_a_bad_file_is_reported_and_the_others_go_on(pipe: JanusPipeline, images
     report = caption_folder(pipe, images, None, SHORT)
     assert report.done == 4
     assert sorted(report.failed) == ["empty.jpg", "image_0.png", "notes.png"]
-    assert report.failed["notes.png"].startswith("image must be one that can be read, got: cannot identify")
+    assert report.failed["notes.png"].startswith("image must be readable, got: cannot identify")
     assert report.text.splitlines()[0] == "4 captioned, 0 had a caption, 3 failed"
-    assert "notes.png: image must be one that can be read" in report.text
+    assert "notes.png: image must be readable" in report.text
 
 
 def test_names_that_share_a_text_file_are_refused_and_the_others_go_on(

@@ -97,7 +97,7 @@ def test_conversations_longer_than_the_context_are_refused(pipe: JanusPipeline, 
     short = replace(pipe, prompts=replace(pipe.prompts, max_length=first.tokens_read + 5))
     expected = (
         rf"conversation must leave room in the model's context of {first.tokens_read + 5} tokens, got \d+ "
-        "tokens and 1 more to write; start a new one, or go on from an earlier turn"
+        "tokens and 1 more to write; start a new one, or continue from an earlier turn"
     )
     with counted_images(pipe) as looks, pytest.raises(ValueError, match=expected):
         short.chat("Why?", images[:1], first)

@@ -36,7 +36,7 @@ def test_nothing_to_score_is_refused(pipe: JanusPipeline) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "options must be at least 2, got 0; add what else could be true"),
+        ([], "options must be at least 2, got 0; add another option"),
         (["a"], "options must be at least 2, got 1;"),
         (["a", " "], "options must hold text, got an empty one; remove it"),
         (["a", "b", " a"], "options must differ, got 'a' more than once; remove one"),
@@ -73,5 +73,7 @@ def test_a_template_of_chats_that_has_no_space_before_answers_is_followed(pipe: 
 
 def test_answers_without_a_difference_are_refused() -> None:
     assert first_difference([1, 2, 3], [1, 5]) == ([1, 2], [1, 5])
-    with pytest.raises(ValueError, match=r"^tokenizer must tell Yes from No, got tokens \[1, 2\] and \[1\]"):
+    with pytest.raises(
+        ValueError, match=r"^tokenizer must encode Yes and No differently, got tokens \[1, 2\] and \[1\]"
+    ):
         first_difference([1, 2], [1])

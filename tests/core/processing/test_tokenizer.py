@@ -74,7 +74,7 @@ def test_configs_may_rename_special_tokens(tmp_path: Path) -> None:
 def test_missing_special_tokens_are_named(golden_root: Path) -> None:
     special = SpecialTokens(image="<no_such_token>")
     with pytest.raises(
-        ValueError, match="must know the special tokens of Janus, got none named <no_such_token>"
+        ValueError, match="must contain the special tokens of Janus, got none named <no_such_token>"
     ):
         JanusTokenizer(golden_root / "janus-pro-tiny" / "tokenizer.json", special)
 
