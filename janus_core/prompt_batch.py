@@ -1,4 +1,4 @@
-"""What crosses from text to model: token ids, which of them count, and where images go."""
+"""Batches of prompts as the model reads them: token ids, padding mask, positions and image positions."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """Rows of token ids, left-padded to one length.
+    """Token ids of several sequences, left-padded to one length.
 
     Attributes:
         input_ids: [B, T] int64 ids into the language model's vocabulary.
         attention_mask: [B, T] bool, True where a token is visible to later ones.
         position_ids: [B, T] int64 rotary positions.
         image_mask: [B, T] bool, True where an image's embedding replaces the token's own.
-        padded: whether any token is hidden. Known here, on the host, so that the model never has to ask the
-            device.
+        padded: whether any token is hidden. Known on the host, so that no one has to wait for the device.
     """
 
     input_ids: Tensor
@@ -29,20 +28,20 @@ class PromptBatch:
 
     @property
     def length(self) -> int:
-        """T, the number of tokens in each row."""
+        """T, the number of tokens in each sequence."""
         return self.input_ids.shape[1]
 
     @classmethod
     def from_rows(
         cls, rows: list[list[int]], pad_id: int, image_id: int, start_embedding: bool = False
     ) -> PromptBatch:
-        """Pads rows on the left with hidden tokens; positions count the visible ones from 0.
+        """Pads token ids on the left with hidden tokens; positions count the visible tokens from 0.
 
         Args:
-            rows: one list of token ids per row, none empty.
-            pad_id: the id that fills the left.
-            image_id: the id whose positions take image embeddings.
-            start_embedding: whether the position before each image takes one, too.
+            rows: the token ids of each sequence, none empty.
+            pad_id: the id of the padding.
+            image_id: the id that image embeddings replace.
+            start_embedding: whether an image embedding also replaces the token before each image.
         """
         length = max(len(row) for row in rows)
         input_ids = torch.full((len(rows), length), pad_id)
@@ -57,16 +56,21 @@ class PromptBatch:
         padded = any(len(row) != length for row in rows)
         return cls(input_ids, attention_mask, position_ids, image_mask, padded)
 
+    def next_positions(self, count: int) -> Tensor:
+        """Rotary positions [B, count] of the tokens that follow the prompt."""
+        steps = torch.arange(1, count + 1, device=self.position_ids.device)
+        return self.position_ids[:, -1:] + steps
+
     def hide(self, row: int, first: int) -> PromptBatch:
-        """The same batch with a row's tokens from `first` on hidden from later ones; positions stay."""
+        """The same batch with one sequence's tokens from `first` on hidden; positions stay the same."""
         attention_mask = self.attention_mask.clone()
         attention_mask[row, first:] = False
         return replace(self, attention_mask=attention_mask, padded=True)
 
     def part(self, start: int, stop: int | None = None) -> PromptBatch:
-        """The visible tokens of every row from its `start`-th to before its `stop`-th; positions stay.
+        """The visible tokens of every sequence from position `start` to before `stop`, positions unchanged.
 
-        Only rows without padding can be cut at `stop`.
+        `stop` needs a batch without padding.
         """
         assert stop is None or not self.padded
         kept = self.attention_mask & (self.position_ids >= start)
@@ -80,7 +84,7 @@ class PromptBatch:
         )
 
     def to(self, device: torch.device | str) -> PromptBatch:
-        """The same batch on another device."""
+        """Copies the batch to a device."""
         return PromptBatch(
             self.input_ids.to(device),
             self.attention_mask.to(device),
@@ -92,11 +96,11 @@ class PromptBatch:
 
 @dataclass(frozen=True)
 class GenerationPromptStyle:
-    """How an image sampler wants its prompt rows written.
+    """How the prompts of an image sampler are written.
 
     Attributes:
         includes_image_start: whether the prompt ends with the image start token.
-        masks_padding: whether attention skips the padding of the unconditional row.
+        masks_padding: whether the padding of the unconditional prompt is hidden from attention.
     """
 
     includes_image_start: bool = True

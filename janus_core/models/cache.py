@@ -1,6 +1,8 @@
-"""Keys and values of the tokens that the body has read."""
+"""KV caches: the keys and values of the tokens that the transformer has read."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -8,11 +10,32 @@ from torch import Tensor
 from ..config import LlamaConfig
 
 
-class KVCache:
-    """Static key-value cache: sized ahead, filled from the left, rewindable.
+class Cache(Protocol):
+    """What the transformer needs from a cache: one pass calls `mask`, `append` per layer, then `advance`."""
 
-    Slots past `length` hold nothing that is ever read, so going back to an earlier length is free, and exact
-    because attention is causal.
+    @property
+    def length(self) -> int:
+        """Tokens read so far."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that fit."""
+
+    def mask(self, num_new: int) -> Tensor | None:
+        """Attention mask [B or 1, 1, T, S] bool of T new tokens, True = visible; None: causal."""
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Stores one layer's new keys and values [B, H, T, D]; returns all that the new tokens attend to."""
+
+    def advance(self, num_new: int) -> None:
+        """Counts the new tokens as read, after all layers have appended them."""
+
+
+class KVCache:
+    """Preallocated key-value cache: filled from the left, can be rewound.
+
+    Slots past `length` are never read. Rewinding therefore costs nothing, and is exact because attention is
+    causal.
     """
 
     def __init__(
@@ -24,16 +47,16 @@ class KVCache:
         dtype: torch.dtype,
         visible: Tensor | None = None,
     ) -> None:
-        """Allocates room for `max_length` tokens in each of `batch_size` rows.
+        """Allocates an empty cache.
 
         Args:
-            config: the body's sizes.
-            batch_size: B, rows.
-            max_length: S, slots per row.
-            device: where the body computes.
-            dtype: the dtype that the body computes in.
-            visible: [B, T] bool of the first T slots, False where a left-padded prompt holds padding; None
-                when every slot is visible. Slots after T are always visible.
+            config: sizes of the transformer.
+            batch_size: B, number of sequences.
+            max_length: S, slots per sequence.
+            device: where the transformer computes.
+            dtype: the dtype that the transformer computes in.
+            visible: [B, T] bool for the first T slots, False for padding; None if there is none. Slots after
+                T are always visible.
         """
         self.config = config
         shape = (
@@ -48,33 +71,24 @@ class KVCache:
         self.length = 0
         self.visible: Tensor | None = None
         if visible is not None:
-            self.mark(visible)
+            self.mark_padding(visible)
 
     @property
     def max_length(self) -> int:
-        """S, the slots of each row."""
+        """S, slots per sequence."""
         return self.keys.shape[3]
 
     @staticmethod
     def num_bytes(config: LlamaConfig, batch_size: int, max_length: int, dtype: torch.dtype) -> int:
         """Memory that a cache of this size takes, in bytes."""
-        per_token = (
-            2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * dtype.itemsize
-        )
-        return per_token * batch_size * max_length
-
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Writes one layer's [B, H, T, D] after the filled part; returns all that the new tokens may read."""
-        end = self.length + keys.shape[2]
-        self.keys[layer, :, :, self.length : end] = keys
-        self.values[layer, :, :, self.length : end] = values
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+        per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+        return per_token * dtype.itemsize * batch_size * max_length
 
     def mask(self, num_new: int) -> Tensor | None:
-        """[B or 1, 1, T, S] bool: True where new token t may read slot s; None where causality alone says it.
+        """See `Cache`.
 
-        A single new token sees the whole cache, and a first prompt without padding is plainly causal: neither
-        needs a mask, and without one the fast attention kernels apply.
+        None for a single new token, which sees the whole cache, and for a first prompt without padding, which
+        is plainly causal: without a mask the fast attention kernels apply.
         """
         start, end = self.length, self.length + num_new
         if self.visible is None and (num_new == 1 or start == 0):
@@ -83,19 +97,26 @@ class KVCache:
         queries = slots[start:, None]
         mask = (slots <= queries)[None]
         if self.visible is not None:
-            # A padding token sees itself: a row that sees nothing would be 0/0 in the softmax.
+            # A padding token sees itself: with nothing visible, its softmax would be 0/0.
             mask = (mask & self.visible[:, None, :end]) | (slots == queries)[None]
         return mask[:, None]
 
-    def advance(self, tokens: int) -> None:
-        """Counts `tokens` more slots as filled, once every layer has appended them."""
-        self.length += tokens
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Cache`."""
+        end = self.length + keys.shape[2]
+        self.keys[layer, :, :, self.length : end] = keys
+        self.values[layer, :, :, self.length : end] = values
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
-    def mark(self, visible: Tensor) -> None:
-        """Says which of the slots after the filled part are no padding.
+    def advance(self, num_new: int) -> None:
+        """See `Cache`."""
+        self.length += num_new
+
+    def mark_padding(self, visible: Tensor) -> None:
+        """Hides padding among the next tokens.
 
         Args:
-            visible: [B, T] bool of the next T slots; those after them are visible.
+            visible: [B, T] bool for the next T slots, False for padding; slots after them are visible.
         """
         if self.visible is None:
             self.visible = torch.ones(
@@ -103,38 +124,22 @@ class KVCache:
             )
         self.visible[:, self.length : self.length + visible.shape[1]] = visible
 
-    def reserve(self, max_length: int) -> None:
-        """Makes room for at least `max_length` slots in all; what is filled stays."""
-        if max_length > self.max_length:
-            larger = self.repeat(1, max_length)
-            self.keys, self.values, self.visible = larger.keys, larger.values, larger.visible
-
-    def saved(self, row: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Copies in main memory of a row's keys and values [L, H, T, D] in the visible slots of a range."""
-        slots = torch.arange(start, stop, device=self.keys.device)
-        if self.visible is not None:
-            slots = slots[self.visible[row, start:stop]]
-        return self.keys[:, row].index_select(2, slots).cpu(), self.values[:, row].index_select(
-            2, slots
-        ).cpu()
-
-    def restore(self, keys: Tensor, values: Tensor) -> None:
-        """Writes keys and values [L, H, T, D] of all layers after the filled part of every row."""
-        end = self.length + keys.shape[2]
-        self.keys[..., self.length : end, :] = keys[:, None]
-        self.values[..., self.length : end, :] = values[:, None]
-        self.advance(keys.shape[2])
-
     def rewind(self, length: int) -> None:
-        """Forgets every token after the first `length`."""
+        """Discards every token after the first `length`."""
         if not 0 <= length <= self.length:
             raise ValueError(f"length must be between 0 and the {self.length} filled slots, got {length}")
         self.length = length
 
-    def repeat(self, copies: int, max_length: int) -> KVCache:
-        """A larger cache in which each row's filled part stands `copies` times in a row.
+    def reserve(self, max_length: int) -> None:
+        """Grows the cache to at least `max_length` slots, keeping its contents."""
+        if max_length > self.max_length:
+            larger = self.repeat(1, max_length)
+            self.keys, self.values, self.visible = larger.keys, larger.values, larger.visible
 
-        Rows that share a prompt compute it once.
+    def repeat(self, copies: int, max_length: int) -> KVCache:
+        """Copies the filled part into a new cache of `max_length` slots.
+
+        Each sequence becomes `copies` adjacent ones, so that several images or answers can share one prefill.
         """
         layers, batch, heads, _, head_dim = self.keys.shape
         visible = None
@@ -142,66 +147,80 @@ class KVCache:
             visible = self.visible[:, : self.length].repeat_interleave(copies, dim=0)
         larger = KVCache(self.config, batch * copies, max_length, self.keys.device, self.keys.dtype, visible)
         for target, source in ((larger.keys, self.keys), (larger.values, self.values)):
-            rows = target.view(layers, batch, copies, heads, max_length, head_dim)
-            rows[..., : self.length, :] = source[:, :, None, :, : self.length]
+            grouped = target.view(layers, batch, copies, heads, max_length, head_dim)
+            grouped[..., : self.length, :] = source[:, :, None, :, : self.length]
         larger.advance(self.length)
         return larger
 
+    def saved(self, index: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Copies one sequence's keys and values [L, H, T, D] of the visible slots of a range to the CPU."""
+        slots = torch.arange(start, stop, device=self.keys.device)
+        if self.visible is not None:
+            slots = slots[self.visible[index, start:stop]]
+        keys = self.keys[:, index].index_select(2, slots)
+        values = self.values[:, index].index_select(2, slots)
+        return keys.cpu(), values.cpu()
+
+    def restore(self, keys: Tensor, values: Tensor) -> None:
+        """Appends saved keys and values [L, H, T, D] to every sequence."""
+        end = self.length + keys.shape[2]
+        self.keys[..., self.length : end, :] = keys[:, None]
+        self.values[..., self.length : end, :] = values[:, None]
+        self.advance(keys.shape[2])
+
 
 class NoCache:
-    """Stands in for a `KVCache` where all tokens are read at once and nothing is kept, as in training."""
+    """Stands in for a cache where all tokens are read in one causal pass, as in training."""
 
     length = 0
     max_length = 2**62
 
+    def mask(self, num_new: int) -> None:
+        """See `Cache`."""
+
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns what the tokens may read: themselves."""
+        """See `Cache`: the new tokens attend to themselves only."""
         return keys, values
 
-    def mask(self, num_new: int) -> None:
-        """All is causal."""
-
-    def advance(self, tokens: int) -> None:
-        """Keeps nothing."""
+    def advance(self, num_new: int) -> None:
+        """See `Cache`: nothing is kept."""
 
 
-class NextSlot:
-    """A cache as a recorded step sees it: one more token, in a slot that a tensor names.
+class StaticSlotCache:
+    """A view of a `KVCache` for a captured decode step: one new token, in a slot named by a tensor.
 
-    What is recorded does the same to the same memory each time, so no number of Python's may stand in it that
-    differs from step to step. All slots up to a fixed one are looked at, and a mask hides those to come.
+    A CUDA graph replays the same operations on the same memory, so a Python number that changes from step to
+    step (such as `KVCache.length`) cannot be part of it. Every replay attends to all slots before `end`, and
+    the mask hides those that are not filled yet.
     """
 
-    length = 0  # the recorded steps count for themselves
+    length = 0  # `CapturedStep` counts
 
     def __init__(self, cache: KVCache, end: int) -> None:
-        """Looks at a cache, and clears the slots that are hidden for now: 0 times NaN would be seen.
+        """Prepares the view, and zeroes the hidden slots: even with weight 0 a NaN in them would spread.
 
         Args:
-            cache: what was read before; whoever runs a recorded step advances it.
-            end: slots that are looked at; the new token's must be one of them.
+            cache: the tokens read so far; the caller advances it.
+            end: number of slots that are attended to; the new token's slot lies before it.
         """
         self.cache, self.end, self.max_length = cache, end, cache.max_length
         self.slot = torch.zeros(1, device=cache.keys.device, dtype=torch.long)
         self.slots = torch.arange(end, device=cache.keys.device)
-        for kept in (cache.keys, cache.values):
-            kept[..., cache.length : end, :].zero_()
-
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Writes one layer's [B, H, 1, D] into the slot; returns all slots up to the last."""
-        self.cache.keys[layer].index_copy_(2, self.slot, keys)
-        self.cache.values[layer].index_copy_(2, self.slot, values)
-        return self.cache.keys[layer, :, :, : self.end], self.cache.values[layer, :, :, : self.end]
+        for states in (cache.keys, cache.values):
+            states[..., cache.length : end, :].zero_()
 
     def mask(self, num_new: int) -> Tensor:
-        """[B or 1, 1, 1, S] bool: the slots up to the new token's that are no padding."""
+        """See `Cache`."""
         filled = (self.slots <= self.slot)[None]
         if self.cache.visible is not None:
             filled = filled & self.cache.visible[:, : self.end]
         return filled[:, None, None]
 
-    def advance(self, tokens: int) -> None:
-        """The slot's tensor says it."""
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Cache`; T is 1."""
+        self.cache.keys[layer].index_copy_(2, self.slot, keys)
+        self.cache.values[layer].index_copy_(2, self.slot, values)
+        return self.cache.keys[layer, :, :, : self.end], self.cache.values[layer, :, :, : self.end]
 
-
-Cache = KVCache | NoCache | NextSlot
+    def advance(self, num_new: int) -> None:
+        """See `Cache`: the caller moves `slot`."""

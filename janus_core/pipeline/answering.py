@@ -13,9 +13,10 @@ from ..models.cache import KVCache
 from ..models.janus import Janus
 from ..processing.chat import Turn
 from ..processing.prompts import PromptBuilder
+from ..sampling.decoding import prefill
 from ..sampling.options import MAX_SEED, TextSampling
 from ..sampling.steps import OnStep, part_of
-from ..sampling.text import answer_room, sample_text
+from ..sampling.text import initial_answer_slots, sample_text
 from .conversation import (
     Conversation,
     Questions,
@@ -128,7 +129,7 @@ class Answerer:
                 room -= self._num_bytes(begin.length - begin.reused)
             rest = batch.part(begin.length)
             end = begin.length + rest.length
-            cache = begin.cache.repeat(len(chunk), end + answer_room(options))
+            cache = begin.cache.repeat(len(chunk), end + initial_answer_slots(options))
             tokens = sample_text(
                 self.model,
                 rest.to(self.device),
@@ -197,15 +198,14 @@ class Answerer:
         if len(contents) == 1 or shared - reused <= longest - shared:
             shared = reused
 
-        body = self.model.body
-        cache = body.new_cache(1, shared, self.device)
+        cache = self.model.body.new_cache(1, shared, self.device)
         parts = () if past is None else past.first(reused)
         for keys, values in parts:
             cache.restore(keys, values)
         if shared > reused:
             part = self.prompts.batch([row]).part(reused, shared).to(self.device)
             images = images_between(None if embeds is None else embeds[:1], contents[0], reused, shared)
-            body(self.model.embed_prompt(part, images), part.position_ids, cache)
+            prefill(self.model, part, self.model.embed_prompt(part, images), cache=cache)
             parts = (*parts, cache.saved(0, reused, shared)) if remember else ()
         images = questions.start.image_embeds
         if embeds is not None and questions.num_new and questions.alike:

@@ -24,12 +24,12 @@ from ..processing.masks import (
 )
 from ..processing.prompts import PromptBuilder
 from ..prompt_batch import PromptBatch
-from ..sampling.candidates import best_candidates, candidate_rows
-from ..sampling.guidance import guide, guide_edit, uses_guidance, uses_source
+from ..sampling.decoding import Combine
+from ..sampling.guidance import guide_edit, uses_guidance, uses_source
+from ..sampling.inpainting import MaskedImage, best_candidates, candidate_indices
 from ..sampling.options import EditSampling
 from ..sampling.results import EditedImages
-from ..sampling.seeds import row_generator
-from ..sampling.tokens import Combine, GivenTokens
+from ..sampling.seeds import seeded_generator
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Run:
     """
 
     rows: list[int]
-    given: GivenTokens
+    given: MaskedImage
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class EditPlan:
 
     Attributes:
         prompt: the rows that are looked at for each token.
-        inputs_embeds: [R, T, C], these rows with the picture in its places.
-        combine: makes one of the rows' logits.
+        inputs_embeds: [R, T, C] embeddings of a prompt that holds the picture; None for those of its text.
+        combine: guidance of an instruction; None for a redraw.
         source_tokens: [N] ids of the picture.
         free: for each image that is wanted, the positions to draw; as many for each.
         candidates: draws of each image, one of which is kept.
@@ -60,8 +60,8 @@ class EditPlan:
     """
 
     prompt: PromptBatch
-    inputs_embeds: Tensor
-    combine: Combine
+    inputs_embeds: Tensor | None
+    combine: Combine | None
     source_tokens: Tensor
     free: list[list[int]]
     candidates: int
@@ -71,12 +71,12 @@ class EditPlan:
         """What is to be drawn, in the order of images and of their candidates; empty if nothing is."""
         if not self.free[0]:
             return []
-        rows = [candidate_rows(image, self.candidates) for image in range(len(self.free))]
+        rows = [candidate_indices(image, self.candidates) for image in range(len(self.free))]
         alike = all(free == self.free[0] for free in self.free)
         # Images that keep the same tokens are drawn together.
         groups = [(self.free[0], list(chain(*rows)))] if alike else zip(self.free, rows, strict=True)
         return [
-            Run(group[start : start + rows_at_once], GivenTokens(self.source_tokens, free))
+            Run(group[start : start + rows_at_once], MaskedImage(self.source_tokens, free))
             for free, group in groups
             for start in range(0, len(group), rows_at_once)
         ]
@@ -195,8 +195,8 @@ def plan_redraw(
 
     return EditPlan(
         prompt,
-        model.embed_prompt(prompt),
-        partial(guide, guidance_scale=options.guidance_scale),
+        None,
+        None,
         source_tokens,
         free,
         # Where nothing is kept behind the first drawn token, nothing tells candidates apart; and greedily
@@ -210,5 +210,5 @@ def _free(hole: Tensor, options: EditSampling, image: int) -> list[int]:
     """The positions under a mask that one of the images draws anew, in ascending order."""
     masked = hole.nonzero().flatten()
     kept = len(masked) - math.ceil(options.strength * len(masked))
-    order = torch.randperm(len(masked), generator=row_generator(options.seed, image), device="cpu")
+    order = torch.randperm(len(masked), generator=seeded_generator(options.seed, image), device="cpu")
     return sorted(masked[order[kept:]].tolist())

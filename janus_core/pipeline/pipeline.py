@@ -21,11 +21,12 @@ from ..processing.judging import SCORE_TEMPLATE, VERDICTS, first_difference, sco
 from ..processing.prompts import PromptBuilder
 from ..sampling import IMAGE_SAMPLERS
 from ..sampling.guidance import uses_guidance
+from ..sampling.inpainting import inpaint_tokens
 from ..sampling.likelihood import log_likelihoods
 from ..sampling.options import EditSampling, FlowSampling, TextSampling, TokenSampling
 from ..sampling.results import EditedImages, GeneratedImages, GeneratedLatents
 from ..sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, part_of
-from ..sampling.tokens import draw_tokens
+from ..sampling.tokens import sample_image_tokens
 from .answering import Answerer, Check
 from .conversation import Conversation, Questions
 from .edit_inputs import AUTO, checked_form, checked_instruction, checked_options, source_picture
@@ -340,19 +341,15 @@ class JanusPipeline:
         parts = (self.model, self.prompts, self.image_processor, self.device, image, instruction, options)
         plan = plan_instruction(*parts, EDIT_FORMS[form]) if mask is None else plan_redraw(*parts, mask)
         runs = plan.runs(ROWS_AT_ONCE)
-        drawn = [
-            draw_tokens(
-                self.model,
-                plan.prompt,
-                plan.inputs_embeds,
-                plan.combine,
-                options,
-                run.rows,
-                run.given,
-                part_of(on_step, index, len(runs)),
-            )
-            for index, run in enumerate(runs)
-        ]
+        drawn = []
+        for index, run in enumerate(runs):
+            inputs = (self.model, plan.prompt, options, run.rows)
+            report = part_of(on_step, index, len(runs))
+            if mask is None:
+                tokens = sample_image_tokens(*inputs, report, plan.inputs_embeds, plan.combine)
+                drawn.append((tokens, torch.zeros(len(tokens), device=tokens.device)))
+            else:
+                drawn.append(inpaint_tokens(*inputs, run.given, report))
         tokens = plan.chosen(drawn)
         return plan.finish(tokens, self._pixels(tokens, on_image))
 

@@ -15,7 +15,7 @@ from ..models.cache import KVCache
 from ..processing.judging import VERDICTS
 from ..sampling.guidance import uses_guidance
 from ..sampling.options import EditSampling, FlowSampling, TextSampling, TokenSampling
-from ..sampling.text import answer_room
+from ..sampling.text import initial_answer_slots
 from .conversation import Conversation
 from .inputs import Images, image_places
 from .pipeline import ROWS_AT_ONCE, JanusPipeline
@@ -34,7 +34,7 @@ def memory_to_understand(
 ) -> int:
     """Bytes that `JanusPipeline.understand` and `converse` take for these inputs."""
     past = 0 if conversation is None else _tokens_of(pipeline, conversation)
-    return _to_ask(pipeline, *_rows(images), question, answer_room(options), past)
+    return _to_ask(pipeline, *_rows(images), question, initial_answer_slots(options), past)
 
 
 def memory_to_choose(
@@ -94,7 +94,7 @@ def memory_to_reply(
 
 def memory_to_caption(pipeline: JanusPipeline, question: str, options: TextSampling) -> int:
     """Bytes that `caption_folder` takes, however many images there are."""
-    return _to_ask(pipeline, 1, ROWS_AT_ONCE, question, answer_room(options))
+    return _to_ask(pipeline, 1, ROWS_AT_ONCE, question, initial_answer_slots(options))
 
 
 def memory_to_generate(pipeline: JanusPipeline, prompt: str, options: TokenSampling | FlowSampling) -> int:

@@ -1,4 +1,4 @@
-"""A step that a GPU is told once and then only to repeat: launching its kernels one by one takes longer."""
+"""CUDA-graph capture of the single-token decode step, to avoid the overhead of launching its kernels."""
 
 from __future__ import annotations
 
@@ -7,29 +7,33 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..models.cache import Cache, KVCache, NextSlot
+from ..models.cache import Cache, KVCache, StaticSlotCache
 
-# Slots that are looked at in steps of so many: each of these is recorded once.
-_SLOTS = 256
+# The graph attends to the cache up to a multiple of this many slots: each multiple is captured once.
+_SLOTS_PER_GRAPH = 256
 
-Read = Callable[[Tensor, Tensor, Cache], tuple[Tensor, Tensor]]
-Record = Callable[[Callable[[], None], torch.device], Callable[[], None]]
-"""Takes a function that works on memory of its own; gives one that does the same to the same memory."""
+Step = Callable[[Tensor, Tensor, Cache], tuple[Tensor, Tensor]]
+"""Reads tokens [B, 1] at positions [R * B, 1] into a cache; returns hidden states and logits."""
+
+Capture = Callable[[Callable[[], None], torch.device], Callable[[], None]]
+"""Captures a function that works on fixed memory; returns one that repeats the work on the same memory."""
 
 
 def cuda_graph(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Records the kernels that a function launches on a CUDA device (a `Record`).
+    """Captures the kernels that a function launches on a CUDA device (a `Capture`).
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if the device is not a CUDA device.
     """
     if device.type != "cuda":
-        raise ValueError(f"capture must be False for a model on {device}, got True; only CUDA devices record")
+        raise ValueError(
+            f"capture must be False for a model on {device}, got True; only CUDA devices have CUDA graphs"
+        )
     with torch.cuda.device(device):
         current, side = torch.cuda.current_stream(), torch.cuda.Stream()
         side.wait_stream(current)
         with torch.cuda.stream(side):
-            work()  # kernels are loaded, and their work space is made, before anything is recorded
+            work()  # warm-up: kernels and their workspaces must be loaded before the capture
         current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
@@ -38,24 +42,24 @@ def cuda_graph(work: Callable[[], None], device: torch.device) -> Callable[[], N
 
 
 class CapturedStep:
-    """Reads one token per row as often as it is called, recorded for a range of the cache at a time.
+    """A decode step of one token per image that replays a captured graph.
 
-    It lives as long as one run: weights may move before the next one, and their addresses are recorded.
+    It lives as long as one run: a graph holds addresses of weights, which may be moved before the next run.
     """
 
-    def __init__(self, read: Read, cache: KVCache, record: Record = cuda_graph) -> None:
-        """Records nothing yet.
+    def __init__(self, step: Step, cache: KVCache, capture: Capture = cuda_graph) -> None:
+        """Captures nothing yet.
 
         Args:
-            read: new tokens [B, 1], their positions [R * B, 1] and a cache to hidden states and logits.
-            cache: what was read before.
-            record: what records.
+            step: what to capture.
+            cache: the tokens read so far.
+            capture: how to capture it.
         """
-        self._read, self._cache, self._record = read, cache, record
+        self._step, self._cache, self._capture = step, cache, capture
         self._end = 0
 
     def __call__(self, tokens: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Reads one more token; what is given back is overwritten by the next call."""
+        """Reads one more token per image; the next call overwrites the result."""
         if self._cache.length >= self._end:
             self._prepare(tokens, position_ids)
         self._tokens.copy_(tokens)
@@ -63,15 +67,17 @@ class CapturedStep:
         self._view.slot.fill_(self._cache.length)
         self._replay()
         self._cache.advance(1)
-        return self._found
+        return self._output
 
     def _prepare(self, tokens: Tensor, position_ids: Tensor) -> None:
-        self._end = min(self._cache.length // _SLOTS * _SLOTS + _SLOTS, self._cache.max_length)
-        self._view = NextSlot(self._cache, self._end)
+        """Captures the step for the next range of slots."""
+        end = (self._cache.length // _SLOTS_PER_GRAPH + 1) * _SLOTS_PER_GRAPH
+        self._end = min(end, self._cache.max_length)
+        self._view = StaticSlotCache(self._cache, self._end)
         self._view.slot.fill_(self._cache.length)
         self._tokens, self._position_ids = tokens.clone(), position_ids.clone()
 
         def work() -> None:
-            self._found = self._read(self._tokens, self._position_ids, self._view)
+            self._output = self._step(self._tokens, self._position_ids, self._view)
 
-        self._replay = self._record(work, tokens.device)
+        self._replay = self._capture(work, tokens.device)

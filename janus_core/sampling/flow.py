@@ -1,4 +1,4 @@
-"""Drawing an image by following a velocity field from noise (rectified flow, arXiv:2209.03003, section 2)."""
+"""Image generation by rectified flow: a velocity field, integrated from noise (arXiv:2209.03003)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ..models.janus import Janus
 from ..prompt_batch import PromptBatch
+from .decoding import prefill
 from .guidance import guide
 from .logits import check_finite
 from .options import FlowSampling
-from .seeds import row_generator
+from .seeds import seeded_generator
 from .solvers import SOLVERS
 from .steps import OnStep, ignore_step
 
@@ -28,28 +29,28 @@ def integrate_flow(
 ) -> Tensor:
     """Draws several images of one prompt (JanusFlow, arXiv:2411.07975, section 3.3).
 
-    The reference reads the prompt anew at each step; here it is read once, which changes nothing, because
-    attention is causal. It also rounds state and time to the model's dtype; here both are float32.
+    The reference reads the prompt again at each step. Here it is read once, which gives the same because
+    attention is causal. The reference also rounds state and time to the model's dtype; here both are float32.
 
     Args:
-        model: a model that generates by a flow; it computes where the prompt lies.
-        prompt: the prompt's row, and with guidance the unconditional row behind it.
-        options: steps, guidance and randomness; `batch_size` says how many rows `noise` and `latents` have,
-            `images` which of them are drawn.
+        model: a model that generates by flow, on the prompt's device.
+        prompt: one sequence, and with guidance the unconditional one after it.
+        options: steps, guidance and randomness; `batch_size` is the size of `noise` and `latents`, of which
+            `images` are drawn.
         images: index of each image in the whole batch; image i starts from the noise of seed + i.
-        on_step: told of every step; may raise to cancel.
-        noise: [batch_size, 4, h, w] in place of the seeded noise.
+        on_step: called after every step; raise to cancel.
+        noise: [batch_size, 4, h, w] to use instead of the seeded noise.
         latents: [batch_size or 1, 4, h, w] to start from where `options.denoise` is below 1.
 
     Returns:
-        [B, 4, h, w] float32 latents in the space that the flow integrates, B being `len(images)`.
+        [B, 4, h, w] float32 latents in the space of the flow, B being `len(images)`.
 
     Raises:
         ValueError: if noise or latents do not fit.
     """
     device = prompt.input_ids.device
     start = 1.0 - options.denoise
-    state = _first_noise(model, options, images, noise).to(device)
+    state = _initial_noise(model, options, images, noise).to(device)
     if latents is None and start > 0.0:
         raise ValueError(
             f"denoise must be 1 without latents to start from, got {options.denoise}; pass latents, or set "
@@ -57,10 +58,10 @@ def integrate_flow(
         )
     if latents is not None:
         side = model.generation.config.image_size
-        encode = f"encode images of {side} x {side} pixels with SDXL's VAE, as many as batch_size says"
-        clean = _checked("latents", latents, model, (1, options.batch_size), encode)
+        fix = f"encode images of {side} x {side} pixels with SDXL's VAE, one or batch_size of them"
+        clean = _checked("latents", latents, model, (1, options.batch_size), fix)
         clean = (clean[list(images)] if len(clean) > 1 else clean).to(device)
-        # The flow's own path from noise to image (arXiv:2209.03003, equation 1), entered on the way.
+        # A point on the flow's straight path from noise to image (arXiv:2209.03003, equation 1).
         state = start * clean + (1.0 - start) * state
     if options.denoise == 0.0:
         return state
@@ -76,67 +77,65 @@ def integrate_flow(
 
 
 class VelocityField:
-    """The guided velocity of some images' latents, behind a prompt that is read once."""
+    """The guided velocity of latents, given a prompt that is read once."""
 
     def __init__(self, model: Janus, prompt: PromptBatch, guidance_scale: float, images: int) -> None:
         """Reads the prompt.
 
         Args:
-            model: a model that generates by a flow.
-            prompt: one row, or with guidance two.
-            guidance_scale: weight of the first row against the second.
-            images: rows of the states that will be looked at.
+            model: a model that generates by flow.
+            prompt: R sequences: one, or with guidance two.
+            guidance_scale: weight of the first sequence against the second.
+            images: B, the number of latents in each evaluation.
         """
         self.model = model
         self.guidance_scale = guidance_scale
-        self.rows_per_image = prompt.input_ids.shape[0]
+        self.num_conditions = prompt.input_ids.shape[0]
         num_tokens = model.generation.config.num_tokens
-        inputs_embeds = model.embed_prompt(prompt)
-        visible = prompt.attention_mask if prompt.padded else None
-        cache = model.body.new_cache(self.rows_per_image, prompt.length, inputs_embeds.device, visible)
-        model.body(inputs_embeds, prompt.position_ids, cache)
-        self.cache = cache.repeat(images, prompt.length + num_tokens)
-        last = prompt.position_ids[:, -1:].repeat_interleave(images, dim=0)
-        self.position_ids = last + torch.arange(1, num_tokens + 1, device=last.device)
+        self.cache, _ = prefill(model, prompt, num_new=num_tokens, copies=images)
+        self.position_ids = prompt.next_positions(num_tokens).repeat_interleave(images, dim=0)
 
     def __call__(self, latents: Tensor, time: float) -> Tensor:
         """The velocity [B, 4, h, w] float32 at latents [B, 4, h, w] and a time in [0, 1]."""
         generation = self.model.generation
         timestep = torch.full((len(latents),), time, device=latents.device, dtype=torch.float32)
         inputs_embeds, skip, time_embeds = (
-            # Both rows of an image look at the same latents.
-            part.repeat(self.rows_per_image, *[1] * (part.ndim - 1))
-            for part in generation.embed_latents(latents, timestep)
+            # All conditions read the same latents.
+            embeds.repeat(self.num_conditions, *[1] * (embeds.ndim - 1))
+            for embeds in generation.embed_latents(latents, timestep)
         )
-        length = self.cache.length
+        prompt_end = self.cache.length
         hidden_states = self.model.body(inputs_embeds, self.position_ids, self.cache)
-        self.cache.rewind(length)
+        self.cache.rewind(prompt_end)
         return guide(generation.velocity(hidden_states, skip, time_embeds).float(), self.guidance_scale)
 
 
-def _first_noise(model: Janus, options: FlowSampling, images: Sequence[int], noise: Tensor | None) -> Tensor:
+def _initial_noise(
+    model: Janus, options: FlowSampling, images: Sequence[int], noise: Tensor | None
+) -> Tensor:
+    """Float32 noise [B, 4, h, w] of some images: the given one, or that of their seeds."""
     if noise is not None:
-        draw = "draw it with torch.randn for each image, or leave it out"
-        return _checked("noise", noise, model, (options.batch_size,), draw)[list(images)]
+        fix = "draw it with torch.randn for each image, or leave it out"
+        return _checked("noise", noise, model, (options.batch_size,), fix)[list(images)]
     shape = model.generation.config.latent_shape
-    # On the generators' device, and not in torch's default dtype, which a host may have changed.
+    # Explicit device and dtype, because a host may have changed torch's defaults.
     drawn = torch.empty(len(images), *shape, device="cpu", dtype=torch.float32)
-    for row, image in zip(drawn, images, strict=True):
-        row.normal_(generator=row_generator(options.seed, image))
+    for values, image in zip(drawn, images, strict=True):
+        values.normal_(generator=seeded_generator(options.seed, image))
     return drawn
 
 
-def _checked(name: str, values: Tensor, model: Janus, rows: tuple[int, ...], fix: str) -> Tensor:
-    """Given noise or latents as float32, if they are those of an image of this model."""
+def _checked(name: str, values: Tensor, model: Janus, counts: tuple[int, ...], fix: str) -> Tensor:
+    """Returns given noise or latents as float32, or raises ValueError if the model cannot use them."""
     shape = model.generation.config.latent_shape
-    count = " or ".join(str(row) for row in dict.fromkeys(rows))
+    count = " or ".join(str(count) for count in dict.fromkeys(counts))
     rule = f"{name} must be a tensor [{count}, {', '.join(map(str, shape))}] of finite numbers, got"
     if not isinstance(values, Tensor):
         raise ValueError(f"{rule} {type(values).__name__}; {fix}")
-    if values.ndim != 4 or tuple(values.shape[1:]) != shape or values.shape[0] not in rows:
+    if values.ndim != 4 or tuple(values.shape[1:]) != shape or values.shape[0] not in counts:
         raise ValueError(f"{rule} shape {list(values.shape)}; {fix}")
     values = values.float()
-    # Even a weight of 0 would not take these out of the mixture with noise.
+    # Not left to the model: mixed with weight 0, NaN and infinity would still spread.
     if not bool(torch.isfinite(values).all()):
         raise ValueError(f"{rule} NaN or infinity; {fix}")
     return values

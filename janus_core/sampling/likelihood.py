@@ -1,4 +1,4 @@
-"""How likely a model holds given texts to be, where it would write its own."""
+"""Log-likelihoods of given continuations of a text prompt."""
 
 from __future__ import annotations
 
@@ -9,51 +9,50 @@ from torch import Tensor
 
 from ..models.janus import Janus
 from ..prompt_batch import PromptBatch
+from .decoding import prefill
 from .logits import check_finite
 
 
 def log_likelihoods(
     model: Janus, prompt: PromptBatch, image_embeds: Tensor | None, continuations: Sequence[Sequence[int]]
 ) -> Tensor:
-    """Sums the log-probabilities of the tokens of each continuation, every one read right after the prompt.
+    """Sums the log-probabilities of the tokens of each continuation of the prompt.
 
-    The prompt is read once: the cache goes back behind it for each continuation, which is exact, because
-    attention is causal, and takes no more memory for many continuations than for one.
+    The prompt is read once: the cache is rewound to its end for each continuation.
 
     Args:
-        model: the model; it computes where the prompt lies.
-        prompt: B left-padded rows.
+        model: the model, on the prompt's device.
+        prompt: B left-padded sequences.
         image_embeds: [..., C] embeddings for the prompt's image positions, in reading order.
-        continuations: K rows of at least one token id each, of any lengths; the same for all rows.
+        continuations: K lists of at least one token id each, of any lengths; the same for all sequences.
 
     Returns:
-        [B, K] float32 natural logarithms, 0 at most. A continuation's end counts only if it holds the token
-        that ends an answer.
+        [B, K] float32 natural logarithms, at most 0. The end of a continuation counts only if it includes the
+        token that ends an answer.
     """
     batch_size = prompt.input_ids.shape[0]
     longest = max(len(continuation) for continuation in continuations)
+    # The last token of a continuation predicts nothing, so it is never read.
     inputs_embeds = model.embed_prompt(prompt, image_embeds)
-    visible = prompt.attention_mask if prompt.padded else None
-    cache = model.body.new_cache(batch_size, prompt.length + longest - 1, inputs_embeds.device, visible)
-    hidden_states = model.body(inputs_embeds, prompt.position_ids, cache)[:, -1:]
-    first = _log_probabilities(model, hidden_states)
+    cache, hidden_states = prefill(model, prompt, inputs_embeds, num_new=longest - 1)
+    first = _log_probs(model, hidden_states)[:, 0]
     sums = []
     for continuation in continuations:
         tokens = torch.tensor(continuation, device=prompt.input_ids.device)
-        told = first[:, 0, tokens[0]]
+        log_prob = first[:, tokens[0]]
         if len(tokens) > 1:
             cache.rewind(prompt.length)
-            steps = torch.arange(1, len(tokens), device=tokens.device)
             embeds = model.body.embed(tokens[:-1]).expand(batch_size, -1, -1)
-            hidden_states = model.body(embeds, prompt.position_ids[:, -1:] + steps, cache)
-            later = _log_probabilities(model, hidden_states)
-            told = told + later.gather(2, tokens[1:].expand(batch_size, -1)[..., None])[..., 0].sum(dim=1)
-        sums.append(told)
+            hidden_states = model.body(embeds, prompt.next_positions(len(tokens) - 1), cache)
+            chosen = tokens[1:].expand(batch_size, -1)[..., None]
+            later = _log_probs(model, hidden_states).gather(2, chosen)[..., 0]
+            log_prob = log_prob + later.sum(dim=1)
+        sums.append(log_prob)
     return torch.stack(sums, dim=1)
 
 
-def _log_probabilities(model: Janus, hidden_states: Tensor) -> Tensor:
-    """[B, T, V] of the token behind each position; float32, for bf16 would round close ones together."""
+def _log_probs(model: Janus, hidden_states: Tensor) -> Tensor:
+    """[B, T, V] of the token after each position; float32 because bf16 would merge close ones."""
     logits = model.body.lm_head(hidden_states)
     check_finite(logits, logits.dtype)
     return logits.float().log_softmax(dim=-1)

@@ -1,4 +1,4 @@
-"""From logits to the next token: penalties, cut-offs, and a draw that does not depend on the batch."""
+"""Sampling the next token from logits: penalties, filters, and draws that do not depend on the batch."""
 
 from __future__ import annotations
 
@@ -8,35 +8,33 @@ import torch
 from torch import Tensor
 
 from .options import TextSampling, TokenSampling
-from .seeds import row_generator
+from .seeds import seeded_generator
 
 
-class TokenDrawer:
-    """Draws tokens for rows that each have a random stream of their own.
+class TokenSampler:
+    """Draws tokens for sequences that each have their own random stream.
 
-    A row's stream is a CPU generator, so it is the same on every device, for every batch size and every
-    split. The draw is the exponential race of `torch.multinomial`: on the CPU, one row with seed s draws
-    exactly what `torch.multinomial` draws after seeding with s.
+    The streams are CPU generators, so they are the same on every device and for every split into batches. The
+    draw is the exponential race of `torch.multinomial`: on the CPU, one sequence with seed s draws exactly
+    what `torch.multinomial` draws after seeding with s.
     """
 
-    def __init__(self, options: TextSampling | TokenSampling, rows: Sequence[int]) -> None:
-        """Prepares one stream per row.
+    def __init__(self, options: TextSampling | TokenSampling, indices: Sequence[int]) -> None:
+        """Prepares one stream per sequence.
 
         Args:
             options: temperature, top_k, top_p, min_p where it has one, and seed.
-            rows: the index of each row in the whole batch; row i draws from `options.seed + i`.
+            indices: of the sequences in the whole batch; sequence i draws from `options.seed + i`.
         """
         self.options = options
-        self.generators = [row_generator(options.seed, row) for row in rows]
+        self.generators = [seeded_generator(options.seed, index) for index in indices]
 
     def draw(self, logits: Tensor) -> Tensor:
-        """Maps logits [B, V] to one token per row [B].
-
-        The softmax is float32 because bf16 cannot order thousands of small probabilities.
-        """
+        """Maps logits [B, V] to one token per sequence [B]."""
         if self.options.temperature == 0.0:
             return logits.argmax(dim=-1)
-        # From the largest down: a small temperature divides it to 0, where it would overflow.
+        # Float32 because bf16 cannot order thousands of small probabilities. Shifted to a maximum of 0, because
+        # a logit divided by a tiny temperature could overflow.
         logits = logits.float()
         kept = keep_likely(
             (logits - logits.amax(dim=-1, keepdim=True)) / self.options.temperature,
@@ -44,24 +42,24 @@ class TokenDrawer:
             self.options.top_p,
             getattr(self.options, "min_p", 0.0),
         )
-        # On the generators' device, and not in torch's default dtype, which a host may have changed. A copy
-        # out of pinned memory waits for nothing: the GPU goes on with what it has been given.
+        # Explicit device and dtype, because a host may have changed torch's defaults; pinned, so that the copy
+        # to the GPU is asynchronous.
         noise = torch.empty(logits.shape, device="cpu", dtype=torch.float32, pin_memory=logits.is_cuda)
-        for row, generator in zip(noise, self.generators, strict=True):
-            row.exponential_(generator=generator)
+        for values, generator in zip(noise, self.generators, strict=True):
+            values.exponential_(generator=generator)
         noise = noise.to(logits.device, non_blocking=logits.is_cuda)
         return (kept.softmax(dim=-1) / noise).argmax(dim=-1)
 
 
 def keep_likely(logits: Tensor, top_k: int, top_p: float, min_p: float = 0.0) -> Tensor:
-    """Sets the logits of unlikely tokens to -inf; the likeliest token always stays.
+    """Sets the logits of unlikely tokens to -inf; the most likely token always stays.
 
     Args:
         logits: [B, V] float32.
-        top_k: keeps the k likeliest; 0 keeps all.
+        top_k: keeps the k most likely; 0 keeps all.
         top_p: keeps the fewest tokens whose probabilities sum to p (nucleus sampling, arXiv:1904.09751); 1
             keeps all.
-        min_p: drops tokens less likely than this share of the likeliest (arXiv:2407.01082); 0 drops none.
+        min_p: drops tokens less likely than this share of the most likely one (arXiv:2407.01082); 0 is off.
     """
     if 0 < top_k < logits.shape[-1]:
         smallest_kept = logits.topk(top_k, dim=-1).values[:, -1:]
@@ -80,27 +78,27 @@ def keep_likely(logits: Tensor, top_k: int, top_p: float, min_p: float = 0.0) ->
 
 
 def penalize_repetition(logits: Tensor, tokens: Tensor, penalty: float) -> Tensor:
-    """Makes tokens that were already written less likely (CTRL, arXiv:1909.05858, section 4.1).
+    """Lowers the logits of tokens that were already generated (CTRL, arXiv:1909.05858, section 4.1).
 
     Args:
         logits: [B, V].
-        tokens: [B, n] written so far; the prompt does not count.
+        tokens: [B, n] generated so far, without the prompt.
         penalty: divides positive logits and multiplies negative ones; 1 is off.
     """
     if penalty == 1.0 or tokens.shape[1] == 0:
         return logits
-    written = logits.gather(1, tokens)
-    written = torch.where(written > 0, written / penalty, written * penalty)
-    return logits.scatter(1, tokens, written)
+    repeated = logits.gather(1, tokens)
+    repeated = torch.where(repeated > 0, repeated / penalty, repeated * penalty)
+    return logits.scatter(1, tokens, repeated)
 
 
 def check_finite(values: Tensor, model_dtype: torch.dtype, name: str = "logits") -> None:
-    """Stops a run whose numbers broke.
+    """Stops a run with broken numbers.
 
     Args:
         values: of any shape.
-        model_dtype: what the model computes in.
-        name: of the values.
+        model_dtype: the dtype that the model computes in, for the message.
+        name: of the values, for the message.
 
     Raises:
         RuntimeError: if any value is NaN or infinite.

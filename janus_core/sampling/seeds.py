@@ -1,4 +1,4 @@
-"""From a seed to random numbers that each row of a batch has for itself."""
+"""Random streams: one per image or answer, independent of the batch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import torch
 from .options import MAX_SEED
 
 
-def row_generator(seed: int, row: int) -> torch.Generator:
-    """The random stream of a row (or image): that of `seed + row` alone, in any batch.
+def seeded_generator(seed: int, index: int) -> torch.Generator:
+    """The random stream of one image or answer of a batch: that of `seed + index`.
 
-    It is on the CPU whatever torch's default device is, so that a seed is the same on every device. The seed
-    may be numpy's, whose integers cannot hold the sum.
+    It is on the CPU whatever torch's default device is, so that a seed gives the same on every device. The
+    seed may be a numpy integer, which could not hold the sum.
     """
-    return torch.Generator("cpu").manual_seed((int(seed) + row) & MAX_SEED)
+    return torch.Generator("cpu").manual_seed((int(seed) + index) & MAX_SEED)

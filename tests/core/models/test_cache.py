@@ -128,7 +128,7 @@ def test_reserved_room_keeps_what_is_filled_and_padding_may_come_later(body: Lla
     cache.reserve(9)
     assert (cache.max_length, cache.length) == (9, 4)
     if padded:
-        cache.mark(visible[:, 4:])
+        cache.mark_padding(visible[:, 4:])
     body(second, position_ids[:, 4:], cache)
     new = position_ids[:, -1:] + torch.tensor([1, 2])
     output = body(third, new, cache)

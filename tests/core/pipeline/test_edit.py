@@ -115,7 +115,7 @@ def test_sampled_ids_equal_the_reference(
     # The reference draws both images from one stream.
     expected = recorded.tensor("edit/i0p0.sample.tokens").long()
     case = recorded.value("edit/cases")["i0p0"]
-    monkeypatch.setattr(tokens_module, "TokenDrawer", Forced(expected))
+    monkeypatch.setattr(tokens_module, "TokenSampler", Forced(expected))
     image, options = picture(case["image"]), EditSampling(batch_size=2)
     with traced(pipe.model) as trace:
         edited = pipe.edit(image, case["instruction"], options, form="janus-4o")

@@ -13,7 +13,7 @@ from janus_nodes.janus_core import EditSampling, JanusPipeline, TokenSampling
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.pipeline.editing import plan_redraw
 from janus_nodes.janus_core.sampling.guidance import guide
-from janus_nodes.janus_core.sampling.tokens import GivenTokens, draw_tokens
+from janus_nodes.janus_core.sampling.inpainting import MaskedImage, inpaint_tokens
 from support.drawing import traced
 from torch import Tensor
 
@@ -108,15 +108,8 @@ def test_drawn_tokens_and_likelihoods_equal_those_of_a_plain_reading(
 ) -> None:
     source = torch.randint(128, (16,), generator=torch.Generator().manual_seed(8))
     prompt = pipe.prompts.generation(PROMPT, "", True, 16)
-    tokens, likelihood = draw_tokens(
-        pipe.model,
-        prompt,
-        pipe.model.embed_prompt(prompt),
-        lambda logits: guide(logits, 3.0),
-        TokenSampling(temperature=0.0),
-        [0],
-        GivenTokens(source, free),
-    )
+    options = TokenSampling(guidance_scale=3.0, temperature=0.0)
+    tokens, log_prob = inpaint_tokens(pipe.model, prompt, options, [0], MaskedImage(source, free))
     kept = [place for place in range(16) if place not in free]
     assert tokens[0, kept].tolist() == source[kept].tolist()
     logits = whole_logits(pipe, prompt, tokens[0])
@@ -124,7 +117,7 @@ def test_drawn_tokens_and_likelihoods_equal_those_of_a_plain_reading(
     behind = [place for place in kept if place > free[0]]
     chances = logits[0].log_softmax(dim=-1)
     expected = sum(chances[place, tokens[0, place]] for place in behind) / max(len(behind), 1)
-    assert float(likelihood) == pytest.approx(float(expected), abs=1e-4)
+    assert float(log_prob) == pytest.approx(float(expected), abs=1e-4)
 
 
 def test_the_candidate_is_kept_after_which_the_rest_is_likeliest(pipe: JanusPipeline) -> None:
@@ -133,9 +126,9 @@ def test_the_candidate_is_kept_after_which_the_rest_is_likeliest(pipe: JanusPipe
     parts = (pipe.model, pipe.prompts, pipe.image_processor, pipe.device, image[None], PROMPT, options)
     plan = plan_redraw(*parts, mask)
     ((rows, given),) = ((run.rows, run.given) for run in plan.runs(8))
-    drawn, _ = draw_tokens(pipe.model, plan.prompt, plan.inputs_embeds, plan.combine, options, rows, given)
+    drawn, _ = inpaint_tokens(pipe.model, plan.prompt, options, rows, given)
     assert len(drawn.unique(dim=0)) > 1
-    behind = [place for place in range(given.free[0], 16) if place not in given.free]
+    behind = [place for place in range(given.masked[0], 16) if place not in given.masked]
     scores = []
     for candidate in drawn:
         chances = whole_logits(pipe, plan.prompt, candidate)[0].log_softmax(dim=-1)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling, convert_bin, load_pipeline
-from janus_nodes.janus_core.sampling.logits import TokenDrawer
+from janus_nodes.janus_core.sampling.logits import TokenSampler
 from safetensors.torch import load_file, save_file
 from support.checkpoints import copy_checkpoint, edit_json
 
@@ -116,7 +116,7 @@ def test_placeholders_outside_the_question_are_named(pipe: JanusPipeline) -> Non
 @pytest.mark.parametrize("temperature", [1e-6, 1e-38, 1e-45])
 def test_a_tiny_temperature_takes_the_likeliest(temperature: float) -> None:
     logits = torch.randn(4, 50, generator=torch.Generator().manual_seed(3)) * 5
-    drawn = TokenDrawer(TokenSampling(temperature=temperature), range(4)).draw(logits)
+    drawn = TokenSampler(TokenSampling(temperature=temperature), range(4)).draw(logits)
     assert drawn.tolist() == logits.argmax(dim=-1).tolist()
 
 
@@ -127,5 +127,5 @@ def test_an_answer_longer_than_the_first_cache_is_the_same(
     questions = ["What?", "Which colours are there in the picture?", "Why?"]
     options = TextSampling(max_new_tokens=30)
     whole = pipe.understand(images, questions, options)
-    monkeypatch.setattr("janus_nodes.janus_core.sampling.text.ROOM_AT_ONCE", 7)
+    monkeypatch.setattr("janus_nodes.janus_core.sampling.text.CACHE_GROWTH", 7)
     assert pipe.understand(images, questions, options) == whole

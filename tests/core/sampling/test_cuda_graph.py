@@ -17,8 +17,7 @@ import torch
 from janus_nodes.janus_core import EditSampling, JanusPipeline, TokenSampling
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.models.janus import Janus
-from janus_nodes.janus_core.sampling import cuda_graph
-from janus_nodes.janus_core.sampling import tokens as tokens_module
+from janus_nodes.janus_core.sampling import cuda_graph, decoding
 from janus_nodes.janus_core.sampling.cuda_graph import CapturedStep
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -51,7 +50,7 @@ class Tape(TorchDispatchMode):
 
 
 def taped(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """A `Record`, as `cuda_graph` is."""
+    """A `Capture`, as `cuda_graph` is."""
     work()
     tape = Tape()
     with tape:
@@ -69,8 +68,8 @@ def records(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             at.append(self._cache.length)
             super()._prepare(tokens, position_ids)
 
-    monkeypatch.setattr(cuda_graph, "_SLOTS", request.param)
-    monkeypatch.setattr(tokens_module, "CapturedStep", partial(Noted, record=taped))
+    monkeypatch.setattr(cuda_graph, "_SLOTS_PER_GRAPH", request.param)
+    monkeypatch.setattr(decoding, "CapturedStep", partial(Noted, capture=taped))
     return at
 
 
@@ -106,7 +105,7 @@ def test_recorded_steps_draw_the_same_tokens(
         prompt, replace(options, capture=True), negative_prompt="a very long dark night, far away"
     ).tokens
     assert drawn.tolist() == expected.tolist()
-    assert len(records) == len({length // cuda_graph._SLOTS for length in records}) > 0
+    assert len(records) == len({length // cuda_graph._SLOTS_PER_GRAPH for length in records}) > 0
 
 
 def test_recorded_steps_take_turns_with_tokens_that_are_given(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from janus_nodes.janus_core import TextSampling, TokenSampling
 from janus_nodes.janus_core.sampling.logits import (
-    TokenDrawer,
+    TokenSampler,
     check_finite,
     keep_likely,
     penalize_repetition,
@@ -71,7 +71,7 @@ def test_repetition_penalty_leaves_the_first_token_alone() -> None:
 
 @pytest.mark.parametrize("seed", [0, 7, 1234, 2**64 - 1])
 def test_a_single_row_draws_what_torch_multinomial_draws(seed: int) -> None:
-    drawer = TokenDrawer(TokenSampling(temperature=0.7, seed=seed), [0])
+    drawer = TokenSampler(TokenSampling(temperature=0.7, seed=seed), [0])
     generator = torch.Generator().manual_seed(seed)
     for step in range(20):
         logits = random_logits(1, 500, step)
@@ -81,37 +81,37 @@ def test_a_single_row_draws_what_torch_multinomial_draws(seed: int) -> None:
 
 def test_a_row_draws_the_same_in_any_batch() -> None:
     options = TextSampling(temperature=1.0, top_p=0.9, seed=100)
-    drawer = TokenDrawer(options, range(6))
+    drawer = TokenSampler(options, range(6))
     steps = [random_logits(seed=step) for step in range(8)]
     together = torch.stack([drawer.draw(logits) for logits in steps], dim=1)
     for row in range(6):
-        alone = TokenDrawer(options, [row])
+        alone = TokenSampler(options, [row])
         assert [int(alone.draw(logits[row : row + 1])) for logits in steps] == together[row].tolist()
     assert len({tuple(row) for row in together.tolist()}) == 6
 
 
 def test_seeds_wrap_around_at_their_end() -> None:
-    drawer = TokenDrawer(TextSampling(temperature=1.0, seed=2**64 - 1), [1])
-    first = TokenDrawer(TextSampling(temperature=1.0, seed=0), [0])
+    drawer = TokenSampler(TextSampling(temperature=1.0, seed=2**64 - 1), [1])
+    first = TokenSampler(TextSampling(temperature=1.0, seed=0), [0])
     assert torch.equal(drawer.draw(random_logits(1)), first.draw(random_logits(1)))
 
 
 def test_temperature_zero_takes_the_likeliest_whatever_the_cut_offs() -> None:
     logits = random_logits()
-    drawer = TokenDrawer(TextSampling(top_k=3, top_p=0.1, seed=9), range(6))
+    drawer = TokenSampler(TextSampling(top_k=3, top_p=0.1, seed=9), range(6))
     assert torch.equal(drawer.draw(logits), logits.argmax(dim=-1))
 
 
 def test_draws_follow_the_probabilities() -> None:
     probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
-    drawer = TokenDrawer(TokenSampling(seed=5), range(4000))
+    drawer = TokenSampler(TokenSampling(seed=5), range(4000))
     drawn = drawer.draw(probabilities.log().repeat(4000, 1)).bincount(minlength=4) / 4000
     torch.testing.assert_close(drawn, probabilities, rtol=0, atol=0.03)
 
 
 def test_the_global_generator_is_left_alone() -> None:
     before = torch.random.get_rng_state()
-    TokenDrawer(TokenSampling(), range(3)).draw(random_logits(3))
+    TokenSampler(TokenSampling(), range(3)).draw(random_logits(3))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from janus_nodes.janus_core import FlowSampling, JanusPipeline, TextSampling, TokenSampling
-from janus_nodes.janus_core.sampling.logits import TokenDrawer
-from janus_nodes.janus_core.sampling.seeds import row_generator
+from janus_nodes.janus_core.sampling.logits import TokenSampler
+from janus_nodes.janus_core.sampling.seeds import seeded_generator
 
 pytestmark = pytest.mark.usefixtures("no_grad")
 
@@ -25,13 +25,13 @@ def bf16_by_default() -> Iterator[None]:
 def test_a_row_has_the_stream_of_seed_plus_row() -> None:
     for seed, row, same in ((5, 3, 8), (2**64 - 1, 0, 2**64 - 1), (2**64 - 1, 1, 0), (2**64 - 2, 5, 3)):
         expected = torch.randn(4, generator=torch.Generator().manual_seed(same))
-        assert torch.equal(torch.randn(4, generator=row_generator(seed, row)), expected)
+        assert torch.equal(torch.randn(4, generator=seeded_generator(seed, row)), expected)
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.uint64, np.int32])
 def test_integers_of_numpy_are_seeds(flow_pipe: JanusPipeline, kind: type) -> None:
-    assert row_generator(kind(7), 1).initial_seed() == 8
-    TokenDrawer(TextSampling(temperature=1.0, seed=kind(7)), [0, 1]).draw(torch.zeros(2, 9))
+    assert seeded_generator(kind(7), 1).initial_seed() == 8
+    TokenSampler(TextSampling(temperature=1.0, seed=kind(7)), [0, 1]).draw(torch.zeros(2, 9))
     options = FlowSampling(num_steps=kind(1), seed=kind(7), batch_size=kind(2))
     drawn = flow_pipe.generate("A cat", options, pixels=False).latents
     expected = flow_pipe.generate("A cat", FlowSampling(num_steps=1, seed=7, batch_size=2), pixels=False)
@@ -40,9 +40,9 @@ def test_integers_of_numpy_are_seeds(flow_pipe: JanusPipeline, kind: type) -> No
 
 def test_tokens_do_not_depend_on_the_default_dtype(bf16_by_default: None) -> None:
     logits = torch.randn(2, 500, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
-    drawn = TokenDrawer(TokenSampling(seed=3), [0, 1]).draw(logits)
+    drawn = TokenSampler(TokenSampling(seed=3), [0, 1]).draw(logits)
     torch.set_default_dtype(torch.float32)
-    assert torch.equal(TokenDrawer(TokenSampling(seed=3), [0, 1]).draw(logits), drawn)
+    assert torch.equal(TokenSampler(TokenSampling(seed=3), [0, 1]).draw(logits), drawn)
 
 
 def test_a_flow_does_not_depend_on_the_default_dtype(flow_pipe: JanusPipeline, bf16_by_default: None) -> None:
@@ -56,5 +56,5 @@ def test_a_flow_does_not_depend_on_the_default_dtype(flow_pipe: JanusPipeline, b
 def test_random_numbers_are_drawn_on_the_cpu_whatever_the_default_device() -> None:
     logits = torch.zeros(1, 9)
     with torch.device("meta"):
-        drawn = TokenDrawer(TokenSampling(seed=3), [0]).draw(logits)
+        drawn = TokenSampler(TokenSampling(seed=3), [0]).draw(logits)
     assert drawn.device.type == "cpu"

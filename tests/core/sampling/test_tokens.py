@@ -34,7 +34,7 @@ def test_guided_logits_equal_the_reference_along_its_path(
 ) -> None:
     images, scale, temperature = RUNS[name]
     expected_tokens = recorded.tensor(f"imagegen/{name}.tokens")
-    monkeypatch.setattr(tokens_module, "TokenDrawer", Forced(expected_tokens))
+    monkeypatch.setattr(tokens_module, "TokenSampler", Forced(expected_tokens))
     prompt = pipe.prompts.generation(PROMPT, "", use_cfg=True, num_new=16)
     # A scale of 1 is run a hair beside it, for the reference's unconditional row is recorded there, too.
     options = TokenSampling(guidance_scale=scale if scale != 1.0 else 1.0 + 1e-7)
@@ -147,7 +147,7 @@ def test_the_unconditional_row_does_not_disturb_the_conditional_one(
     path = pipe.generate(PROMPT, TokenSampling(seed=8)).tokens
     traces = []
     for guided in (False, True):
-        monkeypatch.setattr(tokens_module, "TokenDrawer", Forced(path))
+        monkeypatch.setattr(tokens_module, "TokenSampler", Forced(path))
         prompt = pipe.prompts.generation(PROMPT, negative, guided, num_new=16)
         with traced(pipe.model) as trace:
             options = TokenSampling(guidance_scale=5.0 if guided else 1.0)

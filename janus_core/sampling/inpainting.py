@@ -1,0 +1,122 @@
+"""Inpainting: draws the masked tokens of an image, and ranks candidates by the kept tokens that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ..models.janus import Janus
+from ..prompt_batch import PromptBatch
+from .decoding import ImageDecoder
+from .guidance import guide
+from .logits import TokenSampler
+from .options import TokenSampling
+from .steps import OnStep, ignore_step
+
+# Distance between the random streams of an image's candidates: 2**32 over the golden ratio, which spreads
+# them evenly, far from the streams of other images. The CPU's generator uses only a seed's lower 32 bits.
+CANDIDATE_STRIDE = 2_654_435_761
+
+
+@dataclass(frozen=True)
+class MaskedImage:
+    """The tokens of an image, some of which are drawn again.
+
+    Attributes:
+        tokens: [N] ids; those at masked positions are ignored.
+        masked: the positions to draw, at least one, in ascending order.
+    """
+
+    tokens: Tensor
+    masked: Sequence[int]
+
+
+def inpaint_tokens(
+    model: Janus,
+    prompt: PromptBatch,
+    options: TokenSampling,
+    images: Sequence[int],
+    source: MaskedImage,
+    on_step: OnStep = ignore_step,
+) -> tuple[Tensor, Tensor]:
+    """Draws the masked tokens of one image, several times.
+
+    Args:
+        model: a model that generates image tokens, on the prompt's device.
+        prompt: one sequence per condition: the prompt, and with guidance the unconditional one after it.
+        options: guidance and randomness; `images` replaces `batch_size`.
+        images: index of each random stream; image i draws from seed + i.
+        source: the image.
+        on_step: called after every drawn token with all tokens before the next masked one; raise to cancel.
+
+    Returns:
+        [B, N] int64 ids, B being `len(images)`; and [B] float32, the mean log-probability of the kept tokens
+        after the first drawn one, without guidance (0 if there are none).
+    """
+    masked, num_tokens = source.masked, model.generation.config.num_tokens
+    tokens = source.tokens.repeat(len(images), 1)
+    combine = partial(guide, guidance_scale=options.guidance_scale)
+    # The kept tokens before the first masked one are read with the prompt.
+    start = source.tokens[: masked[0]] if masked[0] > 0 else None
+    decoder = ImageDecoder(model, prompt, combine, len(images), start=start, capture=options.capture)
+    sampler = TokenSampler(options, images)
+    log_prob = torch.zeros(len(images), dtype=torch.float32, device=tokens.device)
+    for position, next_masked in pairwise((*masked, num_tokens)):
+        tokens[:, position] = sampler.draw(decoder.logits)
+        on_step(next_masked, num_tokens, tokens[:, :next_masked])
+        # One pass reads the drawn token and the kept ones after it. The image's last token is never read,
+        # since nothing follows it.
+        new = tokens[:, position : min(next_masked, num_tokens - 1)]
+        if new.shape[1] > 0:
+            decoder.append(new)
+        kept = tokens[:, position + 1 : next_masked]
+        if kept.shape[1] > 0:
+            states = decoder.hidden_states[:, : kept.shape[1]]
+            log_prob += sum_log_probs(model.generation.head, states, kept)
+    decoder.check_finite()
+    return tokens, log_prob / max(num_tokens - masked[0] - len(masked), 1)
+
+
+def sum_log_probs(head: Callable[[Tensor], Tensor], hidden_states: Tensor, tokens: Tensor) -> Tensor:
+    """Sums the log-probabilities of given tokens, in float32 because they are many small numbers.
+
+    Args:
+        head: maps hidden states to logits of image tokens.
+        hidden_states: [B, T, C], each of the position before a token.
+        tokens: [B, T] ids.
+
+    Returns:
+        [B] sums over T.
+    """
+    # One image at a time: the logits of all at once could take more memory than the model.
+    return torch.stack(
+        [
+            head(states[None])[0].float().log_softmax(dim=-1).gather(1, ids[:, None]).sum()
+            for states, ids in zip(hidden_states, tokens, strict=True)
+        ]
+    )
+
+
+def candidate_indices(image: int, candidates: int) -> list[int]:
+    """Indices of the random streams of an image's candidates; candidate 0 uses the image's own."""
+    return [image + candidate * CANDIDATE_STRIDE for candidate in range(candidates)]
+
+
+def best_candidates(tokens: Tensor, log_prob: Tensor, candidates: int) -> Tensor:
+    """Picks each image's most likely candidate, the first of equals.
+
+    Args:
+        tokens: [B * candidates, N], the candidates of an image adjacent.
+        log_prob: [B * candidates].
+        candidates: per image.
+
+    Returns:
+        [B, N].
+    """
+    best = log_prob.view(-1, candidates).argmax(dim=1)
+    return tokens.view(len(best), candidates, -1)[torch.arange(len(best), device=best.device), best]
