@@ -33,8 +33,8 @@ class TokenSampler:
         """Maps logits [B, V] to one token per sequence [B]."""
         if self.options.temperature == 0.0:
             return logits.argmax(dim=-1)
-        # Float32 because bf16 cannot order thousands of small probabilities. Shifted to a maximum of 0, because
-        # a logit divided by a tiny temperature could overflow.
+        # Float32 because bf16 cannot order thousands of small probabilities. Shifted to a maximum of 0,
+        # because a logit divided by a tiny temperature could overflow.
         logits = logits.float()
         kept = keep_likely(
             (logits - logits.amax(dim=-1, keepdim=True)) / self.options.temperature,
@@ -42,8 +42,8 @@ class TokenSampler:
             self.options.top_p,
             getattr(self.options, "min_p", 0.0),
         )
-        # Explicit device and dtype, because a host may have changed torch's defaults; pinned, so that the copy
-        # to the GPU is asynchronous.
+        # Explicit device and dtype, because a host may have changed torch's defaults; pinned, so that the
+        # copy to the GPU is asynchronous.
         noise = torch.empty(logits.shape, device="cpu", dtype=torch.float32, pin_memory=logits.is_cuda)
         for values, generator in zip(noise, self.generators, strict=True):
             values.exponential_(generator=generator)
