@@ -1,1 +1,1 @@
-"""Captions for a folder of images: written beside them, so that a run that was stopped can go on."""
+"""Captioning the images of a folder, resumable after an interruption."""

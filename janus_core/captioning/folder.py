@@ -1,7 +1,8 @@
-"""The loop over a folder of images, and what it tells of itself."""
+"""Captions all images of a folder, and reports the result."""
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +20,15 @@ from .files import CAPTION_FILES
 
 @dataclass(frozen=True)
 class CaptionFolder:
-    """How the images of a folder are captioned.
+    """Options of captioning a folder.
 
     Attributes:
-        question: what the model is asked about each image.
-        prefix: stands before every caption, such as a trigger word; with the space or comma behind it.
-        suffix: stands behind every caption.
-        output: `txt` for name.txt beside each image, `jsonl` for lines of one metadata.jsonl.
-        subfolders: whether images in folders within the folder are captioned as well.
-        overwrite: whether images that have a caption get another; else they are left as they are.
+        question: the question about each image.
+        prefix: text before each caption, such as a trigger word, with its trailing space or comma.
+        suffix: text after each caption.
+        output: `txt` for a name.txt beside each image, `jsonl` for lines of one metadata.jsonl.
+        subfolders: whether to include images in subfolders.
+        overwrite: whether to replace existing captions; otherwise their images are skipped.
     """
 
     question: str = "Describe the image in detail."
@@ -48,12 +49,12 @@ class CaptionFolder:
 
 @dataclass(frozen=True)
 class CaptionReport:
-    """What became of the images of a folder.
+    """The result of captioning a folder.
 
     Attributes:
-        done: how many were captioned in this run.
-        skipped: how many had a caption before.
-        failed: why others have none, by name.
+        done: number of images captioned in this run.
+        skipped: number of images that already had a caption.
+        failed: for each image without a caption, the reason.
     """
 
     done: int = 0
@@ -62,7 +63,7 @@ class CaptionReport:
 
     @property
     def text(self) -> str:
-        """The numbers in a line, and a line for each that failed."""
+        """A line with the counts, then a line for each image that failed."""
         lines = [f"{self.done} captioned, {self.skipped} had a caption, {len(self.failed)} failed"]
         return "\n".join([*lines, *(f"{name}: {reason}" for name, reason in self.failed.items())])
 
@@ -77,100 +78,101 @@ def caption_folder(
     on_step: OnStep = ignore_step,
     on_image: OnImage = ignore_image,
 ) -> CaptionReport:
-    """Captions the images of a folder; run again after a stop, it goes on where it was.
+    """Captions the images of a folder; an interrupted run can be continued by running it again.
 
-    Captions are one line: runs of spaces and line breaks become one space. An image that cannot be read, or
-    whose caption would be empty, is reported and left out. Links that lead out of the folder are not
-    followed.
+    Captions are one line: any white space becomes a single space. Images that cannot be read or whose caption
+    would be empty are reported and left out. Links that lead out of the folder are not followed.
 
     Args:
-        pipeline: what looks and writes.
-        folder: where the images lie.
-        options: what is asked, and where the captions go.
-        sampling: how captions are written; greedy by default. Image i of the folder, in the order of names,
-            draws from seed + i, whichever others are left to do.
-        system_prompt: stands before the question; empty for none.
-        on_step: called as `on_step(step, total, tokens)`, with the tokens of the captions at work; may raise
-            to cancel, and captions that are written stay.
-        on_image: called as `on_image(done, total)` with the images that are dealt with, of those to do; may
-            raise as well.
+        pipeline: the model.
+        folder: the folder of the images.
+        options: the question, and where the captions go.
+        sampling: text sampling; greedy by default. The i-th image of the folder, sorted by name, uses the
+            seed + i, whether or not other images already have a caption.
+        system_prompt: put before the question; empty for none.
+        on_step: called as `on_step(step, total, tokens)` with the tokens of the current batch of captions;
+            raise to cancel. Captions that were written are kept.
+        on_image: called as `on_image(done, total)` after each batch of images; raise to cancel.
 
     Raises:
-        FileNotFoundError: if there is no such folder, or no image in it.
-        ValueError: if the folder cannot be read, or there is a metadata.jsonl of another kind in it.
+        FileNotFoundError: if the folder does not exist or holds no images.
+        ValueError: if the folder cannot be read, or holds a metadata.jsonl with other content.
     """
     options, sampling = options or CaptionFolder(), sampling or TextSampling()
     root = Path(folder).resolve()
-    images = _images(root, options.subfolders)
+    images = _image_names(root, options.subfolders)
     files = CAPTION_FILES[options.output](root, images)
+
+    # Work with indices into `images`: an image's index also selects its random stream.
     failed = dict(files.refused)
-    rows = [
-        row
-        for row, image in enumerate(images)
+    todo = [
+        index
+        for index, image in enumerate(images)
         if image not in failed and (options.overwrite or not files.has(image))
     ]
-    skipped, done = len(images) - len(failed) - len(rows), 0
-    chunks = [rows[start : start + ROWS_AT_ONCE] for start in range(0, len(rows), ROWS_AT_ONCE)]
+    skipped, done = len(images) - len(failed) - len(todo), 0
+
     try:
-        for index, chunk in enumerate(chunks):
-            pictures = _pictures(pipeline, root, {row: images[row] for row in chunk}, failed)
-            answers = (
-                pipeline.understand(
-                    torch.stack([*pictures.values()]),
+        for start in range(0, len(todo), ROWS_AT_ONCE):
+            chunk = todo[start : start + ROWS_AT_ONCE]
+            squares = _read_squares(pipeline, root, {index: images[index] for index in chunk}, failed)
+            answers: list[str] = []
+            if squares:
+                answers = pipeline.understand(
+                    torch.stack([*squares.values()]),
                     options.question,
                     sampling,
                     system_prompt=system_prompt,
-                    rows=[*pictures],
-                    on_step=part_of(on_step, index, len(chunks)),
+                    rows=[*squares],
+                    on_step=part_of(on_step, start // ROWS_AT_ONCE, math.ceil(len(todo) / ROWS_AT_ONCE)),
                 )
-                if pictures
-                else []
-            )
             captions = {}
-            for row, answer in zip(pictures, answers, strict=True):
+            for index, answer in zip(squares, answers, strict=True):
                 if words := answer.split():
-                    captions[images[row]] = options.prefix + " ".join(words) + options.suffix
+                    captions[images[index]] = options.prefix + " ".join(words) + options.suffix
                 else:
-                    failed[images[row]] = "its caption must hold text, got none; ask another question"
+                    failed[images[index]] = "its caption must hold text, got none; ask another question"
+            # Write each batch at once, so that an interruption loses little work.
             files.write(captions)
             done += len(captions)
-            on_image(sum(map(len, chunks[: index + 1])), len(rows))
+            on_image(start + len(chunk), len(todo))
     finally:
         files.finish()
     return CaptionReport(done, skipped, failed)
 
 
-def _images(root: Path, subfolders: bool) -> list[str]:
-    """Names of the images below a folder, in their order."""
+def _image_names(root: Path, subfolders: bool) -> list[str]:
+    """Sorted names of the images in a folder, relative to it."""
     if not root.is_dir():
-        raise FileNotFoundError(f"folder must be one that exists, got {root}; correct its name")
+        raise FileNotFoundError(f"folder must exist, got {root}; correct its name")
 
     def unreadable(error: OSError) -> None:
         raise ValueError(f"folder must be readable, got {error}; change its permissions") from error
 
     found = []
-    for place, folders, names in os.walk(root, onerror=unreadable):
+    for current, folders, names in os.walk(root, onerror=unreadable):
+        # Editing the list in place selects the subfolders to visit.
         folders[:] = [name for name in folders if subfolders and not name.startswith(".")]
-        paths = (Path(place, name) for name in names)
+        paths = (Path(current, name) for name in names)
         found += [path.relative_to(root).as_posix() for path in paths if is_image_file(path)]
     if not found:
-        within = "" if subfolders else ", or let folders within it be searched"
-        raise FileNotFoundError(f"folder must hold images, got none in {root}; put some there{within}")
+        or_search = "" if subfolders else ", or include its subfolders"
+        raise FileNotFoundError(f"folder must hold images, got none in {root}; put some there{or_search}")
     return sorted(found)
 
 
-def _pictures(
+def _read_squares(
     pipeline: JanusPipeline, root: Path, images: dict[int, str], failed: dict[str, str]
 ) -> dict[int, Tensor]:
-    """The model's squares [S, S, 3] of those images that can be read; others are noted as failed."""
-    pictures = {}
-    for row, image in images.items():
+    """Reads images by index as letterboxed [S, S, 3] in [0, 1]; unreadable ones are added to `failed`."""
+    squares = {}
+    for index, image in images.items():
         try:
             if not (root / image).resolve().is_relative_to(root):
                 raise ValueError("image must lie in the folder, got a link that leads out; copy it there")
-            # Small at once: many large photographs would fill the memory.
+            # Shrink each image as soon as it is read: a batch of large photographs would fill the memory.
             square = pipeline.image_processor.letterbox(read_image(root / image))
-            pictures[row] = torch.tensor(square).float() / 255
+            squares[index] = torch.tensor(square).float() / 255
         except ValueError as error:
             failed[image] = str(error)
-    return pictures
+    return squares

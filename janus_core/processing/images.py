@@ -112,12 +112,7 @@ class ImageProcessor:
 
 
 def read_image_processor(folder: Path, image_size: int) -> ImageProcessor:
-    """Reads `preprocessor_config.json` of a checkpoint folder; without it, SigLIP's normalisation is used.
-
-    Args:
-        folder: the checkpoint.
-        image_size: side of the model's input, in pixels.
-    """
+    """Reads a checkpoint's `preprocessor_config.json`; without one, SigLIP's normalisation is used."""
     settings = read_json_if_present(folder / "preprocessor_config.json")
     default = ImageProcessor(image_size)
     return ImageProcessor(
@@ -144,10 +139,10 @@ def read_image(path: Path) -> Tensor:
     try:
         with Image.open(path) as picture:
             upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I;16"):
+            if upright.mode.startswith("I;16"):  # 16-bit grey, which Pillow would clip at 255
                 grey = torch.from_numpy(np.array(upright).astype(np.float32) / 65535.0)
                 return grey[..., None].expand(-1, -1, 3).contiguous()
-            if upright.mode == "I":
+            if upright.mode == "I":  # 32-bit grey, scaled as ComfyUI does
                 upright = upright.point(lambda value: value * (1 / 255))
             return torch.from_numpy(np.array(upright.convert("RGB")).astype(np.float32) / 255.0)
     except Exception as error:  # Pillow's decoders raise errors of any class for damaged files

@@ -22,8 +22,8 @@ def fit_mask(mask: Tensor, height: int, width: int) -> Tensor:
     Args:
         mask: [h, w] or [1, h, w], 0 where the image is kept. If its size differs, it is resized by area, so
             that any overlap with a masked pixel gives a value above 0, and a warning is logged.
-        height: H of the image.
-        width: W of the image.
+        height: H.
+        width: W.
 
     Raises:
         ValueError: if it is not a mask.
@@ -50,10 +50,10 @@ def masked_tokens(area: Tensor, frame: Frame, grid_size: int, side: int) -> Tens
     An area that covers the whole image selects all tokens, those of the letterbox bars included.
 
     Args:
-        area: [H, W] bool, in pixels of the image.
+        area: [H, W] bool.
         frame: the image's rectangle in the square.
-        grid_size: tokens along a side of the square.
-        side: pixels along a side of the square.
+        grid_size: side of the square in tokens.
+        side: side of the square in pixels.
     """
     if bool(area.all()):
         return torch.ones(grid_size**2, dtype=torch.bool)
@@ -67,9 +67,9 @@ def pixels_inside_tokens(tokens: Tensor, frame: Frame, height: int, width: int, 
     Args:
         tokens: [N] bool, the selected ones.
         frame: the image's rectangle in the square.
-        height: H of the image.
-        width: W of the image.
-        side: pixels along a side of the square.
+        height: H.
+        width: W.
+        side: side of the square in pixels.
     """
     grid_size = round(len(tokens) ** 0.5)
     vertical, horizontal = _overlaps((height, width), frame, grid_size, side)
@@ -84,7 +84,7 @@ def feather_weights(area: Tensor, side: int) -> Tensor:
 
     Args:
         area: [H, W] bool, in pixels of an image.
-        side: pixels along a side of the model's square.
+        side: side of the model's square in pixels, which sets the scale of the border.
     """
     inside = area.float()[None, None]
     # Erode the area by one pixel of the square at a time. A pixel's level counts the erosions it survives.

@@ -9,6 +9,8 @@ from ..prompt_batch import GenerationPromptStyle, PromptBatch
 from .chat import ChatFormat, Message, Turn
 from .tokenizer import JanusTokenizer
 
+_TOKEN_STYLE = GenerationPromptStyle()
+
 
 @dataclass(frozen=True)
 class PromptBuilder:
@@ -33,9 +35,8 @@ class PromptBuilder:
     def __post_init__(self) -> None:
         if self.tokenizer.max_id >= self.vocab_size:
             raise ValueError(
-                f"the language model's vocab_size must exceed every id of the tokenizer, got "
-                f"{self.vocab_size} for ids up to {self.tokenizer.max_id}; "
-                "use the tokenizer.json that belongs to the checkpoint"
+                f"vocab_size must exceed every id of the tokenizer, got {self.vocab_size} for ids up to "
+                f"{self.tokenizer.max_id}; use the tokenizer.json that belongs to the checkpoint"
             )
 
     def understanding(
@@ -65,15 +66,14 @@ class PromptBuilder:
         """
         if not isinstance(question, str) or not question.strip():
             raise ValueError(f"question must hold text, got {question!r}; ask something about the image")
+        turns = (*earlier, Turn(question, num_images, answer=""))
         messages = []
-        for turn in earlier:
+        for turn in turns:
             # The model may have written a placeholder itself, for which there is no image.
             answer = turn.answer.replace(self.tokenizer.special.image, "")
-            messages.append(Message(self.chat.user, self._with_placeholders(turn.question, turn.num_images)))
+            messages.append(Message(self.chat.user, self._with_placeholders(turn)))
             messages.append(Message(self.chat.assistant, answer))
-        messages.append(Message(self.chat.user, self._with_placeholders(question, num_images)))
-        messages.append(Message(self.chat.assistant, ""))
-        total = num_images + sum(turn.num_images for turn in earlier)
+        total = sum(turn.num_images for turn in turns)
         return self.encode(self._render(messages, system_prompt), total)
 
     def batch(self, rows: list[list[int]], num_new: int = 1, name: str = "prompt") -> PromptBatch:
@@ -124,12 +124,9 @@ class PromptBuilder:
                 question with the beginning of an answer.
         """
         encode = self.tokenizer.encode
+        for answer in answers:
+            self._refuse_image("answers", answer.strip())
         texts = [self.chat.answer(answer) for answer in answers]
-        for text in texts:
-            if self.tokenizer.special.image in text:
-                raise ValueError(
-                    f"answers must hold no {self.tokenizer.special.image}, got {text.strip()!r}; remove it"
-                )
         rows = [encode(text)[1:] for text in texts]
         for question in dict.fromkeys(questions):
             prompt = self._turn(question)
@@ -148,7 +145,7 @@ class PromptBuilder:
         negative_prompt: str,
         use_cfg: bool,
         num_new: int,
-        style: GenerationPromptStyle | None = None,
+        style: GenerationPromptStyle = _TOKEN_STYLE,
         name: str = "prompt",
     ) -> PromptBatch:
         """The prompt of an image, and for classifier-free guidance the unconditional prompt as a second row.
@@ -166,10 +163,10 @@ class PromptBuilder:
         """
         if not isinstance(negative_prompt, str):
             raise ValueError(
-                f"negative_prompt must be a text, got {negative_prompt!r}; leave it empty for none"
+                f"negative_prompt must be text, got {negative_prompt!r}; leave it empty for none"
             )
-        style = style or GenerationPromptStyle()
         rows = [self._description(name, prompt)]
+        # The unconditional row: the negative prompt, or padding.
         blank = use_cfg and not negative_prompt.strip()
         if blank:
             first, *middle, last = rows[0]
@@ -193,47 +190,44 @@ class PromptBuilder:
             ValueError: if the number of placeholders is not `num_images`.
         """
         tokenizer = self.tokenizer
-        row: list[int] = []
-        found = 0
-        for token in tokenizer.encode(text):
-            if token == tokenizer.image_id:
-                found += 1
-                image = [tokenizer.image_id] * self.num_image_tokens
-                row += [tokenizer.image_start_id, *image, tokenizer.image_end_id]
-            else:
-                row.append(token)
+        placeholders = [tokenizer.image_id] * self.num_image_tokens
+        image = [tokenizer.image_start_id, *placeholders, tokenizer.image_end_id]
+        ids = tokenizer.encode(text)
+        found = ids.count(tokenizer.image_id)
         if found != num_images:
             raise ValueError(
                 f"question must hold one {tokenizer.special.image} per image or none at all, got {found} for "
                 f"{num_images} images; remove them to have the images put before the question"
             )
-        return row
+        expanded: list[int] = []
+        for token in ids:
+            expanded += image if token == tokenizer.image_id else [token]
+        return expanded
 
     def _description(self, name: str, text: str) -> list[int]:
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{name} must hold text, got {text!r}; describe the picture to draw")
-        if self.tokenizer.special.image in text:
-            raise ValueError(f"{name} must hold no {self.tokenizer.special.image}, got {text!r}; remove it")
+        self._refuse_image(name, text)
         return self.encode(self.generation_turn(text), 0)
 
     def _turn(self, text: str) -> str:
         """A single turn of the user, ending where the model's answer begins."""
         return self._render((Message(self.chat.user, text), Message(self.chat.assistant, "")))
 
-    def _with_placeholders(self, question: str, num_images: int) -> str:
-        if self.tokenizer.special.image in question:
-            return question
-        return f"{self.tokenizer.special.image}\n" * num_images + question
+    def _with_placeholders(self, turn: Turn) -> str:
+        if self.tokenizer.special.image in turn.question:
+            return turn.question
+        return f"{self.tokenizer.special.image}\n" * turn.num_images + turn.question
 
     def _render(self, messages: Sequence[Message], system_prompt: str = "") -> str:
-        if self.tokenizer.special.image in system_prompt:
-            raise ValueError(
-                f"system_prompt must hold no {self.tokenizer.special.image}, got {system_prompt!r}; put "
-                "images into the question"
-            )
+        self._refuse_image("system_prompt", system_prompt)
         if self.chat.user_text is not None:
             raise ValueError(
                 f"chat template must include the user's text, got {self.chat.name!r}, which always sends "
                 f"{self.chat.user_text!r}; choose deepseek"
             )
         return self.chat.render(messages, system_prompt)
+
+    def _refuse_image(self, name: str, text: str) -> None:
+        if self.tokenizer.special.image in text:
+            raise ValueError(f"{name} must hold no {self.tokenizer.special.image}, got {text!r}; remove it")

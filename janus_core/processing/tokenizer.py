@@ -27,12 +27,9 @@ class JanusTokenizer:
     """Text to ids and back."""
 
     def __init__(self, tokenizer_file: Path, special: SpecialTokens) -> None:
-        """Loads a tokenizer.
+        """Loads a `tokenizer.json` with the given special tokens.
 
-        Args:
-            tokenizer_file: the checkpoint's `tokenizer.json`. It is loaded unchanged: the model-specific
-                classes of transformers alter it in ways that differ between releases.
-            special: strings of the special tokens.
+        The file is used unchanged: transformers' model-specific classes alter it differently per release.
 
         Raises:
             FileNotFoundError: if the file does not exist.

@@ -97,7 +97,7 @@ def test_a_line_of_another_kind_is_refused_and_nothing_changes(tmp_path: Path, w
     file = tmp_path / "metadata.jsonl"
     content = f"{LINE}\n{wrong}\n{LINE}\n"
     file.write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"metadata\.jsonl, line 2 must be .*file_name.*; mend the line"):
+    with pytest.raises(ValueError, match=r"metadata\.jsonl, line 2 must be .*file_name.*; fix the line"):
         JsonLines(tmp_path, ["a.png"])
     assert file.read_text(encoding="utf-8") == content
 

@@ -153,8 +153,8 @@ def test_names_that_share_a_text_file_are_refused_and_the_others_go_on(
         assert (report.done, report.skipped) == (2, 0)
         assert sorted(report.failed) == ["IMAGE_0.PNG", "image_0.png", "image_2.jpg", "image_2.png"]
         assert report.failed["image_2.png"] == (
-            "its name must differ from others in more than its ending, got image_2.jpg, image_2.png, which "
-            "would share image_2.txt; rename them"
+            "its name must differ from others in more than its extension, got image_2.jpg, image_2.png, "
+            "which would share image_2.txt; rename them"
         )
         for name in ("image_3.txt", "image_4.txt"):
             (images / name).unlink()

@@ -34,15 +34,15 @@ def test_links_that_lead_out_are_not_followed(pipe: JanusPipeline, images: Path,
 
 
 def test_folders_without_images_are_refused(pipe: JanusPipeline, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"^folder must be one that exists, got .*nowhere; correct"):
+    with pytest.raises(FileNotFoundError, match=r"^folder must exist, got .*nowhere; correct"):
         caption_folder(pipe, tmp_path / "nowhere")
     (tmp_path / "file.png").touch()
-    with pytest.raises(FileNotFoundError, match=r"^folder must be one that exists"):
+    with pytest.raises(FileNotFoundError, match=r"^folder must exist"):
         caption_folder(pipe, tmp_path / "file.png")
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "notes.md").touch()
     message = "^folder must hold images, got none in .*set; put some there"
-    with pytest.raises(FileNotFoundError, match=message + ", or let folders within it be searched"):
+    with pytest.raises(FileNotFoundError, match=message + ", or include its subfolders"):
         caption_folder(pipe, tmp_path / "set")
     with pytest.raises(FileNotFoundError, match=message + "$"):
         caption_folder(pipe, tmp_path / "set", CaptionFolder(subfolders=True))

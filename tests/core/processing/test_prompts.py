@@ -128,7 +128,7 @@ def test_empty_texts_are_refused(pipe: JanusPipeline, text: str) -> None:
 @pytest.mark.parametrize("text", [None, 5, ["ugly"]])
 @pytest.mark.parametrize("guided", [True, False])
 def test_a_negative_prompt_that_is_no_text_is_refused(pipe: JanusPipeline, text: Any, guided: bool) -> None:
-    with pytest.raises(ValueError, match=r"negative_prompt must be a text, got .*; leave it empty for none"):
+    with pytest.raises(ValueError, match=r"negative_prompt must be text, got .*; leave it empty for none"):
         pipe.prompts.generation("A cat", text, guided, num_new=16)
 
 
