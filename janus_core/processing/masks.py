@@ -113,7 +113,7 @@ def _dilate(values: Tensor, radius: int) -> Tensor:
 
 
 def _overlaps(size: tuple[int, ...], frame: Frame, grid_size: int, side: int) -> tuple[Tensor, Tensor]:
-    """Whether grid lines and pixel lines overlap: 0 or 1, [grid, H] vertically and [grid, W] horizontally."""
+    """Which token rows overlap which pixel rows, [grid, H] of 0 and 1, and the same of columns, [grid, W]."""
 
     def overlaps(pixels: int, offset: int, length: int) -> Tensor:
         # Integers avoid rounding: a pixel of the square is `pixels` units long, one of the image `length`.

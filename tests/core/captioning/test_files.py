@@ -1,4 +1,4 @@
-"""Captions on disk: whole or not there, also when the process is killed while it writes."""
+"""Caption files are complete or absent, even if the process is killed while writing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINE = '{"file_name": "a.png", "text": "One."}'
 
 
 def texts_of(folder: Path, output: str) -> dict[str, str]:
-    """Captions by image; every one of them must be whole."""
+    """Captions by image; checks that every one is complete."""
     if output == "txt":
         files = folder.glob("*.txt")
         return {file.with_suffix(".png").name: file.read_text(encoding="utf-8") for file in files}

@@ -1,4 +1,4 @@
-"""Captioning a folder: each image once, whatever happens, and nothing that is there is lost."""
+"""Captioning a folder: each image exactly once, and nothing is lost by an interruption."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def captions(folder: Path, output: str) -> dict[str, str]:
-    """What is written, by image."""
+    """The captions on disk, by image."""
     if output == "jsonl":
         lines = (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
         entries = [json.loads(line) for line in lines]
@@ -41,7 +41,7 @@ def captions(folder: Path, output: str) -> dict[str, str]:
 
 
 def expected(pipe: JanusPipeline, folder: Path, sampling: TextSampling = SHORT) -> dict[str, str]:
-    """The same, each image asked about alone."""
+    """The captions that result if each image is captioned alone."""
     found = {}
     for row, file in enumerate(sorted(folder.glob("*.png"))):
         (answer,) = pipe.understand(read_image(file), QUESTION, sampling, rows=[row])

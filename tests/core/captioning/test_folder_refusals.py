@@ -1,4 +1,4 @@
-"""Folders and options that captioning refuses, and what it leaves alone."""
+"""Folders and options that captioning refuses, and links that it does not follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON in answers: found among words, refused where there is none."""
+"""JSON is extracted from answers, and answers without JSON are refused."""
 
 from __future__ import annotations
 

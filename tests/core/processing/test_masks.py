@@ -1,4 +1,4 @@
-"""Masks: which tokens they touch, which pixels these give back, and how an area fades in."""
+"""Inpainting masks: their tokens, the pixels of tokens, and feathered borders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts as token rows: the reference's ids and masks, and rows that do not fit."""
+"""Prompts equal the reference's ids and masks, and invalid ones are refused."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_descriptions_have_the_recorded_ids_and_unconditional_row(recorded: Any,
     batch = pipe.prompts.generation(description, "", use_cfg=True, num_new=16)
     assert batch.input_ids.tolist() == recorded.tensor("imagegen/cfg_tokens").tolist()
     assert batch.input_ids[0].tolist() == recorded.tensor("imagegen/input_ids").tolist()
-    # The padding of the unconditional row is looked at, as in the reference.
+    # The padding of the unconditional row is visible to attention, as in the reference.
     assert not batch.padded
     assert bool(batch.attention_mask.all())
 
