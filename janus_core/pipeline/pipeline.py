@@ -286,7 +286,7 @@ class JanusPipeline:
         starts = sampler.checked_starts({"noise": noise, "latents": latents}, self.folder.name)
         guided = uses_guidance(options.guidance_scale)
         num_tokens = self.model.generation.config.num_tokens
-        batch = self.prompts.generation(prompt, negative_prompt, guided, num_tokens, sampler.form)
+        batch = self.prompts.generation(prompt, negative_prompt, guided, num_tokens, sampler.prompt_style)
         batch = batch.to(self.device)
         chunks = list(_chunks(options.batch_size))
         drawn = torch.cat(

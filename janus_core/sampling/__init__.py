@@ -1,4 +1,4 @@
-"""The loops that turn a prompt into text or an image: functions over a model that know no tokenizer."""
+"""Sampling loops: functions over a model that turn prompts into text or images, without a tokenizer."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from .options import FlowSampling, TokenSampling
 from .results import GeneratedImages, GeneratedLatents
 from .tokens import sample_image_tokens
 
-# The second of the two dispatches between ways of drawing; `models.janus` holds the first.
+# By the class of `model.generation`, which `models.janus` chooses.
 IMAGE_SAMPLERS: dict[type, ImageSampler] = {
     TokenGeneration: ImageSampler(
         sample=sample_image_tokens,
         options=TokenSampling,
-        form=GenerationPromptStyle(),
+        prompt_style=GenerationPromptStyle(),
         result=GeneratedImages,
         starts=(),
-        name="image tokens",
-        node="Janus Generate",
+        method="token by token",
     ),
     FlowGeneration: ImageSampler(
         sample=integrate_flow,
         options=FlowSampling,
-        form=GenerationPromptStyle(includes_image_start=False, masks_padding=True),
+        prompt_style=GenerationPromptStyle(includes_image_start=False, masks_padding=True),
         result=GeneratedLatents,
         starts=("noise", "latents"),
-        name="a flow of latents",
-        node="JanusFlow Sampler",
+        method="by flow",
     ),
 }

@@ -14,13 +14,13 @@ from .cuda_graph import CapturedStep
 from .logits import check_finite
 
 Combine = Callable[[Tensor], Tensor]
-"""Combines the logits of all conditions [R * B, V] into the guided logits [B, V] (see `guidance`)."""
+"""Guidance: combines the logits of all conditions [R * B, V] into one per image [B, V]."""
 
 
 def prefill(
     model: Janus,
     prompt: PromptBatch,
-    inputs_embeds: Tensor | None = None,
+    inputs_embeds: Tensor,
     num_new: int = 0,
     copies: int = 1,
     cache: KVCache | None = None,
@@ -30,27 +30,21 @@ def prefill(
     Args:
         model: the model, on the prompt's device.
         prompt: B left-padded sequences of T tokens.
-        inputs_embeds: [B, T or more, C] embeddings of the prompt and of any tokens that follow it; by default
-            those of the prompt's text.
-        num_new: slots to keep free after the prompt.
-        copies: how often each sequence is repeated after it was read, for several images of one prompt.
-        cache: what the B sequences have read before; grown as needed and extended in place (with one copy).
+        inputs_embeds: [B, T or more, C] embeddings of the prompt and of any tokens that follow it.
+        num_new: slots to keep free after it.
+        copies: how often each sequence is repeated afterwards, for several images of one prompt.
+        cache: what the sequences have read before the prompt; without copies, it is extended in place.
 
     Returns:
-        The cache of B * copies sequences, copies of one sequence adjacent; and the last token's hidden states
-        [B * copies, 1, C].
+        The cache of B * copies sequences, copies of one adjacent; the last token's hidden states [.., 1, C].
     """
-    if inputs_embeds is None:
-        inputs_embeds = model.embed_prompt(prompt)
     batch_size, length, _ = inputs_embeds.shape
-    position_ids = prompt.position_ids
-    if length > prompt.length:
-        position_ids = torch.cat((position_ids, prompt.next_positions(length - prompt.length)), dim=1)
-
+    after = prompt.next_positions(length - prompt.length)
+    position_ids = torch.cat((prompt.position_ids, after), dim=1)
     if cache is None:
         cache = model.body.new_cache(batch_size, 0, inputs_embeds.device)
     end = cache.length + length
-    cache.reserve(end + num_new if copies == 1 else end)
+    cache.reserve(end if copies > 1 else end + num_new)
     if prompt.padded:
         cache.mark_padding(prompt.attention_mask)
     hidden_states = model.body(inputs_embeds, position_ids, cache)[:, -1:]
@@ -63,75 +57,70 @@ def prefill(
 class ImageDecoder:
     """Decodes several images of one prompt: gives the next token's logits, takes the tokens that were drawn.
 
-    For guidance, every image is decoded under R conditions at once (conditional, unconditional, ...). These
-    are R sequences that read the same image tokens after different prompts; `combine` makes one distribution
-    of their logits.
+    For guidance, each image is decoded under R conditions at once (conditional, unconditional, ...): R
+    sequences that read the same image tokens after different prompts.
 
     Attributes:
-        logits: [B, V] float32, guided, of the token after the last one read.
-        hidden_states: [B, T, C] of the tokens appended last, under the first condition (the prompt itself).
+        logits: [B, V] float32 guided logits of the next token.
+        hidden_states: [B, T, C] of the tokens appended last, under the first condition.
     """
 
     def __init__(
         self,
         model: Janus,
         prompt: PromptBatch,
+        inputs_embeds: Tensor,
         combine: Combine,
         num_images: int,
-        inputs_embeds: Tensor | None = None,
         start: Tensor | None = None,
         capture: bool = False,
     ) -> None:
-        """Reads the prompt once for all images.
+        """Reads the prompt, once for all images.
 
         Args:
             model: a model that generates image tokens, on the prompt's device.
             prompt: R sequences, one per condition.
+            inputs_embeds: [R, T, C] embeddings of the prompt.
             combine: guidance.
             num_images: B.
-            inputs_embeds: [R, T, C] embeddings of the prompt; by default those of its text.
-            start: [n] tokens that all images begin with; none by default.
+            start: [n] tokens that all images begin with.
             capture: whether to capture the decode step as a CUDA graph.
         """
         self._model, self._combine = model, combine
-        self._num_conditions, self._num_images = prompt.input_ids.shape[0], num_images
-        num_tokens = model.generation.config.num_tokens
-        self._num_read = 0 if start is None else len(start)
-        if inputs_embeds is None:
-            inputs_embeds = model.embed_prompt(prompt)
+        self._num_conditions, self._num_images = len(inputs_embeds), num_images
+        self._num_read = 0
         if start is not None:
             start_embeds = model.generation.embed_tokens(start[None]).expand(self._num_conditions, -1, -1)
             inputs_embeds = torch.cat((inputs_embeds, start_embeds), dim=1)
+            self._num_read = len(start)
 
-        # The images of one condition are adjacent: [condition 0, image 0], [condition 0, image 1], ...
+        # The images of one condition are adjacent: (condition 0, image 0), (condition 0, image 1), ...
+        num_tokens = model.generation.config.num_tokens
         num_new = num_tokens - self._num_read
         self._cache, hidden_states = prefill(model, prompt, inputs_embeds, num_new, num_images)
         self._position_ids = prompt.next_positions(num_tokens).repeat_interleave(num_images, dim=0)
         self._captured = CapturedStep(self._read, self._cache) if capture else None
         self.hidden_states = hidden_states[:num_images]
-        self.logits = self._guided_logits(hidden_states[:, -1:])
-        # Broken from the start: say so before a whole image is drawn.
+        self.logits = self._guided_logits(hidden_states)
+        # If the model is broken, say so before a whole image is drawn.
         check_finite(self.logits, self.hidden_states.dtype)
         self._finite = torch.ones((), dtype=torch.bool, device=self.logits.device)
 
     def append(self, tokens: Tensor) -> None:
         """Reads the images' next tokens [B, T]."""
-        positions = self._position_ids[:, self._num_read : self._num_read + tokens.shape[1]]
+        end = self._num_read + tokens.shape[1]
+        position_ids = self._position_ids[:, self._num_read : end]
         if self._captured is not None and tokens.shape[1] == 1:
-            hidden_states, self.logits = self._captured(tokens, positions)
+            hidden_states, self.logits = self._captured(tokens, position_ids)
         else:
-            hidden_states, self.logits = self._read(tokens, positions, self._cache)
+            hidden_states, self.logits = self._read(tokens, position_ids, self._cache)
         self.hidden_states = hidden_states[: self._num_images]
-        self._num_read += tokens.shape[1]
+        self._num_read = end
         # Only noted here and checked at the end: asking the device at each step would stall it.
         self._finite &= torch.isfinite(self.logits).all()
 
     def check_finite(self) -> None:
-        """Checks the logits of all steps.
-
-        Raises:
-            RuntimeError: if any of them was NaN or infinite.
-        """
+        """Raises RuntimeError if the logits of any step were NaN or infinite."""
         check_finite(torch.where(self._finite, 0.0, torch.nan), self.hidden_states.dtype)
 
     def _read(self, tokens: Tensor, position_ids: Tensor, cache: Cache) -> tuple[Tensor, Tensor]:
@@ -142,6 +131,6 @@ class ImageDecoder:
         return hidden_states, self._guided_logits(hidden_states[:, -1:])
 
     def _guided_logits(self, hidden_states: Tensor) -> Tensor:
-        """Guided logits [B, V] after hidden states [R * B, 1, C]."""
+        """Maps hidden states [R * B, 1, C] to guided logits [B, V]."""
         # The reference guides in the model's dtype; float32 here, so that bf16 rounds only once.
         return self._combine(self._model.generation.head(hidden_states)[:, -1].float())

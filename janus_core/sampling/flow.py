@@ -92,7 +92,7 @@ class VelocityField:
         self.guidance_scale = guidance_scale
         self.num_conditions = prompt.input_ids.shape[0]
         num_tokens = model.generation.config.num_tokens
-        self.cache, _ = prefill(model, prompt, num_new=num_tokens, copies=images)
+        self.cache, _ = prefill(model, prompt, model.embed_prompt(prompt), num_tokens, images)
         self.position_ids = prompt.next_positions(num_tokens).repeat_interleave(images, dim=0)
 
     def __call__(self, latents: Tensor, time: float) -> Tensor:

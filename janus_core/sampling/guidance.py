@@ -7,16 +7,15 @@ from torch import Tensor
 
 
 def uses_guidance(guidance_scale: float) -> bool:
-    """Whether a second, unconditional row changes anything: at scale 1 the formula below is `cond` alone."""
+    """Whether the unconditional sequence has any effect: at scale 1, `guide` is `cond` alone."""
     return guidance_scale != 1.0
 
 
 def guide(outputs: Tensor, guidance_scale: float) -> Tensor:
-    """Moves from the unconditional output past the conditional one (arXiv:2207.12598, equation 6).
+    """Extrapolates from the unconditional to the conditional output (arXiv:2207.12598, equation 6).
 
     Args:
-        outputs: [2B, ...], the B conditional rows first, then the B unconditional ones; or [B, ...] at scale
-            1.
+        outputs: [2B, ...], the B conditional outputs, then the B unconditional ones; at scale 1, [B, ...].
         guidance_scale: `uncond + guidance_scale * (cond - uncond)`.
 
     Returns:
@@ -29,21 +28,20 @@ def guide(outputs: Tensor, guidance_scale: float) -> Tensor:
 
 
 def uses_source(source_scale: float) -> bool:
-    """Whether a row without the source's pixels changes anything: at 0 the formula below is `full` alone."""
+    """Whether the partial condition has any effect: at scale 0, `guide_edit` uses `full` alone."""
     return source_scale != 0.0
 
 
 def guide_edit(outputs: Tensor, guidance_scale: float, source_scale: float) -> Tensor:
-    """Guides an edit by what the row without the source's pixels says as well, then as `guide` does.
+    """Mixes in the partial condition (a prompt without the source's tokens), then guides as `guide` does.
 
     The formula is that of Janus-4o's public inference (ShareGPT-4o-Image, arXiv:2506.18095).
 
     Args:
-        outputs: [3B, ...], B rows that hold all of the source, then B without its pixels' tokens, then the B
-            unconditional ones; without the second part at source scale 0, without the last at guidance scale
-            1.
-        guidance_scale: weight of both against the unconditional row.
-        source_scale: weight of the second part in `(full + source_scale * part) / (1 + source_scale)`.
+        outputs: [3B, ...], B of the full, then of the partial, then of the unconditional prompt; without the
+            partial ones at source scale 0, without the unconditional ones at guidance scale 1.
+        guidance_scale: as in `guide`.
+        source_scale: weight of the partial condition: `(full + source_scale * part) / (1 + source_scale)`.
 
     Returns:
         [B, ...].

@@ -1,4 +1,4 @@
-"""What there is to know of a way of drawing: its loop, and what goes in and comes out."""
+"""Describes an image sampler: its loop, options, prompt style and result type."""
 
 from __future__ import annotations
 
@@ -15,59 +15,51 @@ from .results import GeneratedImages, GeneratedLatents
 
 @dataclass(frozen=True)
 class ImageSampler:
-    """A way of drawing.
+    """A way to generate images.
 
     Attributes:
         sample: the loop.
         options: class of its options.
-        form: what it wants of the prompt's rows.
-        result: makes what is given back of pixels (if there are any) and of what `sample` returns.
-        starts: names of tensors that `sample` may start from.
-        name: for messages.
-        node: what draws this way in ComfyUI, for messages.
+        prompt_style: how its prompts are written.
+        result: makes the result of pixels (or None) and of what `sample` returns.
+        starts: names of the tensors that `sample` can start from.
+        method: how images are generated, for error messages.
     """
 
     sample: Callable[..., Tensor]
     options: type[TokenSampling | FlowSampling]
-    form: GenerationPromptStyle
+    prompt_style: GenerationPromptStyle
     result: Callable[[Any, Tensor], GeneratedImages | GeneratedLatents]
     starts: tuple[str, ...]
-    name: str
-    node: str
+    method: str
 
     def checked_options(
         self, options: TokenSampling | FlowSampling, checkpoint: str
     ) -> TokenSampling | FlowSampling:
-        """The same options.
+        """Returns the options, or raises ValueError if they are those of another sampler.
 
         Args:
-            options: of any way of drawing.
-            checkpoint: whose way of drawing this is, for the message.
-
-        Raises:
-            ValueError: if they are those of another way; it says what to use.
+            options: of any sampler.
+            checkpoint: name of the model that uses this sampler, for the message.
         """
         if not isinstance(options, self.options):
             raise ValueError(
-                f"model must draw by what {type(options).__name__} is for, got {checkpoint!r}, which draws "
-                f"by {self.name}; use {self.options.__name__} ({self.node} in ComfyUI), or another checkpoint"
+                f"model must generate images with {type(options).__name__}, got {checkpoint!r}, which "
+                f"generates them {self.method}; use {self.options.__name__}, or load another checkpoint"
             )
         return options
 
     def checked_starts(self, starts: Mapping[str, Tensor | None], checkpoint: str) -> dict[str, Tensor]:
-        """What there is of tensors to start from.
+        """Returns the tensors that are given, or raises ValueError if this sampler cannot use one of them.
 
         Args:
-            starts: by name; None for those that are not given.
-            checkpoint: whose way of drawing this is, for the message.
-
-        Raises:
-            ValueError: if one is given that this way of drawing has no use for.
+            starts: tensors to start from by name, or None.
+            checkpoint: name of the model that uses this sampler, for the message.
         """
-        given = {name: value for name, value in starts.items() if value is not None}
+        given = {name: tensor for name, tensor in starts.items() if tensor is not None}
         for name in given.keys() - set(self.starts):
             raise ValueError(
-                f"{name} must be None for {checkpoint!r}, which draws by {self.name}, got a tensor; "
-                "leave it out"
+                f"{name} must be None for {checkpoint!r}, which generates images {self.method}, "
+                "got a tensor; leave it out"
             )
         return given

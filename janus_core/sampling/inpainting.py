@@ -25,12 +25,7 @@ CANDIDATE_STRIDE = 2_654_435_761
 
 @dataclass(frozen=True)
 class MaskedImage:
-    """The tokens of an image, some of which are drawn again.
-
-    Attributes:
-        tokens: [N] ids; those at masked positions are ignored.
-        masked: the positions to draw, at least one, in ascending order.
-    """
+    """The tokens [N] of an image, and the positions to draw: at least one, in ascending order."""
 
     tokens: Tensor
     masked: Sequence[int]
@@ -47,9 +42,9 @@ def inpaint_tokens(
     """Draws the masked tokens of one image, several times.
 
     Args:
-        model: a model that generates image tokens, on the prompt's device.
-        prompt: one sequence per condition: the prompt, and with guidance the unconditional one after it.
-        options: guidance and randomness; `images` replaces `batch_size`.
+        model: as for `sample_image_tokens`, like `prompt` and `options`.
+        prompt: one sequence, and with guidance the unconditional one after it.
+        options: guidance and randomness.
         images: index of each random stream; image i draws from seed + i.
         source: the image.
         on_step: called after every drawn token with all tokens before the next masked one; raise to cancel.
@@ -63,7 +58,9 @@ def inpaint_tokens(
     combine = partial(guide, guidance_scale=options.guidance_scale)
     # The kept tokens before the first masked one are read with the prompt.
     start = source.tokens[: masked[0]] if masked[0] > 0 else None
-    decoder = ImageDecoder(model, prompt, combine, len(images), start=start, capture=options.capture)
+    decoder = ImageDecoder(
+        model, prompt, model.embed_prompt(prompt), combine, len(images), start, options.capture
+    )
     sampler = TokenSampler(options, images)
     log_prob = torch.zeros(len(images), dtype=torch.float32, device=tokens.device)
     for position, next_masked in pairwise((*masked, num_tokens)):

@@ -1,9 +1,10 @@
-"""The knobs of sampling. Each is used by its loop; zero means off wherever a limit can be switched off."""
+"""Options of the sampling loops. Zero means off wherever a limit can be switched off."""
 
 from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..config.checks import field_types
@@ -14,17 +15,17 @@ MAX_SEED = 2**64 - 1
 
 @dataclass(frozen=True)
 class TextSampling:
-    """How an answer is written.
+    """Options of text generation.
 
     Attributes:
-        max_new_tokens: the longest answer, in tokens; fewer if the model stops by itself.
-        temperature: 0 always takes the likeliest token; above 0, the larger the more varied.
-        top_k: keeps the k likeliest tokens; 0 keeps all.
+        max_new_tokens: the most tokens of an answer, including the one that ends it.
+        temperature: 0 always takes the most likely token; above 0, larger is more varied.
+        top_k: keeps the k most likely tokens; 0 keeps all.
         top_p: keeps the fewest tokens whose probabilities sum to p; 1 keeps all.
-        min_p: drops tokens less likely than this share of the likeliest; 0 drops none.
+        min_p: drops tokens less likely than this share of the most likely one; 0 drops none.
         repetition_penalty: divides the logits of tokens already in the answer (multiplies negative
             ones); 1 is off.
-        seed: row i of a batch draws from seed + i.
+        seed: answer i of a batch draws from seed + i.
     """
 
     max_new_tokens: int = 512
@@ -36,32 +37,23 @@ class TextSampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_whole(self)
-        _check_draw(self)
-        _require(self.max_new_tokens >= 1, "max_new_tokens", "at least 1", self.max_new_tokens)
-        _require(0.0 <= self.min_p <= 1.0, "min_p", "between 0 and 1 (0 is off)", self.min_p)
-        _require(
-            0.0 < self.repetition_penalty < math.inf,
-            "repetition_penalty",
-            "above 0 (1 is off) and finite",
-            self.repetition_penalty,
-        )
+        _check(self)
 
 
 @dataclass(frozen=True)
 class TokenSampling:
-    """How an image is drawn token by token.
+    """Options of image generation token by token.
 
     Attributes:
-        guidance_scale: weight of the prompt against the unconditional row (classifier-free guidance); 1 is
-            without guidance and costs half.
-        temperature: 0 always takes the likeliest token; 1 is what the models were trained for.
-        top_k: keeps the k likeliest tokens; 0 keeps all.
+        guidance_scale: weight of the prompt against the unconditional one (classifier-free guidance); 1 is
+            off and halves the cost.
+        temperature: 0 always takes the most likely token; 1 is what the models were trained for.
+        top_k: keeps the k most likely tokens; 0 keeps all.
         top_p: keeps the fewest tokens whose probabilities sum to p; 1 keeps all.
         seed: image i draws from seed + i, so it is the same in any batch.
         batch_size: images per prompt.
-        capture: whether steps are recorded as CUDA graphs and repeated; only for a model that lies on a CUDA
-            device in whole, and whose layers do not move their weights.
+        capture: whether to capture decode steps as CUDA graphs; only for a model that is entirely on a CUDA
+            device and whose layers do not move their weights.
     """
 
     guidance_scale: float = 5.0
@@ -73,53 +65,40 @@ class TokenSampling:
     capture: bool = False
 
     def __post_init__(self) -> None:
-        _check_whole(self)
-        _check_draw(self)
-        _check_images(self)
+        _check(self)
 
 
 @dataclass(frozen=True)
 class EditSampling(TokenSampling):
-    """How an image is edited: drawn as by `TokenSampling`, and with these.
+    """Options of image edits.
 
     Attributes:
-        source_scale: weight of the row that does not hold the source's pixels, for checkpoints with such a
-            row (Janus-4o); lower keeps more of the source, 0 leaves that row and its cost out.
-        candidates: redraws of an image under a mask, of which the one is kept that what stands behind the
-            mask fits best; 1 takes the first. Candidate 0 is the only one where nothing stands behind it.
-        strength: share of the tokens under a mask that are drawn anew; the others, chosen by the seed, stay.
+        source_scale: weight of the partial condition, a prompt without the source image's tokens, for
+            checkpoints that have one (Janus-4o); lower keeps more of the source, 0 is off and costs less.
+        candidates: how often each image is inpainted under a mask; the candidate after which the kept tokens
+            are most likely is the result. Only one is drawn where no kept tokens follow the mask.
+        strength: share of the tokens under a mask that are drawn; the seed chooses which ones are kept.
     """
 
     source_scale: float = 5.0
     candidates: int = 4
     strength: float = 1.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require(
-            0.0 <= self.source_scale < math.inf,
-            "source_scale",
-            "at least 0 (0 is off) and finite",
-            self.source_scale,
-        )
-        _require(self.candidates >= 1, "candidates", "at least 1", self.candidates)
-        _require(0.0 <= self.strength <= 1.0, "strength", "between 0 and 1", self.strength)
-
 
 @dataclass(frozen=True)
 class FlowSampling:
-    """How an image is drawn by following a velocity field from noise.
+    """Options of image generation by flow.
 
     Attributes:
-        num_steps: steps from noise to image. A step of `euler` asks the model once, one of `midpoint` or
-            `heun` twice.
-        guidance_scale: weight of the prompt against the unconditional row (classifier-free guidance); 1 is
-            without guidance and costs half.
+        num_steps: steps from noise to image. A step of `euler` evaluates the model once, a step of `midpoint`
+            or `heun` twice.
+        guidance_scale: weight of the prompt against the unconditional one (classifier-free guidance); 1 is
+            off and halves the cost.
         seed: image i starts from the noise of seed + i, so it is the same in any batch.
         batch_size: images per prompt.
-        solver: `euler`, as the reference draws, or `midpoint` or `heun`, whose error falls with the square of
-            the number of steps.
-        denoise: how much of given latents is drawn anew: 1 starts from noise alone, 0 gives them back.
+        solver: `euler` as in the reference, or `midpoint` or `heun`, whose error falls with the square of the
+            number of steps.
+        denoise: how much of given latents is replaced: 1 starts from noise alone, 0 returns them unchanged.
     """
 
     num_steps: int = 30
@@ -130,56 +109,44 @@ class FlowSampling:
     denoise: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_whole(self)
-        _check_images(self)
-        _check_seed(self.seed)
-        _require(self.num_steps >= 1, "num_steps", "at least 1", self.num_steps)
-        _require(0.0 <= self.denoise <= 1.0, "denoise", "between 0 and 1", self.denoise)
+        _check(self)
         if self.solver not in SOLVERS:
             raise ValueError(
                 f"solver must be one of {', '.join(SOLVERS)}, got {self.solver!r}; choose one of these"
             )
 
 
-def _check_whole(options: TextSampling | TokenSampling | FlowSampling) -> None:
-    """Refuses fractions where whole numbers are counted; those of numpy are whole as well."""
+# The range of each option, as a text for error messages and as a test.
+_RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "max_new_tokens": ("at least 1", lambda value: value >= 1),
+    "temperature": ("at least 0 (0 is greedy) and finite", lambda value: 0.0 <= value < math.inf),
+    "top_k": ("at least 0 (0 keeps all)", lambda value: value >= 0),
+    "top_p": ("above 0 and at most 1 (1 keeps all)", lambda value: 0.0 < value <= 1.0),
+    "min_p": ("between 0 and 1 (0 is off)", lambda value: 0.0 <= value <= 1.0),
+    "repetition_penalty": ("above 0 (1 is off) and finite", lambda value: 0.0 < value < math.inf),
+    "seed": (f"between 0 and {MAX_SEED}", lambda value: 0 <= value <= MAX_SEED),
+    "guidance_scale": ("at least 0 (1 is off) and finite", lambda value: 0.0 <= value < math.inf),
+    "batch_size": ("at least 1", lambda value: value >= 1),
+    "source_scale": ("at least 0 (0 is off) and finite", lambda value: 0.0 <= value < math.inf),
+    "candidates": ("at least 1", lambda value: value >= 1),
+    "strength": ("between 0 and 1", lambda value: 0.0 <= value <= 1.0),
+    "num_steps": ("at least 1", lambda value: value >= 1),
+    "denoise": ("between 0 and 1", lambda value: 0.0 <= value <= 1.0),
+}
+
+
+def _check(options: TextSampling | TokenSampling | FlowSampling) -> None:
+    """Raises ValueError if an option is out of range, or a fraction (numpy integers are allowed)."""
     for name, declared in field_types(type(options)).items():
+        value = getattr(options, name)
         if declared is int:
-            value = getattr(options, name)
             try:
                 operator.index(value)
             except TypeError as error:
                 raise ValueError(
                     f"{name} must be a whole number, got {value!r}; round it, or convert it with int"
                 ) from error
-
-
-def _check_images(options: TokenSampling | FlowSampling) -> None:
-    _require(
-        0.0 <= options.guidance_scale < math.inf,
-        "guidance_scale",
-        "at least 0 (1 is off) and finite",
-        options.guidance_scale,
-    )
-    _require(options.batch_size >= 1, "batch_size", "at least 1", options.batch_size)
-
-
-def _check_draw(options: TextSampling | TokenSampling) -> None:
-    _require(
-        0.0 <= options.temperature < math.inf,
-        "temperature",
-        "at least 0 (0 is greedy) and finite",
-        options.temperature,
-    )
-    _require(options.top_k >= 0, "top_k", "at least 0 (0 keeps all)", options.top_k)
-    _require(0.0 < options.top_p <= 1.0, "top_p", "above 0 and at most 1 (1 keeps all)", options.top_p)
-    _check_seed(options.seed)
-
-
-def _check_seed(seed: int) -> None:
-    _require(0 <= seed <= MAX_SEED, "seed", f"between 0 and {MAX_SEED}", seed)
-
-
-def _require(condition: bool, name: str, rule: str, value: float) -> None:
-    if not condition:
-        raise ValueError(f"{name} must be {rule}, got {value}; set it within that range")
+        if name in _RULES:
+            rule, holds = _RULES[name]
+            if not holds(value):
+                raise ValueError(f"{name} must be {rule}, got {value}; set it within that range")

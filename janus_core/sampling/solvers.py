@@ -1,4 +1,4 @@
-"""One step of an ordinary differential equation, by methods of first and second order."""
+"""Solver steps for ordinary differential equations, of first and second order."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 from torch import Tensor
 
 Field = Callable[[Tensor, float], Tensor]
-"""The velocity at a state and a time."""
+"""The velocity at a state and a time: `field(state, time)`."""
 
 Solver = Callable[[Field, Tensor, float, float], Tensor]
-"""Advances a state from a time by a time span: `solver(field, state, time, span)`."""
+"""Advances a state by a time span: `solver(field, state, time, span)`."""
 
 
 def euler(field: Field, state: Tensor, time: float, span: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""How a loop tells of its progress, and how it is stopped."""
+"""Progress callbacks of the sampling loops."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from torch import Tensor
 Item = TypeVar("Item")
 
 OnStep = Callable[[int, int, Tensor], None]
-"""Called after each step with the steps done, the steps in all (at most), and what is there so far.
+"""Called after each step as `on_step(steps_done, max_steps, state)`.
 
-That is the tokens [B, step], or the latents [B, 4, h, w] between noise and image.
-
-It may raise to cancel the run: the exception passes through the loop unchanged.
+The state is the tokens so far [B, step], or the latents [B, 4, h, w] between noise and image. Raise to
+cancel: the exception passes through the loop unchanged.
 """
 
 OnImage = Callable[[int, int], None]
-"""Called after each image with the images done and the images in all; it may raise to cancel."""
+"""Called after each image as `on_image(images_done, num_images)`; raise to cancel."""
 
 
 def ignore_step(step: int, total: int, state: Tensor) -> None:
@@ -30,14 +29,14 @@ def ignore_image(done: int, total: int) -> None:
 
 
 def counted(items: Sequence[Item], on_image: OnImage) -> Iterator[Item]:
-    """Yields items, and tells of each when it has been dealt with."""
+    """Yields items, and calls `on_image` when the caller is done with each."""
     for done, item in enumerate(items, start=1):
         yield item
         on_image(done, len(items))
 
 
 def part_of(on_step: OnStep, index: int, count: int) -> OnStep:
-    """Reports the steps of one of several runs as steps of the whole."""
+    """Reports the steps of run `index` of `count` equal runs as steps of all runs together."""
 
     def report(step: int, total: int, state: Tensor) -> None:
         on_step(index * total + step, count * total, state)

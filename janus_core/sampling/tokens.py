@@ -33,18 +33,19 @@ def sample_image_tokens(
         options: guidance and randomness; `images` replaces `batch_size`.
         images: index of each image in the whole batch; image i draws from seed + i.
         on_step: called after every token; raise to cancel.
-        inputs_embeds: [R, T, C] embeddings of the prompt, for prompts that hold images; by default those of
-            its text.
+        inputs_embeds: [R, T, C] embeddings of a prompt that holds images; by default those of its text.
         combine: guidance; by default classifier-free guidance at `options.guidance_scale`.
 
     Returns:
         [B, N] int64 ids, B being `len(images)`.
     """
+    if inputs_embeds is None:
+        inputs_embeds = model.embed_prompt(prompt)
     if combine is None:
         combine = partial(guide, guidance_scale=options.guidance_scale)
     num_tokens = model.generation.config.num_tokens
     tokens = prompt.input_ids.new_zeros(len(images), num_tokens)
-    decoder = ImageDecoder(model, prompt, combine, len(images), inputs_embeds, capture=options.capture)
+    decoder = ImageDecoder(model, prompt, inputs_embeds, combine, len(images), capture=options.capture)
     sampler = TokenSampler(options, images)
     for position in range(num_tokens):
         tokens[:, position] = sampler.draw(decoder.logits)

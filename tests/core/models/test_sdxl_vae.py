@@ -34,11 +34,11 @@ def test_the_flow_sees_latents_times_the_scaling_factor(flow_recorded: Any, flow
 
 def test_latents_are_not_tokens(flow_pipe: JanusPipeline, pipe: JanusPipeline) -> None:
     images = torch.zeros(1, 8, 8, 3)
-    expected = "got 'janusflow-tiny', which draws by a flow of latents; use FlowSampling"
+    expected = "got 'janusflow-tiny', which generates them by flow; use FlowSampling"
     with pytest.raises(ValueError, match=expected):
         flow_pipe.encode_tokens(images)
     with pytest.raises(ValueError, match=expected):
         flow_pipe.decode_tokens(torch.zeros(1, 16, dtype=torch.long))
-    with pytest.raises(ValueError, match="got 'janus-pro-tiny', which draws by image tokens"):
+    with pytest.raises(ValueError, match="got 'janus-pro-tiny', which generates them token by token"):
         pipe.encode_latents(images)
     assert isinstance(pipe.image_options(), TokenSampling)

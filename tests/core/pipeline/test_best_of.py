@@ -121,7 +121,7 @@ def test_latents_without_pixels_are_refused(tmp_path: Path) -> None:
         ),
         ({"keep": -1}, r"keep must be from 0 \(all\) to the 5 images that are drawn, got -1;"),
         ({"template": "Good?"}, r"template must hold \{description\}, got"),
-        ({"options": FlowSampling()}, "model must draw by what FlowSampling is for"),
+        ({"options": FlowSampling()}, "model must generate images with FlowSampling"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_drawn(

@@ -93,8 +93,8 @@ def test_instructions_longer_than_the_context_are_refused(pipe: JanusPipeline, f
 
 def test_a_flow_checkpoint_is_refused(flow_pipe: JanusPipeline) -> None:
     expected = (
-        r"model must draw by what EditSampling is for, got 'janusflow-tiny', which draws by a flow of "
-        r"latents; use FlowSampling \(JanusFlow Sampler in ComfyUI\), or another checkpoint"
+        "model must generate images with EditSampling, got 'janusflow-tiny', which generates them by flow; "
+        "use FlowSampling, or load another checkpoint"
     )
     for mask in (None, MASK):
         with pytest.raises(ValueError, match=expected):

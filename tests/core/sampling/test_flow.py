@@ -27,8 +27,8 @@ CLOSE = {"rtol": 0, "atol": 1e-4}
 
 def prompt_of(pipe: JanusPipeline, guided: bool = True, negative: str = "", text: str = PROMPT) -> Any:
     """The rows before an image."""
-    form = IMAGE_SAMPLERS[type(pipe.model.generation)].form
-    return pipe.prompts.generation(text, negative, guided, pipe.model.generation.config.num_tokens, form)
+    style = IMAGE_SAMPLERS[type(pipe.model.generation)].prompt_style
+    return pipe.prompts.generation(text, negative, guided, pipe.model.generation.config.num_tokens, style)
 
 
 @contextmanager

@@ -141,17 +141,22 @@ def test_options_of_another_way_of_drawing_name_the_right_ones(
     pipe: JanusPipeline, flow_pipe: JanusPipeline
 ) -> None:
     expected = (
-        "model must draw by what TokenSampling is for, got 'janusflow-tiny', which draws by a flow of "
-        r"latents; use FlowSampling \(JanusFlow Sampler in ComfyUI\)"
+        "model must generate images with TokenSampling, got 'janusflow-tiny', which generates them by flow; "
+        "use FlowSampling, or load another checkpoint"
     )
     for call in (flow_pipe.generate, lambda *inputs: memory_to_generate(flow_pipe, *inputs)):
         with pytest.raises(ValueError, match=expected):
             call(PROMPT, TokenSampling())
-    expected = r"'janus-pro-tiny', which draws by image tokens; use TokenSampling \(Janus Generate in ComfyUI"
+    expected = (
+        "model must generate images with FlowSampling, got 'janus-pro-tiny', which generates them token by "
+        "token; use TokenSampling, or load another checkpoint"
+    )
     for call in (pipe.generate, lambda *inputs: memory_to_generate(pipe, *inputs)):
         with pytest.raises(ValueError, match=expected):
             call(PROMPT, FlowSampling())
-    with pytest.raises(ValueError, match="noise must be None for 'janus-pro-tiny', which draws by image tok"):
+    with pytest.raises(
+        ValueError, match="noise must be None for 'janus-pro-tiny', which generates images to"
+    ):
         pipe.generate(PROMPT, noise=noise(0))
 
 
