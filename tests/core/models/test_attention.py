@@ -1,4 +1,4 @@
-"""Attention: one token's on a CPU, which has a way of its own, is PyTorch's."""
+"""Attention: the single-query kernel for CPUs equals PyTorch's attention, and runs where it should."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ needs_mkl = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="ne
 
 
 @pytest.fixture
-def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way of many slots, for the few of a test."""
-    monkeypatch.setattr(attention, "_MANY_NUMBERS", 0)
+def no_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the single-query kernel run for the few slots of a test."""
+    monkeypatch.setattr(attention, "_MIN_KEY_ELEMENTS", 0)
 
 
 @pytest.fixture
-def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Notes which way each call goes."""
+def kernels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Records which kernel each call runs."""
     taken: list[str] = []
 
     def note(owner: Any, name: str) -> None:
@@ -37,13 +37,13 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(owner, name, noted)
 
-    note(attention, "_attend_one")
+    note(attention, "attend_single_query")
     note(F, "scaled_dot_product_attention")
     return taken
 
 
 def states(batch: int, heads: int, slots: int, layout: str = "cache", seed: int = 0) -> Tensor:
-    """Random keys or values [B, G, S, D]: a part of a cache, of a projection's output, or turned."""
+    """Random keys or values [B, G, S, D]: a slice of a cache, a slice of a projection, or transposed."""
     generator = torch.Generator().manual_seed(seed)
     if layout == "cache":
         return torch.randn(3, batch, heads, slots + 5, SIZE, generator=generator)[1, :, :, :slots]
@@ -54,23 +54,23 @@ def states(batch: int, heads: int, slots: int, layout: str = "cache", seed: int 
 
 
 @needs_mkl
-@pytest.mark.usefixtures("few_are_many")
-@pytest.mark.parametrize("layout", ["cache", "projection", "turned"])
+@pytest.mark.usefixtures("no_minimum")
+@pytest.mark.parametrize("layout", ["cache", "projection", "transposed"])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize(("batch", "slots"), [(1, 1), (1, 33), (3, 1), (3, 33)])
-@pytest.mark.parametrize("masked", [None, "one for all rows", "one for each row"])
-def test_attention_of_one_token_equals_pytorch_s(
-    layout: str, groups: int, batch: int, slots: int, masked: str | None, ways: list[str]
+@pytest.mark.parametrize("masked", [None, "shared mask", "mask per sequence"])
+def test_single_query_attention_equals_pytorchs(
+    layout: str, groups: int, batch: int, slots: int, masked: str | None, kernels: list[str]
 ) -> None:
     query, key = states(batch, 4, 1, "projection", seed=1), states(batch, groups, slots, seed=2)
     value = states(batch, groups, slots, layout, seed=3)
     mask = None
     if masked is not None:
-        rows = 1 if masked == "one for all rows" else batch
-        mask = torch.rand(rows, 1, 1, slots, generator=torch.Generator().manual_seed(slots)) < 0.6
+        num_masks = 1 if masked == "shared mask" else batch
+        mask = torch.rand(num_masks, 1, 1, slots, generator=torch.Generator().manual_seed(slots)) < 0.6
         mask[..., -1] = True
     attended = attend(query, key, value, mask)
-    assert ways == ["scaled_dot_product_attention" if layout == "turned" else "_attend_one"]
+    assert kernels == ["scaled_dot_product_attention" if layout == "transposed" else "attend_single_query"]
     expected = F.scaled_dot_product_attention(
         query.double(), key.double(), value.double(), attn_mask=mask, enable_gqa=groups != 4
     )
@@ -79,28 +79,28 @@ def test_attention_of_one_token_equals_pytorch_s(
 
 
 @needs_mkl
-@pytest.mark.usefixtures("few_are_many")
-def test_slots_that_are_not_read_may_hold_anything(ways: list[str]) -> None:
+@pytest.mark.usefixtures("no_minimum")
+def test_unused_slots_may_hold_anything(kernels: list[str]) -> None:
     cache = torch.full((2, 2, 4, 12, SIZE), torch.nan)
     cache[..., :7, :] = 1.0
     keys, values = cache[..., :7, :]
     attended = attend(states(2, 4, 1), keys, values, None)
-    assert ways == ["_attend_one"]
+    assert kernels == ["attend_single_query"]
     torch.testing.assert_close(attended, torch.ones(2, 4, 1, SIZE), rtol=0, atol=1e-6)
 
 
 @needs_mkl
 @pytest.mark.parametrize("batch", [1, 4])
-def test_the_way_depends_on_the_slots_and_not_on_the_batch(batch: int, ways: list[str]) -> None:
-    enough = attention._MANY_NUMBERS // (4 * SIZE)
+def test_the_kernel_depends_on_the_slots_and_not_on_the_batch(batch: int, kernels: list[str]) -> None:
+    enough = attention._MIN_KEY_ELEMENTS // (4 * SIZE)
     for slots in (enough - 1, enough):
         keys = states(batch, 4, slots)
         attend(states(batch, 4, 1), keys, keys, None)
-    assert ways == ["scaled_dot_product_attention", "_attend_one"]
+    assert kernels == ["scaled_dot_product_attention", "attend_single_query"]
 
 
-@pytest.mark.usefixtures("few_are_many")
-def test_several_tokens_other_formats_and_gradients_take_pytorch_s_way(ways: list[str]) -> None:
+@pytest.mark.usefixtures("no_minimum")
+def test_several_queries_other_dtypes_and_gradients_run_pytorchs_attention(kernels: list[str]) -> None:
     query, keys = states(2, 4, 3), states(2, 4, 3)
     attend(query, keys, keys, None)
     attend(query[:, :, :1].bfloat16(), keys.bfloat16(), keys.bfloat16(), None)
@@ -108,4 +108,4 @@ def test_several_tokens_other_formats_and_gradients_take_pytorch_s_way(ways: lis
         one = query[:, :, :1].clone().requires_grad_()
         attend(one, keys, keys, None).sum().backward()
     assert one.grad is not None
-    assert ways == ["scaled_dot_product_attention"] * 3
+    assert kernels == ["scaled_dot_product_attention"] * 3
