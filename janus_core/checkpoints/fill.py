@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..models.cpu.registry import NarrowLinear
+from ..models.cpu.packed_linear import InferenceLinear
 from ..models.janus import Janus
 from .files import TensorInfo
 from .keymap import Place
@@ -122,7 +122,7 @@ class Filler:
         parent, _, leaf = layer_name.rpartition(".")
         setattr(self.model.get_submodule(parent), leaf, narrow(weight, bias))
 
-    def _class_of(self, target: str) -> type[NarrowLinear] | None:
+    def _class_of(self, target: str) -> type[InferenceLinear] | None:
         """What the layer of a parameter becomes; None if it stays."""
         linear = isinstance(self._layer(target), nn.Linear)
         return self.precision.layer_class(target.rpartition(".")[0]) if linear else None

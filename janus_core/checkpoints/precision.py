@@ -1,4 +1,4 @@
-"""Which number formats a model's weights have, and which it computes in."""
+"""Number formats of a model's weights and activations, and which ones a device is fast in."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from dataclasses import dataclass
 
 import torch
 
-from ..models.cpu.int8_linear import Int8Linear, PackedInt8Linear
-from ..models.cpu.packed_linear import FbgemmFp16Linear, OneDnnBf16Linear
-from ..models.cpu.registry import NarrowLinear, PackedLinear
+from ..models.cpu.int8_linear import FbgemmInt8Linear, Int8Linear
+from ..models.cpu.packed_linear import FbgemmFp16Linear, InferenceLinear, OneDnnBf16Linear
 from .keymaps_flow import VAE_PREFIX
 
 PRECISIONS = ("bf16", "fp16", "fp32", "int8")
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
-# The activations of both image autoencoders exceed what fp16 can hold.
+# The activations of both image autoencoders exceed the range of fp16.
 _NEVER_FP16 = ("generation.vq.", VAE_PREFIX)
 
-# What every step of decoding reads. Seeing and the flow's convolutions are a small part of the weights, and
-# rounding them would show.
+# The parts that every decode step reads. The vision tower and the flow's U-ViTs hold few of the weights, and
+# quantizing them would visibly change the results.
 _INT8_PARTS = ("body.", "generation.head.")
 
 EMBEDDING = "body.embed_tokens.weight"
@@ -31,24 +30,23 @@ class Precision:
     """Number formats of a model's weights.
 
     Attributes:
-        compute: of activations, and of weights that are not said to be otherwise.
-        packed: what linear layers become that hold weights of 2 bytes in the order of a CPU's kernels; None:
-            they stay as they are.
-        int8: whether those of the transformer hold weights of 1 byte.
+        compute: dtype of the activations, and of all weights that the other attributes do not cover.
+        packed: layer class with prepacked 16-bit weights that replaces `nn.Linear`; None keeps `nn.Linear`.
+        int8: whether the linear layers of the transformer have int8 weights.
     """
 
     compute: torch.dtype
-    packed: type[PackedLinear] | None = None
+    packed: type[InferenceLinear] | None = None
     int8: bool = False
 
-    def layer_class(self, name: str) -> type[NarrowLinear] | None:
-        """What takes the place of a linear layer of this name; None if it stays."""
+    def layer_class(self, name: str) -> type[InferenceLinear] | None:
+        """The class that replaces the linear layer of this name; None if it stays as it is."""
         if self.int8 and name.startswith(_INT8_PARTS):
-            return PackedInt8Linear if self.packed and PackedInt8Linear.is_available() else Int8Linear
+            return FbgemmInt8Linear if self.packed and FbgemmInt8Linear.is_available() else Int8Linear
         return self.packed
 
     def stored(self, parameter: str) -> torch.dtype:
-        """The dtype of a parameter that no other class of layer holds."""
+        """The dtype of a parameter whose layer is not replaced."""
         if parameter == EMBEDDING and self.packed:
             return self.packed.staging_dtype
         if self.compute is torch.float16 and parameter.startswith(_NEVER_FP16):
@@ -57,14 +55,15 @@ class Precision:
 
 
 def resolve_precision(dtype: Precision | torch.dtype | str, device: torch.device | str) -> Precision:
-    """What a name in `PRECISIONS` means on a device; auto is 2 bytes per weight where the device is fast so.
+    """Chooses the number formats for a device.
 
     Args:
-        dtype: a name; or PyTorch's own, which all weights then have; or a precision, which stays as it is.
+        dtype: one of `PRECISIONS`; "auto" for 16-bit weights where the device is fast with them, else fp32; a
+            torch.dtype for all weights and activations; or a `Precision`, returned unchanged.
         device: where the model computes.
 
     Raises:
-        ValueError: if there is no such name.
+        ValueError: if the name is unknown.
     """
     if isinstance(dtype, Precision):
         return dtype
@@ -72,37 +71,38 @@ def resolve_precision(dtype: Precision | torch.dtype | str, device: torch.device
         return Precision(dtype)
     if dtype not in ("auto", *PRECISIONS):
         raise ValueError(
-            f"dtype must be auto, {', '.join(PRECISIONS)} or PyTorch's own, got {dtype!r}; use one"
+            f"dtype must be auto, {', '.join(PRECISIONS)} or a torch.dtype, got {dtype!r}; use one of these"
         )
     device = torch.device(device)
     if dtype == "int8":
-        usual = resolve_precision("auto", device)
-        if usual.packed is OneDnnBf16Linear and not PackedInt8Linear.is_available():
-            return Precision(torch.bfloat16, int8=True)  # the other layer with whole numbers is fast in it
-        return Precision(usual.compute, usual.packed, int8=True)
-    in_bf16 = _multiplies_bf16(device.type)
-    packed = _packed_class(dtype, in_bf16) if device.type == "cpu" else None
+        auto = resolve_precision("auto", device)
+        if auto.packed is OneDnnBf16Linear and not FbgemmInt8Linear.is_available():
+            return Precision(torch.bfloat16, int8=True)  # Int8Linear is fastest with bf16 activations
+        return Precision(auto.compute, auto.packed, int8=True)
+    fast_bf16 = _has_fast_bf16(device.type)
+    packed = _packed_class(dtype, fast_bf16) if device.type == "cpu" else None
     if packed is not None and packed.is_available():
+        # Packed layers convert their inputs themselves; everything between them is computed in fp32.
         return Precision(torch.float32, packed)
     if dtype == "auto":
-        return Precision(torch.bfloat16 if in_bf16 else torch.float32)
+        return Precision(torch.bfloat16 if fast_bf16 else torch.float32)
     return Precision(DTYPES[dtype])
 
 
-def _packed_class(name: str, in_bf16: bool) -> type[PackedLinear] | None:
-    """What reads weights of 2 bytes fastest on a CPU; all but their products is computed in fp32 there."""
+def _packed_class(name: str, fast_bf16: bool) -> type[InferenceLinear] | None:
+    """The fastest layer class with 16-bit weights on a CPU; None for fp32."""
     if name == "fp32":
         return None
-    return OneDnnBf16Linear if in_bf16 and name != "fp16" else FbgemmFp16Linear
+    return OneDnnBf16Linear if fast_bf16 and name != "fp16" else FbgemmFp16Linear
 
 
-def _multiplies_bf16(device_type: str) -> bool:
+def _has_fast_bf16(device_type: str) -> bool:
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device_type == "cpu":
         if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
             return False
-        # On x86 oneDNN also supports it by widening, which is slow: the instructions must be there.
+        # oneDNN also claims support for x86 CPUs that must emulate bf16 in fp32, which is slow.
         instructions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         on_x86 = platform.machine().lower() in ("x86_64", "amd64")
         return not on_x86 or any(getattr(torch.cpu, name, bool)() for name in instructions)

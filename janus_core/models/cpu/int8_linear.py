@@ -1,134 +1,105 @@
-"""Linear layers with weights of 1 byte: whole numbers, and a factor for each output."""
+"""Linear layers with weight-only int8 quantization: one scale per output channel, no calibration."""
 
 from __future__ import annotations
-
-import warnings
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .packed_linear import FbgemmFp16Linear, row_blocks
+from .packed_linear import InferenceLinear, output_chunks
 
-# Up to so many rows, multiplying by narrow weights takes less time than widening them first.
-_FEW_ROWS = 128
+# For more input vectors than this, converting the weight first is faster than PyTorch's int8 kernel.
+_MAX_KERNEL_VECTORS = 128
+_KERNEL_BLOCK = 32  # input elements that the kernel reads at a time, beyond the end if they are fewer
 
-# PyTorch's kernel reads inputs in blocks of at most so many, and past the end of others.
-_KERNEL_BLOCK = 32
+# Bounds the float32 copy of a weight while it is quantized: small enough to stay in the CPU's cache.
+_MAX_QUANTIZING_ELEMENTS = 2**20
 
-# Weights whose float32 copies exist at once: so few stay in the processor's cache from one step to the next.
-_ROUNDED_AT_ONCE = 2**20
+# An input vector has an outlier if its peak exceeds its root mean square by more than this factor.
+_OUTLIER_RATIO = 32
 
 _TINY = torch.finfo(torch.float32).tiny
 
-# A row's largest number is far out from so many times the root of its mean square.
-_FAR_OUT = 32
 
-# Said once by the tensors that `PackedInt8Linear` packs: users can do nothing about it, and
-# where they are gone some day, other layers take over.
-warnings.filterwarnings("ignore", r"torch\.quantize_per_tensor, .* are deprecated", UserWarning)
+class FbgemmInt8Linear(InferenceLinear):
+    """Int8 weights packed for FBGEMM's integer kernels, with inputs as precise as bf16.
 
-
-class PackedInt8Linear(nn.Module):
-    """Multiplies by weights of 1 byte with FBGEMM's kernels, which know whole numbers only.
-
-    They take inputs of 7 bits. An input goes through in two parts, what 7 bits hold of it and 7 more bits of
-    what is left, so that its own rounding, one in 2^14 of a row's largest number, is at most that of bf16.
-    Where that number stands far out, a third part follows.
+    The kernels take 7-bit inputs. Inputs are therefore split into two 7-bit digits, which limits the rounding
+    error to 2^-14 of a vector's peak. Where that is an outlier, a third digit keeps the others precise.
     """
 
-    staging_dtype = torch.bfloat16
+    needs_fbgemm = True
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Rounds and packs a weight.
-
-        Args:
-            weight: [out, in], any float dtype.
-            bias: [out], or None.
-        """
-        super().__init__()
-        self.out_features, self.in_features = weight.shape
-        rounded, scale = _rounded(weight)
+        super().__init__(weight, bias)
+        quantized, scale = _quantize_per_channel(weight)
         zeros = torch.zeros(self.out_features, dtype=torch.long)
-        quantized = torch._make_per_channel_quantized_tensor(rounded, scale, zeros, 0)
+        quantized = torch._make_per_channel_quantized_tensor(quantized, scale, zeros, 0)
         self.packed = torch.ops.quantized.linear_prepack(quantized, None)
         self.bias = None if bias is None else bias.float()
         self.packed_bytes = weight.numel() + 4 * self.out_features * (1 if bias is None else 2)
 
-    @staticmethod
-    def is_available() -> bool:
-        """Whether this machine has the kernels, and this PyTorch the tensors that they are packed from."""
-        has_kernel = hasattr(torch.ops.quantized, "linear_with_input_q_dq_qweight_dq_output_fp32")
-        has_tensors = hasattr(torch, "_make_per_channel_quantized_tensor")
-        return FbgemmFp16Linear.is_available() and has_kernel and has_tensors
+    def _multiply(self, inputs: Tensor) -> Tensor:
+        inputs = inputs.detach().float()
+        peak = torch.linalg.vector_norm(inputs, torch.inf, dim=-1, keepdim=True)
+        rms = torch.linalg.vector_norm(inputs, dim=-1, keepdim=True) * self.in_features**-0.5
+        num_digits = 3 if bool((peak > _OUTLIER_RATIO * rms).any()) else 2
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Maps [..., in] to [..., out] of the same dtype; what lies between is float32."""
-        rows = hidden_states.detach().float().reshape(-1, self.in_features)
-        largest = torch.linalg.vector_norm(rows, torch.inf, dim=-1, keepdim=True)
-        usual = torch.linalg.vector_norm(rows, dim=-1, keepdim=True) * self.in_features**-0.5
-        parts = rows.new_empty(3 if bool((largest > _FAR_OUT * usual).any()) else 2, *rows.shape)
-        step = largest.div_(63).clamp_(min=_TINY)
-        left = torch.div(rows, step, out=parts[-1])
-        for part in parts[:-1]:
-            torch.round(left, out=part)
-            left.sub_(part).mul_(126)  # the kernel rounds the last
-        # One step of the inputs is 1, and 64 stands for 0.
+        # Write the inputs in base 126: step * (digit_0 + digit_1 / 126 + ...), each digit from -63 to 63.
+        digits = inputs.new_empty(num_digits, *inputs.shape)
+        step = peak.div_(63).clamp_(min=_TINY)
+        remainder = torch.div(inputs, step, out=digits[-1])
+        for digit in digits[:-1]:
+            torch.round(remainder, out=digit)
+            remainder.sub_(digit).mul_(126)  # what is left becomes the last digit, which the kernel rounds
+
+        # Multiply all digits in one call, so that the weights are read once. The kernel rounds its inputs to
+        # unsigned integers: scale 1 keeps the digits' values, zero point 64 makes them positive.
         multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
-        products = multiply(parts.flatten(0, 1), 1.0, 64, self.packed)
-        outputs, *coarser = reversed(products.chunk(len(parts)))
-        for product in coarser:
+        *products, outputs = multiply(digits.flatten(0, 1), 1.0, 64, self.packed).chunk(num_digits)
+        for product in reversed(products):
             outputs = torch.add(product, outputs, alpha=1 / 126)
         outputs.mul_(step)
-        if self.bias is not None:
-            outputs += self.bias
-        return outputs.view(*hidden_states.shape[:-1], self.out_features).to(hidden_states.dtype)
+        return outputs if self.bias is None else outputs.add_(self.bias)
 
 
-class Int8Linear(nn.Module):
-    """A linear layer with weights of 1 byte: whole numbers, and one factor per output."""
-
-    staging_dtype = torch.bfloat16
+class Int8Linear(InferenceLinear):
+    """Int8 weights as plain parameters, which work on every device and can be moved between devices."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Rounds a weight.
-
-        Args:
-            weight: [out, in], any float dtype.
-            bias: [out], or None.
-        """
-        super().__init__()
-        self.out_features, self.in_features = weight.shape
-        rounded, scale = _rounded(weight)
-        self.weight = nn.Parameter(rounded, requires_grad=False)
+        super().__init__(weight, bias)
+        quantized, scale = _quantize_per_channel(weight)
+        self.weight = nn.Parameter(quantized, requires_grad=False)
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.float(), requires_grad=False)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Maps [..., in] to [..., out] of the same dtype."""
-        on_cpu, whole_blocks = hidden_states.device.type == "cpu", self.in_features % _KERNEL_BLOCK == 0
-        if on_cpu and whole_blocks and hidden_states.shape[:-1].numel() <= _FEW_ROWS:
-            # The kernel is fast in bf16 alone. Its own factors would be rounded to bf16 too: ours come after.
-            rows = hidden_states.reshape(-1, self.in_features).to(torch.bfloat16).contiguous()
-            products = torch._weight_int8pack_mm(rows, self.weight, rows.new_ones(self.out_features))
-            products = products.view(*hidden_states.shape[:-1], self.out_features)
-        else:
-            products = F.linear(hidden_states, self.weight.to(hidden_states.dtype))
+        has_kernel = hidden_states.device.type == "cpu" and self.in_features % _KERNEL_BLOCK == 0
+        if has_kernel and hidden_states.shape[:-1].numel() <= _MAX_KERNEL_VECTORS:
+            return super().forward(hidden_states)
+        products = F.linear(hidden_states, self.weight.to(hidden_states.dtype))
         return self.scaled(products, self.scale, self.bias).to(hidden_states.dtype)
+
+    def _multiply(self, inputs: Tensor) -> Tensor:
+        # The kernel is fast only in bf16, and would round the scales to it: they are applied afterwards.
+        inputs = inputs.bfloat16().contiguous()
+        products = torch._weight_int8pack_mm(inputs, self.weight, inputs.new_ones(self.out_features))
+        return self.scaled(products, self.scale, self.bias)
 
     @staticmethod
     def scaled(products: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-        """Products of whole-number weights to float32 outputs of the layer."""
+        """Float32 outputs [..., out] of the products [..., out] of inputs and int8 weights."""
         outputs = products.float() * scale
         return outputs if bias is None else outputs + bias
 
 
-def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest whole numbers [out, in] int8, and the factor of each row [out]."""
-    rounded = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+def _quantize_per_channel(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Rounds a weight [out, in] to int8, and returns it with the scale of each output channel [out]."""
+    quantized = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
     scale = torch.empty(len(weight), device=weight.device)
-    for start, stop in row_blocks(weight, _ROUNDED_AT_ONCE):
-        wide = weight[start:stop].float()
-        scale[start:stop] = (wide.abs().amax(dim=1) / 127).clamp(min=_TINY)
-        rounded[start:stop] = (wide / scale[start:stop, None]).round_()
-    return rounded, scale
+    for chunk in output_chunks(weight, _MAX_QUANTIZING_ELEMENTS):
+        exact = weight[chunk].float()
+        scale[chunk] = (exact.abs().amax(dim=1) / 127).clamp(min=_TINY)
+        quantized[chunk] = (exact / scale[chunk, None]).round_()
+    return quantized, scale

@@ -1,7 +1,8 @@
-"""Linear layers with weights of 2 bytes in the order in which a processor's kernels read them fastest."""
+"""CPU linear layers with prepacked 16-bit weights, and the base class of all packed and quantized layers."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import cache
 
@@ -9,96 +10,98 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# With fewer rows than this, oneDNN's kernels take more time, not less (by a third for two rows on a Zen 4).
-_ENOUGH_ROWS = 4
+# oneDNN needs more time for fewer input vectors than this, not less (by a third for two on a Zen 4).
+_MIN_VECTORS = 4
 
-# Weights whose float32 copy may exist while they are packed: text heads are a tenth of a model.
-_WIDENED_AT_ONCE = 2**25
+# Bounds the float32 copy of a weight while it is packed: a text head holds a tenth of a model's weights.
+_MAX_PACKING_ELEMENTS = 2**25
 
 
-class FbgemmFp16Linear(nn.Module):
-    """Multiplies float32 by weights of 2 bytes, on any CPU.
+class InferenceLinear(nn.Module):
+    """Base of the layers that replace `nn.Linear` for inference; they cannot be trained or saved."""
 
-    The weights are float16 in the order of FBGEMM's kernels, which widen them in registers. Numbers of a bf16
-    checkpoint are the same in float16, but for those below 6e-5, which are off by 3e-8 at most, and those
-    above 65504, which it cannot hold.
-    """
-
-    staging_dtype = torch.float16  # what weights are read as, on their way here
+    staging_dtype = torch.bfloat16  # in which a loader reads the weight, before it constructs the layer
+    packed_bytes = 0  # of the weight and bias, where they are not parameters
+    needs_fbgemm = False  # PyTorch's quantized backend for x86 CPUs
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Packs a weight.
-
-        Args:
-            weight: [out, in], any float dtype.
-            bias: [out], or None.
-        """
+        """Packs or quantizes a weight [out, in] and a bias [out], both of any float dtype."""
         super().__init__()
         self.out_features, self.in_features = weight.shape
-        wide_bias = None if bias is None else bias.float()
-        self.packed = [
-            torch.ops.quantized.linear_prepack_fp16(
-                weight[start:stop].float(), None if wide_bias is None else wide_bias[start:stop]
-            )
-            for start, stop in row_blocks(weight, _WIDENED_AT_ONCE)
-        ]
-        self.packed_bytes = 2 * weight.numel() + (0 if bias is None else 4 * bias.numel())
 
-    @staticmethod
-    def is_available() -> bool:
-        """Whether this machine has the kernels."""
-        has_engine = torch.backends.quantized.engine in ("x86", "fbgemm")
-        return has_engine and hasattr(torch.ops.quantized, "linear_prepack_fp16")
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Maps [..., in] float32 to [..., out] float32."""
-        inputs = hidden_states.float()
-        outputs = [torch.ops.quantized.linear_dynamic_fp16(inputs, block) for block in self.packed]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-
-
-class OneDnnBf16Linear(nn.Module):
-    """Multiplies bf16 by weights in the order of oneDNN's kernels, on a CPU that multiplies in bf16 itself.
-
-    PyTorch's own layer keeps weights in rows, which for a few rows of inputs are read at half the speed.
-    """
-
-    staging_dtype = torch.bfloat16
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Packs a weight.
-
-        Args:
-            weight: [out, in], any float dtype.
-            bias: [out], or None.
-        """
-        super().__init__()
-        self.out_features, self.in_features = weight.shape
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().bfloat16().contiguous(), None)
-        self.bias = None if bias is None else bias.detach().bfloat16()
-        self.packed_bytes = 2 * weight.numel() + (0 if bias is None else 2 * bias.numel())
-
-    @staticmethod
+    @classmethod
     @cache
-    def is_available() -> bool:
-        """Whether this machine and this PyTorch have the kernels, which is tried."""
-        try:
-            OneDnnBf16Linear(torch.ones(16, 16), torch.ones(16))(torch.ones(1, 16))
-        except (AttributeError, RuntimeError, TypeError):  # no such operator, no such CPU, another signature
+    def is_available(cls) -> bool:
+        """Whether this CPU and this PyTorch release can run the layer, found by running a small one.
+
+        PyTorch 2.13 warns about the first quantized tensor of a process, which is created and silenced here.
+        Layers packed later, possibly in threads, thus need no warnings filter, which is not thread-safe.
+        """
+        if cls.needs_fbgemm and torch.backends.quantized.engine not in ("x86", "fbgemm"):
             return False
-        return True
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"torch\.quantize_per_tensor, .* are deprecated", UserWarning)
+            try:
+                cls(torch.ones(16, 16), torch.ones(16))(torch.ones(1, 16))
+                return True
+            except (AttributeError, RuntimeError, TypeError):  # no operator, no such CPU, another signature
+                return False
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Maps [..., in] to [..., out] of the same dtype."""
-        rows = hidden_states.reshape(-1, self.in_features).bfloat16()
-        count = len(rows)
-        if count < _ENOUGH_ROWS:
-            rows = F.pad(rows, (0, 0, 0, _ENOUGH_ROWS - count))
-        outputs = torch.ops.mkldnn._linear_pointwise(rows, self.packed, self.bias, "none", [], "")[:count]
+        outputs = self._multiply(hidden_states.reshape(-1, self.in_features))
         return outputs.view(*hidden_states.shape[:-1], self.out_features).to(hidden_states.dtype)
 
+    def _multiply(self, inputs: Tensor) -> Tensor:
+        """Maps vectors [N, in] to [N, out] of any float dtype."""
+        raise NotImplementedError
 
-def row_blocks(weight: Tensor, numbers: int) -> Iterator[tuple[int, int]]:
-    """First and last row of blocks of a weight, of about so many numbers each."""
-    rows = max(1, numbers // weight.shape[1])
-    return ((start, min(start + rows, len(weight))) for start in range(0, len(weight), rows))
+
+class FbgemmFp16Linear(InferenceLinear):
+    """Multiplies float32 by float16 weights, which FBGEMM's kernels convert in registers, on any x86 CPU.
+
+    Float16 holds the weights of a bf16 checkpoint exactly, except those below 6e-5, which are off by 3e-8 at
+    most, and those above 65504, which overflow.
+    """
+
+    staging_dtype = torch.float16
+    needs_fbgemm = True
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__(weight, bias)
+        # The operator packs from float32, so a large weight is packed as several layers side by side.
+        self.packed = []
+        for chunk in output_chunks(weight, _MAX_PACKING_ELEMENTS):
+            chunk_bias = None if bias is None else bias[chunk].float()
+            self.packed.append(torch.ops.quantized.linear_prepack_fp16(weight[chunk].float(), chunk_bias))
+        self.packed_bytes = 2 * weight.numel() + (0 if bias is None else 4 * bias.numel())
+
+    def _multiply(self, inputs: Tensor) -> Tensor:
+        inputs = inputs.float()
+        outputs = [torch.ops.quantized.linear_dynamic_fp16(inputs, chunk) for chunk in self.packed]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+
+
+class OneDnnBf16Linear(InferenceLinear):
+    """Multiplies in bf16 with weights in oneDNN's own layout, on a CPU with bf16 instructions.
+
+    `nn.Linear` keeps its weight row-major, which oneDNN reads at half the speed for a few input vectors.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__(weight, bias)
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().bfloat16().contiguous(), None)
+        self.bias = None if bias is None else bias.detach().bfloat16()
+        self.packed_bytes = 2 * (weight.numel() + (0 if bias is None else bias.numel()))
+
+    def _multiply(self, inputs: Tensor) -> Tensor:
+        inputs, count = inputs.bfloat16(), len(inputs)
+        if count < _MIN_VECTORS:
+            inputs = F.pad(inputs, (0, 0, 0, _MIN_VECTORS - count))
+        return torch.ops.mkldnn._linear_pointwise(inputs, self.packed, self.bias, "none", [], "")[:count]
+
+
+def output_chunks(weight: Tensor, max_elements: int) -> Iterator[slice]:
+    """Slices over the output channels of a weight [out, in], of about `max_elements` elements each."""
+    size = max(1, max_elements // weight.shape[1])
+    return (slice(start, start + size) for start in range(0, len(weight), size))

@@ -1,39 +1,31 @@
-"""Which linear layers hold narrow weights, what these take, and what cannot be done with them.
-
-A step of decoding reads every weight once and does little with it: bytes read are what it costs.
-"""
+"""Memory taken by models with packed or quantized layers, and the check that such a model is not trained."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from .int8_linear import Int8Linear, PackedInt8Linear
-from .packed_linear import FbgemmFp16Linear, OneDnnBf16Linear
-
-PackedLinear = FbgemmFp16Linear | OneDnnBf16Linear | PackedInt8Linear
-NarrowLinear = PackedLinear | Int8Linear
+from .packed_linear import InferenceLinear
 
 
 def weight_bytes(model: nn.Module) -> int:
-    """Bytes that a model's weights take, each counted once."""
+    """Bytes of a model's weights, shared ones counted once."""
     return packed_bytes(model) + sum(parameter.nbytes for parameter in model.parameters())
 
 
 def packed_bytes(model: nn.Module) -> int:
-    """Bytes of a model's weights that are no parameters."""
-    return sum(module.packed_bytes for module in model.modules() if isinstance(module, PackedLinear))
+    """Bytes of a model's weights that are not parameters."""
+    return sum(module.packed_bytes for module in model.modules() if isinstance(module, InferenceLinear))
 
 
 def check_not_quantized(model: nn.Module) -> None:
-    """Refuses a model whose weights were packed or rounded: it cannot be trained or saved.
+    """Rejects a model with packed or quantized layers, which can be neither trained nor saved.
 
     Raises:
-        ValueError: that says how to load it.
+        ValueError: naming the layers and the precision to load instead.
     """
-    kinds = {type(module) for module in model.modules() if isinstance(module, NarrowLinear)}
-    if kinds:
-        names = " and ".join(sorted(kind.__name__ for kind in kinds))
+    names = {type(module).__name__ for module in model.modules() if isinstance(module, InferenceLinear)}
+    if names:
         raise ValueError(
-            f"model must hold whole weights to be trained or saved, got {names} layers, as named precisions "
-            "give; load it with one of PyTorch's own, dtype=torch.float32 or torch.bfloat16"
+            f"model must have no packed or quantized layers, got {', '.join(sorted(names))}; load it with "
+            "dtype=torch.float32 or torch.bfloat16 to train or save it"
         )
