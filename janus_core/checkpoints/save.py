@@ -88,7 +88,9 @@ def _save_vae(model: Janus, state: dict[str, Tensor], folder: Path) -> None:
         folder / DIFFUSERS_WEIGHTS,
         {source: _source_tensor(state, place) for source, place in shard.items()},
     )
-    _write_text(folder / "config.json", json.dumps(to_diffusers(model.generation.vae.config), indent=2))
+    vae = model.flow_generation.vae
+    assert vae is not None
+    _write_text(folder / "config.json", json.dumps(to_diffusers(vae.config), indent=2))
 
 
 def convert_bin(folder: Path, on_progress: OnProgress | None = None) -> list[Path]:

@@ -1,9 +1,9 @@
-"""The whole model: one body between an understanding encoder and a way of drawing."""
+"""The full model: one transformer between an understanding encoder and an image generator."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -14,11 +14,29 @@ from .llama import Llama
 from .token_generation import TokenGeneration
 from .understanding import Understanding
 
-# The first of the two dispatches between ways of drawing; `sampling` holds the second.
+# `sampling.IMAGE_SAMPLERS` holds the sampler of each.
 GENERATION_CLASSES: dict[type, Callable[..., Any]] = {
     TokenGenerationConfig: TokenGeneration,
     FlowGenerationConfig: FlowGeneration,
 }
+
+
+class ImageGeneration(Protocol):
+    """What token and flow generation have in common; "drawn" are image tokens or latents."""
+
+    @property
+    def config(self) -> TokenGenerationConfig | FlowGenerationConfig:
+        """Sizes of the generator."""
+
+    @property
+    def can_decode(self) -> bool:
+        """Whether the model can map between pixels and what is drawn."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Maps pixels [B, 3, H, W] in [-1, 1] to what would be drawn for them."""
+
+    def decode(self, drawn: Tensor, /) -> Tensor:
+        """Maps what was drawn to pixels [B, 3, H, W] in [-1, 1]."""
 
 
 class Janus(nn.Module):
@@ -29,18 +47,30 @@ class Janus(nn.Module):
         self.config = config
         self.understanding = Understanding(config.understanding)
         self.body = Llama(config.body)
-        self.generation = GENERATION_CLASSES[type(config.generation)](config.generation)
+        self.generation: ImageGeneration = GENERATION_CLASSES[type(config.generation)](config.generation)
+
+    @property
+    def token_generation(self) -> TokenGeneration:
+        """The `generation` of a model that generates image tokens."""
+        assert isinstance(self.generation, TokenGeneration)
+        return self.generation
+
+    @property
+    def flow_generation(self) -> FlowGeneration:
+        """The `generation` of a model that generates by flow."""
+        assert isinstance(self.generation, FlowGeneration)
+        return self.generation
 
     def embed_prompt(self, prompt: PromptBatch, image_embeds: Tensor | None = None) -> Tensor:
-        """Embeds a prompt and puts images where it asks for them.
+        """Embeds a prompt, with image embeddings at its image positions.
 
         Args:
-            prompt: B rows of T tokens.
-            image_embeds: [..., C] image embeddings in reading order, as many as `prompt.image_mask` has True;
-                None for text alone.
+            prompt: B sequences of T tokens.
+            image_embeds: [..., C] embeddings in reading order, one for each True in `prompt.image_mask`; None
+                for text alone.
 
         Returns:
-            [B, T, C] inputs of the body.
+            [B, T, C] inputs of the transformer.
         """
         inputs_embeds = self.body.embed(prompt.input_ids)
         if image_embeds is None:

@@ -114,7 +114,7 @@ def plan_instruction(
         options: guidance and randomness; without a mask, `candidates` and `strength` say nothing.
         form: how the checkpoint was trained to be asked.
     """
-    generation = model.generation
+    generation = model.token_generation
     num_tokens, grid_size = generation.config.num_tokens, generation.config.grid_size
     guided = uses_guidance(options.guidance_scale)
     source_scale = options.source_scale if form.has_partial_condition else 0.0
@@ -169,7 +169,7 @@ def plan_redraw(
         options: guidance, randomness, candidates and strength.
         mask: [H, W] or [1, H, W], above 0 where the picture may change.
     """
-    generation = model.generation
+    generation = model.token_generation
     height, width = image.shape[1:3]
     weights = fit_mask(mask, height, width)
     area, frame, side = weights > 0, processor.frame(width, height), processor.image_size

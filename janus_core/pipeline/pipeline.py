@@ -397,12 +397,12 @@ class JanusPipeline:
     @property
     def tokens_per_row(self) -> int:
         """Tokens in one row of an image; `decode_tokens` can show a half-drawn one in whole rows."""
-        return self.model.generation.config.grid_size
+        return self.model.token_generation.config.grid_size
 
     @property
     def latent_scale(self) -> float:
         """A VAE's latents times this are those that the flow integrates."""
-        return float(self.model.generation.config.scaling_factor)
+        return float(self.model.flow_generation.config.scaling_factor)
 
     @torch.no_grad()
     def decode_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
@@ -414,7 +414,7 @@ class JanusPipeline:
             ValueError: if the ids are not those of an image of this model.
         """
         self.image_options(TokenSampling())
-        generation = self.model.generation.config
+        generation = self.model.token_generation.config
         tokens = checked_tokens(tokens, generation.grid_size, generation.vq.codebook_size)
         return self._pixels(tokens.to(self.device, torch.int64), on_image)
 

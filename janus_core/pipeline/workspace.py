@@ -118,7 +118,7 @@ def memory_to_edit(
         ValueError: if the model cannot edit.
     """
     pipeline.image_options(options)
-    generation, words = pipeline.model.generation.config, _text_tokens(instruction)
+    generation, words = pipeline.model.token_generation.config, _text_tokens(instruction)
     if not masked:  # the longest prompt holds the picture twice
         prompt = words + pipeline.model.config.understanding.num_embeddings + generation.num_tokens
         return _drawing(pipeline, 3, options.batch_size, prompt, 1) + memory_to_see(pipeline, 1)

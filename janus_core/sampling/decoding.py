@@ -86,16 +86,16 @@ class ImageDecoder:
             start: [n] tokens that all images begin with.
             capture: whether to capture the decode step as a CUDA graph.
         """
-        self._model, self._combine = model, combine
+        self._body, self._generation, self._combine = model.body, model.token_generation, combine
         self._num_conditions, self._num_images = len(inputs_embeds), num_images
         self._num_read = 0
         if start is not None:
-            start_embeds = model.generation.embed_tokens(start[None]).expand(self._num_conditions, -1, -1)
+            start_embeds = self._generation.embed_tokens(start[None]).expand(self._num_conditions, -1, -1)
             inputs_embeds = torch.cat((inputs_embeds, start_embeds), dim=1)
             self._num_read = len(start)
 
         # The images of one condition are adjacent: (condition 0, image 0), (condition 0, image 1), ...
-        num_tokens = model.generation.config.num_tokens
+        num_tokens = self._generation.config.num_tokens
         num_new = num_tokens - self._num_read
         self._cache, hidden_states = prefill(model, prompt, inputs_embeds, num_new, num_images)
         self._position_ids = prompt.next_positions(num_tokens).repeat_interleave(num_images, dim=0)
@@ -126,11 +126,11 @@ class ImageDecoder:
     def _read(self, tokens: Tensor, position_ids: Tensor, cache: Cache) -> tuple[Tensor, Tensor]:
         """Hidden states [R * B, T, C] of new tokens [B, T], and guided logits [B, V] after the last."""
         # All conditions read the same image tokens.
-        inputs_embeds = self._model.generation.embed_tokens(tokens).repeat(self._num_conditions, 1, 1)
-        hidden_states = self._model.body(inputs_embeds, position_ids, cache)
+        inputs_embeds = self._generation.embed_tokens(tokens).repeat(self._num_conditions, 1, 1)
+        hidden_states = self._body(inputs_embeds, position_ids, cache)
         return hidden_states, self._guided_logits(hidden_states[:, -1:])
 
     def _guided_logits(self, hidden_states: Tensor) -> Tensor:
         """Maps hidden states [R * B, 1, C] to guided logits [B, V]."""
         # The reference guides in the model's dtype; float32 here, so that bf16 rounds only once.
-        return self._combine(self._model.generation.head(hidden_states)[:, -1].float())
+        return self._combine(self._generation.head(hidden_states)[:, -1].float())

@@ -97,7 +97,7 @@ class VelocityField:
 
     def __call__(self, latents: Tensor, time: float) -> Tensor:
         """The velocity [B, 4, h, w] float32 at latents [B, 4, h, w] and a time in [0, 1]."""
-        generation = self.model.generation
+        generation = self.model.flow_generation
         timestep = torch.full((len(latents),), time, device=latents.device, dtype=torch.float32)
         inputs_embeds, skip, time_embeds = (
             # All conditions read the same latents.
@@ -117,7 +117,7 @@ def _initial_noise(
     if noise is not None:
         fix = "draw it with torch.randn for each image, or leave it out"
         return _checked("noise", noise, model, (options.batch_size,), fix)[list(images)]
-    shape = model.generation.config.latent_shape
+    shape = model.flow_generation.config.latent_shape
     # Explicit device and dtype, because a host may have changed torch's defaults.
     drawn = torch.empty(len(images), *shape, device="cpu", dtype=torch.float32)
     for values, image in zip(drawn, images, strict=True):
@@ -127,7 +127,7 @@ def _initial_noise(
 
 def _checked(name: str, values: Tensor, model: Janus, counts: tuple[int, ...], fix: str) -> Tensor:
     """Returns given noise or latents as float32, or raises ValueError if the model cannot use them."""
-    shape = model.generation.config.latent_shape
+    shape = model.flow_generation.config.latent_shape
     count = " or ".join(str(count) for count in dict.fromkeys(counts))
     rule = f"{name} must be a tensor [{count}, {', '.join(map(str, shape))}] of finite numbers, got"
     if not isinstance(values, Tensor):

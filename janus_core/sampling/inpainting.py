@@ -74,7 +74,7 @@ def inpaint_tokens(
         kept = tokens[:, position + 1 : next_masked]
         if kept.shape[1] > 0:
             states = decoder.hidden_states[:, : kept.shape[1]]
-            log_prob += sum_log_probs(model.generation.head, states, kept)
+            log_prob += sum_log_probs(model.token_generation.head, states, kept)
     decoder.check_finite()
     return tokens, log_prob / max(num_tokens - masked[0] - len(masked), 1)
 

@@ -22,7 +22,7 @@ def token_embeds(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
 
     What Janus is compared with in its ablation of decoupled encoders (arXiv:2410.13848, section 4.5).
     """
-    embeds: Tensor = pipeline.model.generation.embed_tokens(image_tokens(pipeline, images))
+    embeds: Tensor = pipeline.model.token_generation.embed_tokens(image_tokens(pipeline, images))
     return embeds
 
 

@@ -48,7 +48,7 @@ class TokenizerObjective(nn.Module):
     @property
     def vq(self) -> VQModel:
         """The tokenizer at work."""
-        vq: VQModel = self.pipeline.model.generation.vq
+        vq: VQModel = self.pipeline.model.token_generation.vq
         return vq
 
     def losses(self, step: int, rng: random.Random) -> dict[str, Tensor]:
@@ -90,7 +90,7 @@ class TokenizerObjective(nn.Module):
     def finish(self) -> None:
         """Joins codes that mean the same, and starts the embedding of tokens in the body from the rest."""
         self._join_codes()
-        embed_codes(self.pipeline.model.generation)
+        embed_codes(self.pipeline.model.token_generation)
 
     @torch.no_grad()
     def _join_codes(self) -> None:

@@ -57,7 +57,7 @@ class UnifiedObjective(nn.Module):
 
     def _generation(self, rng: random.Random, count: int) -> Tensor:
         pipeline = self.pipeline
-        generation = pipeline.model.generation
+        generation = pipeline.model.token_generation
         samples = [self.data.generation(rng) for _ in range(count)]
         rows = [
             drawing_row(pipeline, sample.caption, rng.random() < self.stage.caption_dropout)

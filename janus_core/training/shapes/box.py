@@ -94,8 +94,8 @@ def take_coders(model: Janus, folder: Path) -> None:
             "command box trained"
         )
     model.understanding.tower.load_state_dict(trained.understanding.tower.state_dict())
-    model.generation.vq.load_state_dict(trained.generation.vq.state_dict())
-    embed_codes(model.generation)
+    model.token_generation.vq.load_state_dict(trained.token_generation.vq.state_dict())
+    embed_codes(model.token_generation)
 
 
 def _coder_sizes(model: Janus) -> tuple[object, object]:

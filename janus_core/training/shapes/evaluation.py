@@ -160,7 +160,7 @@ def evaluate_tokenizer(pipeline: JanusPipeline, count: int) -> dict[str, Measure
         psnr.append(-10 * math.log10(max(error, 1e-10)))
         read.append(same_things(read_picture(decoded), scene))
         used.update(tokens.flatten().tolist())
-    codes = pipeline.model.generation.config.vq.codebook_size
+    codes = pipeline.model.token_generation.config.vq.codebook_size
     return {
         "psnr": resampled(np.mean, np.array(psnr)),
         "objects_read": resampled(np.mean, np.array(read)),
