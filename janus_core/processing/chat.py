@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-END_OF_SENTENCE = "<｜end▁of▁sentence｜>"
-
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful language and vision assistant. You are able to understand the visual content that "
     "the user provides, and assist the user with a variety of tasks using natural language."
@@ -48,7 +46,7 @@ class ChatFormat:
     user: str = "<|User|>"
     assistant: str = "<|Assistant|>"
     shows_roles: bool = True
-    separators: tuple[str, str] = ("\n\n", END_OF_SENTENCE)
+    separators: tuple[str, str] = ("\n\n", "<｜end▁of▁sentence｜>")
     user_text: str | None = None
 
     def render(self, messages: Sequence[Message], system_prompt: str = "") -> str:

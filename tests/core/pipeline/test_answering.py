@@ -101,7 +101,7 @@ def test_ten_questions_about_an_image_look_once_and_read_it_once(pipe: JanusPipe
     with counted_tokens(pipe) as together, counted_images(pipe) as looks:
         assert pipe.understand(images[:1], questions, one_token) == expected
     assert looks == [1]
-    assert (sum(together), sum(alone)) == (346, 1583)  # as the README says
+    assert (sum(together), sum(alone)) == (346, 1583)  # as dev/benchmarks/README.md says
     said = pipe.converse(images[:1], questions, SHORT)
     assert [each.answer for each in said] == pipe.understand(images[:1], questions, SHORT)
     assert said[0].tokens_reused == 0
