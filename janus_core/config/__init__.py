@@ -1,7 +1,7 @@
-"""Frozen descriptions of every part of a model, with the checks that a part can make about itself.
+"""Frozen config dataclasses of a model and its parts, validated when they are constructed.
 
-Field names follow `config.json` of the released checkpoints. A configuration knows nothing of files:
-`checkpoints` reads one from a folder, `presets` holds the sizes of the released models.
+Field names follow the `config.json` of the released checkpoints. Configs do not access files: `checkpoints`
+reads them from folders, and `presets` holds the sizes of released models.
 """
 
 from .flow import FlowGenerationConfig, UViTConfig, VAEConfig

@@ -1,4 +1,4 @@
-"""Checks that the config classes share."""
+"""Checks shared by the config dataclasses."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(
             f"{message}; the config.json does not describe a Janus model that this version can build"
         )
+
+
+def require_equal(name: str, value: object, source: str, expected: object) -> None:
+    """Rejects a config whose `value`, called `name`, differs from the size that `source` gives."""
+    require(value == expected, f"{name} must be {source} {expected}, got {value}")
 
 
 def check_positive(config: object) -> None:

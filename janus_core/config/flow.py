@@ -1,28 +1,28 @@
-"""Drawing by a flow over the latents of a VAE."""
+"""Config of image generation by a flow over VAE latents, as in JanusFlow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .checks import check_positive, require
+from .checks import check_positive, require, require_equal
 
-# Pixels along one side of a latent of SDXL's VAE, and the factor that gives its latents unit variance
-# (arXiv:2307.01952, section 2.4): what JanusFlow was trained on.
+# JanusFlow was trained with SDXL's VAE (arXiv:2307.01952, section 2.4): pixels along one side of a latent,
+# and the factor that scales its latents to unit variance.
 SDXL_DOWNSAMPLE_FACTOR = 8
 SDXL_SCALING_FACTOR = 0.13025
 
 
 @dataclass(frozen=True)
 class FlowGenerationConfig:
-    """Drawing by a velocity field: the way in, the way out, and the VAE if there is one.
+    """Velocity-field image generation: U-ViT encoder and decoder around the language model, and a VAE.
 
     Attributes:
-        encoder: latents to positions of the body (`vision_gen_enc_config`).
-        decoder: positions of the body to velocities (`vision_gen_dec_config`).
-        hidden_size: the body's width, which is also that of the embedded time.
-        rms_norm_eps: of the norm between body and decoder.
+        encoder: from latents to the language model's embeddings (`vision_gen_enc_config`).
+        decoder: from its hidden states to velocities (`vision_gen_dec_config`).
+        hidden_size: width of the language model, and of the timestep embedding.
+        rms_norm_eps: of the norm between the language model and the decoder.
         image_size: pixels along one side.
-        vae: latents to pixels; None where only latents are wanted.
+        vae: from latents to pixels; None if only latents are needed.
     """
 
     encoder: UViTConfig
@@ -34,102 +34,76 @@ class FlowGenerationConfig:
 
     def __post_init__(self) -> None:
         check_positive(self)
-        for name, value in (
-            ("vision_gen_enc_config.hidden_size", self.encoder.hidden_size),
-            ("vision_gen_dec_config.hidden_size", self.decoder.hidden_size),
-        ):
-            require(
-                value == self.hidden_size,
-                f"{name} must be the language model's hidden_size {self.hidden_size}, got {value}",
-            )
+        for name, uvit in (("vision_gen_enc_config", self.encoder), ("vision_gen_dec_config", self.decoder)):
+            source = "the language model's hidden_size"
+            require_equal(f"{name}.hidden_size", uvit.hidden_size, source, self.hidden_size)
+        for name in ("channels", "block_out_channels", "patch_size"):
+            found, expected = getattr(self.decoder, name), getattr(self.encoder, name)
+            require_equal(f"{name} of vision_gen_dec_config", found, "the encoder's", expected)
+        pixels = SDXL_DOWNSAMPLE_FACTOR * self.encoder.patch_size
         require(
-            self.encoder.patch_size == self.decoder.patch_size,
-            f"vision_gen_dec_config must enlarge by the encoder's stride {self.encoder.patch_size}, "
-            f"got {self.decoder.patch_size}",
+            self.image_size % pixels == 0,
+            f"image_size must be a multiple of {pixels} pixels per token, got {self.image_size}",
         )
-        for name in ("channels", "block_out_channels"):
-            wanted, found = getattr(self.encoder, name), getattr(self.decoder, name)
-            require(
-                found == wanted,
-                f"vision_gen_dec_config must have the encoder's {name} {wanted}, got {found}",
-            )
-        step = self.downsample_factor * self.encoder.patch_size
-        require(
-            self.image_size % step == 0,
-            f"image_size must be a multiple of {step} pixels per position, got {self.image_size}",
-        )
-        self._check_vae()
+        if self.vae is not None:
+            self._check_vae(self.vae)
 
-    def _check_vae(self) -> None:
-        """Refuses a VAE whose latents are not those that the flow was trained on."""
-        if self.vae is None:
-            return
-        for name, found, wanted in (
-            ("latent channels", self.vae.latent_channels, self.encoder.channels),
-            ("pixels per latent", self.vae.downsample_factor, self.downsample_factor),
+    def _check_vae(self, vae: VAEConfig) -> None:
+        """Rejects a VAE whose latents differ from those that the flow was trained on."""
+        for found, expected, rule in (
+            (vae.latent_channels, self.encoder.channels, "{} latent channels"),
+            (vae.downsample_factor, SDXL_DOWNSAMPLE_FACTOR, "{} pixels per latent"),
+            (vae.scaling_factor, SDXL_SCALING_FACTOR, "the scaling_factor {} that the flow was trained with"),
         ):
-            if found != wanted:
-                raise ValueError(f"vae must have {wanted} {name}, got {found}; use the VAE of SDXL")
-        if self.vae.scaling_factor != self.scaling_factor:
-            raise ValueError(
-                f"vae must have the scaling_factor {self.scaling_factor} that the flow was trained with, got "
-                f"{self.vae.scaling_factor}; use the VAE of SDXL"
-            )
+            if found != expected:
+                raise ValueError(f"vae must have {rule.format(expected)}, got {found}; use the VAE of SDXL")
 
     def check_width(self, width: int) -> None:
-        """Refuses a body of another width than the one that both ends fit.
+        """Rejects a language model of another width.
 
         Raises:
-            ValueError: if it is another.
+            ValueError: if `width` is not `hidden_size`.
         """
-        require(
-            self.hidden_size == width,
-            f"vision_gen_enc_config.hidden_size must be the language model's hidden_size {width}, "
-            f"got {self.hidden_size}",
-        )
+        source = "the language model's hidden_size"
+        require_equal("vision_gen_enc_config.hidden_size", self.hidden_size, source, width)
 
     @property
     def codec_channels(self) -> int:
-        """Channels of the VAE at full resolution; 0 without one."""
+        """Channels of the VAE at full resolution; 0 without a VAE."""
         return self.vae.block_out_channels[0] if self.vae else 0
 
     @property
-    def downsample_factor(self) -> int:
-        """Pixels along one side of a latent."""
-        return SDXL_DOWNSAMPLE_FACTOR
-
-    @property
     def scaling_factor(self) -> float:
-        """What a VAE's latents are multiplied by before the flow sees them."""
+        """Factor that the VAE's latents are multiplied by for the flow."""
         return SDXL_SCALING_FACTOR
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image's latents ([4, 48, 48] for the released model)."""
-        side = self.image_size // self.downsample_factor
+        side = self.image_size // SDXL_DOWNSAMPLE_FACTOR
         return (self.encoder.channels, side, side)
 
     @property
     def num_tokens(self) -> int:
-        """Positions that an image takes in the body: one of time, and one per patch of latents (1 + 576)."""
+        """Tokens per image: one for the timestep, and one per patch of latents (1 + 576)."""
         return 1 + (self.latent_shape[1] // self.encoder.patch_size) ** 2
 
     @property
     def tokens_per_step(self) -> int:
-        """Positions of an image that pass the body at once: all."""
+        """Image tokens that the language model processes in one step: all of them."""
         return self.num_tokens
 
 
 @dataclass(frozen=True)
 class UViTConfig:
-    """Sizes of one end of the flow, a shallow U-ViT (`ShallowUViTEncoder`, `ShallowUViTDecoder`).
+    """Shallow U-ViT of a flow (`ShallowUViTEncoder` or `ShallowUViTDecoder`).
 
     Attributes:
         channels: of the latents.
-        block_out_channels: width of the blocks; the decoder's are as wide as this and its skip together.
-        patch_size: latents along one side of a position.
-        layers_in_middle: blocks.
-        hidden_size: width of the embedded time.
+        block_out_channels: width of the blocks; those of the decoder take the skip connection's as well.
+        patch_size: latents along one side of a token.
+        layers_in_middle: number of blocks.
+        hidden_size: width of the timestep embedding.
         norm_eps: of the norms.
         use_bias: whether convolutions and linear layers have biases.
     """
@@ -146,13 +120,14 @@ class UViTConfig:
         check_positive(self)
         require(
             self.block_out_channels % 2 == 0,
-            f"block_out_channels must be even, for sines and cosines of time, got {self.block_out_channels}",
+            "block_out_channels must be even, for the sines and cosines of the timestep, "
+            f"got {self.block_out_channels}",
         )
 
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Sizes of a continuous image autoencoder (`AutoencoderKL` in diffusers; SDXL, arXiv:2307.01952)."""
+    """Continuous image autoencoder (`AutoencoderKL` in diffusers; SDXL, arXiv:2307.01952)."""
 
     block_out_channels: tuple[int, ...]
     layers_per_block: int
@@ -171,5 +146,5 @@ class VAEConfig:
 
     @property
     def downsample_factor(self) -> int:
-        """Pixels along one side of a latent (8 for SDXL's)."""
+        """Pixels along one side of a latent (8 for SDXL)."""
         return 2 ** (len(self.block_out_channels) - 1)

@@ -1,10 +1,10 @@
-"""The whole model, and the parts that see and think."""
+"""Configs of the full model, its vision encoder and its language model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .checks import check_positive, require
+from .checks import check_positive, require, require_equal
 from .flow import FlowGenerationConfig
 from .projector import ProjectorConfig
 from .tokens import TokenGenerationConfig
@@ -12,30 +12,27 @@ from .tokens import TokenGenerationConfig
 
 @dataclass(frozen=True)
 class JanusConfig:
-    """A whole model: what sees, what thinks, what draws."""
+    """Full model config: understanding encoder, language model, image generator."""
 
     understanding: UnderstandingConfig
     body: LlamaConfig
     generation: TokenGenerationConfig | FlowGenerationConfig
 
     def __post_init__(self) -> None:
-        width = self.body.hidden_size
-        require(
-            self.understanding.aligner.hidden_size == width,
-            f"aligner_config.n_embed must be the language model's hidden_size {width}, "
-            f"got {self.understanding.aligner.hidden_size}",
-        )
+        aligner, width = self.understanding.aligner, self.body.hidden_size
+        source = "the language model's hidden_size"
+        require_equal("aligner_config.n_embed", aligner.hidden_size, source, width)
         self.generation.check_width(width)
 
 
 @dataclass(frozen=True)
 class UnderstandingConfig:
-    """The vision tower and the projector behind it.
+    """Vision tower and the projector from its features to the language model.
 
     Attributes:
-        vision: sizes of the tower.
-        aligner: sizes of the projector.
-        start_embedding: whether a learned embedding stands before each image, in place of its start tag's.
+        vision: the tower.
+        aligner: the projector.
+        start_embedding: whether a learned embedding replaces that of the start tag before each image.
     """
 
     vision: SiglipConfig
@@ -43,21 +40,18 @@ class UnderstandingConfig:
     start_embedding: bool = False
 
     def __post_init__(self) -> None:
-        require(
-            self.aligner.input_size == self.vision.hidden_size,
-            f"aligner_config.input_dim must be the vision tower's width {self.vision.hidden_size}, "
-            f"got {self.aligner.input_size}",
-        )
+        source, width = "the vision tower's width", self.vision.hidden_size
+        require_equal("aligner_config.input_dim", self.aligner.input_size, source, width)
 
     @property
     def num_embeddings(self) -> int:
-        """Embeddings that the body reads of one image."""
+        """Embeddings per image in the language model's input."""
         return self.vision.num_positions + self.start_embedding
 
 
 @dataclass(frozen=True)
 class SiglipConfig:
-    """Sizes of the SigLIP vision transformer (`vision_config` in the released checkpoints)."""
+    """SigLIP vision transformer (`vision_config` in the released checkpoints)."""
 
     hidden_size: int
     num_hidden_layers: int
@@ -88,7 +82,7 @@ class SiglipConfig:
 
 @dataclass(frozen=True)
 class LlamaConfig:
-    """Sizes of the transformer body (`language_config`)."""
+    """Language model, a Llama transformer (`language_config`)."""
 
     vocab_size: int
     hidden_size: int

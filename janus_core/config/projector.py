@@ -1,4 +1,4 @@
-"""The projector, which understanding and drawing share."""
+"""Config of the projectors into the language model, for understanding and generation alike."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .checks import check_positive
 
 @dataclass(frozen=True)
 class ProjectorConfig:
-    """A stack of `depth` linear layers with GELU between them (`aligner_config`, `gen_aligner_config`)."""
+    """`depth` linear layers with GELU between them (`aligner_config`, `gen_aligner_config`)."""
 
     input_size: int
     hidden_size: int

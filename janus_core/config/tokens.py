@@ -1,16 +1,16 @@
-"""Drawing by VQ tokens."""
+"""Config of autoregressive image generation with VQ tokens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .checks import check_positive, require
+from .checks import check_positive, require, require_equal
 from .projector import ProjectorConfig
 
 
 @dataclass(frozen=True)
 class TokenGenerationConfig:
-    """Drawing by VQ tokens: the tokenizer, the way in (`aligner`) and the way out (`head`) of the body."""
+    """VQ-token image generation: image tokenizer, projector into the language model, and output head."""
 
     vq: VQConfig
     aligner: ProjectorConfig
@@ -23,17 +23,14 @@ class TokenGenerationConfig:
             f"image_size must be a multiple of the tokenizer's {self.vq.downsample_factor} pixels per token, "
             f"got {self.image_size}",
         )
-        require(
-            self.head.codebook_size == self.vq.codebook_size,
-            f"gen_head_config.image_token_size must be the codebook's size {self.vq.codebook_size}, "
-            f"got {self.head.codebook_size}",
-        )
+        found, expected = self.head.codebook_size, self.vq.codebook_size
+        require_equal("gen_head_config.image_token_size", found, "the codebook's size", expected)
 
     def check_width(self, width: int) -> None:
-        """Refuses a body of another width than the one that the aligner and the head fit.
+        """Rejects a language model of another width.
 
         Raises:
-            ValueError: if it is another.
+            ValueError: if `width` is not that of the aligner and the head.
         """
         require(
             self.aligner.hidden_size == width and self.head.hidden_size == width,
@@ -53,7 +50,7 @@ class TokenGenerationConfig:
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens of an image that pass the body at once."""
+        """Image tokens that the language model processes in one decode step."""
         return 1
 
     @property
@@ -64,7 +61,7 @@ class TokenGenerationConfig:
 
 @dataclass(frozen=True)
 class VQConfig:
-    """Sizes of the VQ-16 image tokenizer (`gen_vision_config`)."""
+    """VQ-16 image tokenizer (`gen_vision_config`)."""
 
     codebook_size: int
     codebook_dim: int
@@ -79,7 +76,7 @@ class VQConfig:
         check_positive(self)
         require(
             len(self.encoder_ch_mult) == len(self.decoder_ch_mult) > 0,
-            f"encoder and decoder must have as many levels, at least one, "
+            "encoder_ch_mult and decoder_ch_mult must have the same length, at least 1, "
             f"got {self.encoder_ch_mult} and {self.decoder_ch_mult}",
         )
         for mult in (1, *self.encoder_ch_mult, *self.decoder_ch_mult):
@@ -97,7 +94,7 @@ class VQConfig:
 
 @dataclass(frozen=True)
 class TokenHeadConfig:
-    """Sizes of the image-token head (`gen_head_config` in the released checkpoints)."""
+    """Output head for image tokens (`gen_head_config`)."""
 
     hidden_size: int
     image_token_embed: int

@@ -1,4 +1,4 @@
-"""Configurations: each refuses what it could not build."""
+"""Configs reject sizes that cannot be built, or that do not fit together."""
 
 from __future__ import annotations
 
@@ -41,19 +41,23 @@ ENDING = "the config.json does not describe a Janus model that this version can 
         (LlamaConfig, {"num_key_value_heads": 2}, "must be a multiple of num_key_value_heads 2, got 5"),
         (LlamaConfig, {"head_dim": 7}, "head_dim must be even for rotary positions, got 7"),
         (LlamaConfig, {"rms_norm_eps": -1e-6}, r"LlamaConfig\.rms_norm_eps must be positive, got -1e-06"),
-        (VQConfig, {"decoder_ch_mult": (1, 1)}, r"must have as many levels, .* got \(1, 2, 1\) and \(1, 1\)"),
-        (VQConfig, {"encoder_ch_mult": (), "decoder_ch_mult": ()}, r"at least one, got \(\) and \(\)"),
+        (
+            VQConfig,
+            {"decoder_ch_mult": (1, 1)},
+            r"have the same length, .* got \(1, 2, 1\) and \(1, 1\)",
+        ),
+        (VQConfig, {"encoder_ch_mult": (), "decoder_ch_mult": ()}, r"at least 1, got \(\) and \(\)"),
         (VQConfig, {"encoder_ch_mult": (1, 0, 1)}, r"VQConfig\.encoder_ch_mult must be positive"),
         (VQConfig, {"num_groups": 7}, "must be multiples of the 7 normalisation groups, got 16"),
         (TokenHeadConfig, {"codebook_size": -5}, r"TokenHeadConfig\.codebook_size must be positive, got -5"),
     ],
 )
-def test_parts_refuse_sizes_that_cannot_be_built(part: Any, change: dict[str, Any], message: str) -> None:
+def test_configs_reject_sizes_that_cannot_be_built(part: Any, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"{message}.*{ENDING}"):
         replace(PARTS[part], **change)
 
 
-def test_parts_that_do_not_fit_each_other_are_refused() -> None:
+def test_parts_that_do_not_fit_together_are_rejected() -> None:
     with pytest.raises(
         ValueError, match=r"aligner_config\.n_embed must be the language model's hidden_size 90"
     ):
@@ -79,13 +83,16 @@ VAE = VAEConfig(block_out_channels=(32, 32, 32, 32), layers_per_block=1, latent_
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"channels": 8}, "vision_gen_dec_config must have the encoder's channels 4, got 8"),
-        ({"block_out_channels": 16}, "vision_gen_dec_config must have the encoder's block_out_channels 32"),
-        ({"patch_size": 4}, "vision_gen_dec_config must enlarge by the encoder's stride 2, got 4"),
+        ({"channels": 8}, "channels of vision_gen_dec_config must be the encoder's 4, got 8"),
+        (
+            {"block_out_channels": 16},
+            "block_out_channels of vision_gen_dec_config must be the encoder's 32",
+        ),
+        ({"patch_size": 4}, "patch_size of vision_gen_dec_config must be the encoder's 2, got 4"),
         ({"hidden_size": 90}, "vision_gen_dec_config.hidden_size must be the language model's hidden_size"),
     ],
 )
-def test_ends_of_a_flow_that_do_not_fit_each_other_are_refused(change: dict[str, Any], message: str) -> None:
+def test_flow_encoder_and_decoder_must_fit_together(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"{message}.*{ENDING}"):
         replace(FLOW, decoder=replace(UVIT, **change))
 
@@ -99,7 +106,7 @@ def test_ends_of_a_flow_that_do_not_fit_each_other_are_refused(change: dict[str,
         ({"scaling_factor": 0.18215}, "vae must have the scaling_factor 0.13025 .*, got 0.18215"),
     ],
 )
-def test_a_vae_of_other_latents_is_refused(change: dict[str, Any], message: str) -> None:
+def test_a_vae_with_other_latents_is_rejected(change: dict[str, Any], message: str) -> None:
     assert replace(FLOW, vae=VAE).scaling_factor == FLOW.scaling_factor
     with pytest.raises(ValueError, match=f"{message}; use the VAE of SDXL"):
         replace(FLOW, vae=replace(VAE, **change))
