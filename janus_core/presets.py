@@ -1,4 +1,4 @@
-"""Sizes and facts of released models: one row each."""
+"""Tables of released models: sizes that their configs omit, role texts, edit forms and download revisions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-# `vision_config.params.model_name` names a tower; its sizes are not in the file (SigLIP, arXiv:2303.15343,
-# table 11). Checkpoints that do write sizes down override these.
+# Vision towers by `vision_config.params.model_name`, whose sizes the released configs omit (SigLIP,
+# arXiv:2303.15343, table 11). Sizes in a config take precedence.
 VISION_TOWERS: dict[str, dict[str, int]] = {
     "siglip_large_patch16_384": {"width": 1024, "layers": 24, "heads": 16, "mlp_ratio": 4, "patch_size": 16},
     "siglip_large_patch16_256": {"width": 1024, "layers": 24, "heads": 16, "mlp_ratio": 4, "patch_size": 16},
     "siglip_base_patch16_384": {"width": 768, "layers": 12, "heads": 12, "mlp_ratio": 4, "patch_size": 16},
 }
 
-# Sizes that `gen_vision_config` leaves out, by its `cls` (LlamaGen, arXiv:2406.06525, section 2.1).
+# Image tokenizers by `gen_vision_config.cls`, whose sizes the configs omit (LlamaGen, arXiv:2406.06525,
+# section 2.1).
 IMAGE_TOKENIZERS: dict[str, dict] = {
     "VQ-16": {
         "ch": 128,
@@ -26,7 +27,7 @@ IMAGE_TOKENIZERS: dict[str, dict] = {
     },
 }
 
-# What transformers' LlamaConfig assumes where `language_config` is silent; Janus-Pro-7B's leaves most to it.
+# Defaults of transformers' LlamaConfig for keys missing from `language_config`, as most are for Janus-Pro-7B.
 LLAMA_DEFAULTS: dict[str, float] = {
     "vocab_size": 32000,
     "hidden_size": 4096,
@@ -41,8 +42,8 @@ LLAMA_DEFAULTS: dict[str, float] = {
 TAGGED_ROLES = ("<|User|>", "<|Assistant|>")
 PLAIN_ROLES = ("User", "Assistant")
 
-# Role texts by what a checkpoint calls itself, letters and digits only; the first row that fits decides. No
-# file of the released checkpoints says which text they were trained with.
+# Role texts by a part of the checkpoint's name, lower-case letters and digits only; the first match wins. No
+# file of the released checkpoints states the role texts of their training.
 ROLES_BY_NAME: tuple[tuple[str, tuple[str, str]], ...] = (
     ("januspror1", TAGGED_ROLES),
     ("janus4o", TAGGED_ROLES),
@@ -54,24 +55,24 @@ ROLES_BY_NAME: tuple[tuple[str, tuple[str, str]], ...] = (
     ("janus13b", PLAIN_ROLES),
 )
 
-# How checkpoints edit by instruction, by the same names; the others cannot.
+# Edit forms of the checkpoints that edit images by instruction, by the same kind of name; others cannot edit.
 EDIT_FORMS_BY_NAME: tuple[tuple[str, str], ...] = (
     ("januspror1", "janus-pro-r1"),
     ("janus4o", "janus-4o"),
 )
 
-Fact = TypeVar("Fact")
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
 class Release:
-    """A checkpoint that its authors host, pinned to the revision that was looked at.
+    """A checkpoint hosted by its authors, pinned to one revision.
 
     Attributes:
         name: folder name under `models/janus`.
         repo_id: repository on the Hugging Face Hub.
         revision: commit hash.
-        num_bytes: size of its weights.
+        num_bytes: size of the weights.
     """
 
     name: str
@@ -81,38 +82,32 @@ class Release:
 
 
 RELEASES = {
-    release.name: release
-    for release in (
-        Release(
-            "Janus-Pro-1B",
-            "deepseek-ai/Janus-Pro-1B",
-            "960ab33191f61342a4c60ae74d8dc356a39fafcb",
-            4_180_000_000,
-        ),
-        Release(
-            "Janus-Pro-7B",
-            "deepseek-ai/Janus-Pro-7B",
-            "5c3eb3fb2a3b61094328465ba61fcd4272090d67",
-            14_840_000_000,
-        ),
+    name: Release(name, f"deepseek-ai/{name}", revision, num_bytes)
+    for name, revision, num_bytes in (
+        ("Janus-Pro-1B", "960ab33191f61342a4c60ae74d8dc356a39fafcb", 4_180_000_000),
+        ("Janus-Pro-7B", "5c3eb3fb2a3b61094328465ba61fcd4272090d67", 14_840_000_000),
     )
 }
 
 
 def roles_by_name(*names: str) -> tuple[str, str] | None:
-    """Role texts of the checkpoint with one of these names, or None if they say nothing."""
+    """Role texts of the checkpoint that goes by these names; None if they are unknown."""
     return _by_name(ROLES_BY_NAME, names)
 
 
 def edit_form_by_name(*names: str) -> str | None:
-    """How the checkpoint with one of these names edits by instruction, or None if they say nothing."""
+    """Edit form of the checkpoint that goes by these names; None if it has none or is unknown."""
     return _by_name(EDIT_FORMS_BY_NAME, names)
 
 
-def _by_name(table: Sequence[tuple[str, Fact]], names: Iterable[str]) -> Fact | None:
-    """The first row of a table that fits one of these names.
+def _by_name(table: Sequence[tuple[str, Entry]], names: Iterable[str]) -> Entry | None:
+    """The entry of the first table row whose key is part of any of the names.
 
-    A fine-tune's `config.json` often still names its base: the table's order counts, not the names'.
+    The order of the table decides, not that of the names: a fine-tune's config.json often still names its
+    base model.
     """
-    plain = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
-    return next((fact for part, fact in table if any(part in name for name in plain)), None)
+    normalized = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
+    for key, entry in table:
+        if any(key in name for name in normalized):
+            return entry
+    return None

@@ -1,4 +1,4 @@
-"""Tables of released models: pinned, and complete where a config leaves sizes out."""
+"""Tables of released models: pinned revisions, complete sizes, and known edit forms."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def test_towers_have_every_size() -> None:
         assert sizes["width"] % sizes["heads"] == 0
 
 
-def test_names_without_a_row_say_nothing() -> None:
+def test_unknown_names_have_no_roles() -> None:
     assert roles_by_name("llava-7b") is None
     assert roles_by_name("") is None
 
 
-def test_checkpoints_that_edit_are_known_by_name_to_a_form_that_there_is() -> None:
+def test_checkpoints_that_edit_are_recognised_by_name() -> None:
     assert {form for _, form in EDIT_FORMS_BY_NAME} == EDIT_FORMS.keys()
     for form in EDIT_FORMS.values():
         assert edit_form_by_name(form.checkpoint) == form.name
