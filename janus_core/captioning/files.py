@@ -27,11 +27,12 @@ class TextFiles:
             # File systems of Windows and macOS ignore case.
             sharing.setdefault(str(self._file(image)).casefold(), []).append(image)
         for names in sharing.values():
-            for image in names if len(names) > 1 else ():
-                self.refused[image] = (
-                    f"its name must differ from others in more than its extension, got {', '.join(names)}, "
-                    f"which would share {self._file(image).name}; rename them"
-                )
+            if len(names) > 1:
+                for image in names:
+                    self.refused[image] = (
+                        "its name must differ from others in more than its extension, got "
+                        f"{', '.join(names)}, which would share {self._file(image).name}; rename them"
+                    )
 
     def has(self, image: str) -> bool:
         """Whether an image has a caption."""
@@ -74,12 +75,10 @@ class JsonLines:
 
     def write(self, captions: Mapping[str, str]) -> None:
         """Appends a line for each image."""
-        lines = [
-            json.dumps({"file_name": image, "text": caption}, ensure_ascii=False)
-            for image, caption in captions.items()
-        ]
         with self.file.open("ab") as file:
-            file.write("".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
+            for image, caption in captions.items():
+                line = json.dumps({"file_name": image, "text": caption}, ensure_ascii=False)
+                file.write(f"{line}\n".encode(errors="surrogateescape"))
             file.flush()
             os.fsync(file.fileno())
 

@@ -99,8 +99,6 @@ class ImageProcessor:
         picture = to_pillow(image)
         frame = self.frame(*picture.size)
         resized = picture.resize((frame.width, frame.height), Image.Resampling.BICUBIC)
-        if frame.width == frame.height:
-            return np.asarray(resized)
         side = self.image_size
         canvas = Image.new("RGB", (side, side), tuple(int(channel * 255) for channel in self.mean))
         canvas.paste(resized, (frame.left, frame.top))

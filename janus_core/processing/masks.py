@@ -36,10 +36,8 @@ def fit_mask(mask: Tensor, height: int, width: int) -> Tensor:
     if not bool(torch.isfinite(values).all()):
         raise ValueError("mask must hold finite numbers, got NaN or infinity; check what made it")
     if values.shape[-2:] != (height, width):
-        old_height, old_width = values.shape[-2:]
-        _log.warning(
-            "mask of %d x %d pixels is resized to the image's %d x %d", old_width, old_height, width, height
-        )
+        old_size = values.shape[3], values.shape[2]
+        _log.warning("mask of %d x %d pixels is resized to the image's %d x %d", *old_size, width, height)
         values = F.interpolate(values.clamp(0.0, 1.0), size=(height, width), mode="area")
     return values[0, 0].clamp(0.0, 1.0)
 
