@@ -1,46 +1,36 @@
-"""Loads the pack once, under the name `janus_nodes`, and gives tests the recorded reference numbers.
+"""Prepares the process that runs the tests, and holds the fixtures that all of them share.
 
-Tests write `from janus_nodes.janus_core import …`, and `from dev.comfyui.client import …` for a ComfyUI.
+Tests write `from janus_nodes.janus_core import …` for the pack, `from dev.comfyui.client import …` for the
+repository's tools, and `from support.checkpoints import …` for `tests/support`.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors import safe_open
+from support.packages import load_packages
+
+if TYPE_CHECKING:
+    from janus_nodes.janus_core import JanusPipeline
 
 TESTS = Path(__file__).resolve().parent
-REPO_ROOT = TESTS.parent
 
 
-def _load_package(name: str, folder: Path) -> None:
-    """Imports `folder` as the package `name`, without its parent being on the import path."""
-    if name in sys.modules:
-        return
-    init = folder / "__init__.py"
-    spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=[str(folder)])
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
+load_packages()
 
+# transformers' and peft's model classes, which some tests use, import torchvision.
+from dev.comfyui.launch import declare_torchvision_operators  # noqa: E402
 
+declare_torchvision_operators()
 # On tensors this small, threads only wait for each other: for seconds, on a busy machine.
 torch.set_num_threads(1)
-
-# `python -m pytest` puts the working directory first, where our `nodes/` would hide ComfyUI's `nodes.py`.
-sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != REPO_ROOT]
-_load_package("janus_nodes", REPO_ROOT)
-_load_package("dev", REPO_ROOT / "dev")
-_load_package("support", TESTS / "support")
 
 
 class Golden:
@@ -98,3 +88,11 @@ def golden(golden_root: Path) -> Callable[[str], Golden]:
         return loaded.setdefault(name, Golden(folder))
 
     return load
+
+
+@pytest.fixture(scope="session")
+def pipe(golden_root: Path) -> JanusPipeline:
+    """The checkpoint `janus-pro-tiny`, in float32. Tests must leave it as it is."""
+    from janus_nodes.janus_core import load_pipeline
+
+    return load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)

@@ -48,6 +48,12 @@ class TorchvisionOperators(MetaPathFinder):
         return None
 
 
+def declare_torchvision_operators() -> None:
+    """Makes torchvision importable in this process, whatever it was built for; see `TorchvisionOperators`."""
+    if not any(isinstance(finder, TorchvisionOperators) for finder in sys.meta_path):
+        sys.meta_path.insert(0, TorchvisionOperators())
+
+
 def exit_with_parent() -> None:
     """Ends this process at once when the other end of its standard input is closed."""
 
@@ -65,7 +71,7 @@ def main(tree: Path, arguments: Sequence[str]) -> None:
     # Python put this file's folder first, where `server` would hide ComfyUI's module of the same name.
     sys.path[0] = str(tree)
     sys.argv = [script, *arguments]
-    sys.meta_path.insert(0, TorchvisionOperators())
+    declare_torchvision_operators()
     runpy.run_path(script, run_name="__main__")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,6 @@ from janus_nodes.janus_core import JanusPipeline, load_pipeline
 from janus_nodes.janus_core.processing.chat import Message
 from PIL import Image
 from torch import Tensor
-
-from dev.comfyui.launch import TorchvisionOperators
-
-# transformers' model classes, with which some tests compare, import torchvision.
-sys.meta_path.insert(0, TorchvisionOperators())
 
 
 class Recorded:
@@ -66,12 +60,6 @@ def recorded(golden: Callable[[str], Any]) -> Recorded:
 
 
 @pytest.fixture(scope="session")
-def pipe(golden_root: Path) -> JanusPipeline:
-    """The golden checkpoint, in float32. Tests must leave it as it is."""
-    return load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)
-
-
-@pytest.fixture(scope="session")
 def flow_recorded(golden: Callable[[str], Any]) -> Recorded:
     """What the reference computes on `janusflow-tiny`."""
     return Recorded(golden("janusflow-tiny"))
@@ -99,15 +87,6 @@ def picture(golden_root: Path) -> Callable[[str], Tensor]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the test of the recorded numbers' use behind the tests that use them."""
     items.sort(key=lambda item: item.path.name == "test_golden_use.py")
-
-
-@pytest.fixture(scope="package", autouse=True)
-def single_thread() -> Iterator[None]:
-    """Computes on one thread: with models this small, several only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from janus_nodes.janus_core import JanusPipeline, load_pipeline
 from support.comfyui import tree_or_skip
 from support.pictures import PHOTOGRAPHS, read_image, write_photograph
 from torch import Tensor
@@ -91,12 +89,6 @@ def object_info(server: ComfyServer) -> dict[str, Any]:
 def graph(object_info: dict[str, Any]) -> Graph:
     """An empty prompt."""
     return Graph(object_info)
-
-
-@pytest.fixture(scope="session")
-def core(golden_root: Path) -> JanusPipeline:
-    """The checkpoint `janus-pro-tiny` without ComfyUI, in float32: what the nodes must give as well."""
-    return load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)
 
 
 @pytest.fixture(scope="session")

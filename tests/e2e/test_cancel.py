@@ -37,17 +37,17 @@ def steps_of(node: Link, at_least: int) -> Callable[[Event], bool]:
     return reached
 
 
-def assert_next_run_is_right(client: ComfyClient, graph: Graph, core: JanusPipeline) -> None:
+def assert_next_run_is_right(client: ComfyClient, graph: Graph, pipe: JanusPipeline) -> None:
     """The server answers the very next prompt as the core does."""
     after = Graph(graph.object_info)
     answer = after.add("JanusUnderstand", model=after.load(), question="Who?", max_new_tokens=8)
     result = client.run(after.nodes).check()
-    assert result.texts(answer[0]) == core.understand(None, "Who?", TextSampling(max_new_tokens=8))
+    assert result.texts(answer[0]) == pipe.understand(None, "Who?", TextSampling(max_new_tokens=8))
 
 
 @pytest.mark.parametrize("step", [1, 20])
 def test_cancelled_drawing_ends_at_once(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, step: int
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, step: int
 ) -> None:
     drawn = graph.add("JanusGenerate", model=graph.load(), prompt="A lake.", batch_size=256, seed=step)
     graph.save(drawn)
@@ -55,11 +55,11 @@ def test_cancelled_drawing_ends_at_once(
     assert result.status == "interrupted"
     assert result.outputs == {}
     assert seconds < SOON
-    assert_next_run_is_right(client, graph, core)
+    assert_next_run_is_right(client, graph, pipe)
 
 
 def test_cancelled_answer_ends_at_once(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor]
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     image = graph.add("LoadImage", image="coffee.png")
     # A penalty below 1 has words come again: the answer does not end before it is cancelled.
@@ -69,11 +69,11 @@ def test_cancelled_answer_ends_at_once(
     result, seconds = cancel_at(client, graph, steps_of(answer, 10))
     assert result.status == "interrupted"
     assert seconds < SOON
-    assert_next_run_is_right(client, graph, core)
+    assert_next_run_is_right(client, graph, pipe)
 
 
 def test_cancelled_encoding_of_many_images_ends_at_once(
-    client: ComfyClient, graph: Graph, core: JanusPipeline
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline
 ) -> None:
     images = graph.add("EmptyImage", width=64, height=64, batch_size=200)
     model = graph.load()
@@ -82,7 +82,7 @@ def test_cancelled_encoding_of_many_images_ends_at_once(
     result, seconds = cancel_at(client, graph, steps_of(tokens, 3))
     assert result.status == "interrupted"
     assert seconds < SOON
-    assert_next_run_is_right(client, graph, core)
+    assert_next_run_is_right(client, graph, pipe)
 
 
 def test_same_prompt_runs_after_it_was_cancelled(client: ComfyClient, graph: Graph) -> None:

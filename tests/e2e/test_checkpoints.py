@@ -53,16 +53,16 @@ def assert_of(pipeline: JanusPipeline, outcome: Outcome) -> None:
     assert (decode_png(outcome.picture) == saved_pixels(images)[0]).all()
 
 
-def test_two_checkpoints_take_turns(client: ComfyClient, core: JanusPipeline, other: JanusPipeline) -> None:
+def test_two_checkpoints_take_turns(client: ComfyClient, pipe: JanusPipeline, other: JanusPipeline) -> None:
     for _ in range(2):
-        assert_of(core, ask_and_draw(client, "janus-pro-tiny"))
+        assert_of(pipe, ask_and_draw(client, "janus-pro-tiny"))
         assert_of(other, ask_and_draw(client, "somebody/other-sizes"))
 
 
 def test_two_checkpoints_work_in_one_prompt(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, other: JanusPipeline
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, other: JanusPipeline
 ) -> None:
-    pipelines = {"janus-pro-tiny": core, "somebody/other-sizes": other}
+    pipelines = {"janus-pro-tiny": pipe, "somebody/other-sizes": other}
     answers = {
         name: graph.add("JanusUnderstand", model=graph.load(name), question="Who?", max_new_tokens=12)
         for name in pipelines
@@ -73,18 +73,18 @@ def test_two_checkpoints_work_in_one_prompt(
         assert result.texts(answers[name][0]) == expected
 
 
-def test_same_workflow_gives_the_same_after_unloading(client: ComfyClient, core: JanusPipeline) -> None:
+def test_same_workflow_gives_the_same_after_unloading(client: ComfyClient, pipe: JanusPipeline) -> None:
     first = ask_and_draw(client, "janus-pro-tiny")
     assert len(ask_and_draw(client, "janus-pro-tiny").cached) == 4
     client.free()
     time.sleep(1.0)  # the server frees between two prompts
     again = ask_and_draw(client, "janus-pro-tiny")
     assert again == Outcome(first.answers, first.picture, cached=[])
-    assert_of(core, again)
+    assert_of(pipe, again)
 
 
 def test_same_workflow_gives_the_same_after_unloading_the_models_only(
-    client: ComfyClient, core: JanusPipeline
+    client: ComfyClient, pipe: JanusPipeline
 ) -> None:
     ask_and_draw(client, "janus-pro-tiny")
     client.free(free_memory=False)
@@ -93,7 +93,7 @@ def test_same_workflow_gives_the_same_after_unloading_the_models_only(
     answer = graph.add("JanusUnderstand", model=graph.load(), question="Where?", max_new_tokens=12)
     result = client.run(graph.nodes).check()
     assert [event.data["nodes"] for event in result.of_type("execution_cached")] == [["1"]]
-    assert result.texts(answer[0]) == core.understand(None, "Where?", TextSampling(max_new_tokens=12))
+    assert result.texts(answer[0]) == pipe.understand(None, "Where?", TextSampling(max_new_tokens=12))
 
 
 def test_pickled_checkpoint_loads_and_is_converted_beside_its_source(
@@ -115,11 +115,11 @@ def test_pickled_checkpoint_loads_and_is_converted_beside_its_source(
 
 
 def test_replaced_checkpoint_is_loaded_anew(
-    client: ComfyClient, server: ComfyServer, core: JanusPipeline, tmp_path: Path
+    client: ComfyClient, server: ComfyServer, pipe: JanusPipeline, tmp_path: Path
 ) -> None:
     folder = copy_checkpoint("janus-pro-tiny", tmp_path / "replaced")
     server.add_model(folder)
-    assert_of(core, ask_and_draw(client, "replaced"))
+    assert_of(pipe, ask_and_draw(client, "replaced"))
     for file in folder.iterdir():
         file.unlink()
     write_checkpoint(folder, small_config(), seed=8)

@@ -39,29 +39,29 @@ def assert_pictures(found: list[np.ndarray], images: Tensor) -> None:
     ],
 )
 def test_pixels_and_tokens_are_the_core_s(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, options: dict[str, Any]
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, options: dict[str, Any]
 ) -> None:
     model = graph.load()
     drawn = graph.add("JanusGenerate", model=model, prompt=PROMPT, **options)
     decoded = graph.add("JanusVQDecode", model=model, tokens=[drawn[0], 1])
     saved, again = graph.save(drawn), graph.save(decoded)
     result = client.run(graph.nodes).check()
-    images = core.generate(PROMPT, TokenSampling(**options)).images
+    images = pipe.generate(PROMPT, TokenSampling(**options)).images
     assert_pictures(pictures(client, result, saved), images)
     assert_pictures(pictures(client, result, again), images)
 
 
-def test_negative_prompt_is_the_core_s(client: ComfyClient, graph: Graph, core: JanusPipeline) -> None:
+def test_negative_prompt_is_the_core_s(client: ComfyClient, graph: Graph, pipe: JanusPipeline) -> None:
     options = {"seed": 11, "guidance_scale": 4.0}
     drawn = graph.add("JanusGenerate", model=graph.load(), prompt=PROMPT, negative_prompt="Fog.", **options)
     saved = graph.save(drawn)
     result = client.run(graph.nodes).check()
-    expected = core.generate(PROMPT, TokenSampling(**options), negative_prompt="Fog.")
+    expected = pipe.generate(PROMPT, TokenSampling(**options), negative_prompt="Fog.")
     assert_pictures(pictures(client, result, saved), expected.images)
 
 
 def test_image_i_of_a_batch_is_the_single_image_of_seed_plus_i(
-    client: ComfyClient, graph: Graph, core: JanusPipeline
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline
 ) -> None:
     model = graph.load()
     options = {"model": model, "prompt": PROMPT, "guidance_scale": 2.0}
@@ -75,7 +75,7 @@ def test_image_i_of_a_batch_is_the_single_image_of_seed_plus_i(
 
 
 def test_token_round_trip_of_photographs_is_the_core_s(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor]
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     model = graph.load()
     saved = {}
@@ -85,21 +85,21 @@ def test_token_round_trip_of_photographs_is_the_core_s(
         saved[name] = graph.save(graph.add("JanusVQDecode", model=model, tokens=tokens))
     result = client.run(graph.nodes).check()
     for name, photograph in photographs.items():
-        expected = core.decode_tokens(core.encode_tokens(photograph))
+        expected = pipe.decode_tokens(pipe.encode_tokens(photograph))
         assert_pictures(pictures(client, result, saved[name]), expected)
 
 
 def test_caption_becomes_the_prompt_of_an_image(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor]
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     model = graph.load()
     image = graph.add("LoadImage", image="coffee.png")
     caption = graph.add("JanusUnderstand", model=model, image=image, question="Describe.", max_new_tokens=12)
     saved = graph.save(graph.add("JanusGenerate", model=model, prompt=caption, seed=1))
     result = client.run(graph.nodes).check()
-    (text,) = core.understand(photographs["coffee"], "Describe.", TextSampling(max_new_tokens=12))
+    (text,) = pipe.understand(photographs["coffee"], "Describe.", TextSampling(max_new_tokens=12))
     assert result.texts(caption[0]) == [text]
-    assert_pictures(pictures(client, result, saved), core.generate(text, TokenSampling(seed=1)).images)
+    assert_pictures(pictures(client, result, saved), pipe.generate(text, TokenSampling(seed=1)).images)
 
 
 def test_batch_of_captions_becomes_as_many_images(
@@ -112,13 +112,13 @@ def test_batch_of_captions_becomes_as_many_images(
     assert len(client.run(graph.nodes).check().images(saved[0])) == 2
 
 
-def test_drawn_image_can_be_asked_about(client: ComfyClient, graph: Graph, core: JanusPipeline) -> None:
+def test_drawn_image_can_be_asked_about(client: ComfyClient, graph: Graph, pipe: JanusPipeline) -> None:
     model = graph.load()
     drawn = graph.add("JanusGenerate", model=model, prompt=PROMPT, temperature=0.0)
     answer = graph.add("JanusUnderstand", model=model, image=drawn, question="What?", max_new_tokens=8)
     result = client.run(graph.nodes).check()
-    images = core.generate(PROMPT, TokenSampling(temperature=0.0)).images
-    assert result.texts(answer[0]) == core.understand(images, "What?", TextSampling(max_new_tokens=8))
+    images = pipe.generate(PROMPT, TokenSampling(temperature=0.0)).images
+    assert result.texts(answer[0]) == pipe.understand(images, "What?", TextSampling(max_new_tokens=8))
 
 
 def test_preview_and_progress_arrive_while_it_draws(client: ComfyClient, graph: Graph) -> None:
@@ -143,9 +143,9 @@ def test_preview_and_progress_arrive_while_it_draws(client: ComfyClient, graph: 
     assert {step["max"] for step in steps[2:]} == {3 * 16}
 
 
-def test_results_pass_through_core_nodes(client: ComfyClient, graph: Graph, core: JanusPipeline) -> None:
+def test_results_pass_through_core_nodes(client: ComfyClient, graph: Graph, pipe: JanusPipeline) -> None:
     drawn = graph.add("JanusGenerate", model=graph.load(), prompt=PROMPT, temperature=0.0)
     saved = graph.save(graph.add("ImageInvert", image=drawn))
     result = client.run(graph.nodes).check()
-    images = 1.0 - core.generate(PROMPT, TokenSampling(temperature=0.0)).images
+    images = 1.0 - pipe.generate(PROMPT, TokenSampling(temperature=0.0)).images
     assert_pictures(pictures(client, result, saved), torch.as_tensor(images))

@@ -50,19 +50,19 @@ def answer(client: ComfyClient, checkpoint: str, question: str = QUESTION) -> li
 
 
 def test_checkpoint_of_an_extra_model_path_is_listed_and_answers(
-    second: ComfyServer, core: JanusPipeline
+    second: ComfyServer, pipe: JanusPipeline
 ) -> None:
     options = str(second.client.object_info()["JanusLoad"]["input"]["required"]["checkpoint"])
     assert "'far'" in options
     assert "'big'" in options
-    assert answer(second.client, "far") == core.understand(None, QUESTION, SAMPLING)
+    assert answer(second.client, "far") == pipe.understand(None, QUESTION, SAMPLING)
     assert str(second.base) not in options
 
 
-def test_models_that_the_cache_keeps_stay_right(second: ComfyServer, core: JanusPipeline) -> None:
+def test_models_that_the_cache_keeps_stay_right(second: ComfyServer, pipe: JanusPipeline) -> None:
     big = answer(second.client, "big")
     for question in ("Who is it?", "Where is it?"):
-        assert answer(second.client, "far", question) == core.understand(None, question, SAMPLING)
+        assert answer(second.client, "far", question) == pipe.understand(None, question, SAMPLING)
         assert answer(second.client, "big") == big
 
 

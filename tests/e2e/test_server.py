@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from dev.comfyui.server import ComfyServer
-from dev.comfyui.tree import BenchUnavailableError, find_tree, unpack_tree
+from dev.comfyui.tree import REPO_ROOT, BenchUnavailableError, find_tree, unpack_tree
 
 HERE = Path(__file__).parent
 
@@ -27,7 +27,7 @@ def test_server_ends_with_the_process_that_started_it(comfyui_tree: Path, tmp_pa
         "sys.stdout.write(str(server.pid)); sys.stdout.flush(); os._exit(1)\n"
     )
     command = [sys.executable, "-c", script, str(comfyui_tree), str(tmp_path)]
-    parent = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, timeout=60)
+    parent = subprocess.run(command, cwd=REPO_ROOT, stdout=subprocess.PIPE, text=True, timeout=60)
     assert ends_soon(int(parent.stdout))
 
 
@@ -80,7 +80,7 @@ def test_scratch_base_is_seeded_and_deleted(comfyui_tree: Path) -> None:
     server = ComfyServer(comfyui_tree, pack=HERE)
     settings = json.loads((server.base / "user/default/comfy.settings.json").read_text(encoding="utf-8"))
     assert settings["Comfy.TutorialCompleted"] is True
-    assert (server.base / "custom_nodes/janus-nodes/server.py").is_file()
+    assert (server.base / "custom_nodes/janus-nodes/test_server.py").is_file()
     server.__exit__(None, None, None)
     assert not server.base.exists()
-    assert (HERE / "server.py").is_file()  # only the link to the pack is gone
+    assert (HERE / "test_server.py").is_file()  # only the link to the pack is gone

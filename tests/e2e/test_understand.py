@@ -22,9 +22,9 @@ def ask(graph: Graph, question: str = QUESTION, **inputs: Any) -> Link:
     return graph.add("JanusUnderstand", question=question, **{**SAMPLING, **inputs})
 
 
-def expected(core: JanusPipeline, images: object, question: str = QUESTION, **options: Any) -> list[str]:
+def expected(pipe: JanusPipeline, images: object, question: str = QUESTION, **options: Any) -> list[str]:
     """The core's answers."""
-    return core.understand(images, question, TextSampling(**{**SAMPLING, **options}))
+    return pipe.understand(images, question, TextSampling(**{**SAMPLING, **options}))
 
 
 def run(client: ComfyClient, graph: Graph) -> RunResult:
@@ -33,33 +33,33 @@ def run(client: ComfyClient, graph: Graph) -> RunResult:
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
 def test_answer_about_a_photograph_is_the_core_s(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor], name: str
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor], name: str
 ) -> None:
     image = graph.add("LoadImage", image=f"{name}.png")
     answer = ask(graph, model=graph.load(), image=image)
-    assert run(client, graph).texts(answer[0]) == expected(core, photographs[name])
+    assert run(client, graph).texts(answer[0]) == expected(pipe, photographs[name])
 
 
 def test_greedy_answer_with_another_system_prompt_is_the_core_s(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor]
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     image = graph.add("LoadImage", image="coffee.png")
     knobs: dict[str, Any] = {"temperature": 0.0, "repetition_penalty": 1.3}
     answer = ask(graph, model=graph.load(), image=image, system_prompt="Be short.", **knobs)
-    assert run(client, graph).texts(answer[0]) == core.understand(
+    assert run(client, graph).texts(answer[0]) == pipe.understand(
         photographs["coffee"], QUESTION, TextSampling(**{**SAMPLING, **knobs}), system_prompt="Be short."
     )
 
 
 def test_question_without_an_image_is_answered(
-    client: ComfyClient, graph: Graph, core: JanusPipeline
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline
 ) -> None:
     answer = ask(graph, model=graph.load(), top_k=5, top_p=0.9, min_p=0.01)
-    assert run(client, graph).texts(answer[0]) == expected(core, None, top_k=5, top_p=0.9, min_p=0.01)
+    assert run(client, graph).texts(answer[0]) == expected(pipe, None, top_k=5, top_p=0.9, min_p=0.01)
 
 
 def test_batch_gives_a_list_of_answers_each_equal_to_the_single_one(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor]
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     images = graph.add("LoadImage", image="astronaut.png")
     for name in ("coffee", "chelsea"):
@@ -78,13 +78,13 @@ def test_batch_gives_a_list_of_answers_each_equal_to_the_single_one(
     result = run(client, graph)
     answers = result.texts(shown[0])
     assert len(set(answers)) == 3
-    assert answers[0] == expected(core, photographs["astronaut"])[0]
+    assert answers[0] == expected(pipe, photographs["astronaut"])[0]
     for answer, single in zip(answers, singles, strict=True):
         assert result.texts(single[0]) == [answer]
 
 
 def test_several_images_in_one_question(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor]
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     images = graph.batch(
         *(graph.add("LoadImage", image=f"{name}.png") for name in ("astronaut", "astronaut"))
@@ -95,12 +95,12 @@ def test_several_images_in_one_question(
     before = ask(graph, model=model, image=images, batch=TOGETHER)
     result = run(client, graph)
     both = [photographs["astronaut"]] * 2
-    assert result.texts(placed[0]) == expected(core, both, question)
-    assert result.texts(before[0]) == expected(core, both)
+    assert result.texts(placed[0]) == expected(pipe, both, question)
+    assert result.texts(before[0]) == expected(pipe, both)
 
 
 def test_one_encoding_serves_many_questions(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor]
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     model = graph.load()
     image = graph.add("LoadImage", image="chelsea.png")
@@ -109,31 +109,31 @@ def test_one_encoding_serves_many_questions(
     answers = [ask(graph, question, model=model, features=features) for question in questions]
     result = run(client, graph)
     for question, answer in zip(questions, answers, strict=True):
-        assert result.texts(answer[0]) == expected(core, photographs["chelsea"], question)
+        assert result.texts(answer[0]) == expected(pipe, photographs["chelsea"], question)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (16000, 10), (10, 3000), (385, 383)])
 def test_images_of_odd_sizes_are_answered_as_by_the_core(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, width: int, height: int
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, width: int, height: int
 ) -> None:
     image = graph.add("EmptyImage", width=width, height=height, batch_size=1, color=0x3366CC)
     answer = ask(graph, model=graph.load(), image=image)
     colour = torch.tensor([0x33, 0x66, 0xCC]) / 255
-    assert run(client, graph).texts(answer[0]) == expected(core, colour.expand(1, height, width, 3))
+    assert run(client, graph).texts(answer[0]) == expected(pipe, colour.expand(1, height, width, 3))
 
 
 def test_image_with_alpha_is_answered_as_without(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor]
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     image = graph.add("LoadImage", image="coffee.png")
     mask = graph.add("SolidMask", value=0.5, width=600, height=400)
     both = graph.add("JoinImageWithAlpha", image=image, alpha=mask)
     answer = ask(graph, model=graph.load(), image=both)
-    assert run(client, graph).texts(answer[0]) == expected(core, photographs["coffee"])
+    assert run(client, graph).texts(answer[0]) == expected(pipe, photographs["coffee"])
 
 
 def test_three_turns_chain_and_only_the_first_node_looks_at_the_image(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor]
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     model = graph.load()
     first = ask(graph, model=model, image=graph.add("LoadImage", image="coffee.png"))
@@ -146,16 +146,16 @@ def test_three_turns_chain_and_only_the_first_node_looks_at_the_image(
     )  # fmt: skip
     result = run(client, graph)
     options = TextSampling(**SAMPLING)
-    said = core.chat(QUESTION, photographs["coffee"], options=options)
+    said = pipe.chat(QUESTION, photographs["coffee"], options=options)
     assert result.texts(first[0]) == [said.answer]
-    said = core.chat("Which colour is it?", None, said, options)
+    said = pipe.chat("Which colour is it?", None, said, options)
     assert result.texts(second[0]) == [said.answer]
-    assert result.texts(third[0]) == [core.chat("And this?", photographs["chelsea"], said, options).answer]
-    assert result.texts(afresh[0]) == expected(core, photographs["coffee"], "Which colour is it?")
+    assert result.texts(third[0]) == [pipe.chat("And this?", photographs["chelsea"], said, options).answer]
+    assert result.texts(afresh[0]) == expected(pipe, photographs["coffee"], "Which colour is it?")
 
 
 def test_each_conversation_of_a_batch_goes_on(
-    client: ComfyClient, graph: Graph, core: JanusPipeline, photographs: dict[str, Tensor]
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     model = graph.load()
     names = ("astronaut", "coffee")
@@ -165,10 +165,10 @@ def test_each_conversation_of_a_batch_goes_on(
     shown = graph.show(second)
     result = run(client, graph)
     options = TextSampling(**{**SAMPLING, "temperature": 0.0})
-    said = core.chat(QUESTION, photographs["astronaut"], options=options)
+    said = pipe.chat(QUESTION, photographs["astronaut"], options=options)
     answers = result.texts(shown[0])
     assert len(answers) == 2
-    assert answers[0] == core.chat("Why?", None, said, options).answer
+    assert answers[0] == pipe.chat("Why?", None, said, options).answer
 
 
 def test_text_arrives_on_the_node_while_it_runs(

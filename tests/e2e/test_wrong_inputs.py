@@ -44,13 +44,13 @@ def assert_checkpoint_fails(
 
 
 @pytest.fixture(autouse=True)
-def server_goes_on(client: ComfyClient, graph: Graph, core: JanusPipeline) -> object:
+def server_goes_on(client: ComfyClient, graph: Graph, pipe: JanusPipeline) -> object:
     """After each test the server answers as before."""
     yield
     after = Graph(graph.object_info)
     answer = after.add("JanusUnderstand", model=after.load(), question="Still there?", max_new_tokens=6)
     result = client.run(after.nodes).check()
-    assert result.texts(answer[0]) == core.understand(None, "Still there?", TextSampling(max_new_tokens=6))
+    assert result.texts(answer[0]) == pipe.understand(None, "Still there?", TextSampling(max_new_tokens=6))
 
 
 @pytest.fixture(scope="module")

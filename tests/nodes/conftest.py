@@ -1,4 +1,4 @@
-"""Runs the tests of this folder in one process that has ComfyUI, and reports each of them here.
+"""Runs the tests of this folder in a process that has ComfyUI, and reports each of them here.
 
 Without a ComfyUI they are skipped with the reason; with `JANUS_REQUIRE_COMFYUI=1` they fail.
 """
@@ -9,16 +9,13 @@ import ast
 import asyncio
 import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 import pytest
-import torch
 from support.comfyui import tree_or_skip
+from support.remote_tests import RemoteTests
 
 from dev.comfyui.tree import server_python
 
@@ -28,15 +25,11 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 INSIDE = "JANUS_INSIDE_COMFYUI" in os.environ
-RESULTS = pytest.StashKey["Results | BaseException"]()
-TIMEOUT = 600  # seconds for all tests of this folder
-
-
-Results = dict[tuple[str, str], list[ElementTree.Element]]  # JUnit's cases by file and function
+REMOTE_TESTS = pytest.StashKey[RemoteTests]()
 
 
 class InsideFile(pytest.File):
-    """A test file that is read here, and run there."""
+    """A test file that is only parsed here, and runs in the other process."""
 
     def collect(self) -> Iterator[pytest.Item]:
         """Yields one item per test function."""
@@ -53,31 +46,18 @@ class InsideTest(pytest.Item):
         self.line = line
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        """Where the test stands."""
+        """Where the test is defined."""
         return self.path, self.line - 1, self.name
 
     def runtest(self) -> None:
-        """Tells what became of the test; the first item of a session runs all of them."""
-        stash = self.session.stash
-        if RESULTS not in stash:
-            stash[RESULTS] = {}  # a run that breaks off is not repeated for each test
-            try:
-                stash[RESULTS] = run_inside(
-                    [item for item in self.session.items if isinstance(item, InsideTest)]
-                )
-            except (pytest.skip.Exception, pytest.fail.Exception) as outcome:
-                stash[RESULTS] = outcome
-        results = stash[RESULTS]
-        if isinstance(results, BaseException):
-            raise results
-        cases = results.get((self.path.stem, self.name))
-        if not cases:
-            raise InsideError("it did not run; the first failed test of this folder tells why")
-        if failures := [problem for case in cases for problem in case if problem.tag in ("failure", "error")]:
-            others = f"\n\n(and {len(failures) - 1} more)" if len(failures) > 1 else ""
-            raise InsideError((failures[0].text or "") + others)
-        if skipped := [problem for case in cases for problem in case if problem.tag == "skipped"]:
-            pytest.skip(skipped[0].get("message") or "")
+        """Waits for the test's result; the first item of a session starts the process."""
+        if REMOTE_TESTS not in self.session.stash:
+            self.session.stash[REMOTE_TESTS] = remote_tests(self.session)
+        result = self.session.stash[REMOTE_TESTS].result((str(self.path), self.name))
+        if result.failures:
+            raise InsideError("\n\n".join(result.failures))
+        if result.skips:
+            pytest.skip(result.skips[0])
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
         """The text of the failure there, which needs no traceback of this file."""
@@ -88,33 +68,16 @@ class InsideError(Exception):
     """A test failed in the other process."""
 
 
-def run_inside(items: list[InsideTest]) -> Results:
-    """Runs tests in a process that has ComfyUI."""
-    tree = tree_or_skip()
-    with tempfile.TemporaryDirectory(prefix="janus-nodes-inside-") as folder:
-        report = Path(folder) / "report.xml"
-        command = [server_python(), str(HERE / "inside.py"), str(tree), folder, f"--junitxml={report}"]
-        done = subprocess.run(
-            # Above its tests, the pack is no package that pytest may import: its folder can have any name.
-            [*command, "-p", "no:cacheprovider", f"--confcutdir={HERE.parent}"]
-            + [f"{item.path}::{item.name}" for item in items],
-            cwd=HERE.parents[1],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=TIMEOUT,
-        )
-        if not report.exists():
-            raise InsideError(
-                f"pytest must run inside ComfyUI, got exit code {done.returncode}:\n{done.stdout}"
-            )
-        cases = list(ElementTree.parse(report).iter("testcase"))
-    results: Results = {}
-    for case in cases:
-        file = (case.get("classname") or "").rpartition(".")[2]
-        results.setdefault((file, (case.get("name") or "").partition("[")[0]), []).append(case)
-    return results
+def remote_tests(session: pytest.Session) -> RemoteTests:
+    """Prepares to run this session's tests of this folder inside ComfyUI."""
+    command = [server_python(), str(HERE / "inside.py"), str(tree_or_skip())]
+    # Above `tests`, the pack is no package that pytest may import: its folder can have any name.
+    command += [f"--confcutdir={HERE.parent}", f"--verbosity={session.config.option.verbose}"]
+    remote = RemoteTests(
+        command, [(str(item.path), item.name) for item in session.items if isinstance(item, InsideTest)]
+    )
+    session.config.add_cleanup(remote.close)
+    return remote
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -153,11 +116,9 @@ def loaded(checkpoint: Path) -> Iterator[LoadedJanus]:
 
 
 @pytest.fixture(scope="session")
-def core(golden_root: Path) -> JanusPipeline:
+def core(pipe: JanusPipeline) -> JanusPipeline:
     """The same without ComfyUI. Tests must leave it as it is."""
-    from janus_nodes.janus_core import load_pipeline
-
-    return load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)
+    return pipe
 
 
 @pytest.fixture

@@ -1,32 +1,21 @@
-"""Runs pytest with ComfyUI importable: `python inside.py COMFYUI_TREE BASE [pytest's arguments]`.
+"""Runs pytest with ComfyUI importable: `python inside.py COMFYUI_TREE [pytest's arguments] FOLDER`.
 
 ComfyUI's modules have names like `nodes`, `server` and `utils` and change PyTorch's settings when they are
-imported, so tests of `nodes/` run in a process of their own. The pack is loaded by `tests/conftest.py` as
-ComfyUI loads it: from its folder, under a name that is not its own.
+imported, so the tests of `nodes/` run in a process of their own. `tests/conftest.py` loads the pack as
+ComfyUI loads it: from its folder, under a name that is not its own. FOLDER holds the request (see
+`remote_plugin`).
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
-import pytest
-
-TESTS = Path(__file__).resolve().parents[1]
-
-
-def load_launcher() -> ModuleType:
-    """The module that starts ComfyUI for the tests, which knows how to import it."""
-    spec = importlib.util.spec_from_file_location("launch", TESTS.parent / "dev" / "comfyui" / "launch.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+# The tests' folder is on the path: whoever starts this sets PYTHONPATH.
+from support.packages import load_package
 
 
 def set_environment(base: Path) -> None:
@@ -43,7 +32,10 @@ def set_environment(base: Path) -> None:
 def import_comfyui(tree: Path, base: Path) -> None:
     """Makes ComfyUI importable, on the CPU and with `base` as its folder of models."""
     sys.path[0] = str(tree)
-    sys.meta_path.insert(0, load_launcher().TorchvisionOperators())
+    load_package("dev")
+    from dev.comfyui.launch import declare_torchvision_operators
+
+    declare_torchvision_operators()
     arguments, sys.argv = sys.argv, ["main.py", "--cpu", "--base-directory", str(base)]
     import comfy.options
 
@@ -55,12 +47,16 @@ def import_comfyui(tree: Path, base: Path) -> None:
     import utils.extra_config  # noqa: F401
 
 
-def main(tree: Path, base: Path, arguments: Sequence[str]) -> int:
+def main(tree: Path, arguments: Sequence[str], folder: Path) -> int:
     """Runs pytest and returns its exit code."""
+    base = folder / "comfyui"
+    base.mkdir()
     set_environment(base)
     import_comfyui(tree, base)
-    return int(pytest.main(list(arguments)))
+    from support.remote_plugin import run_requested
+
+    return run_requested(folder, arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:-1], Path(sys.argv[-1])))

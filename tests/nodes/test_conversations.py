@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from comfy_api.latest import io
-from janus_nodes.janus_core import Conversation, JanusPipeline, TextSampling, answering
+from janus_nodes.janus_core import Conversation, JanusPipeline, TextSampling
+from janus_nodes.janus_core.pipeline import answering
 from janus_nodes.nodes import understand
 from janus_nodes.nodes.memory import LoadedJanus
 from janus_nodes.nodes.understand import JanusUnderstand

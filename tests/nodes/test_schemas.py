@@ -2,7 +2,7 @@
 
 A change there that drops, reorders or narrows anything breaks saved workflows, and so does a widget that is
 added before others. After an addition at the end, write the file anew:
-`python inside.py COMFYUI_TREE BASE tests/nodes/test_schemas.py`, then copy what the failure shows.
+`python -m pytest -vv tests/nodes/test_schemas.py`, then copy what the failure shows.
 """
 
 from __future__ import annotations

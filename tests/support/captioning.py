@@ -47,7 +47,9 @@ def main(folder: Path, output: str, death: str) -> None:
     `half`: when half of the images are dealt with. `torn`: when a part of the last caption of that half is
     on disk.
     """
-    import conftest  # noqa: F401  # loads the pack
+    from support.packages import load_packages
+
+    load_packages()
     import torch
     from janus_nodes.janus_core import CaptionFolder, TextSampling, caption_folder, load_pipeline
 

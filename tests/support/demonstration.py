@@ -1,7 +1,7 @@
-"""What the checkpoint in the box answers and draws, and how that is recorded when it is trained anew.
+"""Answers and pictures of the built-in demonstration checkpoint, recorded when it is trained.
 
-In `tests/`: `python -c "import conftest; from support.demonstration import record; record()"`. The test that
-reads the record tells whether a change of the core changes what a trained model says and draws.
+A test compares them with what the core gives now. After another training, record them again, in `tests/`:
+`python -c "import conftest; from support.demonstration import record; record()"`.
 """
 
 from __future__ import annotations

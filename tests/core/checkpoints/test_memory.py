@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,25 +19,22 @@ from janus_nodes.janus_core.models.janus import Janus
 from safetensors.torch import load_file
 from support.checkpoints import GOLDEN, PROCESSOR_FILES, TOKENIZER_FILES, small_config
 
-REPO_ROOT = Path(__file__).resolve().parents[3]
+TESTS = Path(__file__).resolve().parents[2]
 
-# Imports are baseline. Each load runs in a fork, whose peak counts from there.
+# Imports belong to the baseline. Each load runs in a fork, whose peak counts from there.
 PROGRAM = """
-import importlib.util, json, os, sys
-root, folders = sys.argv[1], sys.argv[2:]
-init = root + "/__init__.py"
-spec = importlib.util.spec_from_file_location("pack", init, submodule_search_locations=[root])
-sys.modules["pack"] = module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
+import json, os, sys
+from support.packages import load_packages
+load_packages()
 import torch
 from transformers import PreTrainedTokenizerFast
-from pack.janus_core import load_pipeline
+from janus_nodes.janus_core import load_pipeline
 
 def memory(kind):
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(kind + ":"))
 
-for folder in folders:
+for folder in sys.argv[1:]:
     child = os.fork()
     if child == 0:
         baseline = memory("VmRSS")
@@ -84,8 +82,9 @@ def test_peak_is_one_copy_of_the_weights(tmp_path: Path) -> None:
     pickled = sparse_checkpoint(tmp_path / "pickled", "BF16", 2)
     torch.save(load_file(pickled / "model.safetensors"), pickled / "pytorch_model.bin")
     (pickled / "model.safetensors").unlink()
-    command = [sys.executable, "-c", PROGRAM, str(REPO_ROOT), str(as_saved), str(narrowed), str(pickled)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", PROGRAM, str(as_saved), str(narrowed), str(pickled)]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     (pickled / "pytorch_model.bin").unlink()
     figures = [json.loads(line) for line in finished.stdout.splitlines()]
     assert len(figures) == 3
