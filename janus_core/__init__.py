@@ -13,25 +13,12 @@ from .models.layers import RMSNorm
 from .models.uvit import GlobalResponseNorm
 from .pipeline.best_of import RankedImages, best_of
 from .pipeline.conversation import Conversation
-from .pipeline.edit_inputs import FORMS as EDIT_FORM_CHOICES
+from .pipeline.edit_request import EDIT_FORM_CHOICES
 from .pipeline.inputs import VisionFeatures
 from .pipeline.pipeline import JanusPipeline
 from .pipeline.routing import DESCRIBE as DESCRIBE_TO_DRAW
 from .pipeline.routing import TASKS as ROUTED_TASKS
 from .pipeline.routing import Reply, Route, reply, route
-from .pipeline.workspace import (
-    memory_for_pixels,
-    memory_to_caption,
-    memory_to_choose,
-    memory_to_edit,
-    memory_to_find_best,
-    memory_to_generate,
-    memory_to_reply,
-    memory_to_route,
-    memory_to_score,
-    memory_to_see,
-    memory_to_understand,
-)
 from .presets import RELEASES
 from .processing.chat import CHAT_FORMATS, DEFAULT_SYSTEM_PROMPT, Turn
 from .processing.json_answers import json_text, parse_json
@@ -79,17 +66,6 @@ __all__ = [
     "convert_bin",
     "json_text",
     "load_pipeline",
-    "memory_for_pixels",
-    "memory_to_caption",
-    "memory_to_choose",
-    "memory_to_edit",
-    "memory_to_find_best",
-    "memory_to_generate",
-    "memory_to_reply",
-    "memory_to_route",
-    "memory_to_score",
-    "memory_to_see",
-    "memory_to_understand",
     "missing_files",
     "packed_bytes",
     "parse_json",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -17,11 +18,14 @@ from .checkpoints.precision import Precision
 from .checkpoints.save import MAX_SHARD_BYTES, make_free_folder, save_model
 from .file_io import read_json_if_present
 from .models.cpu.registry import check_not_quantized
+from .models.janus import GENERATION_CLASSES
 from .pipeline.pipeline import JanusPipeline
 from .processing.chat import chat_format
 from .processing.images import read_image_processor
 from .processing.prompts import PromptBuilder
 from .processing.tokenizer import read_tokenizer
+from .sampling import IMAGE_SAMPLERS
+from .sampling.options import FlowSampling, TokenSampling
 
 _log = logging.getLogger(__name__)
 
@@ -92,14 +96,13 @@ def load_pipeline(
         config.understanding.start_embedding,
     )
     edit_form = detect_edit_form(folder)
+    default_options = _read_default_options(folder, GENERATION_CLASSES[type(config.generation)])
     image_processor = read_image_processor(folder, config.understanding.vision.image_size)
     vae = None if vae is None else Path(vae)
     model = load_model(folder, device, dtype, on_progress, vae, weights_device)
-    defaults = processor.get("image_sampling", {})  # this package alone writes it
     pipeline = JanusPipeline(
-        model, prompts, image_processor, torch.device(device), folder, edit_form, defaults
+        model, prompts, image_processor, torch.device(device), folder, default_options, edit_form
     )
-    _check_image_defaults(pipeline)
     _log.info(
         "loaded %s in %s, template %s for %s", folder, pipeline.dtype, chat.name, chat.user or "no roles"
     )
@@ -132,20 +135,25 @@ def save_checkpoint(
     processor |= {"sft_format": chat.name, "roles": [chat.user, chat.assistant]}
     if pipeline.edit_form is not None:
         processor["edit_form"] = pipeline.edit_form
-    if pipeline.image_defaults:
-        processor["image_sampling"] = dict(pipeline.image_defaults)
+    options = pipeline.default_options
+    own = {f.name: getattr(options, f.name) for f in fields(options) if getattr(options, f.name) != f.default}
+    if own:
+        processor["image_sampling"] = own
     (folder / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
     # The model last, and its config.json behind its weights: a broken-off folder is never taken for whole.
     save_model(pipeline.model, folder, max_shard_bytes)
 
 
-def _check_image_defaults(pipeline: JanusPipeline) -> None:
+def _read_default_options(folder: Path, generation_class: type) -> TokenSampling | FlowSampling:
+    """The sampling options in `processor_config.json`, an entry that only this package writes."""
+    file = folder / "processor_config.json"
+    entry = read_json_if_present(file).get("image_sampling", {})
     try:
-        pipeline.image_options()
+        return IMAGE_SAMPLERS[generation_class].options(**entry)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"image_sampling in {pipeline.folder / 'processor_config.json'} must hold options of drawing by "
-            f"name, got {pipeline.image_defaults!r}: {error}; mend or remove the entry"
+            f"image_sampling in {file} must hold sampling options by name, got {entry!r}: {error}; fix or "
+            "remove the entry"
         ) from error
 
 

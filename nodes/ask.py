@@ -11,8 +11,6 @@ from ..janus_core import (
     Route,
     TextSampling,
     TokenSampling,
-    memory_to_reply,
-    memory_to_route,
     reply,
     route,
 )
@@ -87,9 +85,8 @@ class JanusAsk(io.ComfyNode):
         text, sampling = TextSampling(max_new_tokens=max_new_tokens), TokenSampling(**drawing)
         decided = Route(chosen("task", task, (AUTO, *ROUTED_TASKS)), {})
         if task == AUTO:
-            decided = route(model.ready(memory_to_route(model.pipeline, request)), request, image)
-        needed = memory_to_reply(model.pipeline, image, request, decided.task, text, sampling)
-        told, report = TextReport(model.ready(needed), cls.hidden.unique_id), ImageReport(model.pipeline)
+            decided = route(model.pipeline, request, image)
+        told, report = TextReport(model.pipeline, cls.hidden.unique_id), ImageReport(model.pipeline)
         said = reply(
             model.pipeline, request, image, decided.task, text, sampling,
             on_text=told, on_step=report, on_image=report.check,

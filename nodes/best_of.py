@@ -3,7 +3,7 @@
 import comfy.model_management as mm
 from comfy_api.latest import io
 
-from ..janus_core import TokenSampling, best_of, memory_to_find_best
+from ..janus_core import TokenSampling, best_of
 from .memory import LoadedJanus
 from .progress import ImageReport
 from .result import WORKFLOW, shown
@@ -53,8 +53,7 @@ class JanusBestOf(io.ComfyNode):
         cls, model: LoadedJanus, prompt, negative_prompt, keep: int, template: str, **options
     ) -> io.NodeOutput:
         sampling = TokenSampling(**options)
-        needed = memory_to_find_best(model.pipeline, prompt + negative_prompt, sampling, template)
-        report = ImageReport(model.ready(needed))
+        report = ImageReport(model.pipeline)
         best = best_of(
             report.pipeline, prompt, sampling, keep=keep, negative_prompt=negative_prompt,
             template=template, on_step=report, on_image=report.check,

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..janus_core import CAPTION_FILES, CaptionFolder, TextSampling, caption_folder, memory_to_caption
+from ..janus_core import CAPTION_FILES, CaptionFolder, TextSampling, caption_folder
 from . import paths
 from .memory import LoadedJanus
 from .progress import TextReport
@@ -87,8 +87,9 @@ class JanusCaptionFolder(io.ComfyNode):
         place = paths.folder_in(location, folder)
         options = CaptionFolder(question, prefix, suffix, output, subfolders, overwrite)
         writing = TextSampling(**sampling)
-        pipeline = model.ready(memory_to_caption(model.pipeline, question, writing))
-        report = TextReport(pipeline, cls.hidden.unique_id)
-        result = caption_folder(pipeline, place, options, writing, on_step=report, on_image=report.check)
+        report = TextReport(model.pipeline, cls.hidden.unique_id)
+        result = caption_folder(
+            model.pipeline, place, options, writing, on_step=report, on_image=report.check
+        )
         counts = result.done, result.skipped, len(result.failed)
         return io.NodeOutput(*counts, result.text, ui=shown(cls, [result.text]))

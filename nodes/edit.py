@@ -3,7 +3,7 @@
 import comfy.model_management as mm
 from comfy_api.latest import io
 
-from ..janus_core import EDIT_FORM_CHOICES, EditSampling, memory_to_edit
+from ..janus_core import EDIT_FORM_CHOICES, EditSampling
 from .memory import LoadedJanus
 from .progress import ImageReport
 from .result import WORKFLOW, shown
@@ -120,9 +120,8 @@ class JanusEdit(io.ComfyNode):
         cls, model: LoadedJanus, image, instruction: str, form: str, mask=None, **options
     ) -> io.NodeOutput:
         sampling, form = EditSampling(**options), chosen("form", form, EDIT_FORM_CHOICES)
-        pipeline = model.ready(memory_to_edit(model.pipeline, instruction, sampling, mask is not None))
-        report = ImageReport(pipeline)
-        edited = pipeline.edit(
+        report = ImageReport(model.pipeline)
+        edited = model.pipeline.edit(
             image, instruction, sampling, mask=mask, form=form, on_step=report, on_image=report.check
         )
         report.show(edited.images)

@@ -3,7 +3,6 @@
 import comfy.model_management as mm
 from comfy_api.latest import io
 
-from ..janus_core import memory_for_pixels, memory_to_see
 from .memory import LoadedJanus
 from .progress import report_count
 from .types import CATEGORY, NO_FLOW, JanusFeatures, JanusTokens, image_input, model_input
@@ -33,8 +32,8 @@ class JanusSiglipEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: LoadedJanus, image) -> io.NodeOutput:
-        pipeline = model.ready(memory_to_see(model.pipeline, len(image)))
-        return io.NodeOutput(pipeline.encode_vision(image, report_count()).to(mm.intermediate_device()))
+        features = model.pipeline.encode_vision(image, report_count())
+        return io.NodeOutput(features.to(mm.intermediate_device()))
 
 
 class JanusVQEncode(io.ComfyNode):
@@ -59,7 +58,7 @@ class JanusVQEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: LoadedJanus, image) -> io.NodeOutput:
-        tokens = model.ready(memory_for_pixels(model.pipeline)).encode_tokens(image, report_count())
+        tokens = model.pipeline.encode_tokens(image, report_count())
         return io.NodeOutput(tokens.to(mm.intermediate_device()))
 
 
@@ -90,5 +89,5 @@ class JanusVQDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: LoadedJanus, tokens) -> io.NodeOutput:
-        images = model.ready(memory_for_pixels(model.pipeline)).decode_tokens(tokens, report_count())
+        images = model.pipeline.decode_tokens(tokens, report_count())
         return io.NodeOutput(images.to(mm.intermediate_device()))

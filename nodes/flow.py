@@ -4,7 +4,7 @@ import comfy.model_management as mm
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..janus_core import SOLVERS, FlowSampling, memory_to_generate
+from ..janus_core import SOLVERS, FlowSampling
 from .memory import LoadedJanus
 from .progress import LatentReport
 from .types import CATEGORY, drawing_inputs, guidance_input, model_input
@@ -62,8 +62,7 @@ class JanusFlowSampler(io.ComfyNode):
         cls, model: LoadedJanus, prompt: str, negative_prompt: str, steps: int, latent=None, **options
     ) -> io.NodeOutput:
         sampling = FlowSampling(num_steps=steps, **options)
-        pipeline = model.ready(memory_to_generate(model.pipeline, prompt + negative_prompt, sampling))
-        scale = pipeline.latent_scale
+        pipeline, scale = model.pipeline, model.pipeline.latent_scale
         latents = None if latent is None else _samples(latent) * scale
         drawn = pipeline.generate(
             prompt,

@@ -3,7 +3,7 @@
 import comfy.model_management as mm
 from comfy_api.latest import io
 
-from ..janus_core import TokenSampling, memory_to_generate
+from ..janus_core import TokenSampling
 from .memory import LoadedJanus
 from .progress import ImageReport
 from .result import WORKFLOW, shown
@@ -40,9 +40,8 @@ class JanusGenerate(io.ComfyNode):
     @classmethod
     def execute(cls, model: LoadedJanus, prompt: str, negative_prompt: str, **options) -> io.NodeOutput:
         sampling = TokenSampling(**options)
-        pipeline = model.ready(memory_to_generate(model.pipeline, prompt + negative_prompt, sampling))
-        report = ImageReport(pipeline)
-        drawn = pipeline.generate(
+        report = ImageReport(model.pipeline)
+        drawn = model.pipeline.generate(
             prompt, sampling, negative_prompt=negative_prompt, on_step=report, on_image=report.check
         )
         report.show(drawn.images)

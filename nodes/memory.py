@@ -1,6 +1,7 @@
 """Janus under ComfyUI's memory management, like core's own models."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import comfy.model_management as mm
@@ -28,14 +29,9 @@ class LoadedJanus:
     pipeline: JanusPipeline
     patcher: ModelPatcher
 
-    def ready(self, memory_required: int) -> JanusPipeline:
-        """Puts as much of the model on the device as fits beside `memory_required` bytes of work."""
-        mm.load_models_gpu([self.patcher], memory_required=memory_required)
-        return self.pipeline
-
 
 def load(folder: Path, precision: str | torch.dtype, template: str | None) -> LoadedJanus:
-    """Loads a checkpoint off the device; `LoadedJanus.ready` brings it there."""
+    """Loads a checkpoint off the device; the pipeline has ComfyUI bring it there when a run starts."""
     device, offload_device = mm.get_torch_device(), mm.unet_offload_device()
     dtype = _auto_dtype(device) if precision == "auto" else precision
     if precision == "int8" and not mm.is_device_cpu(device):
@@ -47,7 +43,14 @@ def load(folder: Path, precision: str | torch.dtype, template: str | None) -> Lo
     _cast_shared_weights(pipeline.model)
     # What packed layers hold on a CPU is no parameter, which ComfyUI would count by itself.
     size = mm.module_size(pipeline.model) + packed_bytes(pipeline.model)
-    return LoadedJanus(pipeline, ModelPatcher(pipeline.model, device, offload_device, size=size))
+    patcher = ModelPatcher(pipeline.model, device, offload_device, size=size)
+    pipeline.reserve = partial(_reserve, patcher)
+    return LoadedJanus(pipeline, patcher)
+
+
+def _reserve(patcher: ModelPatcher, num_bytes: int) -> None:
+    """Puts as much of a model on its device as fits beside `num_bytes` of other tensors."""
+    mm.load_models_gpu([patcher], memory_required=num_bytes)
 
 
 def _auto_dtype(device: torch.device) -> torch.dtype | str:

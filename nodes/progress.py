@@ -83,7 +83,7 @@ class ImageReport:
         if finished.shape[1] == 0 or started < self.next_preview:
             self.bar.update_absolute(step, total)
             return
-        self.bar.update_absolute(step, total, _preview(self.pipeline.decode_tokens(finished)[0]))
+        self.bar.update_absolute(step, total, _preview(self.pipeline.preview_tokens(finished)[0]))
         self.next_preview = started + (time.monotonic() - started) / PREVIEW_SHARE
 
     def check(self, done: int, total: int) -> None:

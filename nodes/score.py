@@ -2,7 +2,6 @@
 
 from comfy_api.latest import io
 
-from ..janus_core import memory_to_choose, memory_to_score
 from .memory import LoadedJanus
 from .progress import report_count
 from .result import shown
@@ -45,8 +44,9 @@ class JanusScore(io.ComfyNode):
         cls, model: LoadedJanus, description: str, template: str, image=None, features=None
     ) -> io.NodeOutput:
         images = seen(image, features)
-        pipeline = model.ready(memory_to_score(model.pipeline, images, description, template))
-        scores = pipeline.score(images, description, template=template, on_image=report_count()).tolist()
+        scores = model.pipeline.score(
+            images, description, template=template, on_image=report_count()
+        ).tolist()
         return io.NodeOutput(scores, ui=shown(cls, [f"{score:.4f}" for score in scores]))
 
 
@@ -105,8 +105,7 @@ class JanusChoose(io.ComfyNode):
     ) -> io.NodeOutput:
         images = seen(image, features)
         answers = [line.strip() for line in options.splitlines() if line.strip()]
-        pipeline = model.ready(memory_to_choose(model.pipeline, images, question, answers))
-        shares = pipeline.choose(
+        shares = model.pipeline.choose(
             images, question, answers, per_token=per_token, on_image=report_count()
         ).tolist()
         best = [answers[row.index(max(row))] for row in shares]

@@ -13,7 +13,6 @@ from ..janus_core import (
     TextSampling,
     VisionFeatures,
     json_text,
-    memory_to_understand,
 )
 from .memory import LoadedJanus
 from .progress import TextReport
@@ -149,10 +148,8 @@ class JanusUnderstand(io.ComfyNode):
         question, check = _asked(TASKS[chosen("task", task, TASKS)] or question, answer_format)
         past, system_prompt = _past(conversation, history, system_prompt)
         sampling = TextSampling(**options)
-        size = memory_to_understand(model.pipeline, images, question + (system_prompt or ""), sampling, past)
-        pipeline = model.ready(size)
-        report = TextReport(pipeline, cls.hidden.unique_id)
-        said = pipeline.converse(
+        report = TextReport(model.pipeline, cls.hidden.unique_id)
+        said = model.pipeline.converse(
             images, question, sampling, conversation=past, system_prompt=system_prompt, check=check,
             remember=is_taken(cls.hidden, CONVERSATION_OUTPUT), on_step=report,
         )  # fmt: skip

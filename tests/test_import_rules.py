@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "sampling": {"config", "prompt_batch", "models"},
     "checkpoints": {"config", "file_io", "presets", "models"},
     "pipeline": {"config", "prompt_batch", "processing", "models", "sampling"},
-    "loading": {"config", "file_io", "processing", "models", "checkpoints", "pipeline"},
+    "loading": {"config", "file_io", "processing", "models", "sampling", "checkpoints", "pipeline"},
     "captioning": {"file_io", "processing", "sampling", "pipeline"},
 }
 # Training starts from a pipeline, writes prompts as it does, and evaluates by using it.

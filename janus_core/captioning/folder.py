@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..pipeline.pipeline import ROWS_AT_ONCE, JanusPipeline
+from ..pipeline.pipeline import JanusPipeline
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
 from ..processing.images import is_image_file, read_image
 from ..sampling.options import TextSampling
@@ -112,10 +111,11 @@ def caption_folder(
     ]
     skipped, done = len(images) - len(failed) - len(todo), 0
 
+    chunks = pipeline.chunks(len(todo))
     try:
-        for start in range(0, len(todo), ROWS_AT_ONCE):
-            chunk = todo[start : start + ROWS_AT_ONCE]
-            squares = _read_squares(pipeline, root, {index: images[index] for index in chunk}, failed)
+        for number, chunk in enumerate(chunks):
+            names = {index: images[index] for index in todo[chunk.start : chunk.stop]}
+            squares = _read_squares(pipeline, root, names, failed)
             answers: list[str] = []
             if squares:
                 answers = pipeline.understand(
@@ -124,7 +124,7 @@ def caption_folder(
                     sampling,
                     system_prompt=system_prompt,
                     rows=[*squares],
-                    on_step=part_of(on_step, start // ROWS_AT_ONCE, math.ceil(len(todo) / ROWS_AT_ONCE)),
+                    on_step=part_of(on_step, number, len(chunks)),
                 )
             captions = {}
             for index, answer in zip(squares, answers, strict=True):
@@ -135,7 +135,7 @@ def caption_folder(
             # Write each batch at once, so that an interruption loses little work.
             files.write(captions)
             done += len(captions)
-            on_image(start + len(chunk), len(todo))
+            on_image(chunk.stop, len(todo))
     finally:
         files.finish()
     return CaptionReport(done, skipped, failed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from .token_generation import TokenGeneration
 from .understanding import Understanding
 
 # `sampling.IMAGE_SAMPLERS` holds the sampler of each.
-GENERATION_CLASSES: dict[type, Callable[..., Any]] = {
+GENERATION_CLASSES: dict[type, type[Any]] = {
     TokenGenerationConfig: TokenGeneration,
     FlowGenerationConfig: FlowGeneration,
 }

@@ -1,232 +1,207 @@
-"""Answering rows that begin alike: a common beginning is read once, and what is remembered not again."""
+"""Batched answer generation with shared-prefix prefill and KV-cache reuse between turns."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..models.cache import KVCache
-from ..models.janus import Janus
 from ..processing.chat import Turn
-from ..processing.prompts import PromptBuilder
 from ..sampling.decoding import prefill
 from ..sampling.options import MAX_SEED, TextSampling
 from ..sampling.steps import OnStep, part_of
 from ..sampling.text import initial_answer_slots, sample_text
-from .conversation import (
-    Conversation,
-    Questions,
-    SavedPrefix,
-    common_length,
-    images_between,
-    with_unique_image_ids,
-)
+from .conversation import Conversation
+from .prefix import SavedPrefix, SharedPrefix, image_embeds_between
+from .questions import ImageEmbedder, QuestionBatch, TokenizedQuestions, tokenize, valid_prefix
+from .runtime import Runtime
+from .workspace import answer_bytes
 
-# Keys and values that the conversations of one call keep in main memory; rows beyond it are read anew.
-REMEMBERED_BYTES = 2 * 2**30
+# Memory for the saved prefixes of one call; the sequences that do not fit are computed again next time.
+SAVED_PREFIX_BYTES = 2 * 2**30
 
-# How often an answer may be tried that has to have a form, and how the later tries differ.
+# An answer that fails its check is generated again, sampled with another seed.
 ATTEMPTS = 4
 RETRY_TEMPERATURE = 0.7
-# Beyond the rows of any batch, and within the 32 bits of a seed that torch's CPU generator looks at.
+# Larger than any batch, and within the 32 bits of a seed that torch's CPU generator uses.
 RETRY_SEED_STEP = 1_000_003
 
 Check = Callable[[str], str]
-"""Gives an answer in the form that is wanted; raises ValueError if it has another."""
+"""Returns an answer in the wanted form; raises ValueError if it has another form."""
 
 
-@dataclass(frozen=True)
-class Answerer:
-    """Writes answers, and keeps what was read for whoever goes on.
+def answer_questions(
+    runtime: Runtime,
+    questions: QuestionBatch,
+    options: TextSampling,
+    check: Check | None,
+    save_prefix: bool,
+    on_step: OnStep,
+) -> list[Conversation]:
+    """Answers each question of a batch.
 
-    Attributes:
-        model: the network.
-        prompts: text to token rows.
-        device: where the model computes.
+    Args:
+        runtime: the model.
+        questions: the batch.
+        options: length and randomness of the answers.
+        check: the form that answers must have; None for any.
+        save_prefix: whether the conversations keep keys and values for their next turn.
+        on_step: called after every step; raise to cancel.
+
+    Returns:
+        One conversation per question.
+
+    Raises:
+        ValueError: if a question does not fit into the model's context.
+        RuntimeError: if an answer fails its check `ATTEMPTS` times.
     """
-
-    model: Janus
-    prompts: PromptBuilder
-    device: torch.device
-
-    def answer(
-        self,
-        questions: Questions,
-        options: TextSampling,
-        check: Check | None,
-        remember: bool,
-        on_step: OnStep,
-    ) -> Iterator[Conversation]:
-        """Yields one conversation per row.
-
-        Args:
-            questions: the rows.
-            options: how answers are written.
-            check: the form that answers have to have; None for any.
-            remember: whether the conversations keep keys and values, for whoever goes on with them.
-            on_step: told of every step; may raise to cancel.
-
-        Raises:
-            ValueError: if a question does not fit.
-            RuntimeError: if an answer still has the wrong form after `ATTEMPTS`.
-        """
-        # A question that has to be asked again is not read again.
-        written = self._written(questions, options, remember or check is not None, on_step)
-        for row, conversation in enumerate(written):
-            if check is not None:
-                conversation = self._checked(conversation, questions.rows[row], options, check, on_step)
-            yield conversation if remember else replace(conversation, remembered=None)
-
-    def _checked(
-        self, conversation: Conversation, row: int, options: TextSampling, check: Check, on_step: OnStep
-    ) -> Conversation:
-        """The answer in its form; the question is asked again until it has one."""
-        first, tokens_read, problem = conversation, 0, None
-        for attempt in range(ATTEMPTS):
-            if attempt > 0:
-                again = Questions(
-                    conversation.before(-1),
-                    [first.turns[-1].question],
-                    [0],
-                    0,
-                    0,
-                    lambda chunk: None,
-                    [range(1)],
-                )
-                seed = (int(options.seed) + row + attempt * RETRY_SEED_STEP) & MAX_SEED
-                varied = replace(options, seed=seed, temperature=options.temperature or RETRY_TEMPERATURE)
-                (conversation,) = self._written(again, varied, True, on_step)
-            tokens_read += conversation.tokens_read
-            try:
-                answered = conversation.answered(check(conversation.answer))
-            except ValueError as error:
-                problem = error
-            else:
-                return replace(answered, tokens_read=tokens_read, tokens_reused=first.tokens_reused)
-        raise RuntimeError(f"{problem} (row {row + 1}, the last of {ATTEMPTS} attempts)") from problem
-
-    def _written(
-        self, questions: Questions, options: TextSampling, remember: bool, on_step: OnStep
-    ) -> Iterator[Conversation]:
-        start, prompts, room = questions.start, self.prompts, REMEMBERED_BYTES
-        rows = [
-            prompts.question(text, questions.num_images, start.system_prompt, start.turns)
-            for text in questions.texts
-        ]
-        # All prompts before any image is encoded, so that one that does not fit costs nothing.
-        name = "conversation" if start.turns else "prompt"
-        batches = [prompts.batch([rows[row] for row in chunk], name=name) for chunk in questions.chunks]
-        contents = [prompts.token_keys(row) for row in rows]
-        begin: _Beginning | None = None
-        for index, (chunk, batch) in enumerate(zip(questions.chunks, batches, strict=True)):
-            embeds = self._embeds(start, questions.embeds(chunk), len(chunk))
-            if begin is None:
-                begin = self._begin(questions, rows[0], contents, embeds, remember)
-                room -= self._num_bytes(begin.length - begin.reused)
-            rest = batch.part(begin.length)
-            end = begin.length + rest.length
-            cache = begin.cache.repeat(len(chunk), end + initial_answer_slots(options))
-            tokens = sample_text(
-                self.model,
-                rest.to(self.device),
-                images_between(embeds, contents[0], begin.length),
-                options,
-                prompts.tokenizer.eos_id,
-                [questions.rows[row] for row in chunk],
-                part_of(on_step, index, len(questions.chunks)),
-                cache,
+    # Before any image is encoded, so that a prompt that does not fit costs nothing.
+    prompts = tokenize(runtime, questions)
+    runtime.reserve(answer_bytes(runtime, questions, prompts.batches, prompts.shared_length, options))
+    # A retry continues from the saved prefix, so the prompt is not computed again.
+    conversations = _generate(runtime, questions, prompts, options, save_prefix or check is not None, on_step)
+    if check is not None:
+        for index, offset in enumerate(questions.seed_offsets):
+            conversations[index] = _retry_until_valid(
+                runtime, conversations[index], offset, options, check, on_step
             )
-            for number, row in enumerate(chunk):
-                ids, images, remembered = tokens[number].tolist(), begin.images, None
-                if embeds is not None and not questions.alike:
-                    images = embeds[number].to("cpu", copy=True)
-                # What was drawn last was not read any more; what follows an answer's end is filling.
-                ends = [place for place, token in enumerate(ids) if token == prompts.tokenizer.eos_id]
-                read = ids[: min([cache.length - end, *(place + 1 for place in ends[:1])])]
-                size = self._num_bytes(len(rows[row]) + len(read) - begin.length)
-                if remember and size <= room:
-                    room -= size
-                    own = cache.saved(number, begin.length, end + len(read))
-                    reader, parts = weakref.ref(self.model), (*begin.parts, own)
-                    remembered = SavedPrefix(reader, self.device, contents[row] + read, images, parts)
-                turn = Turn(questions.texts[row], questions.num_images, prompts.tokenizer.decode(ids))
-                reused = begin.length if row else begin.reused
-                yield replace(
-                    start,
-                    turns=(*start.turns, turn),
-                    image_embeds=images,
-                    tokens_read=len(rows[row]) - reused,
-                    tokens_reused=reused,
-                    remembered=remembered,
-                )
+    if save_prefix:
+        return conversations
+    return [replace(conversation, saved_prefix=None) for conversation in conversations]
 
-    def _num_bytes(self, length: int) -> int:
-        """Size of the keys and values of some tokens."""
-        return KVCache.num_bytes(self.model.body.config, 1, length, self.model.body.norm.weight.dtype)
 
-    def _embeds(self, start: Conversation, new: Tensor | None, count: int) -> Tensor | None:
-        """Embeddings [count, I, N, C] of the images of some rows, those of the conversation first."""
-        if start.image_embeds is None:
-            return new
-        earlier = start.image_embeds.to(self.device).expand(count, -1, -1, -1)
-        return earlier if new is None else torch.cat((earlier, new), dim=1)
+def _generate(
+    runtime: Runtime,
+    questions: QuestionBatch,
+    prompts: TokenizedQuestions,
+    options: TextSampling,
+    save_prefix: bool,
+    on_step: OnStep,
+) -> list[Conversation]:
+    """Generates one answer per sequence."""
+    start, eos_id = questions.start, runtime.prompts.tokenizer.eos_id
+    embedder = ImageEmbedder(runtime, questions.images)
+    budget = SAVED_PREFIX_BYTES if save_prefix else 0
+    prefix: SharedPrefix | None = None
+    conversations = []
+    for number, (chunk, batch) in enumerate(zip(prompts.chunks, prompts.batches, strict=True)):
+        image_embeds = _append_images(runtime, start.image_embeds, embedder.embed(chunk), len(chunk))
+        if prefix is None:
+            prefix = _prefill_shared(runtime, questions, prompts, image_embeds, save_prefix)
+            budget -= _kv_bytes(runtime, prefix.length - prefix.num_reused)
 
-    def _begin(
-        self,
-        questions: Questions,
-        row: list[int],
-        contents: list[list[int]],
-        embeds: Tensor | None,
-        remember: bool,
-    ) -> _Beginning:
-        """Reads what all rows begin with, as far as it is worth a pass of its own and not remembered."""
-        past = questions.start.remembered
-        if past is not None and not past.serves(self.model, self.device, questions.start.image_embeds):
-            past = None
-        # The last token of a row is read with the row: what comes next is told by its hidden state.
-        most = min(map(len, contents)) - 1
-        reused = 0 if past is None else min(most, common_length([past.content, *contents]))
-        shared = min(
-            most,
-            common_length(with_unique_image_ids(contents, questions.start.num_images + questions.num_shared)),
+        # Copy the prefix for each sequence of the chunk, then read what differs and generate.
+        rest = batch.part(prefix.length)
+        prompt_end = prefix.length + rest.length
+        cache = prefix.cache.repeat(len(chunk), prompt_end + initial_answer_slots(options))
+        tokens = sample_text(
+            runtime.model,
+            rest.to(runtime.device),
+            image_embeds_between(image_embeds, prompts.token_keys[0], prefix.length),
+            options,
+            eos_id,
+            [questions.seed_offsets[index] for index in chunk],
+            part_of(on_step, number, len(prompts.chunks)),
+            cache,
         )
-        longest = max(map(len, contents))
-        if len(contents) == 1 or shared - reused <= longest - shared:
-            shared = reused
 
-        cache = self.model.body.new_cache(1, shared, self.device)
-        parts = () if past is None else past.first(reused)
-        for keys, values in parts:
-            cache.restore(keys, values)
-        if shared > reused:
-            part = self.prompts.batch([row]).part(reused, shared).to(self.device)
-            images = images_between(None if embeds is None else embeds[:1], contents[0], reused, shared)
-            prefill(self.model, part, self.model.embed_prompt(part, images), cache=cache)
-            parts = (*parts, cache.saved(0, reused, shared)) if remember else ()
-        images = questions.start.image_embeds
-        if embeds is not None and questions.num_new and questions.alike:
-            images = embeds[0].to("cpu", copy=True)
-        return _Beginning(shared, reused, cache, parts, images)
+        for row, index in enumerate(chunk):
+            ids, images = tokens[row].tolist(), prefix.image_embeds
+            if image_embeds is not None and not questions.shares_images:
+                images = image_embeds[row].to("cpu", copy=True)
+            # Tokens that were read: up to the end of the answer, without the last one of the batch, which was
+            # sampled and not read. What follows an end token is filling.
+            end = ids.index(eos_id) + 1 if eos_id in ids else len(ids)
+            read = ids[: min(end, cache.length - prompt_end)]
+            saved = None
+            size = _kv_bytes(runtime, len(prompts.sequences[index]) + len(read) - prefix.length)
+            if save_prefix and size <= budget:
+                budget -= size
+                own = cache.saved(row, prefix.length, prompt_end + len(read))
+                keys = prompts.token_keys[index] + read
+                reader = weakref.ref(runtime.model)
+                saved = SavedPrefix(reader, runtime.device, keys, images, (*prefix.kv_segments, own))
+            answer = runtime.prompts.tokenizer.decode(ids)
+            # The first sequence pays for the shared prefix.
+            reused = prefix.length if index else prefix.num_reused
+            conversations.append(
+                replace(
+                    start,
+                    turns=(*start.turns, Turn(questions.texts[index], questions.num_images, answer)),
+                    image_embeds=images,
+                    tokens_read=len(prompts.sequences[index]) - reused,
+                    tokens_reused=reused,
+                    saved_prefix=saved,
+                )
+            )
+    return conversations
 
 
-@dataclass(frozen=True)
-class _Beginning:
-    """What all rows of a call begin with.
+def _prefill_shared(
+    runtime: Runtime,
+    questions: QuestionBatch,
+    prompts: TokenizedQuestions,
+    image_embeds: Tensor | None,
+    save_prefix: bool,
+) -> SharedPrefix:
+    """Reads the shared prefix into a cache of one sequence, from saved keys and values as far as they go."""
+    length, reused = prompts.shared_length, prompts.reused_length
+    model, saved = runtime.model, valid_prefix(runtime, questions.start)
+    cache = model.body.new_cache(1, length, runtime.device)
+    segments = () if saved is None else saved.truncated(reused)
+    for keys, values in segments:
+        cache.restore(keys, values)
+    if length > reused:
+        part = runtime.prompts.batch([prompts.sequences[0]]).part(reused, length).to(runtime.device)
+        first = None if image_embeds is None else image_embeds[:1]
+        images = image_embeds_between(first, prompts.token_keys[0], reused, length)
+        prefill(model, part, model.embed_prompt(part, images), cache=cache)
+        segments = (*segments, cache.saved(0, reused, length)) if save_prefix else ()
 
-    Attributes:
-        length: its tokens.
-        reused: how many of them were remembered.
-        cache: one row that has read them.
-        parts: their keys and values in main memory, if they are to be remembered.
-        images: [I, N, C] embeddings of their images in main memory, if all rows see the same.
-    """
+    images = questions.start.image_embeds
+    if image_embeds is not None and questions.images and questions.shares_images:
+        images = image_embeds[0].to("cpu", copy=True)
+    return SharedPrefix(length, reused, cache, segments, images)
 
-    length: int
-    reused: int
-    cache: KVCache
-    parts: tuple[tuple[Tensor, Tensor], ...]
-    images: Tensor | None
+
+def _append_images(runtime: Runtime, earlier: Tensor | None, new: Tensor | None, count: int) -> Tensor | None:
+    """Embeddings [count, I, N, C] of a conversation's images [I', N, C] and of the new ones behind them."""
+    if earlier is None:
+        return new
+    expanded = earlier.to(runtime.device).expand(count, -1, -1, -1)
+    return expanded if new is None else torch.cat((expanded, new), dim=1)
+
+
+def _kv_bytes(runtime: Runtime, length: int) -> int:
+    """Size of the keys and values of some tokens."""
+    return KVCache.num_bytes(runtime.model.body.config, 1, length, runtime.dtype)
+
+
+def _retry_until_valid(
+    runtime: Runtime,
+    conversation: Conversation,
+    seed_offset: int,
+    options: TextSampling,
+    check: Check,
+    on_step: OnStep,
+) -> Conversation:
+    """The conversation with an answer that passes its check, generated again up to `ATTEMPTS` times."""
+    first, tokens_read, problem = conversation, 0, None
+    for attempt in range(ATTEMPTS):
+        if attempt > 0:
+            again = QuestionBatch(conversation.before(-1), [first.turns[-1].question], [0], [])
+            seed = (int(options.seed) + seed_offset + attempt * RETRY_SEED_STEP) & MAX_SEED
+            varied = replace(options, seed=seed, temperature=options.temperature or RETRY_TEMPERATURE)
+            (conversation,) = _generate(runtime, again, tokenize(runtime, again), varied, True, on_step)
+        tokens_read += conversation.tokens_read
+        try:
+            valid = conversation.answered(check(conversation.answer))
+        except ValueError as error:
+            problem = error
+        else:
+            return replace(valid, tokens_read=tokens_read, tokens_reused=first.tokens_reused)
+    raise RuntimeError(f"{problem} (row {seed_offset + 1}, the last of {ATTEMPTS} attempts)") from problem

@@ -1,4 +1,4 @@
-"""What may stand for images: tensors, lists of them, features or tokens made of them before."""
+"""Images and image tokens as callers pass them, and their checks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class VisionFeatures:
-    """What the understanding encoder makes of images.
+    """What the understanding encoder computes for a batch of images.
 
     Attributes:
-        image_embeds: [B, N, C] after the aligner: what the body reads, one more where the model learned one
-            for an image's start. `understand` takes it in place of images.
-        last_hidden_state: [B, N, C_vision] of the tower itself, after its final norm.
+        image_embeds: [B, N, C] after the aligner, the inputs of the language model; one position more where
+            the model has a learned start embedding. `understand` takes them in place of images.
+        last_hidden_state: [B, N, C_vision] of the vision tower, after its final norm.
     """
 
     image_embeds: Tensor
@@ -25,8 +25,8 @@ class VisionFeatures:
     def __len__(self) -> int:
         return len(self.image_embeds)
 
-    def __getitem__(self, rows: Sequence[int]) -> VisionFeatures:
-        return VisionFeatures(self.image_embeds[list(rows)], self.last_hidden_state[list(rows)])
+    def __getitem__(self, indices: Sequence[int]) -> VisionFeatures:
+        return VisionFeatures(self.image_embeds[list(indices)], self.last_hidden_state[list(indices)])
 
     def split(self, size: int) -> list[VisionFeatures]:
         """Batches of `size` images, as `Tensor.split` gives them."""
@@ -38,14 +38,18 @@ class VisionFeatures:
         return VisionFeatures(self.image_embeds.to(device), self.last_hidden_state.to(device))
 
 
-Images = Tensor | VisionFeatures | Sequence[Tensor | VisionFeatures]
+ImageBatch = Tensor | VisionFeatures
+"""Images [B, H, W, C] in [0, 1], or their features."""
+
+Images = ImageBatch | Sequence[ImageBatch]
+"""One image per question, or a sequence with a batch for each image of a question."""
 
 
-def image_places(images: Images | None) -> list[Tensor | VisionFeatures]:
-    """One entry per image of a question, each a batch over questions.
+def image_batches(images: Images | None) -> list[ImageBatch]:
+    """One batch for each image of a question; empty without images.
 
     Raises:
-        ValueError: if there is no image where some are promised.
+        ValueError: if a sequence is empty, or an entry is no batch of images.
     """
     if images is None:
         return []
@@ -54,15 +58,15 @@ def image_places(images: Images | None) -> list[Tensor | VisionFeatures]:
     if not images:
         raise ValueError("images must hold at least one image, got none; pass None to ask without an image")
     return [
-        place
-        if isinstance(place, VisionFeatures)
-        else checked_images(place[None] if getattr(place, "ndim", 4) == 3 else place)
-        for place in images
+        batch
+        if isinstance(batch, VisionFeatures)
+        else checked_images(batch[None] if getattr(batch, "ndim", 4) == 3 else batch)
+        for batch in images
     ]
 
 
 def checked_images(images: Tensor) -> Tensor:
-    """The same batch, if it is one.
+    """The same batch of images.
 
     Raises:
         ValueError: if it is not [B, H, W, C] with at least one image.
@@ -80,45 +84,16 @@ def checked_images(images: Tensor) -> Tensor:
     return images
 
 
-def question_rows(
-    question: str | Sequence[str], images: Images | None, embeds_shape: tuple[int, int]
-) -> tuple[list[str], list[Tensor | VisionFeatures]]:
-    """Questions and images as rows.
+def check_embeds(name: str, image_embeds: Tensor, embeds_shape: tuple[int, int]) -> None:
+    """Refuses image embeddings [B, N, C] of another kind of model.
 
     Args:
-        question: one for all rows, or one per row.
-        images: what `understand` takes.
-        embeds_shape: positions and width of this model's features of one image.
-
-    Returns:
-        One question per row, and one batch per image of a question, of one image or one per row.
+        name: of the input, for the message.
+        image_embeds: the embeddings.
+        embeds_shape: N and C of this model.
 
     Raises:
-        ValueError: if their numbers do not match, or features are another kind of model's.
-    """
-    places = image_places(images)
-    for place in places:
-        if isinstance(place, VisionFeatures):
-            check_embeds("features", place.image_embeds, embeds_shape)
-    questions = [question] if isinstance(question, str) else list(question)
-    if not questions:
-        raise ValueError(
-            "question must be a text or at least one text per row, got an empty list; pass a question"
-        )
-    rows = max([len(questions), *map(len, places)])
-    for name, count in (("questions", len(questions)), *(("images", len(place)) for place in places)):
-        if count not in (1, rows):
-            raise ValueError(
-                f"{name} must be 1 or as many as there are rows, got {count} for {rows} rows; repeat them"
-            )
-    return questions * (rows // len(questions)), places
-
-
-def check_embeds(name: str, image_embeds: Tensor, embeds_shape: tuple[int, int]) -> None:
-    """Refuses embeddings [B, N, C] of images whose N and C are another kind of model's.
-
-    Raises:
-        ValueError: if they are.
+        ValueError: if the shapes differ.
     """
     if image_embeds.shape[1:] != embeds_shape:
         raise ValueError(
@@ -127,26 +102,28 @@ def check_embeds(name: str, image_embeds: Tensor, embeds_shape: tuple[int, int])
         )
 
 
-def checked_tokens(tokens: Tensor, width: int, codes: int) -> Tensor:
-    """The same ids, if they are whole rows of images.
+def checked_tokens(tokens: Tensor, grid_size: int, codebook_size: int) -> Tensor:
+    """The same image tokens [B, N].
 
     Args:
-        tokens: [B, N].
-        width: tokens per row of an image, and rows of a whole one.
-        codes: entries of the codebook.
+        tokens: codebook ids, row by row; whole rows of the token grid, as many as an image has at most.
+        grid_size: tokens along one side of an image.
+        codebook_size: entries of the codebook.
 
     Raises:
-        ValueError: if they are not.
+        ValueError: if the shape does not fit, or ids are not in the codebook.
     """
-    if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] not in range(width, width * width + 1, width):
+    lengths = range(grid_size, grid_size**2 + 1, grid_size)
+    if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] not in lengths:
         raise ValueError(
-            f"tokens must be [B, N], N a multiple of the model's {width} tokens per row, {width**2} at most, "
-            f"got shape {list(tokens.shape)}; pass what encode_tokens or generate of such a model returned"
+            f"tokens must be [B, N], N a multiple of the model's {grid_size} tokens per row, "
+            f"{grid_size**2} at most, got shape {list(tokens.shape)}; pass what encode_tokens or generate of "
+            "such a model returned"
         )
-    whole = not tokens.is_floating_point() and tokens.dtype is not torch.bool
-    if not whole or int(tokens.min()) < 0 or int(tokens.max()) >= codes:
+    integers = not tokens.is_floating_point() and tokens.dtype is not torch.bool
+    if not integers or int(tokens.min()) < 0 or int(tokens.max()) >= codebook_size:
         raise ValueError(
-            f"tokens must be whole numbers from 0 to {codes - 1}, the model's codebook, got "
+            f"tokens must be whole numbers from 0 to {codebook_size - 1}, the model's codebook, got "
             f"{tokens.dtype} from {tokens.min().item()} to {tokens.max().item()}; "
             "encode the image with this model"
         )

@@ -141,7 +141,7 @@ def reply(
         return Reply(None, pipeline.generate(request, drawing, on_step=on_step, on_image=on_image).images)
     assert image is not None  # checked above
     if task == EDIT:
-        options = EditSampling(**asdict(drawing or TokenSampling(**pipeline.image_defaults)))
+        options = EditSampling(**asdict(pipeline.image_options(drawing)))
         return Reply(None, pipeline.edit(image, request, options, on_step=on_step, on_image=on_image).images)
     (told,) = pipeline.understand(image, DESCRIBE, text, on_step=on_text)
     described = told.replace(pipeline.prompts.tokenizer.special.image, "").strip()

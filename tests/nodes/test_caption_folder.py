@@ -133,7 +133,7 @@ def test_report_is_shown_with_what_failed(janus: LoadedJanus, folders: Path) -> 
 def test_interrupt_stops_within_a_caption_and_the_next_run_goes_on(
     janus: LoadedJanus, folders: Path, no_interrupt: None, shown: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("janus_nodes.janus_core.captioning.folder.ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(janus.pipeline, "max_batch_size", 1)
 
     def interrupt(value: int, *_: object, **__: object) -> None:
         if value == 30:  # the sixth token of the second image

@@ -115,7 +115,7 @@ def test_only_what_another_node_takes_is_remembered(janus: LoadedJanus, taken: b
         "3": {"class_type": "JanusUnderstand", "inputs": {"conversation": ["1", 1]} if taken else {}},
     }
     _, (first,) = ask("Hello!", prompt, model=janus)
-    assert (first.remembered is not None) is taken
+    assert (first.saved_prefix is not None) is taken
     _, (second,) = ask("Why?", model=janus, conversation=first)
     assert (second.tokens_reused > 0) is taken
 

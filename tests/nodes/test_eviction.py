@@ -70,21 +70,21 @@ def loaded_models() -> list[ModelPatcher]:
     return [loaded.model for loaded in mm.current_loaded_models]
 
 
-def test_ready_loads_all_that_fits(janus: LoadedJanus, core: JanusPipeline) -> None:
+def test_a_run_loads_all_that_fits(janus: LoadedJanus, core: JanusPipeline) -> None:
     assert janus.patcher.loaded_size() == 0
-    assert answer(janus.ready(MIB)) == answer(core)
+    assert answer(janus.pipeline) == answer(core)
     assert janus.patcher.loaded_size() == janus.patcher.model_size()
 
 
 @pytest.mark.parametrize("room", [0.01, 0.3, 0.7, 0.99])
-def test_ready_leaves_room_for_the_work(
+def test_reserving_memory_leaves_it_free(
     janus: LoadedJanus, gpu: FakeMemory, core: JanusPipeline, room: float
 ) -> None:
     size, work = janus.patcher.model_size(), 3 * MIB
     gpu.total = int(work + room * size)
-    pipeline = janus.ready(work)
+    janus.pipeline.reserve(work)
     assert gpu.free() >= work
-    assert answer(pipeline) == answer(core)
+    assert answer(janus.pipeline) == answer(core)
 
 
 def test_another_model_evicts_janus_and_janus_comes_back(
@@ -93,7 +93,7 @@ def test_another_model_evicts_janus_and_janus_comes_back(
     gpu.total = 38 * MIB
     other = other_model(34 * MIB)
     for _ in range(2):
-        assert answer(janus.ready(MIB)) == answer(core)
+        assert answer(janus.pipeline) == answer(core)
         assert loaded_models()[0] is janus.patcher
         assert janus.patcher.loaded_size() == janus.patcher.model_size()
         mm.load_models_gpu([other], memory_required=2 * MIB)
@@ -106,24 +106,24 @@ def test_partly_evicted_janus_answers_without_being_asked_back(
     janus: LoadedJanus, gpu: FakeMemory, core: JanusPipeline
 ) -> None:
     gpu.total = 40 * MIB
-    janus.ready(MIB)
+    janus.pipeline.reserve(MIB)
     mm.free_memory(gpu.free() + janus.patcher.model_size() // 2, GPU)
     assert 0 < janus.patcher.loaded_size() < janus.patcher.model_size()
     assert answer(janus.pipeline) == answer(core)
 
 
 def test_unload_all_models_leaves_nothing(janus: LoadedJanus, core: JanusPipeline) -> None:
-    janus.ready(0)
+    janus.pipeline.reserve(0)
     mm.unload_all_models()
     assert mm.current_loaded_models == []
     assert janus.patcher.loaded_size() == 0
     assert {parameter.device for parameter in janus.pipeline.model.parameters()} == {CPU}
-    assert answer(janus.ready(0)) == answer(core)
+    assert answer(janus.pipeline) == answer(core)
 
 
 def test_dropped_model_is_collected_though_it_was_loaded(gpu: FakeMemory, checkpoint: Path) -> None:
     janus = memory.load(checkpoint, "fp32", None)
-    answer(janus.ready(0))
+    answer(janus.pipeline)
     alive = [weakref.ref(janus.pipeline.model), weakref.ref(janus.patcher)]
     alive += [weakref.ref(parameter) for parameter in janus.pipeline.model.parameters()]
     del janus
@@ -139,5 +139,5 @@ def test_two_checkpoints_take_turns(gpu: FakeMemory, golden_root: Path, core: Ja
         memory.load(golden_root / name, "fp32", None) for name in ("janus-pro-tiny", "janus-pro-tiny-bin")
     )
     for _ in range(2):
-        assert answer(first.ready(MIB)) == answer(core)
-        assert answer(second.ready(MIB)) == answer(core)
+        assert answer(first.pipeline) == answer(core)
+        assert answer(second.pipeline) == answer(core)

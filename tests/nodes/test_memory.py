@@ -144,7 +144,7 @@ def test_weights_that_two_layers_share_are_cast_wherever_they_are(tmp_path: Path
     expected = load_pipeline(tmp_path, dtype=torch.float32).understand(
         None, "abc", TextSampling(max_new_tokens=8)
     )
-    assert loaded.ready(0).understand(None, "abc", TextSampling(max_new_tokens=8)) == expected
+    assert loaded.pipeline.understand(None, "abc", TextSampling(max_new_tokens=8)) == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -34,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_every_token_is_counted(core: JanusPipeline, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("janus_nodes.janus_core.pipeline.pipeline.ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(core, "max_batch_size", 1)
     core.generate("A lake.", TokenSampling(batch_size=2), on_step=progress.ImageReport(core))
     counts = [(value, total) for value, total, _ in shown]
     assert counts == [(step, 32) for step in range(1, 33)]  # two times 16 tokens
@@ -125,7 +125,7 @@ def test_text_of_a_run_that_no_browser_asked_for_is_sent_to_none(
 def test_images_are_counted_as_they_are_encoded_and_decoded(
     core: JanusPipeline, shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("janus_nodes.janus_core.pipeline.pipeline.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(core, "max_batch_size", 2)
     images = torch.rand(3, 9, 9, 3)
     core.encode_vision(images, progress.report_count())
     tokens = core.encode_tokens(images, progress.report_count())

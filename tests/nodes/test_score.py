@@ -141,7 +141,7 @@ def test_widget_of_best_of_n_changes_what_it_gives(loaded: LoadedJanus, widget: 
 def test_best_of_n_has_one_bar_and_shows_the_best_with_its_score(
     loaded: LoadedJanus, shown: list[tuple[int, int, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("janus_nodes.janus_core.pipeline.pipeline.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(loaded.pipeline, "max_batch_size", 2)
     (images, scores, _), result = run_and_show(JanusBestOf, model=loaded, batch_size=3)
     counts = [value for value, _, _ in shown]
     assert counts == [*range(1, 33), 34, 35, 35]  # two times 16 tokens, three images to judge
@@ -163,7 +163,7 @@ def test_interrupt_stops_each_of_them(
     node: Any,
     last: int,
 ) -> None:
-    monkeypatch.setattr("janus_nodes.janus_core.pipeline.pipeline.ROWS_AT_ONCE", 1 if last == 1 else 2)
+    monkeypatch.setattr(loaded.pipeline, "max_batch_size", 1 if last == 1 else 2)
     seen: list[int] = []
 
     def interrupt(value: int, *_: object, **__: object) -> None:

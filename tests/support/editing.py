@@ -1,11 +1,11 @@
-"""What tests of editing by instruction share."""
+"""What tests of editing share."""
 
 from __future__ import annotations
 
 import torch
 from janus_nodes.janus_core import EditSampling, JanusPipeline
-from janus_nodes.janus_core.pipeline.editing import EditPlan, plan_instruction
-from janus_nodes.janus_core.processing.edit_forms import EDIT_FORMS
+from janus_nodes.janus_core.pipeline.edit_request import EditRequest
+from janus_nodes.janus_core.pipeline.editing import EditSource, embed_source, instruction_prompt
 from torch import Tensor
 
 TOLERANCE = 2e-4
@@ -13,10 +13,10 @@ TOLERANCE = 2e-4
 
 def plan(
     pipe: JanusPipeline, image: Tensor, instruction: str, options: EditSampling, form: str = "janus-4o"
-) -> EditPlan:
-    """An edit of [H, W, C] that is ready to be drawn."""
-    parts = (pipe.model, pipe.prompts, pipe.image_processor, pipe.device)
-    return plan_instruction(*parts, image[None], instruction, options, EDIT_FORMS[form])
+) -> EditSource:
+    """The prompt of an edit of [H, W, C], ready to be drawn."""
+    request = EditRequest(image[None], instruction, options, form, None)
+    return embed_source(pipe, request, instruction_prompt(pipe, request))
 
 
 def close(found: Tensor, expected: Tensor) -> None:

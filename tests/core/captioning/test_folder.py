@@ -54,7 +54,7 @@ def expected(pipe: JanusPipeline, folder: Path, sampling: TextSampling = SHORT) 
 def test_each_image_gets_its_own_answer(
     pipe: JanusPipeline, images: Path, output: str, sampling: TextSampling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_module, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(pipe, "max_batch_size", 2)
     report = caption_folder(pipe, images, CaptionFolder(output=output), sampling)
     assert (report.done, report.skipped, report.failed) == (5, 0, {})
     assert report.text == "5 captioned, 0 had a caption, 0 failed"
@@ -180,7 +180,7 @@ def test_pictures_are_turned_upright_as_load_image_does(
 def test_no_more_images_are_open_than_are_worked_together(
     pipe: JanusPipeline, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_module, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(pipe, "max_batch_size", 2)
     order: list[str] = []
     monkeypatch.setattr(
         folder_module, "read_image", lambda path: order.append(f"read {path.name[6]}") or read_image(path)
@@ -197,7 +197,7 @@ def test_steps_count_as_one_run_and_a_cancelled_run_is_finished_by_the_next(
     class Cancelled(BaseException):
         pass
 
-    monkeypatch.setattr(folder_module, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(pipe, "max_batch_size", 2)
     seen: list[tuple[int, int]] = []
 
     def cancel(step: int, total: int, tokens: Any) -> None:

@@ -23,12 +23,12 @@ def test_a_checkpoint_may_say_how_its_images_are_drawn(tmp_path: Path, folder: P
     assert pipeline.image_options() == TokenSampling(guidance_scale=1.5, temperature=0.7)
     assert pipeline.image_options(TokenSampling(seed=3)) == TokenSampling(seed=3)
     save_checkpoint(pipeline, tmp_path / "saved")
-    assert load_pipeline(tmp_path / "saved").image_defaults == pipeline.image_defaults
+    assert load_pipeline(tmp_path / "saved").default_options == pipeline.default_options
 
 
 @pytest.mark.parametrize("entry", [{"steps": 3}, {"temperature": -1}, {"temperature": "hot"}, 3])
 def test_options_that_images_are_not_drawn_with_are_named(folder: Path, entry: object) -> None:
     edit_json(folder / "processor_config.json", lambda config: config.update(image_sampling=entry))
-    expected = r"image_sampling in .*processor_config\.json must hold options of drawing by name, .*; mend"
+    expected = r"image_sampling in .*processor_config\.json must hold sampling options by name, .*; fix"
     with pytest.raises(ValueError, match=expected):
         load_pipeline(folder)

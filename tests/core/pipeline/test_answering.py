@@ -17,7 +17,6 @@ from janus_nodes.janus_core import (
     load_pipeline,
 )
 from janus_nodes.janus_core.pipeline import answering
-from janus_nodes.janus_core.pipeline import pipeline as pipeline_module
 from support.drawing import counted_images
 from torch import Tensor
 
@@ -73,7 +72,7 @@ def test_turns_on_what_is_remembered_equal_the_same_text_read_from_scratch(
         conversation = pipe.chat(question, shown, before, options)
         scratch = from_scratch(pipe, conversation, options)
         # Ids as well: what was read is the rendered text and the ids that were drawn.
-        assert conversation.remembered.content == scratch.remembered.content
+        assert conversation.saved_prefix.token_keys == scratch.saved_prefix.token_keys
         assert conversation.turns == scratch.turns
         assert (before is None) == (conversation.tokens_reused == 0) == (number == 0)
         assert scratch.tokens_reused == 0
@@ -124,7 +123,7 @@ def test_branches_equal_their_single_turns_for_any_split(
         pipe.chat(question, [images[row], images[2]], first, replace(options, seed=options.seed + row))
         for row, question in enumerate(questions)
     ]
-    monkeypatch.setattr(pipeline_module, "ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(pipe, "max_batch_size", rows_at_once)
     branches = pipe.converse(places, questions, options, conversation=first)
     assert [branch.turns for branch in branches] == [each.turns for each in alone]
     for branch, each in zip(branches, alone, strict=True):
@@ -135,13 +134,13 @@ def test_branches_leave_each_other_alone_and_share_what_they_remember(
     pipe: JanusPipeline, images: Tensor
 ) -> None:
     first = pipe.chat("What is this?", images[:1], options=SHORT)
-    kept = [part.clone() for parts in first.remembered.parts for part in parts]
+    kept = [part.clone() for parts in first.saved_prefix.kv_segments for part in parts]
     one, other = (pipe.chat(question, None, first, SHORT) for question in ("Why?", "Where?"))
     again = pipe.chat("Why?", None, first, SHORT)
     assert again.turns == one.turns != other.turns
-    assert all(map(torch.equal, kept, (part for parts in first.remembered.parts for part in parts)))
+    assert all(map(torch.equal, kept, (part for parts in first.saved_prefix.kv_segments for part in parts)))
     assert one.image_embeds is other.image_embeds is first.image_embeds
-    pointers = {each.remembered.parts[0][0].data_ptr() for each in (first, one, other)}
+    pointers = {each.saved_prefix.kv_segments[0][0].data_ptr() for each in (first, one, other)}
     assert len(pointers) == 1
 
 
@@ -165,7 +164,7 @@ def test_what_another_model_read_is_read_anew(pipe: JanusPipeline, golden_root: 
     assert rounded.chat("Why?", None, first, SHORT).tokens_reused == 0
     text = pipe.chat("Hello!", options=SHORT)
     moved = replace(pipe, device=torch.device("meta"))
-    assert not text.remembered.serves(moved.model, moved.device, None)
+    assert not text.saved_prefix.is_valid_for(moved.model, moved.device, None)
 
 
 def test_other_images_than_were_read_are_read_anew(pipe: JanusPipeline, images: Tensor) -> None:
@@ -182,17 +181,17 @@ def test_what_is_remembered_lies_in_main_memory_and_is_bounded(
 ) -> None:
     said = pipe.converse(images, "What is this?", SHORT)
     for each in said:
-        assert {part.device.type for parts in each.remembered.parts for part in parts} == {"cpu"}
+        assert {part.device.type for parts in each.saved_prefix.kv_segments for part in parts} == {"cpu"}
         assert each.image_embeds.device.type == "cpu"
-    own = said[1].remembered.parts[-1]
-    enough = said[0].remembered.num_bytes + own[0].nbytes + own[1].nbytes
-    monkeypatch.setattr(answering, "REMEMBERED_BYTES", enough)
+    own = said[1].saved_prefix.kv_segments[-1]
+    enough = said[0].saved_prefix.num_bytes + own[0].nbytes + own[1].nbytes
+    monkeypatch.setattr(answering, "SAVED_PREFIX_BYTES", enough)
     bounded = pipe.converse(images, "What is this?", SHORT)
-    assert [each.remembered is not None for each in bounded] == [True, True, False, False, False]
+    assert [each.saved_prefix is not None for each in bounded] == [True, True, False, False, False]
     forgotten, known = (pipe.chat("Why?", None, each[4], SHORT) for each in (bounded, said))
     assert forgotten.turns == known.turns
     assert forgotten.tokens_reused == 0 < known.tokens_reused
-    assert [each.remembered for each in pipe.converse(images, "What?", SHORT, remember=False)] == [None] * 5
+    assert [each.saved_prefix for each in pipe.converse(images, "What?", SHORT, remember=False)] == [None] * 5
 
 
 def test_an_answer_is_asked_for_again_until_it_has_its_form(pipe: JanusPipeline, images: Tensor) -> None:
@@ -224,7 +223,7 @@ def test_asking_again_does_not_depend_on_the_batch(pipe: JanusPipeline, images: 
     batch = pipe.understand(images[:2], "What is this?", VARIED, check=varied)
     assert set(batch).isdisjoint(first)
     said = pipe.converse(images[:2], "What is this?", VARIED, check=varied, remember=False)
-    assert [(each.answer, each.remembered) for each in said] == [(answer, None) for answer in batch]
+    assert [(each.answer, each.saved_prefix) for each in said] == [(answer, None) for answer in batch]
     shifted = replace(VARIED, seed=VARIED.seed + 1)
     assert batch[1] == pipe.understand(images[1:2], "What is this?", shifted, check=varied)[0]
 

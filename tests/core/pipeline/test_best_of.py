@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from janus_nodes.janus_core import FlowSampling, JanusPipeline, TokenSampling, best_of, load_pipeline
-from janus_nodes.janus_core.pipeline import pipeline as pipeline_module
 from support.checkpoints import copy_checkpoint
 from torch import Tensor
 
@@ -49,7 +48,7 @@ def test_the_ranking_does_not_depend_on_the_split(
     pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
 ) -> None:
     usual = best_of(pipe, PROMPT, FIVE, keep=0)
-    monkeypatch.setattr(pipeline_module, "ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(pipe, "max_batch_size", rows_at_once)
     split = best_of(pipe, PROMPT, FIVE, keep=0)
     assert torch.equal(split.drawn.tokens, usual.drawn.tokens)
     torch.testing.assert_close(split.scores, usual.scores, rtol=0, atol=1e-5)
@@ -65,7 +64,7 @@ def test_the_template_is_asked(pipe: JanusPipeline) -> None:
 def test_steps_of_drawing_and_judging_count_as_one_run(
     pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(pipe, "max_batch_size", 2)
     steps: list[tuple[int, int]] = []
     pixels: list[tuple[int, int]] = []
     best_of(

@@ -34,10 +34,10 @@ def test_a_conversation_may_be_written_by_hand(pipe: JanusPipeline, images: Tens
 def test_a_conversation_does_not_keep_its_model(golden_root: Path) -> None:
     pipe = load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)
     conversation = pipe.chat("Hello!", options=SHORT)
-    assert conversation.remembered.model() is pipe.model
+    assert conversation.saved_prefix.model() is pipe.model
     del pipe
     gc.collect()
-    assert conversation.remembered.model() is None
+    assert conversation.saved_prefix.model() is None
 
 
 def test_a_placeholder_that_the_model_spelt_out_is_no_image(pipe: JanusPipeline, images: Tensor) -> None:
@@ -51,16 +51,14 @@ def test_images_of_another_checkpoint_are_refused_and_texts_are_not(
 ) -> None:
     other = load_pipeline(copy_checkpoint("janus-pro-tiny", tmp_path / "other"), dtype=torch.float32)
     seen = pipe.chat("What is this?", images[:1], options=SHORT)
-    expected = (
-        "must go on with the checkpoint that saw its images, 'janus-pro-tiny', got 'other'; start a new"
-    )
+    expected = "with the checkpoint that encoded its images, 'janus-pro-tiny', got 'other'; start a new"
     with pytest.raises(ValueError, match=expected):
         other.chat("Why?", None, seen, SHORT)
     said = pipe.chat("Hello!", options=SHORT)
     moved = other.chat("Why?", images[:1], said, SHORT)
     assert moved.tokens_reused == 0
     assert other.chat("So?", None, moved, SHORT).tokens_reused > 0
-    with pytest.raises(ValueError, match="that saw its images, 'other', got 'janus-pro-tiny'"):
+    with pytest.raises(ValueError, match="that encoded its images, 'other', got 'janus-pro-tiny'"):
         pipe.chat("So?", None, moved, SHORT)
 
 

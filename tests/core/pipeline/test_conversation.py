@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from janus_nodes.janus_core import Conversation, Turn
-from janus_nodes.janus_core.pipeline.conversation import (
+from janus_nodes.janus_core.pipeline.prefix import (
     SavedPrefix,
     common_length,
-    images_between,
+    image_embeds_between,
     with_unique_image_ids,
 )
 
@@ -44,7 +44,7 @@ def test_remembered_parts_are_cut_where_asked(length: int) -> None:
     module = torch.nn.Linear(1, 1)
     remembered = SavedPrefix(weakref.ref(module), torch.device("cpu"), [], None, parts)  # type: ignore[arg-type]
     assert remembered.num_bytes == 2 * whole.nbytes
-    kept = remembered.first(length)
+    kept = remembered.truncated(length)
     assert sum(keys.shape[2] for keys, _ in kept) == length
     if length:
         assert torch.equal(torch.cat([keys for keys, _ in kept], dim=2), whole[:, :, :length])
@@ -72,8 +72,8 @@ def test_images_that_rows_do_not_share_are_told_apart() -> None:
 def test_images_between_positions_are_those_that_stand_there() -> None:
     embeds = torch.arange(4.0).view(1, 2, 2, 1)
     content = [5, -1, -1, 6, -2, -2, 7]
-    assert images_between(embeds, content, 0).flatten().tolist() == [0, 1, 2, 3]
-    assert images_between(embeds, content, 2).flatten().tolist() == [1, 2, 3]
-    assert images_between(embeds, content, 2, 5).flatten().tolist() == [1, 2]
-    assert images_between(embeds, content, 6) is None
-    assert images_between(None, content, 0) is None
+    assert image_embeds_between(embeds, content, 0).flatten().tolist() == [0, 1, 2, 3]
+    assert image_embeds_between(embeds, content, 2).flatten().tolist() == [1, 2, 3]
+    assert image_embeds_between(embeds, content, 2, 5).flatten().tolist() == [1, 2]
+    assert image_embeds_between(embeds, content, 6) is None
+    assert image_embeds_between(None, content, 0) is None

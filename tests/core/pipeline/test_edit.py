@@ -53,7 +53,7 @@ def test_prompts_and_embeddings_equal_the_reference(
     assert float(pixels.double().sum()) == pytest.approx(case["pixel_values_sum_f64"], abs=1e-3)
     for key, tensor in {
         "input_ids": made.prompt.input_ids[0],
-        "vq_indices": made.source_tokens[None],
+        "vq_indices": made.tokens[None],
         "tokens": made.prompt.input_ids,
         # The other place of the picture holds padding in the reference's ids, and is filled afterwards.
         "images_seq_mask": made.prompt.image_mask & (made.prompt.input_ids == tokenizer.image_id),
@@ -213,7 +213,7 @@ def test_edits_do_not_depend_on_the_split(
         pipe.edit(image, "Make it night.", EditSampling(seed=4 + index), form="janus-4o")
         for index in range(3)
     ]
-    monkeypatch.setattr(f"{JanusPipeline.__module__}.ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(pipe, "max_batch_size", rows_at_once)
     options = EditSampling(seed=4, batch_size=3)
     together = pipe.edit(image, "Make it night.", options, form="janus-4o")
     assert torch.equal(together.tokens, torch.cat([edited.tokens for edited in alone]))
@@ -247,4 +247,4 @@ def test_other_sizes_edit_as_well(tmp_path: Any, picture: Picture) -> None:
     assert other.prompt.image_mask.sum(dim=1).tolist() == [tokens, tokens]
     for row in range(2):
         placed = other.inputs_embeds[row][other.prompt.image_mask[row]]
-        assert torch.equal(placed, pipe.model.generation.embed_tokens(other.source_tokens))
+        assert torch.equal(placed, pipe.model.generation.embed_tokens(other.tokens))

@@ -33,7 +33,7 @@ def test_rows_of_janus_pro_r1_equal_the_reference(
     made = plan(pipe, image, instruction, GREEDY, "janus-pro-r1")
     assert torch.equal(made.prompt.input_ids, recorded.tensor("r1_edit/input_ids"))
     assert torch.equal(made.prompt.attention_mask, recorded.tensor("r1_edit/attention_mask").bool())
-    assert torch.equal(made.source_tokens, recorded.tensor("r1_edit/vq_indices"))
+    assert torch.equal(made.tokens, recorded.tensor("r1_edit/vq_indices"))
     close(made.inputs_embeds, recorded.tensor("r1_edit/inputs_embeds"))
     tokenizer = pipe.prompts.tokenizer
     assert recorded.value("r1_edit/joint_tokenisation_equal")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from janus_nodes.janus_core import DEFAULT_SYSTEM_PROMPT, DEMONSTRATION, JanusPipeline, load_pipeline
 from janus_nodes.janus_core.models.cache import NoCache
-from janus_nodes.janus_core.pipeline import pipeline as pipeline_module
+from janus_nodes.janus_core.pipeline import judging
 from janus_nodes.janus_core.processing.judging import score_question
 from support.drawing import counted_images
 from torch import Tensor
@@ -60,7 +60,7 @@ def test_choice_among_words_is_the_softmax_of_the_recorded_logits(
 def test_score_is_the_softmax_of_the_two_recorded_logits(
     recorded: Any, pipe: JanusPipeline, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "VERDICTS", ("the", "code"))
+    monkeypatch.setattr(judging, "VERDICTS", ("the", "code"))
     logits = recorded.tensor("understand/one_image.logits_last")[:, ids_of(pipe, ["the", "code"])]
     found = pipe.score(picture("landscape_rgb")[None], DESCRIPTION, template=TEMPLATE)
     torch.testing.assert_close(found, logits.softmax(dim=1)[:, 0], rtol=0, atol=1e-4)
@@ -121,7 +121,7 @@ def test_scores_and_choices_do_not_depend_on_the_split(
     texts = ["a cat", "two birds on a line", "x", "a much longer description of it all", "a cat"]
     scores = torch.cat([pipe.score(images[row], texts[row]) for row in range(5)])
     choices = torch.cat([pipe.choose(images[row], texts[row], OPTIONS) for row in range(5)])
-    monkeypatch.setattr(pipeline_module, "ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(pipe, "max_batch_size", rows_at_once)
     together = pipe.score(images, texts)
     torch.testing.assert_close(together, scores, rtol=0, atol=1e-5)
     assert together.argsort().tolist() == scores.argsort().tolist()
@@ -182,7 +182,7 @@ def test_rows_are_counted_and_a_run_can_be_cancelled(
     def cancel(done: int, total: int) -> None:
         raise Cancelled
 
-    monkeypatch.setattr(pipeline_module, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(pipe, "max_batch_size", 2)
     for run in (
         lambda on_image: pipe.score(images, "a cat", on_image=on_image),
         lambda on_image: pipe.choose(images, "What?", OPTIONS, on_image=on_image),

@@ -16,7 +16,6 @@ from janus_nodes.janus_core import (
     VisionFeatures,
     load_pipeline,
 )
-from janus_nodes.janus_core.pipeline import pipeline as pipeline_module
 from support.checkpoints import small_config, write_checkpoint
 from support.drawing import counted_images
 from torch import Tensor
@@ -55,7 +54,7 @@ def test_answers_do_not_depend_on_the_split(
         pipe.understand(images[row][None], questions[row], replace(options, seed=options.seed + row))[0]
         for row in range(5)
     ]
-    monkeypatch.setattr(pipeline_module, "ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(pipe, "max_batch_size", rows_at_once)
     assert pipe.understand(images, questions, options) == alone
 
 
@@ -64,7 +63,7 @@ def test_drawn_images_do_not_depend_on_the_split(
     pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
 ) -> None:
     alone = [pipe.generate("A cat", TokenSampling(seed=9 + row)) for row in range(5)]
-    monkeypatch.setattr(pipeline_module, "ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(pipe, "max_batch_size", rows_at_once)
     together = pipe.generate("A cat", TokenSampling(seed=9, batch_size=5))
     assert torch.equal(together.tokens, torch.cat([drawn.tokens for drawn in alone]))
     torch.testing.assert_close(
@@ -154,7 +153,7 @@ def test_system_prompt_and_place_of_the_image_have_an_effect(pipe: JanusPipeline
 def test_steps_of_all_splits_count_as_one_run(
     pipe: JanusPipeline, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(pipe, "max_batch_size", 2)
     seen: list[tuple[int, int, int]] = []
     pipe.generate(
         "A cat",
@@ -169,7 +168,7 @@ def test_steps_of_all_splits_count_as_one_run(
 def test_five_thousand_images_in_a_batch_are_answered(
     pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "ROWS_AT_ONCE", 250)
+    monkeypatch.setattr(pipe, "max_batch_size", 250)
     embeds = torch.randn(5000, 16, 64, generator=torch.Generator().manual_seed(3))
     features = VisionFeatures(embeds, torch.empty(5000, 16, 48))
     options = TextSampling(max_new_tokens=1)

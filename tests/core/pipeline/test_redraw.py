@@ -11,7 +11,8 @@ import pytest
 import torch
 from janus_nodes.janus_core import EditSampling, JanusPipeline, TokenSampling
 from janus_nodes.janus_core.models.cache import KVCache
-from janus_nodes.janus_core.pipeline.editing import plan_redraw
+from janus_nodes.janus_core.pipeline.edit_request import EditRequest
+from janus_nodes.janus_core.pipeline.inpainting import InpaintingPlan, plan_inpainting
 from janus_nodes.janus_core.sampling.guidance import guide
 from janus_nodes.janus_core.sampling.inpainting import MaskedImage, inpaint_tokens
 from support.drawing import traced
@@ -91,6 +92,11 @@ def test_a_whole_mask_draws_as_generate_does(
         assert torch.equal(edited.images, drawn.images)
 
 
+def planned(pipe: JanusPipeline, image: Tensor, options: EditSampling, mask: Tensor) -> InpaintingPlan:
+    """What would be drawn of an image [H, W, C]."""
+    return plan_inpainting(pipe, EditRequest(image[None], PROMPT, options, "mask", mask))
+
+
 def whole_logits(pipe: JanusPipeline, prompt: Any, tokens: Tensor) -> Tensor:
     """Logits [R, N, V] of every token of an image [N], read at once behind each row of a prompt."""
     rows = prompt.input_ids.shape[0]
@@ -123,15 +129,15 @@ def test_drawn_tokens_and_likelihoods_equal_those_of_a_plain_reading(
 def test_the_candidate_is_kept_after_which_the_rest_is_likeliest(pipe: JanusPipeline) -> None:
     image, mask, options = noise(64, 64), rectangle(64, 64), VARIED
     chosen = pipe.edit(image, PROMPT, options, mask=mask).tokens[0]
-    parts = (pipe.model, pipe.prompts, pipe.image_processor, pipe.device, image[None], PROMPT, options)
-    plan = plan_redraw(*parts, mask)
-    ((rows, given),) = ((run.rows, run.given) for run in plan.runs(8))
-    drawn, _ = inpaint_tokens(pipe.model, plan.prompt, options, rows, given)
+    (run,) = planned(pipe, image, options, mask).runs(8)
+    prompt = pipe.prompts.generation(PROMPT, "", True, 16)
+    source = MaskedImage(pipe.encode_tokens(image[None])[0], run.free)
+    drawn, _ = inpaint_tokens(pipe.model, prompt, options, run.seed_offsets, source)
     assert len(drawn.unique(dim=0)) > 1
-    behind = [place for place in range(given.masked[0], 16) if place not in given.masked]
+    behind = [place for place in range(run.free[0], 16) if place not in run.free]
     scores = []
     for candidate in drawn:
-        chances = whole_logits(pipe, plan.prompt, candidate)[0].log_softmax(dim=-1)
+        chances = whole_logits(pipe, prompt, candidate)[0].log_softmax(dim=-1)
         scores.append(float(sum(chances[place, candidate[place]] for place in behind)))
     best = max(range(6), key=scores.__getitem__)
     assert best > 0  # else this could not tell
@@ -146,7 +152,7 @@ def test_redraws_do_not_depend_on_the_split(
     image, mask = noise(64, 64), rectangle(64, 64)
     options = replace(VARIED, seed=4, candidates=3, strength=strength)
     alone = [pipe.edit(image, PROMPT, replace(options, seed=4 + index), mask=mask) for index in range(2)]
-    monkeypatch.setattr(f"{JanusPipeline.__module__}.ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(pipe, "max_batch_size", rows_at_once)
     together = pipe.edit(image, PROMPT, replace(options, batch_size=2), mask=mask)
     assert torch.equal(together.tokens, torch.cat([edited.tokens for edited in alone]))
     assert torch.equal(together.changed, torch.cat([edited.changed for edited in alone]))
@@ -157,12 +163,11 @@ def test_strength_keeps_a_share_of_the_masked_tokens_that_the_seed_chooses(pipe:
     mask[:16] = 0
     source = pipe.encode_tokens(image[None])[0]
     options = EditSampling(strength=0.5, candidates=1)
-    parts = (pipe.model, pipe.prompts, pipe.image_processor, pipe.device, image[None], PROMPT)
-    plan = plan_redraw(*parts, replace(options, batch_size=3), mask)
+    plan = planned(pipe, image, replace(options, batch_size=3), mask)
     assert [len(free) for free in plan.free] == [6, 6, 6]
     assert all(free[0] >= 4 and free == sorted(set(free)) for free in plan.free)
     assert plan.free[0] != plan.free[1] != plan.free[2]
-    again = plan_redraw(*parts, replace(options, seed=1), mask)
+    again = planned(pipe, image, replace(options, seed=1), mask)
     assert again.free[0] == plan.free[1]
     edited = pipe.edit(image, PROMPT, options, mask=mask)
     kept = [place for place in range(16) if place not in plan.free[0]]
@@ -221,9 +226,8 @@ def test_steps_grow_to_the_whole_and_may_cancel(pipe: JanusPipeline) -> None:
 
 
 def test_the_smallest_strength_draws_a_token_and_greedy_candidates_are_one(pipe: JanusPipeline) -> None:
-    parts = (pipe.model, pipe.prompts, pipe.image_processor, pipe.device, noise(64, 64)[None], PROMPT)
-    mask = rectangle(64, 64)
-    least = plan_redraw(*parts, replace(VARIED, strength=0.01), mask)
+    image, mask = noise(64, 64), rectangle(64, 64)
+    least = planned(pipe, image, replace(VARIED, strength=0.01), mask)
     assert [len(free) for free in least.free] == [1] and least.candidates == VARIED.candidates
     for alike in ({"temperature": 0.0}, {"top_k": 1}):
-        assert plan_redraw(*parts, replace(VARIED, **alike), mask).candidates == 1
+        assert planned(pipe, image, replace(VARIED, **alike), mask).candidates == 1

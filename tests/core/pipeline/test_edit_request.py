@@ -55,7 +55,7 @@ def test_a_known_checkpoint_edits_without_being_told_how(tmp_path: Path) -> None
 def test_forms_that_do_not_go_with_the_mask_are_refused(pipe: JanusPipeline) -> None:
     refused(pipe, "form must be one of auto, janus-4o, janus-pro-r1, mask, got 'other'; choose", form="other")
     refused(pipe, "mask must be given for form 'mask', got none; pass a mask", form="mask")
-    expected = "mask must be None for form 'janus-4o', which changes the whole picture, got a mask; set form"
+    expected = "mask must be None for form 'janus-4o', which changes the whole image, got a mask; set form"
     refused(pipe, expected, form="janus-4o", mask=MASK)
 
 
@@ -71,7 +71,7 @@ def test_forms_that_do_not_go_with_the_mask_are_refused(pipe: JanusPipeline) -> 
     ids=["two", "none", "flat", "list"],
 )
 def test_anything_but_one_picture_is_refused(pipe: JanusPipeline, form: str, image: Any, got: str) -> None:
-    expected = rf"image must be one picture \[1, H, W, C\], got {got}; edit several one after the other"
+    expected = rf"image must be one image \[1, H, W, C\], got {got}; edit several one by one"
     refused(pipe, expected, image=image, form=form, mask=MASK if form == "mask" else None)
 
 

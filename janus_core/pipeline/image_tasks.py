@@ -1,0 +1,154 @@
+"""Tasks that draw, encode and decode images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..sampling import IMAGE_SAMPLERS
+from ..sampling.options import EditSampling, FlowSampling, TokenSampling
+from ..sampling.results import EditedImages, GeneratedImages, GeneratedLatents
+from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step
+from .codecs import decode_pixels, encode_pixels, encode_vision
+from .drawing import generate_images
+from .edit_request import AUTO, edit_request
+from .editing import edit_by_instruction
+from .inpainting import inpaint
+from .inputs import VisionFeatures, checked_images, checked_tokens
+from .runtime import Runtime
+from .workspace import codec_bytes, vision_bytes
+
+
+class ImageTasks(Runtime):
+    """What a model draws, and its two image encoders; `JanusPipeline` describes the callbacks."""
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompt: str,
+        options: TokenSampling | FlowSampling | None = None,
+        *,
+        negative_prompt: str = "",
+        noise: Tensor | None = None,
+        latents: Tensor | None = None,
+        pixels: bool = True,
+        on_step: OnStep = ignore_step,
+        on_image: OnImage = ignore_image,
+    ) -> GeneratedImages | GeneratedLatents:
+        """Draws images of a description.
+
+        Args:
+            prompt: what to draw.
+            options: guidance, randomness and number of images, of the class that the model draws with; the
+                checkpoint's own by default.
+            negative_prompt: replaces the unconditional prompt: what to move away from. No effect without
+                guidance (scale 1).
+            noise: [B, 4, h, w] in place of the seeded noise, for a flow model.
+            latents: [B or 1, 4, h, w] to start from where `options.denoise` is below 1, for a flow model.
+            pixels: whether to decode images, and not only to return their tokens or latents.
+            on_step: as for all methods.
+            on_image: as for all methods.
+        """
+        options = self.image_options(options)
+        sampler = IMAGE_SAMPLERS[type(self.model.generation)]
+        starts = sampler.checked_starts({"noise": noise, "latents": latents}, self.folder.name)
+        return generate_images(self, prompt, negative_prompt, options, starts, pixels, on_step, on_image)
+
+    @torch.no_grad()
+    def edit(
+        self,
+        image: Tensor,
+        instruction: str,
+        options: EditSampling | None = None,
+        *,
+        mask: Tensor | None = None,
+        form: str = AUTO,
+        on_step: OnStep = ignore_step,
+        on_image: OnImage = ignore_image,
+    ) -> EditedImages:
+        """Inpaints an image under a mask, with any token model, or edits it by instruction.
+
+        Args:
+            image: one image, [H, W, C] or [1, H, W, C] in [0, 1], of any size.
+            instruction: what to change; with a mask, what the whole image should show.
+            options: guidance, randomness, candidates and number of images.
+            mask: [H, W] or [1, H, W], above 0 where the image may change. A token is drawn again if any
+                masked pixel falls on it; every pixel outside the mask stays as it is.
+            form: `mask`; or the form of the prompt, `janus-4o` or `janus-pro-r1`; `auto` is `mask` if there
+                is one, else what the checkpoint was trained for.
+            on_step: as for all methods.
+            on_image: as for all methods.
+
+        Returns:
+            With a mask, images of the source's size; else, the model's own squares.
+        """
+        options = EditSampling() if options is None else options
+        self.image_options(options)
+        request = edit_request(
+            image,
+            instruction,
+            options,
+            mask,
+            form,
+            trained_form=self.edit_form,
+            prompts=self.prompts,
+            checkpoint=self.folder.name,
+        )
+        run = edit_by_instruction if mask is None else inpaint
+        return run(self, request, on_step, on_image)
+
+    def image_options(
+        self, options: TokenSampling | FlowSampling | None = None
+    ) -> TokenSampling | FlowSampling:
+        """The same options, or the checkpoint's own.
+
+        Raises:
+            ValueError: if the model draws with options of the other class.
+        """
+        if options is None:
+            return self.default_options
+        return IMAGE_SAMPLERS[type(self.model.generation)].checked_options(options, self.folder.name)
+
+    @torch.no_grad()
+    def encode_vision(self, images: Tensor, on_image: OnImage = ignore_image) -> VisionFeatures:
+        """Features of images [B, H, W, C] in [0, 1] by the understanding encoder, for `understand`."""
+        self.reserve(vision_bytes(self, len(checked_images(images))))
+        return encode_vision(self, images, on_image)
+
+    @torch.no_grad()
+    def encode_tokens(self, images: Tensor, on_image: OnImage = ignore_image) -> Tensor:
+        """Image tokens [B, N] of images [B, H, W, C] in [0, 1], letterboxed to the model's square."""
+        self.image_options(TokenSampling())
+        self.reserve(codec_bytes(self))
+        return encode_pixels(self, checked_images(images), on_image)
+
+    @torch.no_grad()
+    def encode_latents(self, images: Tensor, on_image: OnImage = ignore_image) -> Tensor:
+        """Latents [B, 4, h, w] of images [B, H, W, C] in [0, 1], for `generate` to start from."""
+        self.image_options(FlowSampling())
+        self.reserve(codec_bytes(self))
+        return encode_pixels(self, checked_images(images), on_image)
+
+    @torch.no_grad()
+    def decode_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
+        """Images [B, H, W, 3] in [0, 1] of image tokens [B, N]; fewer whole rows give lower images."""
+        self.reserve(codec_bytes(self))
+        return self.preview_tokens(tokens, on_image)
+
+    @torch.no_grad()
+    def preview_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
+        """`decode_tokens` for use within `on_step`: the run has reserved the memory already."""
+        self.image_options(TokenSampling())
+        generation = self.model.token_generation.config
+        tokens = checked_tokens(tokens, generation.grid_size, generation.vq.codebook_size)
+        return decode_pixels(self, tokens.to(self.device, torch.int64), on_image)
+
+    @property
+    def tokens_per_row(self) -> int:
+        """Image tokens in one row of an image."""
+        return self.model.token_generation.config.grid_size
+
+    @property
+    def latent_scale(self) -> float:
+        """Factor from a VAE's latents to those that the flow integrates."""
+        return float(self.model.flow_generation.config.scaling_factor)

@@ -1,0 +1,179 @@
+"""Inpainting: the tokens under a mask are drawn again, everything else stays the source's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import chain, pairwise
+
+import torch
+from torch import Tensor
+
+from ..processing.masks import (
+    feather_weights,
+    fit_mask,
+    masked_tokens,
+    pixels_inside_tokens,
+    remove_letterbox,
+)
+from ..prompt_batch import PromptBatch
+from ..sampling.guidance import uses_guidance
+from ..sampling.inpainting import MaskedImage, best_candidates, candidate_indices, inpaint_tokens
+from ..sampling.options import EditSampling
+from ..sampling.results import EditedImages
+from ..sampling.seeds import seeded_generator
+from ..sampling.steps import OnImage, OnStep, part_of
+from .codecs import decode_pixels
+from .edit_request import EditRequest
+from .runtime import Runtime
+from .workspace import edit_bytes
+
+
+def inpaint(runtime: Runtime, request: EditRequest, on_step: OnStep, on_image: OnImage) -> EditedImages:
+    """Draws what lies under the mask of a request.
+
+    Args:
+        runtime: a model that generates image tokens.
+        request: with a mask; its instruction describes the whole image as it should be.
+        on_step: called after every token; raise to cancel.
+        on_image: called after every decoded image; raise to cancel.
+    """
+    options, plan = request.options, plan_inpainting(runtime, request)
+    prompt = runtime.prompts.generation(
+        request.instruction, "", uses_guidance(options.guidance_scale), plan.num_tokens, name="instruction"
+    )
+    num_drawn = options.batch_size * plan.candidates
+    runtime.reserve(edit_bytes(runtime, prompt, num_drawn, plan.longest_run))
+
+    pixels = runtime.image_processor.pixels(request.image).to(runtime.device)
+    source_tokens = runtime.model.generation.encode(pixels)[0]
+    tokens = source_tokens.repeat(options.batch_size, 1)
+    if plan.free[0]:
+        tokens = _draw(runtime, prompt.to(runtime.device), source_tokens, plan, options, on_step)
+    images = decode_pixels(runtime, tokens, on_image)
+    return _blend(runtime, request, plan, tokens, images)
+
+
+@dataclass(frozen=True)
+class InpaintingRun:
+    """Images or candidates that are drawn together.
+
+    Attributes:
+        seed_offsets: added to the seed, one per image or candidate.
+        free: positions to draw, the same for all of them.
+    """
+
+    seed_offsets: list[int]
+    free: list[int]
+
+
+@dataclass(frozen=True)
+class InpaintingPlan:
+    """What to draw of an image.
+
+    Attributes:
+        weights: [H, W] float32 in [0, 1], the mask in the size of the source.
+        free: for each image, the positions to draw in ascending order; the same number for each.
+        num_tokens: tokens of an image.
+        candidates: drawn of each image, of which the likeliest is kept.
+    """
+
+    weights: Tensor
+    free: list[list[int]]
+    num_tokens: int
+    candidates: int
+
+    @property
+    def longest_run(self) -> int:
+        """The most tokens that are read in one pass: known ones at the start, or a drawn and known ones."""
+        stops = [[*positions, self.num_tokens] for positions in self.free]
+        return max(stop - start for each in stops for start, stop in pairwise([0, *each]))
+
+    def runs(self, max_batch_size: int) -> list[InpaintingRun]:
+        """Splits images and their candidates into batches."""
+        offsets = [candidate_indices(image, self.candidates) for image in range(len(self.free))]
+        if all(positions == self.free[0] for positions in self.free):
+            # Images that keep the same tokens are drawn together.
+            groups = [(self.free[0], list(chain(*offsets)))]
+        else:
+            groups = list(zip(self.free, offsets, strict=True))
+        return [
+            InpaintingRun(group[start : start + max_batch_size], positions)
+            for positions, group in groups
+            for start in range(0, len(group), max_batch_size)
+        ]
+
+
+def plan_inpainting(runtime: Runtime, request: EditRequest) -> InpaintingPlan:
+    """Finds the positions to draw."""
+    processor, options = runtime.image_processor, request.options
+    height, width = request.image.shape[1:3]
+    assert request.mask is not None  # requests of this form have one
+    weights = fit_mask(request.mask, height, width)
+    grid_size = runtime.model.token_generation.config.grid_size
+    masked = masked_tokens(weights > 0, processor.frame(width, height), grid_size, processor.image_size)
+    free = [_free_positions(masked, options, index) for index in range(options.batch_size)]
+    # Greedy candidates are all the same, and without a known token after the first drawn one there is nothing
+    # to rank candidates by.
+    varied = options.temperature > 0 and options.top_k != 1
+    ranked = any(len(masked) - positions[0] > len(positions) for positions in free if positions)
+    return InpaintingPlan(weights, free, len(masked), options.candidates if varied and ranked else 1)
+
+
+def _free_positions(masked: Tensor, options: EditSampling, image: int) -> list[int]:
+    """The positions that one image draws again: a random share `strength` of the masked ones, ascending."""
+    positions = masked.nonzero().flatten()
+    num_kept = len(positions) - math.ceil(options.strength * len(positions))
+    order = torch.randperm(len(positions), generator=seeded_generator(options.seed, image), device="cpu")
+    return sorted(positions[order[num_kept:]].tolist())
+
+
+def _draw(
+    runtime: Runtime,
+    prompt: PromptBatch,
+    source_tokens: Tensor,
+    plan: InpaintingPlan,
+    options: EditSampling,
+    on_step: OnStep,
+) -> Tensor:
+    """Tokens [B, N] of the images: of each image's candidates the likeliest."""
+    runs = plan.runs(runtime.max_batch_size)
+    drawn = [
+        inpaint_tokens(
+            runtime.model,
+            prompt,
+            options,
+            run.seed_offsets,
+            MaskedImage(source_tokens, run.free),
+            part_of(on_step, number, len(runs)),
+        )
+        for number, run in enumerate(runs)
+    ]
+    tokens, log_prob = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    return best_candidates(tokens, log_prob, plan.candidates)
+
+
+def _blend(
+    runtime: Runtime,
+    request: EditRequest,
+    plan: InpaintingPlan,
+    tokens: Tensor,
+    images: Tensor,
+) -> EditedImages:
+    """Blends decoded squares [B, S, S, 3] into the source where drawn tokens lie under the mask."""
+    height, width = request.image.shape[1:3]
+    side = runtime.image_processor.image_size
+    frame = runtime.image_processor.frame(width, height)
+    drawn = torch.zeros(tokens.shape, dtype=torch.bool)
+    for row, positions in zip(drawn, plan.free, strict=True):
+        row[positions] = True
+    changed = torch.stack(
+        [(plan.weights > 0) & pixels_inside_tokens(row, frame, height, width, side) for row in drawn]
+    )
+    alpha = torch.stack([plan.weights * feather_weights(pixels, side) for pixels in changed]).to(
+        images.device
+    )
+    source = request.image[..., :3].float().expand(-1, -1, -1, 3).to(images.device)
+    # At weight 0, lerp gives exactly the source.
+    blended = torch.lerp(source, remove_letterbox(images, frame, height, width), alpha[..., None])
+    return EditedImages(blended, tokens, changed.to(images))

@@ -1,0 +1,177 @@
+"""Batches of questions: paired with images, tokenized, and their images embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..prompt_batch import PromptBatch
+from ..sampling.steps import ignore_image
+from .codecs import encode_vision
+from .conversation import Conversation
+from .inputs import ImageBatch, Images, VisionFeatures, check_embeds, image_batches
+from .prefix import SavedPrefix, common_length, with_unique_image_ids
+from .runtime import Runtime
+
+
+@dataclass(frozen=True)
+class QuestionBatch:
+    """Questions that continue the same conversation.
+
+    Attributes:
+        start: the conversation so far.
+        texts: one question per sequence.
+        seed_offsets: for each sequence, what is added to the seed.
+        images: one entry per new image of a question: a batch with that image of each sequence, or with a
+            single image that all sequences share.
+    """
+
+    start: Conversation
+    texts: list[str]
+    seed_offsets: Sequence[int]
+    images: list[ImageBatch]
+
+    @property
+    def num_images(self) -> int:
+        """Images shown with each question, those that wait in the conversation included."""
+        return self.start.num_waiting + len(self.images)
+
+    @property
+    def num_shared(self) -> int:
+        """New images, from the first on, that all sequences share."""
+        shared = [len(batch) == 1 for batch in self.images]
+        return [*shared, False].index(False)
+
+    @property
+    def shares_images(self) -> bool:
+        """Whether all sequences see the same images."""
+        return self.num_shared == len(self.images)
+
+    @property
+    def max_images_encoded(self) -> int:
+        """The largest batch that the vision tower may get."""
+        return max((len(batch) for batch in self.images if isinstance(batch, Tensor)), default=0)
+
+
+def question_batch(
+    question: str | Sequence[str],
+    images: Images | None,
+    start: Conversation,
+    embeds_shape: tuple[int, int],
+    seed_offsets: Sequence[int] | None = None,
+) -> QuestionBatch:
+    """Pairs questions with images.
+
+    Args:
+        question: one for all sequences, or one per sequence.
+        images: what `JanusPipeline.understand` takes.
+        start: the conversation that the questions continue.
+        embeds_shape: positions and width of this model's embeddings of one image.
+        seed_offsets: one per sequence; 0, 1, … by default.
+
+    Raises:
+        ValueError: if the numbers of questions and images do not match, or features are another model's.
+    """
+    batches = image_batches(images)
+    for batch in batches:
+        if isinstance(batch, VisionFeatures):
+            check_embeds("features", batch.image_embeds, embeds_shape)
+    questions = [question] if isinstance(question, str) else list(question)
+    if not questions:
+        raise ValueError(
+            "question must be a text or at least one text per row, got an empty list; pass a question"
+        )
+    count = max([len(questions), *map(len, batches)])
+    for name, number in (("questions", len(questions)), *(("images", len(batch)) for batch in batches)):
+        if number not in (1, count):
+            raise ValueError(
+                f"{name} must be 1 or as many as there are rows, got {number} for {count} rows; repeat them"
+            )
+    offsets = range(count) if seed_offsets is None else seed_offsets
+    if len(offsets) != count:
+        raise ValueError(
+            f"rows must be one index for each of the {count} rows, got {len(offsets)}; leave them out"
+        )
+    return QuestionBatch(start, questions * (count // len(questions)), offsets, batches)
+
+
+@dataclass(frozen=True)
+class TokenizedQuestions:
+    """The sequences of a question batch.
+
+    Attributes:
+        sequences: token ids of each.
+        token_keys: what the model reads at each position of each, as `PromptBuilder.token_keys` encodes it.
+        chunks: indices of the sequences that are computed together.
+        batches: the padded ids of each chunk.
+        shared_length: tokens of the prefix that is computed once for all sequences.
+        reused_length: tokens of that prefix whose keys and values are saved in the conversation.
+    """
+
+    sequences: list[list[int]]
+    token_keys: list[list[int]]
+    chunks: list[range]
+    batches: list[PromptBatch]
+    shared_length: int
+    reused_length: int
+
+
+def tokenize(runtime: Runtime, questions: QuestionBatch) -> TokenizedQuestions:
+    """Renders and tokenizes the questions, and finds the prefix to share."""
+    start, prompts = questions.start, runtime.prompts
+    sequences = [
+        prompts.question(text, questions.num_images, start.system_prompt, start.turns)
+        for text in questions.texts
+    ]
+    chunks = runtime.chunks(len(sequences))
+    name = "conversation" if start.turns else "prompt"
+    batches = [prompts.batch([sequences[index] for index in chunk], name=name) for chunk in chunks]
+    token_keys = [prompts.token_keys(sequence) for sequence in sequences]
+
+    # The last token of each sequence is always computed: its hidden state predicts the answer.
+    longest_prefix = min(map(len, token_keys)) - 1
+    saved = valid_prefix(runtime, start)
+    reused = 0 if saved is None else min(longest_prefix, common_length([saved.token_keys, *token_keys]))
+    num_shared = start.num_images + questions.num_shared
+    shared = min(longest_prefix, common_length(with_unique_image_ids(token_keys, num_shared)))
+    # A prefix earns a pass of its own if that is more tokens than what then differs between sequences.
+    longest = max(map(len, token_keys))
+    if len(token_keys) == 1 or shared - reused <= longest - shared:
+        shared = reused
+    return TokenizedQuestions(sequences, token_keys, chunks, batches, shared, reused)
+
+
+def valid_prefix(runtime: Runtime, start: Conversation) -> SavedPrefix | None:
+    """The saved prefix of a conversation, if this model can use it."""
+    saved = start.saved_prefix
+    if saved is None or not saved.is_valid_for(runtime.model, runtime.device, start.image_embeds):
+        return None
+    return saved
+
+
+class ImageEmbedder:
+    """Embeds the new images of a question batch, chunk by chunk; images that all share, only once."""
+
+    def __init__(self, runtime: Runtime, images: Sequence[ImageBatch]) -> None:
+        self.runtime = runtime
+        self.images = images
+        self.shared = [self._embed(batch) if len(batch) == 1 else None for batch in images]
+
+    def embed(self, chunk: range) -> Tensor | None:
+        """Embeddings [B, I, N, C] of the I images of some sequences; None without images."""
+        if not self.images:
+            return None
+        columns = [
+            self._embed(batch[list(chunk)]) if shared is None else shared.expand(len(chunk), -1, -1)
+            for batch, shared in zip(self.images, self.shared, strict=True)
+        ]
+        return torch.stack(columns, dim=1)
+
+    def _embed(self, images: ImageBatch) -> Tensor:
+        """Embeddings [B, N, C] of images or of their features."""
+        if isinstance(images, VisionFeatures):
+            return images.image_embeds.to(self.runtime.device)
+        return encode_vision(self.runtime, images, ignore_image).image_embeds

@@ -1,0 +1,65 @@
+"""A model together with what every task needs to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..models.janus import Janus
+from ..processing.images import ImageProcessor
+from ..processing.prompts import PromptBuilder
+from ..sampling.options import FlowSampling, TokenSampling
+
+Reserve = Callable[[int], None]
+"""Called with the bytes that a run is about to allocate beside the weights, before it starts."""
+
+
+def reserve_nothing(num_bytes: int) -> None:
+    """A `Reserve` for callers that manage no memory."""
+
+
+@dataclass
+class Runtime:
+    """A loaded model with its processors.
+
+    Attributes:
+        model: the network.
+        prompts: text to token ids, in the checkpoint's own format.
+        image_processor: images to pixel tensors.
+        device: where the model computes. Weights may lie elsewhere if their layers move them.
+        folder: the checkpoint.
+        default_options: how images are drawn if no options are given.
+        edit_form: the form of edit prompts that the checkpoint was trained for, one of `EDIT_FORMS`; None if
+            it is not known to edit.
+        max_batch_size: sequences or images that are computed together; larger batches are split.
+        reserve: asks the host for memory, such as ComfyUI.
+    """
+
+    model: Janus
+    prompts: PromptBuilder
+    image_processor: ImageProcessor
+    device: torch.device
+    folder: Path
+    default_options: TokenSampling | FlowSampling
+    edit_form: str | None = None
+    max_batch_size: int = 8
+    reserve: Reserve = reserve_nothing
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the language model computes in."""
+        return self.model.body.norm.weight.dtype
+
+    @property
+    def embeds_shape(self) -> tuple[int, int]:
+        """Positions and width of the embeddings of one image."""
+        config = self.model.config
+        return config.understanding.num_embeddings, config.body.hidden_size
+
+    def chunks(self, count: int) -> list[range]:
+        """The indices from 0 to before `count`, split into batches."""
+        size = self.max_batch_size
+        return [range(start, min(start + size, count)) for start in range(0, count, size)]

@@ -1,0 +1,209 @@
+"""Tasks that answer in text or in numbers: understand, converse, chat, score, choose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..processing.chat import DEFAULT_SYSTEM_PROMPT
+from ..processing.judging import SCORE_TEMPLATE
+from ..sampling.options import TextSampling
+from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step
+from .answering import Check, answer_questions
+from .conversation import Conversation, start_conversation
+from .inputs import Images
+from .judging import answer_log_probs, choice_tokens, score_questions, verdict_tokens
+from .questions import QuestionBatch, question_batch
+from .runtime import Runtime
+
+
+class TextTasks(Runtime):
+    """What a model says about images; `JanusPipeline` describes the callbacks."""
+
+    @torch.no_grad()
+    def understand(
+        self,
+        images: Images | None,
+        question: str | Sequence[str],
+        options: TextSampling | None = None,
+        *,
+        system_prompt: str = DEFAULT_SYSTEM_PROMPT,
+        check: Check | None = None,
+        rows: Sequence[int] | None = None,
+        on_step: OnStep = ignore_step,
+    ) -> list[str]:
+        """Answers questions about images. A prefix that all questions share is computed once.
+
+        Args:
+            images: [B, H, W, C] in [0, 1], one image per question; a list of such batches (or of single
+                [H, W, C] images) to show several images with each question; features from `encode_vision` in
+                place of any of these; None to ask without an image.
+            question: one for all images, or one per image. It may contain `<image_placeholder>` once per
+                image; else the images come before it.
+            options: length and randomness of the answers; greedy by default.
+            system_prompt: text before the conversation; empty for none.
+            check: returns an answer in the form that it must have, or raises ValueError to have it generated
+                again, sampled with another seed; `json_text` is one.
+            rows: what is added to the seed for each question; 0, 1, … by default.
+            on_step: as for all methods.
+
+        Returns:
+            One answer per image or question.
+
+        Raises:
+            RuntimeError: if an answer fails its check four times.
+        """
+        questions = self._questions(images, question, None, system_prompt, rows)
+        said = answer_questions(self, questions, options or TextSampling(), check, False, on_step)
+        return [conversation.answer for conversation in said]
+
+    @torch.no_grad()
+    def converse(
+        self,
+        images: Images | None,
+        question: str | Sequence[str],
+        options: TextSampling | None = None,
+        *,
+        conversation: Conversation | None = None,
+        system_prompt: str | None = None,
+        check: Check | None = None,
+        remember: bool = True,
+        on_step: OnStep = ignore_step,
+    ) -> list[Conversation]:
+        """Answers as `understand` does, and returns conversations that can be continued.
+
+        Args:
+            images: images of the new questions, as for `understand`.
+            question: one for all images, or one per image.
+            options: length and randomness of the answers; greedy by default.
+            conversation: the conversation to continue; None for a new one.
+            system_prompt: of a new conversation, the models' own by default.
+            check: as for `understand`.
+            remember: whether to keep keys and values in main memory (about 2 GB at most for all of them), so
+                that the next turn computes only what is new.
+            on_step: as for all methods.
+
+        Returns:
+            One conversation per image or question.
+        """
+        questions = self._questions(images, question, conversation, system_prompt)
+        return answer_questions(self, questions, options or TextSampling(), check, remember, on_step)
+
+    @torch.no_grad()
+    def chat(
+        self,
+        question: str,
+        images: Images | None = None,
+        conversation: Conversation | None = None,
+        options: TextSampling | None = None,
+        *,
+        system_prompt: str | None = None,
+        check: Check | None = None,
+        on_step: OnStep = ignore_step,
+    ) -> Conversation:
+        """Asks one question; the arguments are those of `converse`, which asks many.
+
+        Returns:
+            The conversation with its new `answer`; the one that was passed stays as it is.
+        """
+        questions = self._questions(images, question, conversation, system_prompt)
+        if len(questions.texts) > 1:
+            raise ValueError(
+                f"images and question must be of one row in a chat, got {len(questions.texts)}; use "
+                "converse, or pass images as a list to show all of them"
+            )
+        (said,) = answer_questions(self, questions, options or TextSampling(), check, True, on_step)
+        return said
+
+    @torch.no_grad()
+    def score(
+        self,
+        images: Images,
+        description: str | Sequence[str],
+        *,
+        template: str = SCORE_TEMPLATE,
+        system_prompt: str = DEFAULT_SYSTEM_PROMPT,
+        on_image: OnImage = ignore_image,
+    ) -> Tensor:
+        """Rates how well images match a description, by the model's own judgement.
+
+        The score is P(Yes) / (P(Yes) + P(No)) at the first token of the answer (VQAScore, arXiv:2404.01291,
+        takes P(Yes) alone), or at the first token that differs where a tokenizer starts both alike.
+
+        Args:
+            images: as for `understand`, from any source.
+            description: what they should show; one for all images, or one per image.
+            template: a yes-or-no question that contains {description}.
+            system_prompt: text before the question; empty for none.
+            on_image: as for all methods.
+
+        Returns:
+            [B] float32 in [0, 1].
+        """
+        if images is None:
+            raise ValueError("images must be what is to be judged, got None; pass at least one image")
+        texts = score_questions(description, template)
+        verdicts = verdict_tokens(self, texts)
+        log_probs = self._answer_log_probs(images, texts, verdicts, system_prompt, on_image)
+        return log_probs.softmax(dim=1)[:, 0]
+
+    @torch.no_grad()
+    def choose(
+        self,
+        images: Images | None,
+        question: str | Sequence[str],
+        options: Sequence[str],
+        *,
+        per_token: bool = False,
+        system_prompt: str = DEFAULT_SYSTEM_PROMPT,
+        on_image: OnImage = ignore_image,
+    ) -> Tensor:
+        """Computes how likely each of some answers to a question is.
+
+        An option counts by the likelihood of its tokens as the start of the answer, so "red" is never less
+        likely than "red star", unless they are compared per token.
+
+        Args:
+            images: as for `understand`; None to ask without an image.
+            question: one for all images, or one per image.
+            options: K answers to choose from; spaces around them are ignored.
+            per_token: compares means over tokens in place of sums, which long options need.
+            system_prompt: text before the question; empty for none.
+            on_image: as for all methods.
+
+        Returns:
+            [B, K] float32 probabilities; each row sums to 1.
+        """
+        answers = choice_tokens(self, options, question)
+        log_probs = self._answer_log_probs(images, question, answers, system_prompt, on_image)
+        lengths = log_probs.new_tensor([len(answer) if per_token else 1 for answer in answers])
+        return (log_probs / lengths).softmax(dim=1)
+
+    def decode_text(self, tokens: Tensor) -> list[str]:
+        """Texts of token ids [B, n], without special tokens."""
+        return [self.prompts.tokenizer.decode(ids) for ids in tokens.tolist()]
+
+    def _answer_log_probs(
+        self,
+        images: Images | None,
+        question: str | Sequence[str],
+        answers: Sequence[Sequence[int]],
+        system_prompt: str,
+        on_image: OnImage,
+    ) -> Tensor:
+        questions = self._questions(images, question, None, system_prompt)
+        return answer_log_probs(self, questions, answers, on_image)
+
+    def _questions(
+        self,
+        images: Images | None,
+        question: str | Sequence[str],
+        conversation: Conversation | None,
+        system_prompt: str | None,
+        rows: Sequence[int] | None = None,
+    ) -> QuestionBatch:
+        """Checks and pairs the inputs of a question."""
+        start = start_conversation(conversation, system_prompt, self.folder, self.embeds_shape)
+        return question_batch(question, images, start, self.embeds_shape, rows)
