@@ -26,7 +26,7 @@ def texts_of(folder: Path, output: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("output", "death"), [("txt", "half"), ("txt", "torn"), ("jsonl", "torn")])
-def test_a_killed_run_is_finished_by_the_next(
+def test_a_killed_run_is_completed_by_the_next(
     pipe: JanusPipeline, tmp_path: Path, output: str, death: str
 ) -> None:
     folder, whole = write_images(tmp_path / "set", 40), write_images(tmp_path / "whole", 40)
@@ -51,7 +51,7 @@ def test_a_killed_run_is_finished_by_the_next(
 @pytest.mark.parametrize(
     "torn", [LINE[:-1], LINE[:5], "{", '"', '{"file_name": "b.png", "text": "Größe"}'[:-4], "\x00\x00"]
 )
-def test_a_torn_last_line_is_dropped(tmp_path: Path, torn: str) -> None:
+def test_an_incomplete_last_line_is_dropped(tmp_path: Path, torn: str) -> None:
     file = tmp_path / "metadata.jsonl"
     file.write_bytes(f"{LINE}\n{torn}".encode()[: None if "ö" not in torn else -6])
     lines = JsonLines(tmp_path, ["a.png", "b.png"])
@@ -60,7 +60,7 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, torn: str) -> None:
     assert file.read_text(encoding="utf-8") == f"{LINE}\n"
 
 
-def test_a_last_line_that_lacks_only_its_end_is_kept(tmp_path: Path) -> None:
+def test_a_last_line_without_a_line_break_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "metadata.jsonl"
     file.write_text(LINE, encoding="utf-8")
     lines = JsonLines(tmp_path, ["a.png"])
@@ -72,7 +72,7 @@ def test_a_last_line_that_lacks_only_its_end_is_kept(tmp_path: Path) -> None:
     assert "Größen" in second
 
 
-def test_of_two_lines_for_one_image_the_last_counts(tmp_path: Path) -> None:
+def test_the_last_line_of_an_image_wins(tmp_path: Path) -> None:
     file = tmp_path / "metadata.jsonl"
     later = LINE.replace("One", "Two")
     file.write_text(f"{LINE}\n{LINE.replace('a.', 'b.')}\n{later}\n", encoding="utf-8")
@@ -80,7 +80,7 @@ def test_of_two_lines_for_one_image_the_last_counts(tmp_path: Path) -> None:
     assert file.read_text(encoding="utf-8") == f"{later}\n{LINE.replace('a.', 'b.')}\n"
 
 
-def test_a_file_that_is_whole_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_complete_file_is_left_unchanged(tmp_path: Path) -> None:
     file = tmp_path / "metadata.jsonl"
     content = f"\ufeff{LINE}\r\n\r\n".encode()
     file.write_bytes(content)
@@ -93,7 +93,7 @@ def test_a_file_that_is_whole_is_left_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong", ["no JSON", "[1]", '{"image": "a.png"}', '{"file_name": 3}', '{"file_name": "a.png"}']
 )
-def test_a_line_of_another_kind_is_refused_and_nothing_changes(tmp_path: Path, wrong: str) -> None:
+def test_an_invalid_line_is_refused_and_the_file_unchanged(tmp_path: Path, wrong: str) -> None:
     file = tmp_path / "metadata.jsonl"
     content = f"{LINE}\n{wrong}\n{LINE}\n"
     file.write_text(content, encoding="utf-8")
@@ -110,11 +110,11 @@ def test_a_link_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
         JsonLines(tmp_path / "set", ["a.png"])
 
 
-def test_names_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
+def test_names_that_are_not_unicode_are_kept(tmp_path: Path) -> None:
     name = b"na\xefve.png".decode(errors="surrogateescape")
     JsonLines(tmp_path, [name]).write({name: "One."})
     assert JsonLines(tmp_path, [name]).has(name)
 
 
-def test_names_in_different_folders_do_not_meet(tmp_path: Path) -> None:
+def test_equal_names_in_different_folders_do_not_clash(tmp_path: Path) -> None:
     assert TextFiles(tmp_path, ["a.png", "b/a.png", "a.b.png"]).refused == {}

@@ -63,7 +63,7 @@ def test_each_image_gets_its_own_answer(
 
 
 @OUTPUTS
-def test_what_is_done_is_skipped_and_the_rest_is_as_in_one_run(
+def test_existing_captions_are_skipped_and_the_rest_is_as_in_one_run(
     pipe: JanusPipeline, images: Path, output: str
 ) -> None:
     whole = expected(pipe, images, VARIED)
@@ -83,7 +83,7 @@ def test_what_is_done_is_skipped_and_the_rest_is_as_in_one_run(
 
 
 @OUTPUTS
-def test_captions_that_are_there_stay_unless_it_is_asked_to_overwrite(
+def test_existing_captions_are_kept_unless_overwriting(
     pipe: JanusPipeline, images: Path, output: str
 ) -> None:
     if output == "txt":
@@ -100,7 +100,7 @@ def test_captions_that_are_there_stay_unless_it_is_asked_to_overwrite(
     assert captions(images, output) == expected(pipe, images)
 
 
-def test_prefix_and_suffix_stand_around_captions_of_one_line(
+def test_prefix_and_suffix_are_put_around_one_line_captions(
     pipe: JanusPipeline, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipe.__class__, "understand", lambda *_, **__: ["  A cat,\n\na  dog. "] * 5)
@@ -120,7 +120,7 @@ def test_an_empty_answer_is_reported_and_not_written(
 
 
 @OUTPUTS
-def test_subfolders_count_only_if_they_are_asked_for(pipe: JanusPipeline, images: Path, output: str) -> None:
+def test_subfolders_are_included_only_on_request(pipe: JanusPipeline, images: Path, output: str) -> None:
     write_images(images / "more" / "deep", 2)
     write_images(images / ".hidden", 1)
     assert caption_folder(pipe, images, CaptionFolder(output=output), SHORT).done == 5
@@ -129,7 +129,7 @@ def test_subfolders_count_only_if_they_are_asked_for(pipe: JanusPipeline, images
     assert {"more/deep/image_0.png", "more/deep/image_1.png"} < captions(images, output).keys()
 
 
-def test_a_bad_file_is_reported_and_the_others_go_on(pipe: JanusPipeline, images: Path) -> None:
+def test_a_damaged_file_is_reported_and_the_others_captioned(pipe: JanusPipeline, images: Path) -> None:
     whole = (images / "image_0.png").read_bytes()
     (images / "image_0.png").write_bytes(whole[: len(whole) // 2])
     (images / "notes.png").write_text("no image", encoding="utf-8")
@@ -142,7 +142,7 @@ def test_a_bad_file_is_reported_and_the_others_go_on(pipe: JanusPipeline, images
     assert "notes.png: image must be readable" in report.text
 
 
-def test_names_that_share_a_text_file_are_refused_and_the_others_go_on(
+def test_names_that_share_a_text_file_are_refused_and_the_others_captioned(
     pipe: JanusPipeline, images: Path
 ) -> None:
     (images / "image_1.png").rename(images / "IMAGE_0.PNG")
@@ -163,7 +163,7 @@ def test_names_that_share_a_text_file_are_refused_and_the_others_go_on(
     assert caption_folder(pipe, images, CaptionFolder(output="jsonl"), SHORT).done == 6
 
 
-def test_pictures_are_turned_upright_as_load_image_does(
+def test_images_are_rotated_by_exif_as_load_image_does(
     pipe: JanusPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture = Image.new("RGB", (30, 20), "red")
@@ -177,7 +177,7 @@ def test_pictures_are_turned_upright_as_load_image_does(
     assert float(read_image(tmp_path / "deep.tif").mean()) == pytest.approx(100 / 255)
 
 
-def test_no_more_images_are_open_than_are_worked_together(
+def test_images_are_read_one_batch_at_a_time(
     pipe: JanusPipeline, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipe, "max_batch_size", 2)
@@ -191,7 +191,7 @@ def test_no_more_images_are_open_than_are_worked_together(
 
 
 @OUTPUTS
-def test_steps_count_as_one_run_and_a_cancelled_run_is_finished_by_the_next(
+def test_steps_count_as_one_run_and_a_cancelled_run_is_completed_by_the_next(
     pipe: JanusPipeline, images: Path, monkeypatch: pytest.MonkeyPatch, output: str
 ) -> None:
     class Cancelled(BaseException):

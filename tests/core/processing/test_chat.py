@@ -42,7 +42,7 @@ def test_role_texts_are_overridable_in_templates_that_show_them() -> None:
     assert chat_format("plain", roles) == CHAT_FORMATS["plain"]
 
 
-def test_separators_follow_the_place_of_a_turn() -> None:
+def test_separators_alternate_with_the_turns() -> None:
     turns = [Message("A", "one"), Message("B", "two"), Message("A", "three"), Message("B", "")]
     rendered = chat_format("deepseek").render(turns)
     assert rendered == "A: one\n\nB: two<｜end▁of▁sentence｜>A: three\n\nB:"

@@ -82,7 +82,7 @@ def test_any_size_is_letterboxed_to_a_square(height: int, width: int, inner: tup
     assert (int(white.any(axis=1).sum()), int(white.any(axis=0).sum())) == inner
 
 
-def test_grey_is_spread_and_alpha_is_dropped() -> None:
+def test_grey_becomes_rgb_and_alpha_is_dropped() -> None:
     grey = torch.rand(5, 7, 1)
     processor = ImageProcessor(16)
     expected = processor.pixel_values([grey.expand(5, 7, 3)])
@@ -101,7 +101,7 @@ def test_values_outside_of_the_range_are_clamped() -> None:
     assert np.asarray(to_pillow(image))[..., 0].tolist() == [[0, 0], [255, 255]]
 
 
-def test_half_precision_pictures_are_taken() -> None:
+def test_half_precision_images_are_accepted() -> None:
     image = torch.rand(4, 4, 3).bfloat16()
     assert np.array_equal(np.asarray(to_pillow(image)), np.asarray(to_pillow(image.float())))
 
@@ -118,13 +118,13 @@ def test_half_precision_pictures_are_taken() -> None:
     ],
     ids=lambda image: str(list(image.shape)),
 )
-def test_what_is_no_picture_is_refused(image: Tensor) -> None:
+def test_tensors_that_are_not_images_are_refused(image: Tensor) -> None:
     with pytest.raises(ValueError, match=r"image must be a tensor \[H, W, C\] with 1, 3 or 4 channels, got"):
         to_pillow(image)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_pictures_with_broken_numbers_are_refused(value: float) -> None:
+def test_images_with_nan_or_infinity_are_refused(value: float) -> None:
     image = torch.zeros(4, 4, 3)
     image[1, 2, 0] = value
     with pytest.raises(ValueError, match="image must hold finite numbers, got NaN or infinity"):
@@ -136,7 +136,7 @@ def test_integer_pictures_are_refused() -> None:
         to_pillow(torch.zeros(4, 4, 3, dtype=torch.uint8))
 
 
-def test_overlong_pictures_are_refused() -> None:
+def test_oversized_images_are_refused() -> None:
     with pytest.raises(ValueError, match="image sides must be at most 65536 pixels, got"):
         to_pillow(torch.zeros(1, 65_537, 1))
 
@@ -148,7 +148,7 @@ def test_processor_settings_come_from_the_folder(tmp_path: Path) -> None:
     assert read_image_processor(tmp_path, 48) == ImageProcessor(48, (0.1, 0.2, 0.3), (1, 2, 3), 20)
 
 
-def test_pixels_become_images_of_the_usual_range() -> None:
+def test_pixels_become_images_in_0_to_1() -> None:
     pixels = torch.tensor([-2.0, -1.0, 0.0, 1.0, 3.0, 0.5]).view(1, 3, 1, 2)
     images = to_images(pixels.bfloat16())
     assert images.dtype == torch.float32
@@ -156,7 +156,7 @@ def test_pixels_become_images_of_the_usual_range() -> None:
     assert images[0, 0].tolist() == [[0.0, 0.5, 1.0], [0.0, 1.0, 0.75]]
 
 
-def test_sixteen_bits_a_pixel_keep_their_shades(tmp_path: Path) -> None:
+def test_16_bit_images_keep_their_shades(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
     Image.fromarray(ramp).save(tmp_path / "ramp.png")
     read = read_image(tmp_path / "ramp.png")

@@ -47,7 +47,7 @@ def test_json_is_found(answer: str, value: Any) -> None:
         "[ " * 50_000,
     ],
 )
-def test_what_holds_no_json_is_refused_and_shown(answer: str) -> None:
+def test_answers_without_json_are_refused_and_quoted(answer: str) -> None:
     with pytest.raises(
         ValueError, match=r"answer must hold JSON, got .*; say in the question which"
     ) as error:
@@ -55,5 +55,5 @@ def test_what_holds_no_json_is_refused_and_shown(answer: str) -> None:
     assert repr(answer) in str(error.value)
 
 
-def test_json_text_is_one_line_in_its_own_letters() -> None:
+def test_json_text_is_one_line_and_keeps_unicode() -> None:
     assert json_text('{"a":\n "图像",\n "b": [1,2]}') == '{"a": "图像", "b": [1, 2]}'

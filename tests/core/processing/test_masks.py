@@ -29,7 +29,7 @@ SIDE, GRID = 64, 4
         ((1000, 10), Frame(0, 25, 64, 14)),
     ],
 )
-def test_frame_is_where_the_letterbox_puts_a_picture(size: tuple[int, int], frame: Frame) -> None:
+def test_frame_is_where_the_letterbox_puts_an_image(size: tuple[int, int], frame: Frame) -> None:
     processor = ImageProcessor(SIDE)
     assert processor.frame(*size) == frame
     inside = torch.from_numpy(processor.letterbox(torch.ones(size[1], size[0], 3)).copy())[..., 0] == 255
@@ -38,7 +38,7 @@ def test_frame_is_where_the_letterbox_puts_a_picture(size: tuple[int, int], fram
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 70), (200, 120), (9, 5), (7, 90)])
-def test_tokens_are_those_that_a_masked_pixel_falls_on(size: tuple[int, int]) -> None:
+def test_masked_tokens_are_those_that_overlap_a_masked_pixel(size: tuple[int, int]) -> None:
     height, width = size
     frame = ImageProcessor(SIDE).frame(width, height)
     generator = torch.Generator().manual_seed(height)
@@ -57,14 +57,14 @@ def test_tokens_are_those_that_a_masked_pixel_falls_on(size: tuple[int, int]) ->
         assert masked_tokens(area, frame, GRID, SIDE).tolist() == expected
 
 
-def test_a_mask_that_is_whole_leaves_no_token_and_an_empty_one_all() -> None:
+def test_a_full_mask_selects_all_tokens_and_an_empty_one_none() -> None:
     frame = ImageProcessor(SIDE).frame(64, 20)
     assert bool(masked_tokens(torch.ones(20, 64, dtype=torch.bool), frame, GRID, SIDE).all())
     assert not bool(masked_tokens(torch.zeros(20, 64, dtype=torch.bool), frame, GRID, SIDE).any())
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 70), (200, 120), (9, 5)])
-def test_pixels_of_tokens_are_those_on_no_other_token(size: tuple[int, int]) -> None:
+def test_pixels_inside_tokens_overlap_no_other_token(size: tuple[int, int]) -> None:
     frame = ImageProcessor(SIDE).frame(size[1], size[0])
     generator = torch.Generator().manual_seed(1)
     for _ in range(5):
@@ -77,14 +77,14 @@ def test_pixels_of_tokens_are_those_on_no_other_token(size: tuple[int, int]) -> 
             assert bool(area[y, x]) is not bool((touched & ~tokens).any())
 
 
-def test_every_pixel_of_a_mask_lies_on_masked_tokens() -> None:
+def test_every_masked_pixel_lies_inside_the_masked_tokens() -> None:
     frame = ImageProcessor(SIDE).frame(70, 40)
     area = torch.rand(40, 70, generator=torch.Generator().manual_seed(2)) < 0.01
     tokens = masked_tokens(area, frame, GRID, SIDE)
     assert bool(pixels_inside_tokens(tokens, frame, 40, 70, SIDE)[area].all())
 
 
-def test_an_area_fades_in_from_its_seam_and_nowhere_outside() -> None:
+def test_weights_rise_from_the_border_inwards_and_are_0_outside() -> None:
     area = torch.zeros(64, 64, dtype=torch.bool)
     area[10:40, 20:64] = True
     weights = feather_weights(area, SIDE)
@@ -96,7 +96,7 @@ def test_an_area_fades_in_from_its_seam_and_nowhere_outside() -> None:
     assert bool((weights[20:30, 30:] == 1).all())
 
 
-def test_larger_pictures_fade_over_more_pixels() -> None:
+def test_larger_images_are_feathered_over_more_pixels() -> None:
     area = torch.zeros(320, 320, dtype=torch.bool)
     area[:, 100:] = True
     weights = feather_weights(area, SIDE)[0]
@@ -105,7 +105,7 @@ def test_larger_pictures_fade_over_more_pixels() -> None:
     assert bool((weights[100 + 5 * FEATHER :] == 1).all())
 
 
-def test_narrow_areas_reach_full_weight_and_whole_and_empty_ones_do_not_fade() -> None:
+def test_narrow_areas_reach_full_weight_and_full_or_empty_ones_are_not_feathered() -> None:
     line = torch.zeros(64, 64, dtype=torch.bool)
     line[30] = True
     assert bool((feather_weights(line, SIDE)[30] == 1).all())
@@ -126,7 +126,7 @@ def test_a_mask_of_another_size_is_resized_and_the_log_says_so(caplog: pytest.Lo
     assert caplog.text == ""
 
 
-def test_masks_are_kept_within_their_range() -> None:
+def test_masks_are_clamped_to_0_to_1() -> None:
     assert fit_mask(torch.tensor([[-1.0, 0.3, 4.0]]), 1, 3).tolist() == [[0.0, pytest.approx(0.3), 1.0]]
     assert fit_mask(torch.tensor([[True, False]]), 1, 2).tolist() == [[1.0, 0.0]]
 
@@ -142,12 +142,12 @@ def test_masks_are_kept_within_their_range() -> None:
     ],
     ids=range(5),
 )
-def test_what_is_no_mask_is_refused(mask: Any, message: str) -> None:
+def test_invalid_masks_are_refused(mask: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit_mask(mask, 4, 4)
 
 
-def test_pictures_come_back_out_of_their_frame() -> None:
+def test_remove_letterbox_restores_size_and_content() -> None:
     images = torch.rand(2, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(3))
     assert torch.equal(remove_letterbox(images, Frame(0, 16, 64, 32), 32, 64), images[:, 16:48])
     larger = remove_letterbox(images, Frame(0, 16, 64, 32), 100, 200)
@@ -158,7 +158,7 @@ def test_pictures_come_back_out_of_their_frame() -> None:
     torch.testing.assert_close(flat, torch.full((1, 7, 5, 3), 0.25))
 
 
-def test_a_thin_stroke_is_drawn_as_well_beside_a_wide_area_as_alone() -> None:
+def test_a_thin_stroke_has_the_same_weights_with_and_without_a_wide_area() -> None:
     stroke = torch.zeros(120, 200, dtype=torch.bool)
     stroke[:, 10:13] = True
     both = stroke.clone()

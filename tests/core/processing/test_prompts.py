@@ -110,7 +110,7 @@ def test_a_negative_prompt_takes_the_unconditional_row(pipe: JanusPipeline) -> N
     assert "not wanted" in pipe.prompts.tokenizer.decode(batch.input_ids[1].tolist())
 
 
-def test_batches_move_between_devices_as_a_whole(pipe: JanusPipeline) -> None:
+def test_all_tensors_of_a_batch_move_between_devices(pipe: JanusPipeline) -> None:
     batch = pipe.prompts.generation("A cat", "dogs and more", use_cfg=True, num_new=16).to("meta")
     assert batch.padded
     for tensor in (batch.input_ids, batch.attention_mask, batch.position_ids, batch.image_mask):
@@ -127,7 +127,7 @@ def test_empty_texts_are_refused(pipe: JanusPipeline, text: str) -> None:
 
 @pytest.mark.parametrize("text", [None, 5, ["ugly"]])
 @pytest.mark.parametrize("guided", [True, False])
-def test_a_negative_prompt_that_is_no_text_is_refused(pipe: JanusPipeline, text: Any, guided: bool) -> None:
+def test_a_negative_prompt_that_is_not_text_is_refused(pipe: JanusPipeline, text: Any, guided: bool) -> None:
     with pytest.raises(ValueError, match=r"negative_prompt must be text, got .*; leave it empty for none"):
         pipe.prompts.generation("A cat", text, guided, num_new=16)
 
@@ -167,26 +167,28 @@ def test_a_vocabulary_smaller_than_the_tokenizer_is_refused(pipe: JanusPipeline)
         replace(pipe.prompts, vocab_size=top)
 
 
-def test_a_template_without_room_for_a_question_is_refused(golden_root: Path) -> None:
+def test_a_template_that_replaces_the_question_is_refused(golden_root: Path) -> None:
     pipe = load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32, template="alignment")
     for ask in (lambda: pipe.generate("a cat"), lambda: pipe.understand(None, "What?")):
         with pytest.raises(ValueError, match="chat template must include the user's text, got 'alignment'"):
             ask()
 
 
-def test_a_further_question_has_the_recorded_ids(recorded: Any, pipe: JanusPipeline) -> None:
+def test_a_follow_up_question_has_the_recorded_ids(recorded: Any, pipe: JanusPipeline) -> None:
     question, answer, more, _ = (message.text for message in recorded.messages("multi_turn"))
     row = pipe.prompts.question(more, 0, DEFAULT_SYSTEM_PROMPT, [Turn(question, 1, answer)])
     assert_batch_equals(recorded, pipe.prompts.batch([row]), "multi_turn")
 
 
-def test_images_of_every_turn_stand_before_its_question(pipe: JanusPipeline) -> None:
+def test_images_of_each_turn_come_before_its_question(pipe: JanusPipeline) -> None:
     tag = pipe.prompts.tokenizer.special.image
     placed = pipe.prompts.question(f"{tag}\nWhy?", 1, "", [Turn(f"{tag}\n{tag}\nWhat?", 2, "Two.")])
     assert pipe.prompts.question("Why?", 1, "", [Turn("What?", 2, "Two.")]) == placed
 
 
-def test_content_numbers_images_and_keeps_other_tokens(pipe: JanusPipeline, flow_pipe: JanusPipeline) -> None:
+def test_token_keys_number_images_and_keep_other_tokens(
+    pipe: JanusPipeline, flow_pipe: JanusPipeline
+) -> None:
     for builder, starts in ((pipe.prompts, 0), (flow_pipe.prompts, 1)):
         row = builder.question("Compare.", 2, "")
         content = builder.token_keys(row)

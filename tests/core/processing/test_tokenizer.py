@@ -12,7 +12,7 @@ from janus_nodes.janus_core.processing.tokenizer import JanusTokenizer, SpecialT
 from support.checkpoints import copy_checkpoint, edit_json
 
 
-def test_special_tokens_have_the_recorded_numbers(recorded: Any, pipe: JanusPipeline) -> None:
+def test_special_tokens_have_the_recorded_ids(recorded: Any, pipe: JanusPipeline) -> None:
     tokenizer = pipe.prompts.tokenizer
     assert tokenizer.bos_id == recorded.value("bos_token_id")
     assert tokenizer.eos_id == recorded.value("eos_token_id")
@@ -43,7 +43,7 @@ def renumbered_tokenizer(source: Path, folder: Path) -> Path:
     return file
 
 
-def test_special_tokens_are_found_by_string_whatever_their_number(
+def test_special_tokens_are_found_by_string_whatever_their_ids(
     golden_root: Path, pipe: JanusPipeline, tmp_path: Path
 ) -> None:
     file = renumbered_tokenizer(golden_root / "janus-pro-tiny", tmp_path)
