@@ -12,28 +12,26 @@ from ..processing.edit_forms import EDIT_FORMS, TOKENS, VISION, EditForm
 from ..processing.edit_prompts import edit_prompt
 from ..prompt_batch import PromptBatch
 from ..sampling.guidance import guide_edit, uses_guidance, uses_source
-from ..sampling.results import EditedImages
-from ..sampling.steps import OnImage, OnStep, part_of
+from ..sampling.steps import OnStep, part_of
 from ..sampling.tokens import sample_image_tokens
-from .codecs import decode_pixels
 from .edit_request import EditRequest
 from .runtime import Runtime
 from .workspace import edit_bytes
 
 
-def edit_by_instruction(
-    runtime: Runtime, request: EditRequest, on_step: OnStep, on_image: OnImage
-) -> EditedImages:
-    """Draws edited images in the model's own square.
+def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[Tensor, Tensor]:
+    """Draws the tokens of edited images.
 
-    They are not pasted back into the source: whether a checkpoint keeps the bars beside a letterboxed image
-    is up to its training.
+    The images are the model's own squares and are not pasted back into the source: whether a checkpoint keeps
+    the bars beside a letterboxed image is up to its training.
 
     Args:
         runtime: a model that generates image tokens.
         request: without a mask; `candidates` and `strength` of its options have no effect.
         on_step: called after every token; raise to cancel.
-        on_image: called after every decoded image; raise to cancel.
+
+    Returns:
+        Tokens [B, N] of the images, and [N] of the source.
     """
     options = request.options
     prompt = instruction_prompt(runtime, request)
@@ -54,8 +52,7 @@ def edit_by_instruction(
             for number, chunk in enumerate(chunks)
         ]
     )
-    images = decode_pixels(runtime, tokens, on_image)
-    return EditedImages(images, tokens, _changed_cells(tokens, source.tokens, images))
+    return tokens, source.tokens
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ def embed_source(runtime: Runtime, request: EditRequest, prompt: PromptBatch) ->
     return EditSource(prompt, model.embed_prompt(prompt, image_embeds), tokens[0])
 
 
-def _changed_cells(tokens: Tensor, source_tokens: Tensor, images: Tensor) -> Tensor:
+def changed_cells(tokens: Tensor, source_tokens: Tensor, images: Tensor) -> Tensor:
     """[B, S, S] 1 on the cells of images [B, S, S, 3] whose token [B, N] differs from the source's [N]."""
     grid_size = int(source_tokens.numel() ** 0.5)
     cell = images.shape[1] // grid_size

@@ -5,18 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..processing.images import to_images
 from ..sampling import IMAGE_SAMPLERS
+from ..sampling.guidance import uses_guidance
 from ..sampling.options import EditSampling, FlowSampling, TokenSampling
 from ..sampling.results import EditedImages, GeneratedImages, GeneratedLatents
-from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step
-from .codecs import decode_pixels, encode_pixels, encode_vision
-from .drawing import generate_images
+from ..sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, part_of
 from .edit_request import AUTO, edit_request
-from .editing import edit_by_instruction
-from .inpainting import inpaint
+from .editing import changed_cells, draw_edit
+from .inpainting import blend_edits, draw_masked, plan_inpainting
 from .inputs import VisionFeatures, checked_images, checked_tokens
 from .runtime import Runtime
-from .workspace import codec_bytes, vision_bytes
+from .vision import encode_vision
+from .workspace import codec_bytes, drawing_bytes, vision_bytes
 
 
 class ImageTasks(Runtime):
@@ -52,7 +53,27 @@ class ImageTasks(Runtime):
         options = self.image_options(options)
         sampler = IMAGE_SAMPLERS[type(self.model.generation)]
         starts = sampler.checked_starts({"noise": noise, "latents": latents}, self.folder.name)
-        return generate_images(self, prompt, negative_prompt, options, starts, pixels, on_step, on_image)
+        pixels = pixels and self.model.generation.can_decode
+        batch = self.prompts.generation(
+            prompt,
+            negative_prompt,
+            uses_guidance(options.guidance_scale),
+            self.model.generation.config.num_tokens,
+            sampler.prompt_style,
+        )
+        self.reserve(drawing_bytes(self, batch, options.batch_size, pixels))
+
+        batch = batch.to(self.device)
+        chunks = self.chunks(options.batch_size)
+        samples = torch.cat(
+            [
+                sampler.sample(
+                    self.model, batch, options, chunk, part_of(on_step, number, len(chunks)), **starts
+                )
+                for number, chunk in enumerate(chunks)
+            ]
+        )
+        return sampler.result(self._decode(samples, on_image) if pixels else None, samples)
 
     @torch.no_grad()
     def edit(
@@ -94,8 +115,13 @@ class ImageTasks(Runtime):
             prompts=self.prompts,
             checkpoint=self.folder.name,
         )
-        run = edit_by_instruction if mask is None else inpaint
-        return run(self, request, on_step, on_image)
+        if mask is None:
+            tokens, source_tokens = draw_edit(self, request, on_step)
+            images = self._decode(tokens, on_image)
+            return EditedImages(images, tokens, changed_cells(tokens, source_tokens, images))
+        plan = plan_inpainting(self, request)
+        tokens = draw_masked(self, request, plan, on_step)
+        return blend_edits(self, request, plan, tokens, self._decode(tokens, on_image))
 
     def image_options(
         self, options: TokenSampling | FlowSampling | None = None
@@ -120,14 +146,14 @@ class ImageTasks(Runtime):
         """Image tokens [B, N] of images [B, H, W, C] in [0, 1], letterboxed to the model's square."""
         self.image_options(TokenSampling())
         self.reserve(codec_bytes(self))
-        return encode_pixels(self, checked_images(images), on_image)
+        return self._encode(checked_images(images), on_image)
 
     @torch.no_grad()
     def encode_latents(self, images: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Latents [B, 4, h, w] of images [B, H, W, C] in [0, 1], for `generate` to start from."""
         self.image_options(FlowSampling())
         self.reserve(codec_bytes(self))
-        return encode_pixels(self, checked_images(images), on_image)
+        return self._encode(checked_images(images), on_image)
 
     @torch.no_grad()
     def decode_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
@@ -141,7 +167,7 @@ class ImageTasks(Runtime):
         self.image_options(TokenSampling())
         generation = self.model.token_generation.config
         tokens = checked_tokens(tokens, generation.grid_size, generation.vq.codebook_size)
-        return decode_pixels(self, tokens.to(self.device, torch.int64), on_image)
+        return self._decode(tokens.to(self.device, torch.int64), on_image)
 
     @property
     def tokens_per_row(self) -> int:
@@ -152,3 +178,16 @@ class ImageTasks(Runtime):
     def latent_scale(self) -> float:
         """Factor from a VAE's latents to those that the flow integrates."""
         return float(self.model.flow_generation.config.scaling_factor)
+
+    def _encode(self, images: Tensor, on_image: OnImage) -> Tensor:
+        """Image tokens or latents of images [B, H, W, C] in [0, 1].
+
+        One at a time: a single image keeps a device busy, and the activations of many are large.
+        """
+        pixels = (self.image_processor.pixels(image[None]) for image in counted(images.unbind(), on_image))
+        return torch.cat([self.model.generation.encode(image.to(self.device)) for image in pixels])
+
+    def _decode(self, samples: Tensor, on_image: OnImage) -> Tensor:
+        """Images [B, H, W, 3] in [0, 1] of image tokens or latents, one at a time."""
+        decode = self.model.generation.decode
+        return torch.cat([to_images(decode(sample)) for sample in counted(samples.split(1), on_image)])

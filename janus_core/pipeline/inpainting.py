@@ -16,42 +16,15 @@ from ..processing.masks import (
     pixels_inside_tokens,
     remove_letterbox,
 )
-from ..prompt_batch import PromptBatch
 from ..sampling.guidance import uses_guidance
 from ..sampling.inpainting import MaskedImage, best_candidates, candidate_indices, inpaint_tokens
 from ..sampling.options import EditSampling
 from ..sampling.results import EditedImages
 from ..sampling.seeds import seeded_generator
-from ..sampling.steps import OnImage, OnStep, part_of
-from .codecs import decode_pixels
+from ..sampling.steps import OnStep, part_of
 from .edit_request import EditRequest
 from .runtime import Runtime
 from .workspace import edit_bytes
-
-
-def inpaint(runtime: Runtime, request: EditRequest, on_step: OnStep, on_image: OnImage) -> EditedImages:
-    """Draws what lies under the mask of a request.
-
-    Args:
-        runtime: a model that generates image tokens.
-        request: with a mask; its instruction describes the whole image as it should be.
-        on_step: called after every token; raise to cancel.
-        on_image: called after every decoded image; raise to cancel.
-    """
-    options, plan = request.options, plan_inpainting(runtime, request)
-    prompt = runtime.prompts.generation(
-        request.instruction, "", uses_guidance(options.guidance_scale), plan.num_tokens, name="instruction"
-    )
-    num_drawn = options.batch_size * plan.candidates
-    runtime.reserve(edit_bytes(runtime, prompt, num_drawn, plan.longest_run))
-
-    pixels = runtime.image_processor.pixels(request.image).to(runtime.device)
-    source_tokens = runtime.model.generation.encode(pixels)[0]
-    tokens = source_tokens.repeat(options.batch_size, 1)
-    if plan.free[0]:
-        tokens = _draw(runtime, prompt.to(runtime.device), source_tokens, plan, options, on_step)
-    images = decode_pixels(runtime, tokens, on_image)
-    return _blend(runtime, request, plan, tokens, images)
 
 
 @dataclass(frozen=True)
@@ -128,15 +101,29 @@ def _free_positions(masked: Tensor, options: EditSampling, image: int) -> list[i
     return sorted(positions[order[num_kept:]].tolist())
 
 
-def _draw(
-    runtime: Runtime,
-    prompt: PromptBatch,
-    source_tokens: Tensor,
-    plan: InpaintingPlan,
-    options: EditSampling,
-    on_step: OnStep,
-) -> Tensor:
-    """Tokens [B, N] of the images: of each image's candidates the likeliest."""
+def draw_masked(runtime: Runtime, request: EditRequest, plan: InpaintingPlan, on_step: OnStep) -> Tensor:
+    """Draws the masked tokens: tokens [B, N] of the images, the likeliest candidate of each.
+
+    Args:
+        runtime: a model that generates image tokens.
+        request: with a mask; its instruction describes the whole image as it should be.
+        plan: of this request.
+        on_step: called after every token; raise to cancel.
+
+    Raises:
+        ValueError: if the instruction does not fit into the model's context.
+    """
+    options, device = request.options, runtime.device
+    use_cfg = uses_guidance(options.guidance_scale)
+    prompt = runtime.prompts.generation(request.instruction, "", use_cfg, plan.num_tokens, name="instruction")
+    num_drawn = options.batch_size * plan.candidates
+    runtime.reserve(edit_bytes(runtime, prompt, num_drawn, plan.longest_run))
+
+    pixels = runtime.image_processor.pixels(request.image).to(device)
+    source_tokens = runtime.model.generation.encode(pixels)[0]
+    if not plan.free[0]:
+        return source_tokens.repeat(options.batch_size, 1)
+    prompt = prompt.to(device)
     runs = plan.runs(runtime.max_batch_size)
     drawn = [
         inpaint_tokens(
@@ -153,7 +140,7 @@ def _draw(
     return best_candidates(tokens, log_prob, plan.candidates)
 
 
-def _blend(
+def blend_edits(
     runtime: Runtime,
     request: EditRequest,
     plan: InpaintingPlan,

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ..prompt_batch import PromptBatch
 from ..sampling.steps import ignore_image
-from .codecs import encode_vision
-from .conversation import Conversation
+from .conversation import Conversation, start_conversation
 from .inputs import ImageBatch, Images, VisionFeatures, check_embeds, image_batches
 from .prefix import SavedPrefix, common_length, with_unique_image_ids
 from .runtime import Runtime
+from .vision import encode_vision
 
 
 @dataclass(frozen=True)
@@ -57,28 +57,24 @@ class QuestionBatch:
 
 
 def question_batch(
-    question: str | Sequence[str],
+    runtime: Runtime,
     images: Images | None,
-    start: Conversation,
-    embeds_shape: tuple[int, int],
+    question: str | Sequence[str],
+    conversation: Conversation | None = None,
+    system_prompt: str | None = None,
     seed_offsets: Sequence[int] | None = None,
 ) -> QuestionBatch:
-    """Pairs questions with images.
-
-    Args:
-        question: one for all sequences, or one per sequence.
-        images: what `JanusPipeline.understand` takes.
-        start: the conversation that the questions continue.
-        embeds_shape: positions and width of this model's embeddings of one image.
-        seed_offsets: one per sequence; 0, 1, … by default.
+    """Checks the arguments of `JanusPipeline.understand` and `converse`, and pairs questions with images.
 
     Raises:
-        ValueError: if the numbers of questions and images do not match, or features are another model's.
+        ValueError: if the numbers of questions and images do not match, or features or the conversation are
+            another model's.
     """
+    start = start_conversation(conversation, system_prompt, runtime.folder, runtime.embeds_shape)
     batches = image_batches(images)
     for batch in batches:
         if isinstance(batch, VisionFeatures):
-            check_embeds("features", batch.image_embeds, embeds_shape)
+            check_embeds("features", batch.image_embeds, runtime.embeds_shape)
     questions = [question] if isinstance(question, str) else list(question)
     if not questions:
         raise ValueError(

@@ -12,10 +12,10 @@ from ..processing.judging import SCORE_TEMPLATE
 from ..sampling.options import TextSampling
 from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step
 from .answering import Check, answer_questions
-from .conversation import Conversation, start_conversation
+from .conversation import Conversation
 from .inputs import Images
 from .judging import answer_log_probs, choice_tokens, score_questions, verdict_tokens
-from .questions import QuestionBatch, question_batch
+from .questions import question_batch
 from .runtime import Runtime
 
 
@@ -55,7 +55,7 @@ class TextTasks(Runtime):
         Raises:
             RuntimeError: if an answer fails its check four times.
         """
-        questions = self._questions(images, question, None, system_prompt, rows)
+        questions = question_batch(self, images, question, system_prompt=system_prompt, seed_offsets=rows)
         said = answer_questions(self, questions, options or TextSampling(), check, False, on_step)
         return [conversation.answer for conversation in said]
 
@@ -88,7 +88,7 @@ class TextTasks(Runtime):
         Returns:
             One conversation per image or question.
         """
-        questions = self._questions(images, question, conversation, system_prompt)
+        questions = question_batch(self, images, question, conversation, system_prompt)
         return answer_questions(self, questions, options or TextSampling(), check, remember, on_step)
 
     @torch.no_grad()
@@ -108,7 +108,7 @@ class TextTasks(Runtime):
         Returns:
             The conversation with its new `answer`; the one that was passed stays as it is.
         """
-        questions = self._questions(images, question, conversation, system_prompt)
+        questions = question_batch(self, images, question, conversation, system_prompt)
         if len(questions.texts) > 1:
             raise ValueError(
                 f"images and question must be of one row in a chat, got {len(questions.texts)}; use "
@@ -146,7 +146,8 @@ class TextTasks(Runtime):
             raise ValueError("images must be what is to be judged, got None; pass at least one image")
         texts = score_questions(description, template)
         verdicts = verdict_tokens(self, texts)
-        log_probs = self._answer_log_probs(images, texts, verdicts, system_prompt, on_image)
+        questions = question_batch(self, images, texts, system_prompt=system_prompt)
+        log_probs = answer_log_probs(self, questions, verdicts, on_image)
         return log_probs.softmax(dim=1)[:, 0]
 
     @torch.no_grad()
@@ -177,33 +178,11 @@ class TextTasks(Runtime):
             [B, K] float32 probabilities; each row sums to 1.
         """
         answers = choice_tokens(self, options, question)
-        log_probs = self._answer_log_probs(images, question, answers, system_prompt, on_image)
+        questions = question_batch(self, images, question, system_prompt=system_prompt)
+        log_probs = answer_log_probs(self, questions, answers, on_image)
         lengths = log_probs.new_tensor([len(answer) if per_token else 1 for answer in answers])
         return (log_probs / lengths).softmax(dim=1)
 
     def decode_text(self, tokens: Tensor) -> list[str]:
         """Texts of token ids [B, n], without special tokens."""
         return [self.prompts.tokenizer.decode(ids) for ids in tokens.tolist()]
-
-    def _answer_log_probs(
-        self,
-        images: Images | None,
-        question: str | Sequence[str],
-        answers: Sequence[Sequence[int]],
-        system_prompt: str,
-        on_image: OnImage,
-    ) -> Tensor:
-        questions = self._questions(images, question, None, system_prompt)
-        return answer_log_probs(self, questions, answers, on_image)
-
-    def _questions(
-        self,
-        images: Images | None,
-        question: str | Sequence[str],
-        conversation: Conversation | None,
-        system_prompt: str | None,
-        rows: Sequence[int] | None = None,
-    ) -> QuestionBatch:
-        """Checks and pairs the inputs of a question."""
-        start = start_conversation(conversation, system_prompt, self.folder, self.embeds_shape)
-        return question_batch(question, images, start, self.embeds_shape, rows)
