@@ -1,4 +1,4 @@
-"""Drawing several images and keeping those that the model itself judges to be best."""
+"""Best-of-N generation: draws several images and keeps those that the model scores highest."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .pipeline import JanusPipeline
 
 @dataclass(frozen=True)
 class RankedImages:
-    """Images with what they were judged to be worth.
+    """Images with their scores, the best first.
 
     Attributes:
-        drawn: the images, and the tokens or latents that they are made of, the best first.
-        scores: [B] float32 in [0, 1], as `JanusPipeline.score` gives them, the highest first.
+        drawn: the images with their tokens or latents.
+        scores: [B] float32 in [0, 1], from `JanusPipeline.score`.
     """
 
     drawn: GeneratedImages | GeneratedLatents
@@ -38,27 +38,26 @@ def best_of(
     on_step: OnStep = ignore_step,
     on_image: OnImage = ignore_image,
 ) -> RankedImages:
-    """Draws `options.batch_size` images of a prompt, judges each by it, and keeps the best.
+    """Draws `options.batch_size` images of a prompt, scores each against it, and keeps the best.
 
-    Published for models of this kind as best-of-N selection (UniGen, arXiv:2505.14682).
+    For models of this kind, see UniGen (arXiv:2505.14682).
 
     Args:
-        pipeline: what draws and judges.
+        pipeline: the model.
         prompt: what to draw.
-        options: guidance, randomness and how many images are drawn.
-        keep: how many are given back; 0 for all.
-        negative_prompt: what to move away from, as in `JanusPipeline.generate`.
-        template: how the model is asked, as in `JanusPipeline.score`.
-        on_step: called as `on_step(step, total, state)` for each step of drawing, then for each judged image;
-            may raise to cancel.
-        on_image: called as `on_image(done, total)` when an image has become pixels; may raise as well.
+        options: guidance, randomness and number of images to draw; the checkpoint's own by default.
+        keep: number of images to return; 0 for all.
+        negative_prompt: as in `JanusPipeline.generate`.
+        template: as in `JanusPipeline.score`.
+        on_step: called after every step of drawing, then after every scored image; raise to cancel.
+        on_image: called after every decoded image; raise to cancel.
 
     Returns:
-        The best first; of equals, the one drawn first.
+        The best first; of equal ones, the one drawn first.
 
     Raises:
-        ValueError: if more are to be kept than are drawn, the model's images have no pixels, or an input does
-            not fit.
+        ValueError: if `keep` is larger than the batch, the model cannot decode images, or an input does not
+            fit.
     """
     options = pipeline.image_options(options)
     count = options.batch_size
@@ -67,7 +66,7 @@ def best_of(
             f"keep must be from 0 (all) to the {count} images that are drawn, got {keep}; draw more or keep "
             "fewer"
         )
-    # Before the long part, so that a question that does not fit costs nothing.
+    # Before drawing, so that a question that does not fit costs nothing.
     question = score_question(template, prompt)
     pipeline.prompts.answers(VERDICTS, [question])
     pipeline.prompts.understanding([question], 1, DEFAULT_SYSTEM_PROMPT)
@@ -76,20 +75,21 @@ def best_of(
             f"model must turn latents into pixels to judge them, got {pipeline.folder.name!r} without a VAE; "
             "load it with vae"
         )
-    drawing: list[tuple[int, Tensor]] = []
+    # Scored images continue the step count of drawing, with the last state that it reported.
+    last_step: list[tuple[int, Tensor]] = []
 
-    def tell_of_step(step: int, total: int, state: Tensor) -> None:
-        drawing[:] = [(total, state)]
+    def report_step(step: int, total: int, state: Tensor) -> None:
+        last_step[:] = [(total, state)]
         on_step(step, total + count, state)
 
-    def tell_of_judged(done: int, total: int) -> None:
-        steps, state = drawing[0]
+    def report_scored(done: int, total: int) -> None:
+        steps, state = last_step[0]
         on_step(steps + done, steps + total, state)
 
     drawn = pipeline.generate(
-        prompt, options, negative_prompt=negative_prompt, on_step=tell_of_step, on_image=on_image
+        prompt, options, negative_prompt=negative_prompt, on_step=report_step, on_image=on_image
     )
     assert drawn.images is not None
-    scores = pipeline.score(drawn.images, prompt, template=template, on_image=tell_of_judged)
+    scores = pipeline.score(drawn.images, prompt, template=template, on_image=report_scored)
     order = scores.argsort(descending=True, stable=True)[: keep or count]
     return RankedImages(drawn.select(order), scores[order])

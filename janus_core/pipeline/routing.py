@@ -1,4 +1,4 @@
-"""One free request: what it asks for, and doing that."""
+"""Free-form requests: the model decides which task a request asks for, then the task runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step
 from .inputs import checked_images
 from .pipeline import JanusPipeline
 
-# What can be asked for, in the order of the letters that the model answers with.
+# The tasks, in the order of the letters that the model answers with.
 TASKS = UNDERSTAND, GENERATE, EDIT, DESCRIBE_AND_GENERATE = (
     "understand",
     "generate",
@@ -21,7 +21,7 @@ TASKS = UNDERSTAND, GENERATE, EDIT, DESCRIBE_AND_GENERATE = (
 )
 LETTERS = "ABCD"
 
-# What a picture is asked that is to be drawn again.
+# The question whose answer is drawn by "describe and generate".
 DESCRIBE = (
     "Describe this image as a prompt for an image generator: the subject, the scene, the style, the light "
     "and the colours, in one paragraph."
@@ -40,11 +40,11 @@ _QUESTION = (
 
 @dataclass(frozen=True)
 class Route:
-    """What a request is taken to ask for.
+    """The task that a request was classified as.
 
     Attributes:
         task: one of `TASKS`.
-        shares: how likely the model holds each task that is possible; they sum to 1.
+        shares: probability of each possible task; they sum to 1.
     """
 
     task: str
@@ -53,11 +53,11 @@ class Route:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a request got.
+    """The result of a request.
 
     Attributes:
-        text: an answer or a description; None if none was asked for.
-        images: [1, H, W, 3] in [0, 1]; None if none was asked for.
+        text: an answer or a description; None for tasks without text.
+        images: [B, H, W, 3] in [0, 1]; None for tasks without images.
     """
 
     text: str | None = None
@@ -65,10 +65,10 @@ class Reply:
 
 
 def routing_question(request: str) -> str:
-    """The question whose answer is the letter of a task, as multiple-choice tests of such models ask.
+    """A multiple-choice question about the request; its answer is the letter of a task.
 
     Raises:
-        ValueError: if there is no request.
+        ValueError: if the request is empty.
     """
     if not isinstance(request, str) or not request.strip():
         raise ValueError(f"request must hold text, got {request!r}; say what you want")
@@ -76,7 +76,7 @@ def routing_question(request: str) -> str:
 
 
 def possible_tasks(pipeline: JanusPipeline, image: Tensor | None) -> list[str]:
-    """Tasks that what is given allows: without an image, none that needs one; drawing where a model can."""
+    """The tasks that this model can do with or without an image."""
     if IMAGE_SAMPLERS[type(pipeline.model.generation)].options is not TokenSampling:
         return [UNDERSTAND]
     if image is None:
@@ -85,12 +85,12 @@ def possible_tasks(pipeline: JanusPipeline, image: Tensor | None) -> list[str]:
 
 
 def route(pipeline: JanusPipeline, request: str, image: Tensor | None = None) -> Route:
-    """Lets the model tell what a request asks for, by the likelihood of the letters of all possible tasks.
+    """Lets the model classify a request, by the probabilities of the letters of all possible tasks.
 
     Args:
         pipeline: the model.
-        request: anything, in words.
-        image: [1, H, W, C] that comes with it. It is not looked at, but without one there is nothing to edit.
+        request: free text.
+        image: [1, H, W, C] that comes with it. Its content is not used, only that there is one.
     """
     _check_image(image)
     question, tasks = routing_question(request), possible_tasks(pipeline, image)
@@ -113,22 +113,21 @@ def reply(
     on_step: OnStep = ignore_step,
     on_image: OnImage = ignore_image,
 ) -> Reply:
-    """Does what a request asks for, and nothing else.
+    """Runs one task for a request.
 
     Args:
-        pipeline: the model; to draw, one that draws by tokens.
-        request: the question, the description of a picture, or what to change.
+        pipeline: the model; one that generates image tokens, if the task draws.
+        request: the question, the description of an image, or the change to make.
         image: [1, H, W, C] in [0, 1] that comes with it.
-        task: one of `TASKS`, such as `route` found.
-        text: how an answer or a description is written.
-        drawing: how a picture is drawn; its `batch_size` pictures are of one description. By default the
-            checkpoint's own.
-        on_text: told of each step of the text; may raise to cancel.
-        on_step: told of each token of a picture; may raise to cancel.
-        on_image: told of each image that became pixels; may raise to cancel.
+        task: one of `TASKS`, such as `route` returns.
+        text: length and randomness of an answer or a description.
+        drawing: how images are drawn; the checkpoint's own by default.
+        on_text: called after every step of the text; raise to cancel.
+        on_step: called after every token of an image; raise to cancel.
+        on_image: called after every decoded image; raise to cancel.
 
     Raises:
-        ValueError: if the task is none, or needs an image that is not there.
+        ValueError: if there is no such task, or it needs an image and there is none.
     """
     if task not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}; choose one of these")
@@ -143,15 +142,17 @@ def reply(
     if task == EDIT:
         options = EditSampling(**asdict(pipeline.image_options(drawing)))
         return Reply(None, pipeline.edit(image, request, options, on_step=on_step, on_image=on_image).images)
-    (told,) = pipeline.understand(image, DESCRIBE, text, on_step=on_text)
-    described = told.replace(pipeline.prompts.tokenizer.special.image, "").strip()
-    if not described:
+    (answer,) = pipeline.understand(image, DESCRIBE, text, on_step=on_text)
+    # The model may spell out a placeholder, which has no meaning in a description.
+    description = answer.replace(pipeline.prompts.tokenizer.special.image, "").strip()
+    if not description:
         raise RuntimeError(
             "model must describe the image to draw it, got an empty answer; choose another task"
         )
-    return Reply(described, pipeline.generate(described, drawing, on_step=on_step, on_image=on_image).images)
+    drawn = pipeline.generate(description, drawing, on_step=on_step, on_image=on_image)
+    return Reply(description, drawn.images)
 
 
 def _check_image(image: Tensor | None) -> None:
     if image is not None and len(checked_images(image)) != 1:
-        raise ValueError(f"image must be one picture, got {len(image)}; ask about one after the other")
+        raise ValueError(f"image must be a single image, got {len(image)}; ask about one at a time")

@@ -80,7 +80,7 @@ def test_wrong_requests_are_refused(pipe: JanusPipeline, image: Tensor) -> None:
         reply(pipe, "A cat.", None, "dance")
     with pytest.raises(ValueError, match=r"image must be given for task 'edit', got none"):
         reply(pipe, "A cat.", None, "edit")
-    with pytest.raises(ValueError, match=r"image must be one picture, got 2"):
+    with pytest.raises(ValueError, match=r"image must be a single image, got 2"):
         reply(pipe, "A cat.", image.repeat(2, 1, 1, 1), "understand")
     with pytest.raises(ValueError, match=r"model must be trained to edit by instruction"):
         reply(pipe, "A cat.", image, "edit")
