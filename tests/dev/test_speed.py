@@ -33,9 +33,9 @@ def test_one_command_measures_ours_and_the_peer(tmp_path: Path, golden_root: Pat
     assert found["ours int8"]["read per step"] < found["ours fp32"]["read per step"]
     assert [set(turn) for turn in found["transformers fp32"]["turns"]] == [STEPS] * 2
     rows = [line for line in finished.stdout.splitlines() if "one step, one image with guidance" in line]
-    whole, narrow = rows
+    fp32_row, int8_row = rows
     # Transformers stands beside the same format, ours in the first one beside int8.
-    assert whole.count(" x |") == narrow.count(" x |") == 1
+    assert fp32_row.count(" x |") == int8_row.count(" x |") == 1
     assert finished.stdout.count("JanusFlow: one step") == 2
 
 

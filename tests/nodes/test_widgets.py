@@ -122,8 +122,8 @@ def test_widgets_of_load_change_the_model(janus_folder: Path) -> None:
     base = {"checkpoint": "one", "precision": "fp32"}
     before = run(JanusLoad, **base)[0].pipeline
     assert run(JanusLoad, **base | {"checkpoint": "other"})[0].pipeline.folder != before.folder
-    narrow = run(JanusLoad, **base | {"precision": "bf16"})[0].pipeline
-    assert weight_bytes(narrow.model.body) < 0.6 * weight_bytes(before.model.body)
+    packed = run(JanusLoad, **base | {"precision": "bf16"})[0].pipeline
+    assert weight_bytes(packed.model.body) < 0.6 * weight_bytes(before.model.body)
     assert (
         run(JanusLoad, **base | {"template": "deepseek_old"})[0].pipeline.prompts.chat != before.prompts.chat
     )

@@ -76,10 +76,11 @@ class FbgemmFp16Linear(InferenceLinear):
             self.packed.append(torch.ops.quantized.linear_prepack_fp16(weight[chunk].float(), chunk_bias))
         self.packed_bytes = 2 * weight.numel() + (0 if bias is None else 4 * bias.numel())
 
-    def _multiply(self, inputs: Tensor) -> Tensor:
-        inputs = inputs.float()
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Maps [..., in] to [..., out] of the same dtype; the operator needs no reshape."""
+        inputs = hidden_states.float()
         outputs = [torch.ops.quantized.linear_dynamic_fp16(inputs, chunk) for chunk in self.packed]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)).to(hidden_states.dtype)
 
 
 class OneDnnBf16Linear(InferenceLinear):

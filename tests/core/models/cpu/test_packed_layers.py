@@ -61,7 +61,7 @@ def test_packed_fp16_layer_equals_pytorchs_with_the_same_bf16_weights(length: in
     packed = FbgemmFp16Linear(layer.weight, layer.bias)
     inputs = torch.randn(2, length, 192)
     assert torch.allclose(packed(inputs), layer(inputs), atol=1e-5)
-    assert packed(inputs).dtype == torch.float32
+    assert packed(inputs).dtype == torch.float32 and packed(inputs.bfloat16()).dtype == torch.bfloat16
 
 
 @needs_bf16
