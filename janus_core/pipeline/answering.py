@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
@@ -41,7 +41,7 @@ def answer_questions(
     check: Check | None,
     save_prefix: bool,
     on_step: OnStep,
-) -> list[Conversation]:
+) -> Iterator[Conversation]:
     """Answers each question of a batch.
 
     Args:
@@ -52,8 +52,8 @@ def answer_questions(
         save_prefix: whether the conversations keep keys and values for their next turn.
         on_step: called after every step; raise to cancel.
 
-    Returns:
-        One conversation per question.
+    Yields:
+        One conversation per question. They hold embeddings of images, so take what you need of each.
 
     Raises:
         ValueError: if a question does not fit into the model's context.
@@ -63,15 +63,11 @@ def answer_questions(
     prompts = tokenize(runtime, questions)
     runtime.reserve(answer_bytes(runtime, questions, prompts.batches, prompts.shared_length, options))
     # A retry continues from the saved prefix, so the prompt is not computed again.
-    conversations = _generate(runtime, questions, prompts, options, save_prefix or check is not None, on_step)
-    if check is not None:
-        for index, offset in enumerate(questions.seed_offsets):
-            conversations[index] = _retry_until_valid(
-                runtime, conversations[index], offset, options, check, on_step
-            )
-    if save_prefix:
-        return conversations
-    return [replace(conversation, saved_prefix=None) for conversation in conversations]
+    answered = _generate(runtime, questions, prompts, options, save_prefix or check is not None, on_step)
+    for offset, conversation in zip(questions.seed_offsets, answered, strict=True):
+        if check is not None:
+            conversation = _retry_until_valid(runtime, conversation, offset, options, check, on_step)
+        yield conversation if save_prefix else replace(conversation, saved_prefix=None)
 
 
 def _generate(
@@ -81,13 +77,12 @@ def _generate(
     options: TextSampling,
     save_prefix: bool,
     on_step: OnStep,
-) -> list[Conversation]:
+) -> Iterator[Conversation]:
     """Generates one answer per sequence."""
     start, eos_id = questions.start, runtime.prompts.tokenizer.eos_id
     embedder = ImageEmbedder(runtime, questions.images)
     budget = SAVED_PREFIX_BYTES if save_prefix else 0
     prefix: SharedPrefix | None = None
-    conversations = []
     for number, (chunk, batch) in enumerate(zip(prompts.chunks, prompts.batches, strict=True)):
         image_embeds = _append_images(runtime, start.image_embeds, embedder.embed(chunk), len(chunk))
         if prefix is None:
@@ -128,17 +123,14 @@ def _generate(
             answer = runtime.prompts.tokenizer.decode(ids)
             # The first sequence pays for the shared prefix.
             reused = prefix.length if index else prefix.num_reused
-            conversations.append(
-                replace(
-                    start,
-                    turns=(*start.turns, Turn(questions.texts[index], questions.num_images, answer)),
-                    image_embeds=images,
-                    tokens_read=len(prompts.sequences[index]) - reused,
-                    tokens_reused=reused,
-                    saved_prefix=saved,
-                )
+            yield replace(
+                start,
+                turns=(*start.turns, Turn(questions.texts[index], questions.num_images, answer)),
+                image_embeds=images,
+                tokens_read=len(prompts.sequences[index]) - reused,
+                tokens_reused=reused,
+                saved_prefix=saved,
             )
-    return conversations
 
 
 def _prefill_shared(

@@ -44,17 +44,7 @@ def edit_request(
     prompts: PromptBuilder,
     checkpoint: str,
 ) -> EditRequest:
-    """Checks the arguments of `JanusPipeline.edit`.
-
-    Args:
-        image: one image.
-        instruction: what to change.
-        options: how images are drawn.
-        mask: where the image may change.
-        form: one of `EDIT_FORM_CHOICES`.
-        trained_form: the form that the checkpoint is known to have been trained for.
-        prompts: of the checkpoint.
-        checkpoint: its name, for messages.
+    """Checks the arguments of `JanusPipeline.edit`, for a checkpoint with these prompts and this name.
 
     Raises:
         ValueError: if one of them does not fit; the message says which and how to fix it.

@@ -1,4 +1,4 @@
-"""Scores and choices: how likely given answers are after a question."""
+"""Likelihood of given answers to questions."""
 
 from __future__ import annotations
 
@@ -7,30 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..processing.judging import VERDICTS, first_difference, score_question, validate_choices
 from ..sampling.likelihood import log_likelihoods
 from ..sampling.steps import OnImage
 from .questions import ImageEmbedder, QuestionBatch
 from .runtime import Runtime
 from .workspace import answer_likelihood_bytes
-
-
-def score_questions(description: str | Sequence[str], template: str) -> list[str]:
-    """One yes-or-no question per description."""
-    descriptions = [description] if isinstance(description, str) else description
-    return [score_question(template, text) for text in descriptions]
-
-
-def verdict_tokens(runtime: Runtime, questions: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Tokens of "Yes" and of "No" after the questions, up to the first that differs."""
-    yes, no = runtime.prompts.answers(VERDICTS, questions)
-    return first_difference(yes, no)
-
-
-def choice_tokens(runtime: Runtime, options: Sequence[str], question: str | Sequence[str]) -> list[list[int]]:
-    """Tokens of each of the options as an answer to the questions."""
-    questions = [question] if isinstance(question, str) else question
-    return runtime.prompts.answers(validate_choices(options), questions)
 
 
 def answer_log_probs(

@@ -8,13 +8,19 @@ import torch
 from torch import Tensor
 
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
-from ..processing.judging import SCORE_TEMPLATE
+from ..processing.judging import (
+    SCORE_TEMPLATE,
+    VERDICTS,
+    first_difference,
+    score_question,
+    validate_choices,
+)
 from ..sampling.options import TextSampling
 from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step
 from .answering import Check, answer_questions
 from .conversation import Conversation
 from .inputs import Images
-from .judging import answer_log_probs, choice_tokens, score_questions, verdict_tokens
+from .judging import answer_log_probs
 from .questions import question_batch
 from .runtime import Runtime
 
@@ -89,7 +95,7 @@ class TextTasks(Runtime):
             One conversation per image or question.
         """
         questions = question_batch(self, images, question, conversation, system_prompt)
-        return answer_questions(self, questions, options or TextSampling(), check, remember, on_step)
+        return list(answer_questions(self, questions, options or TextSampling(), check, remember, on_step))
 
     @torch.no_grad()
     def chat(
@@ -144,8 +150,9 @@ class TextTasks(Runtime):
         """
         if images is None:
             raise ValueError("images must be what is to be judged, got None; pass at least one image")
-        texts = score_questions(description, template)
-        verdicts = verdict_tokens(self, texts)
+        descriptions = [description] if isinstance(description, str) else description
+        texts = [score_question(template, text) for text in descriptions]
+        verdicts = first_difference(*self.prompts.answers(VERDICTS, texts))
         questions = question_batch(self, images, texts, system_prompt=system_prompt)
         log_probs = answer_log_probs(self, questions, verdicts, on_image)
         return log_probs.softmax(dim=1)[:, 0]
@@ -177,7 +184,8 @@ class TextTasks(Runtime):
         Returns:
             [B, K] float32 probabilities; each row sums to 1.
         """
-        answers = choice_tokens(self, options, question)
+        texts = [question] if isinstance(question, str) else question
+        answers = self.prompts.answers(validate_choices(options), texts)
         questions = question_batch(self, images, question, system_prompt=system_prompt)
         log_probs = answer_log_probs(self, questions, answers, on_image)
         lengths = log_probs.new_tensor([len(answer) if per_token else 1 for answer in answers])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from janus_nodes.janus_core import DEFAULT_SYSTEM_PROMPT, DEMONSTRATION, JanusPipeline, load_pipeline
 from janus_nodes.janus_core.models.cache import NoCache
-from janus_nodes.janus_core.pipeline import judging
+from janus_nodes.janus_core.pipeline import text_tasks
 from janus_nodes.janus_core.processing.judging import score_question
 from support.drawing import counted_images
 from torch import Tensor
@@ -60,7 +60,7 @@ def test_choice_among_words_is_the_softmax_of_the_recorded_logits(
 def test_score_is_the_softmax_of_the_two_recorded_logits(
     recorded: Any, pipe: JanusPipeline, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judging, "VERDICTS", ("the", "code"))
+    monkeypatch.setattr(text_tasks, "VERDICTS", ("the", "code"))
     logits = recorded.tensor("understand/one_image.logits_last")[:, ids_of(pipe, ["the", "code"])]
     found = pipe.score(picture("landscape_rgb")[None], DESCRIPTION, template=TEMPLATE)
     torch.testing.assert_close(found, logits.softmax(dim=1)[:, 0], rtol=0, atol=1e-4)
