@@ -61,7 +61,7 @@ def test_a_second_turn_equals_the_reference(kind: str, request: Any, picture: Pi
 
 @pytest.mark.parametrize("options", [GREEDY, VARIED], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("kind", ["pipe", "flow_pipe"])
-def test_turns_on_what_is_remembered_equal_the_same_text_read_from_scratch(
+def test_turns_on_a_saved_prefix_equal_the_same_text_computed_from_scratch(
     kind: str, request: Any, images: Tensor, options: TextSampling
 ) -> None:
     pipe: JanusPipeline = request.getfixturevalue(kind)
@@ -80,7 +80,7 @@ def test_turns_on_what_is_remembered_equal_the_same_text_read_from_scratch(
     assert [turn.num_images for turn in conversation.turns] == [1, 0, 2]
 
 
-def test_only_what_is_new_is_read(pipe: JanusPipeline, images: Tensor) -> None:
+def test_only_new_tokens_are_computed(pipe: JanusPipeline, images: Tensor) -> None:
     one_token = TextSampling(max_new_tokens=1)  # which is drawn and not read
     with counted_tokens(pipe) as sizes:
         first = pipe.chat("What is this?", images[:1], options=one_token)
@@ -91,7 +91,7 @@ def test_only_what_is_new_is_read(pipe: JanusPipeline, images: Tensor) -> None:
     assert second.tokens_read < 40 < 100 < second.tokens_reused
 
 
-def test_ten_questions_about_an_image_look_once_and_read_it_once(pipe: JanusPipeline, images: Tensor) -> None:
+def test_ten_questions_about_an_image_encode_and_prefill_it_once(pipe: JanusPipeline, images: Tensor) -> None:
     questions = [f"Is this number {number}?" + " Or not?" * (number % 3) for number in range(10)]
     one_token = TextSampling(max_new_tokens=1)
     with counted_tokens(pipe) as alone, counted_images(pipe) as looks:
@@ -130,9 +130,7 @@ def test_branches_equal_their_single_turns_for_any_split(
         assert pipe.chat("And?", None, branch, SHORT).turns == pipe.chat("And?", None, each, SHORT).turns
 
 
-def test_branches_leave_each_other_alone_and_share_what_they_remember(
-    pipe: JanusPipeline, images: Tensor
-) -> None:
+def test_branches_are_independent_and_share_their_saved_prefix(pipe: JanusPipeline, images: Tensor) -> None:
     first = pipe.chat("What is this?", images[:1], options=SHORT)
     kept = [part.clone() for parts in first.saved_prefix.kv_segments for part in parts]
     one, other = (pipe.chat(question, None, first, SHORT) for question in ("Why?", "Where?"))
@@ -144,7 +142,7 @@ def test_branches_leave_each_other_alone_and_share_what_they_remember(
     assert len(pointers) == 1
 
 
-def test_asking_afresh_or_again_reads_next_to_nothing(pipe: JanusPipeline, images: Tensor) -> None:
+def test_starting_over_or_asking_again_computes_few_tokens(pipe: JanusPipeline, images: Tensor) -> None:
     first = pipe.chat("What is this?", [images[0], images[1]], options=SHORT)
     afresh = pipe.chat("Why?", None, first.before(0), SHORT)
     assert afresh.turns == pipe.chat("Why?", [images[0], images[1]], options=SHORT).turns
@@ -154,7 +152,9 @@ def test_asking_afresh_or_again_reads_next_to_nothing(pipe: JanusPipeline, image
     assert again.tokens_read == 1
 
 
-def test_what_another_model_read_is_read_anew(pipe: JanusPipeline, golden_root: Path, images: Tensor) -> None:
+def test_a_prefix_of_another_model_is_computed_again(
+    pipe: JanusPipeline, golden_root: Path, images: Tensor
+) -> None:
     first = pipe.chat("What is this?", images[:1], options=SHORT)
     twin = load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)
     second = twin.chat("Why?", None, first, SHORT)
@@ -167,7 +167,7 @@ def test_what_another_model_read_is_read_anew(pipe: JanusPipeline, golden_root: 
     assert not text.saved_prefix.is_valid_for(moved.model, moved.device, None)
 
 
-def test_other_images_than_were_read_are_read_anew(pipe: JanusPipeline, images: Tensor) -> None:
+def test_a_prefix_with_other_images_is_computed_again(pipe: JanusPipeline, images: Tensor) -> None:
     first = pipe.chat("What is this?", images[:1], options=SHORT)
     other = pipe.encode_vision(images[1:2]).image_embeds
     exchanged = pipe.chat("Why?", None, replace(first, image_embeds=other), SHORT)
@@ -176,7 +176,7 @@ def test_other_images_than_were_read_are_read_anew(pipe: JanusPipeline, images: 
     assert pipe.chat("Why?", None, same, SHORT).tokens_reused > 0
 
 
-def test_what_is_remembered_lies_in_main_memory_and_is_bounded(
+def test_saved_prefixes_are_in_main_memory_and_bounded(
     pipe: JanusPipeline, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = pipe.converse(images, "What is this?", SHORT)

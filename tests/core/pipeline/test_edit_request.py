@@ -30,7 +30,7 @@ def test_no_instruction_is_refused(pipe: JanusPipeline, instruction: Any, mask: 
     refused(pipe, expected.replace("\\n", "\\\\n"), instruction=instruction, mask=mask)
 
 
-def test_a_checkpoint_that_cannot_edit_is_told_which_can(pipe: JanusPipeline) -> None:
+def test_the_error_of_a_checkpoint_that_cannot_edit_names_those_that_can(pipe: JanusPipeline) -> None:
     expected = (
         r"model must be trained to edit by instruction, got 'janus-pro-tiny', which is not known to be; load "
         r"Janus-4o-7B \(janus-4o\) or Janus-Pro-R1-7B \(janus-pro-r1\), set form .*, or pass a mask"
@@ -38,7 +38,7 @@ def test_a_checkpoint_that_cannot_edit_is_told_which_can(pipe: JanusPipeline) ->
     refused(pipe, expected)
 
 
-def test_a_known_checkpoint_edits_without_being_told_how(tmp_path: Path) -> None:
+def test_a_known_checkpoint_edits_without_a_form(tmp_path: Path) -> None:
     known = load_pipeline(copy_checkpoint("janus-pro-tiny", tmp_path / "Janus-4o-7B"), dtype=torch.float32)
     usual = known.edit(IMAGE, "Make it night.").tokens
     assert torch.equal(known.edit(IMAGE, "Make it night.", form="janus-4o").tokens, usual)

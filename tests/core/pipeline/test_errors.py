@@ -57,7 +57,7 @@ def test_an_empty_prompt_is_refused(pipe: JanusPipeline) -> None:
     [torch.zeros(0, 8, 8, 3), torch.zeros(8, 8), torch.zeros(1, 1, 8, 8, 3), torch.zeros(1, 8, 0, 3)],
     ids=lambda images: str(list(images.shape)),
 )
-def test_what_is_no_batch_of_images_is_refused(pipe: JanusPipeline, images: Tensor) -> None:
+def test_inputs_that_are_no_batch_of_images_are_refused(pipe: JanusPipeline, images: Tensor) -> None:
     expected = r"images must be a batch \[B, H, W, C\] with at least one image, got shape \["
     for use in (lambda: pipe.understand(images, "What?", SHORT), lambda: pipe.encode_vision(images),
                 lambda: pipe.encode_tokens(images)):  # fmt: skip

@@ -83,7 +83,7 @@ def test_score_compares_yes_and_no_where_the_answer_begins(
 
 
 @torch.no_grad()
-def test_score_looks_at_the_first_token_in_which_yes_and_no_differ(
+def test_score_uses_the_first_token_that_differs_between_yes_and_no(
     pipe: JanusPipeline, picture: Picture
 ) -> None:
     encode = pipe.prompts.tokenizer.encode

@@ -133,7 +133,9 @@ def test_pictures_of_different_sizes_go_into_one_question(pipe: JanusPipeline) -
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (16000, 10, 3), (12, 9, 1), (12, 9, 4)], ids=str)
-def test_pictures_of_any_kind_go_through_every_door(pipe: JanusPipeline, shape: tuple[int, ...]) -> None:
+def test_images_of_any_shape_are_accepted_by_every_method(
+    pipe: JanusPipeline, shape: tuple[int, ...]
+) -> None:
     images = torch.rand(1, *shape)
     assert len(pipe.understand(images, "What?", SHORT)) == 1
     assert pipe.encode_tokens(images).shape == (1, 16)

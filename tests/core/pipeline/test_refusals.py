@@ -98,7 +98,7 @@ def test_eight_bit_values_as_floats_are_refused(pipe: JanusPipeline) -> None:
         pipe.encode_tokens(torch.full((1, 8, 8, 3), 255.0))
 
 
-def test_what_is_no_tensor_is_named(pipe: JanusPipeline) -> None:
+def test_inputs_that_are_no_tensor_are_named(pipe: JanusPipeline) -> None:
     with pytest.raises(ValueError, match=r"images must be a tensor \[B, H, W, C\], got list"):
         pipe.encode_tokens([torch.zeros(8, 8, 3)])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="prompt must hold text, got None"):

@@ -61,7 +61,7 @@ def test_each_task_gives_what_its_own_call_gives(pipe: JanusPipeline, image: Ten
     assert torch.equal(both.images, pipe.generate(both.text, ONE).images)
 
 
-def test_what_is_not_asked_for_costs_nothing(
+def test_a_task_computes_nothing_else(
     pipe: JanusPipeline, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object, **__: object) -> None:

@@ -109,7 +109,7 @@ def whole_logits(pipe: JanusPipeline, prompt: Any, tokens: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("free", [[0, 1, 7], [5, 6, 9, 10], [3, 15], [15], list(range(16))], ids=str)
-def test_drawn_tokens_and_likelihoods_equal_those_of_a_plain_reading(
+def test_drawn_tokens_and_log_probs_equal_those_of_one_forward_pass(
     pipe: JanusPipeline, free: list[int]
 ) -> None:
     source = torch.randint(128, (16,), generator=torch.Generator().manual_seed(8))
@@ -126,7 +126,7 @@ def test_drawn_tokens_and_likelihoods_equal_those_of_a_plain_reading(
     assert float(log_prob) == pytest.approx(float(expected), abs=1e-4)
 
 
-def test_the_candidate_is_kept_after_which_the_rest_is_likeliest(pipe: JanusPipeline) -> None:
+def test_the_candidate_that_makes_the_kept_tokens_most_likely_wins(pipe: JanusPipeline) -> None:
     image, mask, options = noise(64, 64), rectangle(64, 64), VARIED
     chosen = pipe.edit(image, PROMPT, options, mask=mask).tokens[0]
     (run,) = planned(pipe, image, options, mask).runs(8)
@@ -146,7 +146,7 @@ def test_the_candidate_is_kept_after_which_the_rest_is_likeliest(pipe: JanusPipe
 
 @pytest.mark.parametrize("strength", [1.0, 0.6])
 @pytest.mark.parametrize("rows_at_once", [1, 2, 3])
-def test_redraws_do_not_depend_on_the_split(
+def test_inpainting_does_not_depend_on_the_split(
     pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch, rows_at_once: int, strength: float
 ) -> None:
     image, mask = noise(64, 64), rectangle(64, 64)
@@ -158,7 +158,7 @@ def test_redraws_do_not_depend_on_the_split(
     assert torch.equal(together.changed, torch.cat([edited.changed for edited in alone]))
 
 
-def test_strength_keeps_a_share_of_the_masked_tokens_that_the_seed_chooses(pipe: JanusPipeline) -> None:
+def test_strength_keeps_a_random_share_of_the_masked_tokens(pipe: JanusPipeline) -> None:
     image, mask = noise(64, 64), torch.ones(64, 64)
     mask[:16] = 0
     source = pipe.encode_tokens(image[None])[0]

@@ -79,7 +79,7 @@ def test_several_rows_are_no_chat(pipe: JanusPipeline, images: Tensor) -> None:
         pipe.chat(["Why?", "What?"])  # type: ignore[arg-type]
 
 
-def test_what_is_no_conversation_and_another_system_prompt_are_refused(pipe: JanusPipeline) -> None:
+def test_other_types_than_conversations_and_another_system_prompt_are_refused(pipe: JanusPipeline) -> None:
     with pytest.raises(
         ValueError, match="conversation must be what chat or converse returned, got str; pass"
     ):

@@ -180,7 +180,7 @@ def wrong_logits(pipe: JanusPipeline, image: Tensor, instruction: str, way: str)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_plausible_mistake_is_told_apart(
+def test_every_plausible_mistake_changes_the_logits(
     recorded: Any, pipe: JanusPipeline, picture: Picture, name: str
 ) -> None:
     case = recorded.value("edit/cases")[name]
