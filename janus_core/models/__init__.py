@@ -1,1 +1,1 @@
-"""The networks. They take tensors and an explicit cache, and know nothing of files, devices or prompts."""
+"""Networks. They take tensors and an explicit cache, and are independent of files, devices and prompts."""

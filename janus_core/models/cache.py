@@ -13,13 +13,8 @@ from ..config import LlamaConfig
 class Cache(Protocol):
     """What the transformer needs from a cache: one pass calls `mask`, `append` per layer, then `advance`."""
 
-    @property
-    def length(self) -> int:
-        """Tokens read so far."""
-
-    @property
-    def max_length(self) -> int:
-        """Tokens that fit."""
+    length: int  # tokens read so far
+    max_length: int  # tokens that fit
 
     def mask(self, num_new: int) -> Tensor | None:
         """Attention mask [B or 1, 1, T, S] bool of T new tokens, True = visible; None: causal."""
@@ -59,24 +54,14 @@ class KVCache:
                 T are always visible.
         """
         self.config = config
-        shape = (
-            config.num_hidden_layers,
-            batch_size,
-            config.num_key_value_heads,
-            max_length,
-            config.head_dim,
-        )
+        layers, heads = config.num_hidden_layers, config.num_key_value_heads
+        shape = (layers, batch_size, heads, max_length, config.head_dim)
         self.keys = torch.empty(shape, device=device, dtype=dtype)
         self.values = torch.empty(shape, device=device, dtype=dtype)
-        self.length = 0
+        self.length, self.max_length = 0, max_length
         self.visible: Tensor | None = None
         if visible is not None:
             self.mark_padding(visible)
-
-    @property
-    def max_length(self) -> int:
-        """S, slots per sequence."""
-        return self.keys.shape[3]
 
     @staticmethod
     def num_bytes(config: LlamaConfig, batch_size: int, max_length: int, dtype: torch.dtype) -> int:
@@ -119,9 +104,8 @@ class KVCache:
             visible: [B, T] bool for the next T slots, False for padding; slots after them are visible.
         """
         if self.visible is None:
-            self.visible = torch.ones(
-                self.keys.shape[1], self.max_length, device=self.keys.device, dtype=torch.bool
-            )
+            size = (self.keys.shape[1], self.max_length)
+            self.visible = torch.ones(size, device=self.keys.device, dtype=torch.bool)
         self.visible[:, self.length : self.length + visible.shape[1]] = visible
 
     def rewind(self, length: int) -> None:
@@ -135,6 +119,7 @@ class KVCache:
         if max_length > self.max_length:
             larger = self.repeat(1, max_length)
             self.keys, self.values, self.visible = larger.keys, larger.values, larger.visible
+            self.max_length = max_length
 
     def repeat(self, copies: int, max_length: int) -> KVCache:
         """Copies the filled part into a new cache of `max_length` slots.

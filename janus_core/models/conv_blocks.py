@@ -1,7 +1,4 @@
-"""Convolutional blocks of the image autoencoders (VQGAN, arXiv:2012.09841, appendix A).
-
-The weights are as in LlamaGen's VQ-16 and in SDXL's VAE.
-"""
+"""Convolutional blocks of the image autoencoders (VQGAN, arXiv:2012.09841, appendix A)."""
 
 from __future__ import annotations
 
@@ -54,10 +51,7 @@ class AttnBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves height and width by a strided convolution.
-
-    It is padded on the right and below only, as it was trained.
-    """
+    """Halves height and width by a strided convolution, padded on the right and at the bottom only."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -69,7 +63,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles height and width by nearest neighbour and a convolution."""
+    """Doubles height and width by nearest-neighbour interpolation and a convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

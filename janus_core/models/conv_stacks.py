@@ -1,4 +1,4 @@
-"""The encoder and decoder that both image autoencoders share (VQGAN, arXiv:2012.09841, appendix A)."""
+"""Encoder and decoder of both image autoencoders (VQGAN, arXiv:2012.09841, appendix A)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .conv_blocks import NORM_EPS, AttnBlock, Downsample, ResnetBlock, Upsample
 
 
 class ConvEncoder(nn.Module):
-    """Convolutions from pixels down to one vector per latent."""
+    """Convolutional encoder from pixels to latents."""
 
     def __init__(
         self,
@@ -22,15 +22,15 @@ class ConvEncoder(nn.Module):
         num_groups: int,
         attention: bool,
     ) -> None:
-        """Builds a level per width.
+        """Builds one level per width.
 
         Args:
-            stem_channels: of the first convolution.
+            stem_channels: channels after the first convolution.
             widths: channels of each level; all but the last halve height and width.
             num_blocks: residual blocks per level.
-            out_channels: of the result.
-            num_groups: of the normalisations.
-            attention: whether the blocks of the lowest level attend; the ones in the middle always do.
+            out_channels: channels of the output.
+            num_groups: groups of the normalisations.
+            attention: whether the last level has attention blocks; the middle always has one.
         """
         super().__init__()
         self.conv_in = nn.Conv2d(3, stem_channels, 3, padding=1)
@@ -56,19 +56,19 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """The encoder's mirror; level 0 is the lowest resolution."""
+    """The mirror image of the encoder; level 0 has the lowest resolution."""
 
     def __init__(
         self, in_channels: int, widths: Sequence[int], num_blocks: int, num_groups: int, attention: bool
     ) -> None:
-        """Builds a level per width.
+        """Builds one level per width.
 
         Args:
-            in_channels: of the latents.
-            widths: channels of each level, the highest resolution first, as the encoder's.
+            in_channels: channels of the latents.
+            widths: channels of each level as for the encoder, the highest resolution first.
             num_blocks: residual blocks per level.
-            num_groups: of the normalisations.
-            attention: whether the blocks of the lowest level attend; the ones in the middle always do.
+            num_groups: groups of the normalisations.
+            attention: whether level 0 has attention blocks; the middle always has one.
         """
         super().__init__()
         channels = widths[-1]
@@ -94,7 +94,7 @@ class ConvDecoder(nn.Module):
 
 
 class ConvLevel(nn.Module):
-    """The blocks of one resolution and the change to the next."""
+    """The blocks of one resolution, and the resampling to the next."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class ConvLevel(nn.Module):
 
 
 def _middle(channels: int, num_groups: int) -> nn.Sequential:
-    """Residual, attention, residual, at the lowest resolution."""
+    """Residual, attention and residual block at the lowest resolution."""
     return nn.Sequential(
         ResnetBlock(channels, channels, num_groups),
         AttnBlock(channels, num_groups),

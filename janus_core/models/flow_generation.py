@@ -1,4 +1,4 @@
-"""Drawing by a flow: latents into the body, velocities out of it (JanusFlow, arXiv:2411.07975, 3.2)."""
+"""Image generation by flow: latents to velocities (JanusFlow, arXiv:2411.07975, section 3.2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .uvit import UViTDecoder, UViTEncoder
 
 
 class FlowGeneration(nn.Module):
-    """Both ends of the velocity field around the body, and the VAE if there is one."""
+    """The networks before and after the transformer, and optionally the VAE."""
 
     def __init__(self, config: FlowGenerationConfig) -> None:
         super().__init__()
@@ -25,22 +25,22 @@ class FlowGeneration(nn.Module):
         self.vae = AutoencoderKL(config.vae) if config.vae else None
 
     def embed_latents(self, latents: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Prepares one look of the body at noisy latents.
+        """Embeds noisy latents.
 
         Args:
             latents: [B, 4, H, W].
             timestep: [B] in [0, 1], 0 being noise.
 
         Returns:
-            Inputs of the body [B, 1 + N, C], time first; what `velocity` needs beside the body's answer: the
-            encoder's features [B, C_uvit, h, w] and the embedded time [B, C].
+            Inputs of the transformer [B, 1 + N, C], the time first; and for `velocity`, the features of the
+            encoder [B, C_uvit, h, w] and the embedded time [B, C].
         """
         skip, time_embeds = self.encoder(latents, timestep)
         positions = self.encoder_aligner(skip.flatten(2).transpose(1, 2))
         return torch.cat((time_embeds[:, None], positions), dim=1), skip, time_embeds
 
     def velocity(self, hidden_states: Tensor, skip: Tensor, time_embeds: Tensor) -> Tensor:
-        """The body's answer [B, 1 + N, C] to `embed_latents` as a velocity [B, 4, H, W]."""
+        """Maps the transformer's output [B, 1 + N, C] for `embed_latents` to a velocity [B, 4, H, W]."""
         features = self.decoder_aligner(self.decoder_norm(hidden_states[:, 1:]))
         height, width = skip.shape[2:]
         features = features.transpose(1, 2).unflatten(2, (height, width))
@@ -48,11 +48,11 @@ class FlowGeneration(nn.Module):
 
     @property
     def can_decode(self) -> bool:
-        """Whether there is a VAE for `encode` and `decode`."""
+        """Whether the model has a VAE, which `encode` and `decode` need."""
         return self.vae is not None
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Maps pixels [B, 3, H, W] in [-1, 1] to float32 latents [B, 4, h, w] of the flow, by their mean."""
+        """Maps pixels [B, 3, H, W] in [-1, 1] to float32 latents [B, 4, h, w], the mean of the VAE."""
         mean, _ = self._vae().moments(pixels)
         return mean.float() * self.config.scaling_factor
 

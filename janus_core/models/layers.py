@@ -1,4 +1,4 @@
-"""Leaves and small stacks that several networks share."""
+"""Layers that several networks share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..config import ProjectorConfig
 
 
 class Projector(nn.Module):
-    """Linear layers with GELU between them, from one width to another (Janus, arXiv:2410.13848, 3.1)."""
+    """Linear layers with GELU between them (Janus, arXiv:2410.13848, section 3.1)."""
 
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()
@@ -37,15 +37,12 @@ class RMSNorm(nn.Module):
         return self.normalize(hidden_states, self.weight)
 
     def normalize(self, hidden_states: Tensor, weight: Tensor) -> Tensor:
-        """The normalisation with a given scale [C].
-
-        Apart, so that a host that moves weights can pass a moved one.
+        """The normalisation with a given scale [C], which a host that offloads weights may have moved.
 
         The statistics are float32 because squares overflow fp16. The result is rounded to the input's dtype
-        before the scale is applied, as the reference does: `F.rms_norm` rounds once, later, and differs in
-        bf16.
+        before the scale is applied, as in the reference; `F.rms_norm` rounds later, and differs in bf16.
         """
-        if hidden_states.dtype is torch.float32:  # nothing is rounded in between
+        if hidden_states.dtype is torch.float32:  # no rounding in between
             return F.rms_norm(hidden_states, weight.shape, weight, self.eps)
         values = hidden_states.float()
         values = values * torch.rsqrt(values.square().mean(dim=-1, keepdim=True) + self.eps)
@@ -57,9 +54,8 @@ def rotary_angles(
 ) -> tuple[Tensor, Tensor]:
     """Cosines and sines of rotary positions (RoFormer, arXiv:2104.09864, section 3.2), Llama's half-split.
 
-    Computed from the positions rather than kept in a buffer: a buffer would stay on `meta` after a meta
-    build, and on the wrong device under partial offload. Angles are float32 because bf16 cannot tell
-    neighbouring positions apart.
+    Computed from the positions: a buffer would stay on `meta` after a meta build, and on the wrong device
+    under partial offload. Angles are float32 because bf16 would merge neighbouring positions.
 
     Args:
         position_ids: [B, T] int64.

@@ -1,7 +1,4 @@
-"""The transformer body: a Llama-type decoder (arXiv:2302.13971).
-
-It has grouped-query attention and an explicit cache.
-"""
+"""The transformer: a Llama decoder (arXiv:2302.13971) with grouped-query attention and an explicit cache."""
 
 from __future__ import annotations
 
@@ -13,6 +10,9 @@ from ..config import LlamaConfig
 from .attention import attend
 from .cache import Cache, KVCache
 from .layers import RMSNorm, rotary_angles, rotate
+
+Rotary = tuple[Tensor, Tensor]
+"""Cosines and sines of `rotary_angles`."""
 
 
 class Llama(nn.Module):
@@ -33,7 +33,7 @@ class Llama(nn.Module):
     def new_cache(
         self, batch_size: int, max_length: int, device: torch.device, visible: Tensor | None = None
     ) -> KVCache:
-        """An empty cache of B rows and S slots on the device that computes, as `KVCache` describes them."""
+        """An empty `KVCache` in the dtype that the layers compute in."""
         return KVCache(self.config, batch_size, max_length, device, self.norm.weight.dtype, visible)
 
     def forward(self, inputs_embeds: Tensor, position_ids: Tensor, cache: Cache) -> Tensor:
@@ -42,7 +42,7 @@ class Llama(nn.Module):
         Args:
             inputs_embeds: [B, T, C].
             position_ids: [B, T] int64 rotary positions.
-            cache: what was read before; extended by T tokens.
+            cache: the tokens read before; extended by T.
 
         Returns:
             [B, T, C] hidden states after the final norm.
@@ -76,24 +76,16 @@ class LlamaBlock(nn.Module):
         self.mlp = LlamaMLP(config)
 
     def forward(
-        self,
-        hidden_states: Tensor,
-        rotary: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        cache: Cache,
-        index: int,
+        self, hidden_states: Tensor, rotary: Rotary, mask: Tensor | None, cache: Cache, index: int
     ) -> Tensor:
-        """Maps [B, T, C] to the same shape, leaving keys and values in layer `index` of the cache."""
+        """Maps [B, T, C] to the same shape; keys and values go to layer `index` of the cache."""
         attended = self.self_attn(self.input_layernorm(hidden_states), rotary, mask, cache, index)
         hidden_states = hidden_states + attended
         return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
 
 
 class LlamaAttention(nn.Module):
-    """Causal self-attention.
-
-    The three input projections are one matrix, so that a step reads them in one product.
-    """
+    """Causal self-attention; the query, key and value projections are one matrix."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
@@ -104,14 +96,9 @@ class LlamaAttention(nn.Module):
         self.o_proj = nn.Linear(self.num_heads * self.head_dim, config.hidden_size, bias=False)
 
     def forward(
-        self,
-        hidden_states: Tensor,
-        rotary: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        cache: Cache,
-        index: int,
+        self, hidden_states: Tensor, rotary: Rotary, mask: Tensor | None, cache: Cache, index: int
     ) -> Tensor:
-        """Maps [B, T, C] to the same shape, leaving keys and values in layer `index` of the cache."""
+        """Maps [B, T, C] to the same shape; keys and values go to layer `index` of the cache."""
         batch, num_new, _ = hidden_states.shape
         states = self.qkv_proj(hidden_states).view(batch, num_new, -1, self.head_dim).transpose(1, 2)
         rotated, value = states.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), dim=1)

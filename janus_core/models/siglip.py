@@ -1,4 +1,4 @@
-"""The SigLIP vision transformer that understanding looks through (arXiv:2303.15343), without its pooling."""
+"""The SigLIP vision transformer of the understanding encoder (arXiv:2303.15343), without its pooling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..config import SiglipConfig
 
 
 class SiglipVisionTower(nn.Module):
-    """Patches of an image to one feature vector each; no class token."""
+    """Encodes each patch of an image as one feature vector; no class token."""
 
     def __init__(self, config: SiglipConfig) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class SiglipBlock(nn.Module):
 
 
 class SiglipAttention(nn.Module):
-    """Multi-head self-attention, every patch seeing every other."""
+    """Multi-head self-attention without a mask."""
 
     def __init__(self, config: SiglipConfig) -> None:
         super().__init__()

@@ -1,19 +1,19 @@
-"""Drawing by VQ tokens: how an image enters the body and leaves it (Janus, arXiv:2410.13848, section 3.1)."""
+"""Image generation by VQ tokens: tokenizer, embedding and head (Janus, arXiv:2410.13848, section 3.1)."""
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import TokenGenerationConfig
+from ..config import TokenGenerationConfig, TokenHeadConfig
 from .layers import Projector
-from .token_head import TokenHead
 from .vq import VQModel
 
 
 class TokenGeneration(nn.Module):
-    """The tokenizer, the embedding of its ids in the body, and the head that predicts them.
+    """The image tokenizer, the embedding of its ids for the transformer, and the head that predicts them.
 
-    `embed` is a table of its own: it starts from the codebook in training, but is not the codebook.
+    `embed` is not the codebook: training initialises it from there, but then changes it.
     """
 
     def __init__(self, config: TokenGenerationConfig) -> None:
@@ -25,22 +25,35 @@ class TokenGeneration(nn.Module):
         self.head = TokenHead(config.head)
 
     def embed_tokens(self, image_tokens: Tensor) -> Tensor:
-        """Maps ids [B, T] to inputs of the body [B, T, C]."""
+        """Maps ids [B, T] to inputs of the transformer [B, T, C]."""
         return self.aligner(self.embed(image_tokens))
 
     @property
     def can_decode(self) -> bool:
-        """Whether there are pixels behind the tokens: always."""
+        """Always True: the tokenizer decodes."""
         return True
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Maps pixels [B, 3, H, W] in [-1, 1] to ids [B, N], row by row."""
+        """Maps pixels [B, 3, H, W] in [-1, 1] to ids [B, N] in raster order."""
         return self.vq.encode(pixels).flatten(1)
 
     def decode(self, image_tokens: Tensor) -> Tensor:
         """Maps ids [B, N] to pixels [B, 3, H, W] in [-1, 1].
 
-        N may be any whole number of rows of the model's grid, so that a half-drawn image can be shown.
+        N may be any multiple of the grid's width, to show an image that is not finished.
         """
         grid = image_tokens.view(image_tokens.shape[0], -1, self.config.grid_size)
         return self.vq.decode(grid).float().clamp(-1.0, 1.0)
+
+
+class TokenHead(nn.Module):
+    """Two-layer perceptron over the VQ codebook (Janus, arXiv:2410.13848, section 3.1)."""
+
+    def __init__(self, config: TokenHeadConfig) -> None:
+        super().__init__()
+        self.output_mlp_projector = nn.Linear(config.hidden_size, config.image_token_embed)
+        self.vision_head = nn.Linear(config.image_token_embed, config.codebook_size)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Maps [B, T, C] hidden states to [B, T, V] logits, V being the codebook size."""
+        return self.vision_head(F.gelu(self.output_mlp_projector(hidden_states)))

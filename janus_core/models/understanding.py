@@ -1,4 +1,4 @@
-"""The understanding encoder: what the body sees of an image when it is asked about it."""
+"""The understanding encoder: embeds images that the model is asked about."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from .siglip import SiglipVisionTower
 class Understanding(nn.Module):
     """Vision tower and projector (Janus, arXiv:2410.13848, section 3.1).
 
-    With a learned start embedding, an image is one embedding more: this one, before those of its patches
-    (JanusFlow, arXiv:2411.07975).
+    JanusFlow (arXiv:2411.07975) has a learned start embedding before those of the patches.
     """
 
     def __init__(self, config: UnderstandingConfig) -> None:

@@ -1,4 +1,4 @@
-"""The shallow U-ViT at both ends of the flow (JanusFlow, arXiv:2411.07975, section 3.2)."""
+"""The shallow U-ViT before and after the transformer (JanusFlow, arXiv:2411.07975, section 3.2)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from ..config import UViTConfig
 from .layers import RMSNorm
 
-# How much wider a block is inside than outside.
-_EXPANSION = 4
+_EXPANSION = 4  # inner width of a block over its outer width
 _MAX_PERIOD = 10_000.0
 _TIME_SCALE = 1000.0
 
 
 class UViTEncoder(nn.Module):
-    """Latents and time to features of one position each, and the embedded time."""
+    """Encodes latents and time as features and an embedded time."""
 
     def __init__(self, config: UViTConfig) -> None:
         super().__init__()
@@ -37,7 +36,7 @@ class UViTEncoder(nn.Module):
 
 
 class UViTDecoder(nn.Module):
-    """Features of the body and of the encoder to a velocity."""
+    """Decodes features of the transformer and of the encoder to a velocity."""
 
     def __init__(self, config: UViTConfig) -> None:
         super().__init__()
@@ -57,7 +56,7 @@ class UViTDecoder(nn.Module):
 
 
 class ConvNextBlock(nn.Module):
-    """A ConvNeXt V2 block (arXiv:2301.00808, figure 5), scaled and shifted by the time."""
+    """A ConvNeXt V2 block (arXiv:2301.00808, figure 5) with scale and shift from the time."""
 
     def __init__(self, channels: int, config: UViTConfig) -> None:
         super().__init__()
@@ -79,11 +78,11 @@ class ConvNextBlock(nn.Module):
 
 
 class GlobalResponseNorm(nn.Module):
-    """Channels weighed by their share of the whole map (ConvNeXt V2, arXiv:2301.00808, algorithm 1)."""
+    """Global response normalisation (ConvNeXt V2, arXiv:2301.00808, algorithm 1)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # Three dimensions of 1 as in the checkpoints.
+        # This shape is the checkpoints'.
         self.weight = nn.Parameter(torch.zeros(1, 1, 1, channels))
         self.bias = nn.Parameter(torch.zeros(1, 1, 1, channels))
 
@@ -92,10 +91,9 @@ class GlobalResponseNorm(nn.Module):
         return self.normalize(features, self.weight, self.bias)
 
     def normalize(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The normalisation with a given scale and shift [1, 1, 1, C].
+        """The normalisation with a given scale and shift [1, 1, 1, C], which a host may have moved.
 
-        Apart, so that a host that moves weights can pass moved ones. The norm over the map is float32 at
-        least, because a sum of so many squares overflows fp16.
+        The norm over the map is at least float32, because its sum of squares overflows fp16.
         """
         wide = torch.promote_types(features.dtype, torch.float32)
         norms = torch.linalg.vector_norm(features, dim=(1, 2), keepdim=True, dtype=wide)
@@ -121,8 +119,8 @@ class TimeEmbedding(nn.Module):
 def time_waves(timestep: Tensor, channels: int) -> Tensor:
     """Cosines, then sines, of a time at `channels / 2` frequencies.
 
-    Computed rather than kept in a buffer, which would stay on `meta` after a meta build. Float32 because bf16
-    cannot tell neighbouring times apart: the published run rounds them so.
+    Computed each time, because a buffer would stay on `meta` after a meta build. Float32 because bf16 would
+    merge neighbouring times, as happens in the reference.
 
     Args:
         timestep: [B] in [0, 1].
@@ -139,5 +137,5 @@ def time_waves(timestep: Tensor, channels: int) -> Tensor:
 
 
 def _over_channels(norm: nn.Module, features: Tensor) -> Tensor:
-    """A norm of the last dimension, applied to the channels of [B, C, h, w]."""
+    """Applies a norm of the last dimension to the channels of [B, C, h, w]."""
     return norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
