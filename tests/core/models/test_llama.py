@@ -86,7 +86,7 @@ def inputs(body: Llama) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.usefixtures("no_grad")
-@pytest.mark.parametrize("many_numbers", [0, 2**17], ids=["as for many slots", "as for few"])
+@pytest.mark.parametrize("min_key_elements", [0, 2**17], ids=["as for many slots", "as for few"])
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("pieces", [[1] * 11, [5, 6], [4, 1, 1, 5], [10, 1]], ids=str)
 def test_cached_pieces_equal_one_pass(
@@ -94,10 +94,10 @@ def test_cached_pieces_equal_one_pass(
     inputs: tuple[Tensor, Tensor],
     pieces: list[int],
     padded: bool,
-    many_numbers: int,
+    min_key_elements: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(attention, "_MANY_NUMBERS", many_numbers)
+    monkeypatch.setattr(attention, "_MIN_KEY_ELEMENTS", min_key_elements)
     inputs_embeds, position_ids = inputs
     visible = None
     if padded:
