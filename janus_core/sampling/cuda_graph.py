@@ -20,15 +20,9 @@ Capture = Callable[[Callable[[], None], torch.device], Callable[[], None]]
 
 
 def cuda_graph(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Captures the kernels that a function launches on a CUDA device (a `Capture`).
-
-    Raises:
-        ValueError: if the device is not a CUDA device.
-    """
+    """Captures the kernels that a function launches (a `Capture`); ValueError if the device is not CUDA."""
     if device.type != "cuda":
-        raise ValueError(
-            f"capture must be False for a model on {device}, got True; only CUDA devices have CUDA graphs"
-        )
+        raise ValueError(f"capture must be False for a model on {device}, got True; move it to a CUDA device")
     with torch.cuda.device(device):
         current, side = torch.cuda.current_stream(), torch.cuda.Stream()
         side.wait_stream(current)
@@ -44,17 +38,10 @@ def cuda_graph(work: Callable[[], None], device: torch.device) -> Callable[[], N
 class CapturedStep:
     """A decode step of one token per image that replays a captured graph.
 
-    It lives as long as one run: a graph holds addresses of weights, which may be moved before the next run.
+    Make one for each run: a graph holds addresses of weights, which may be moved before the next run.
     """
 
     def __init__(self, step: Step, cache: KVCache, capture: Capture = cuda_graph) -> None:
-        """Captures nothing yet.
-
-        Args:
-            step: what to capture.
-            cache: the tokens read so far.
-            capture: how to capture it.
-        """
         self._step, self._cache, self._capture = step, cache, capture
         self._end = 0
 

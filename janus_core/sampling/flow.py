@@ -48,14 +48,15 @@ def integrate_flow(
     Raises:
         ValueError: if noise or latents do not fit.
     """
-    device = prompt.input_ids.device
+    device, dtype = prompt.input_ids.device, model.body.norm.weight.dtype
     start = 1.0 - options.denoise
-    state = _initial_noise(model, options, images, noise).to(device)
     if latents is None and start > 0.0:
         raise ValueError(
-            f"denoise must be 1 without latents to start from, got {options.denoise}; pass latents, or set "
-            "it to 1"
+            f"denoise must be 1 without latents, got {options.denoise}; pass latents, or set it to 1"
         )
+
+    # The initial state: noise, or a mixture of noise and latents.
+    state = _initial_noise(model, options, images, noise).to(device)
     if latents is not None:
         side = model.generation.config.image_size
         fix = f"encode images of {side} x {side} pixels with SDXL's VAE, one or batch_size of them"
@@ -65,29 +66,23 @@ def integrate_flow(
         state = start * clean + (1.0 - start) * state
     if options.denoise == 0.0:
         return state
+
+    # Integrate from there to time 1.
     field = VelocityField(model, prompt, options.guidance_scale, len(images))
     solve, span = SOLVERS[options.solver], options.denoise / options.num_steps
     for step in range(options.num_steps):
         state = solve(field, state, start + step * span, span)
         if step == 0:
-            check_finite(state, model.body.norm.weight.dtype, "latents")
+            check_finite(state, dtype, "latents")
         on_step(step + 1, options.num_steps, state)
-    check_finite(state, model.body.norm.weight.dtype, "latents")
+    check_finite(state, dtype, "latents")
     return state
 
 
 class VelocityField:
-    """The guided velocity of latents, given a prompt that is read once."""
+    """The guided velocity of the latents of some images, given a prompt that is read once."""
 
     def __init__(self, model: Janus, prompt: PromptBatch, guidance_scale: float, images: int) -> None:
-        """Reads the prompt.
-
-        Args:
-            model: a model that generates by flow.
-            prompt: R sequences: one, or with guidance two.
-            guidance_scale: weight of the first sequence against the second.
-            images: B, the number of latents in each evaluation.
-        """
         self.model = model
         self.guidance_scale = guidance_scale
         self.num_conditions = prompt.input_ids.shape[0]

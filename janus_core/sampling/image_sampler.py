@@ -36,12 +36,7 @@ class ImageSampler:
     def checked_options(
         self, options: TokenSampling | FlowSampling, checkpoint: str
     ) -> TokenSampling | FlowSampling:
-        """Returns the options, or raises ValueError if they are those of another sampler.
-
-        Args:
-            options: of any sampler.
-            checkpoint: name of the model that uses this sampler, for the message.
-        """
+        """Returns the options, or raises ValueError if they are those of another sampler."""
         if not isinstance(options, self.options):
             raise ValueError(
                 f"model must generate images with {type(options).__name__}, got {checkpoint!r}, which "
@@ -50,12 +45,7 @@ class ImageSampler:
         return options
 
     def checked_starts(self, starts: Mapping[str, Tensor | None], checkpoint: str) -> dict[str, Tensor]:
-        """Returns the tensors that are given, or raises ValueError if this sampler cannot use one of them.
-
-        Args:
-            starts: tensors to start from by name, or None.
-            checkpoint: name of the model that uses this sampler, for the message.
-        """
+        """Returns the tensors that are not None, or raises ValueError if this sampler cannot use one."""
         given = {name: tensor for name, tensor in starts.items() if tensor is not None}
         for name in given.keys() - set(self.starts):
             raise ValueError(

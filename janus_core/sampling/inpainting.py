@@ -42,9 +42,9 @@ def inpaint_tokens(
     """Draws the masked tokens of one image, several times.
 
     Args:
-        model: as for `sample_image_tokens`, like `prompt` and `options`.
-        prompt: one sequence, and with guidance the unconditional one after it.
-        options: guidance and randomness.
+        model: as for `sample_image_tokens`.
+        prompt: as for `sample_image_tokens`.
+        options: as for `sample_image_tokens`.
         images: index of each random stream; image i draws from seed + i.
         source: the image.
         on_step: called after every drawn token with all tokens before the next masked one; raise to cancel.
@@ -80,23 +80,13 @@ def inpaint_tokens(
 
 
 def sum_log_probs(head: Callable[[Tensor], Tensor], hidden_states: Tensor, tokens: Tensor) -> Tensor:
-    """Sums the log-probabilities of given tokens, in float32 because they are many small numbers.
-
-    Args:
-        head: maps hidden states to logits of image tokens.
-        hidden_states: [B, T, C], each of the position before a token.
-        tokens: [B, T] ids.
-
-    Returns:
-        [B] sums over T.
-    """
+    """Sums the log-probabilities [B] of tokens [B, T] after hidden states [B, T, C], in float32."""
+    sums = []
     # One image at a time: the logits of all at once could take more memory than the model.
-    return torch.stack(
-        [
-            head(states[None])[0].float().log_softmax(dim=-1).gather(1, ids[:, None]).sum()
-            for states, ids in zip(hidden_states, tokens, strict=True)
-        ]
-    )
+    for states, ids in zip(hidden_states, tokens, strict=True):
+        log_probs = head(states[None])[0].float().log_softmax(dim=-1)
+        sums.append(log_probs.gather(1, ids[:, None]).sum())
+    return torch.stack(sums)
 
 
 def candidate_indices(image: int, candidates: int) -> list[int]:
@@ -105,15 +95,12 @@ def candidate_indices(image: int, candidates: int) -> list[int]:
 
 
 def best_candidates(tokens: Tensor, log_prob: Tensor, candidates: int) -> Tensor:
-    """Picks each image's most likely candidate, the first of equals.
+    """Picks each image's most likely candidate (the first of equals), [B, N].
 
     Args:
         tokens: [B * candidates, N], the candidates of an image adjacent.
         log_prob: [B * candidates].
-        candidates: per image.
-
-    Returns:
-        [B, N].
+        candidates: number per image.
     """
     best = log_prob.view(-1, candidates).argmax(dim=1)
     return tokens.view(len(best), candidates, -1)[torch.arange(len(best), device=best.device), best]

@@ -20,12 +20,7 @@ class TokenSampler:
     """
 
     def __init__(self, options: TextSampling | TokenSampling, indices: Sequence[int]) -> None:
-        """Prepares one stream per sequence.
-
-        Args:
-            options: temperature, top_k, top_p, min_p where it has one, and seed.
-            indices: of the sequences in the whole batch; sequence i draws from `options.seed + i`.
-        """
+        """Prepares a stream for each sequence, whose index i in the whole batch makes its seed: seed + i."""
         self.options = options
         self.generators = [seeded_generator(options.seed, index) for index in indices]
 
@@ -71,9 +66,8 @@ def keep_likely(logits: Tensor, top_k: int, top_p: float, min_p: float = 0.0) ->
         logits = logits.masked_fill(dropped.scatter(1, order, dropped), -torch.inf)
     if min_p > 0.0:
         probabilities = logits.softmax(dim=-1)
-        logits = logits.masked_fill(
-            probabilities < min_p * probabilities.amax(dim=-1, keepdim=True), -torch.inf
-        )
+        least = min_p * probabilities.amax(dim=-1, keepdim=True)
+        logits = logits.masked_fill(probabilities < least, -torch.inf)
     return logits
 
 
@@ -93,16 +87,7 @@ def penalize_repetition(logits: Tensor, tokens: Tensor, penalty: float) -> Tenso
 
 
 def check_finite(values: Tensor, model_dtype: torch.dtype, name: str = "logits") -> None:
-    """Stops a run with broken numbers.
-
-    Args:
-        values: of any shape.
-        model_dtype: the dtype that the model computes in, for the message.
-        name: of the values, for the message.
-
-    Raises:
-        RuntimeError: if any value is NaN or infinite.
-    """
+    """Raises RuntimeError if any value is NaN or infinite; dtype and name are for the message."""
     if not bool(torch.isfinite(values).all()):
         overflow = "load the model in bf16 or fp32, since fp16 can overflow"
         other = "check that guidance_scale is in its usual range and that the checkpoint is intact"

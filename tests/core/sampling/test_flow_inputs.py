@@ -133,7 +133,7 @@ def test_broken_latents_are_refused_and_not_the_model(
 
 
 def test_denoise_without_latents_is_refused(flow_pipe: JanusPipeline) -> None:
-    with pytest.raises(ValueError, match=r"denoise must be 1 without latents to start from, got 0\.5; pass"):
+    with pytest.raises(ValueError, match=r"denoise must be 1 without latents, got 0\.5; pass"):
         flow_pipe.generate(PROMPT, FlowSampling(denoise=0.5))
 
 
