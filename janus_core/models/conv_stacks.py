@@ -30,7 +30,7 @@ class ConvEncoder(nn.Module):
             num_blocks: residual blocks per level.
             out_channels: channels of the output.
             num_groups: groups of the normalisations.
-            attention: whether the last level has attention blocks; the middle always has one.
+            attention: whether the lowest resolution has attention blocks; the middle always has one.
         """
         super().__init__()
         self.conv_in = nn.Conv2d(3, stem_channels, 3, padding=1)
@@ -56,20 +56,14 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """The mirror image of the encoder; level 0 has the lowest resolution."""
+    """Convolutional decoder from latents to pixels; the arguments mirror the encoder's.
+
+    `widths` are in the encoder's order, the highest resolution first. Level 0 has the lowest resolution.
+    """
 
     def __init__(
         self, in_channels: int, widths: Sequence[int], num_blocks: int, num_groups: int, attention: bool
     ) -> None:
-        """Builds one level per width.
-
-        Args:
-            in_channels: channels of the latents.
-            widths: channels of each level as for the encoder, the highest resolution first.
-            num_blocks: residual blocks per level.
-            num_groups: groups of the normalisations.
-            attention: whether level 0 has attention blocks; the middle always has one.
-        """
         super().__init__()
         channels = widths[-1]
         self.conv_in = nn.Conv2d(in_channels, channels, 3, padding=1)

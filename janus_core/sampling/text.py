@@ -64,16 +64,18 @@ def sample_text(
     tokens = prompt.input_ids.new_full((batch_size, max_new_tokens), eos_id)
     finished = torch.zeros(batch_size, dtype=torch.bool, device=tokens.device)
     for step in range(max_new_tokens):
+        # Draw the next token of every sequence.
         logits = model.body.lm_head(hidden_states[:, -1])
         check_finite(logits, logits.dtype)
         logits = penalize_repetition(logits, tokens[:, :step], options.repetition_penalty)
         next_tokens = sampler.draw(logits).masked_fill(finished, eos_id)
         tokens[:, step] = next_tokens
+        # An answer ends with the end token, or where the context is full.
         finished |= (next_tokens == eos_id) | (space_left == step + 1)
         on_step(step + 1, max_new_tokens, tokens[:, : step + 1])
         if step + 1 == max_new_tokens or bool(finished.all()):
             break
-        # Read the new tokens, in a larger cache if this one is full.
+        # Read it, in a larger cache if this one is full.
         if cache.length == cache.max_length:
             cache.reserve(min(cache.max_length + CACHE_GROWTH, prompt_end + max_new_tokens))
         position_ids = position_ids + 1
