@@ -1,1 +1,5 @@
-"""Training of models, and how well they draw and answer in a drawn world; see `__main__` for the commands."""
+"""Training and fine-tuning of token models; see `__main__` for the commands.
+
+The modules here are generic; `shapes` is the synthetic world that the demonstration model is trained and
+evaluated on.
+"""

@@ -1,10 +1,10 @@
-"""Training and evaluation from the command line; see `--help` of each command.
+"""Training and evaluation from the command line; each command has a `--help`.
 
     python -m janus_core.training box FOLDER                        trains the demonstration model
-    python -m janus_core.training finetune CHECKPOINT DATA FOLDER   trains a checkpoint on a folder of images
-    python -m janus_core.training evaluate CHECKPOINT               measures a model of the drawn world
+    python -m janus_core.training finetune CHECKPOINT DATA FOLDER   fine-tunes a checkpoint on your images
+    python -m janus_core.training evaluate CHECKPOINT               evaluates a model of the shapes world
 
-Training can be stopped (Ctrl-C), and goes on where it was when the same command is given again.
+Training can be stopped with Ctrl-C; the same command resumes it.
 """
 
 from __future__ import annotations
@@ -30,47 +30,42 @@ from ..sampling.options import TokenSampling
 from .folder_data import FolderData
 from .loop import METRICS, Trainer, check_trainable
 from .lora import add_adapters, merge_adapters
-from .metrics import ends
-from .recipe import BOX, Recipe, Stage, finetuning
-from .samples import Data
-from .shapes.box import take_coders, write_box
-from .shapes.data import WorldData
-from .shapes.report import DRAWN_WITH, drawing_sheet, evaluate, to_table
-from .vision import SEES
+from .metrics import final_losses
+from .pictures import VISION_INPUTS
+from .recipe import Recipe, Stage, finetuning_recipe
+from .samples import TrainingData
+from .shapes.data import ShapesData
+from .shapes.evaluation import EvaluatedModel
+from .shapes.model import SHAPES_RECIPE, copy_coders, write_untrained_checkpoint
+from .shapes.report import SAMPLING_FIELDS, drawing_sheet, evaluate, to_table
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def say(text: str) -> None:
-    """Writes a line for the user."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
 def train_box(options: argparse.Namespace) -> None:
     """Trains the demonstration model."""
-    data = WorldData()
-    recipe, origin = BOX.seeing(options.sees), ""
+    data = ShapesData()
+    recipe, origin = SHAPES_RECIPE.with_each_stage(sees=options.sees), ""
     if options.coders:
         recipe, origin = recipe.only("unified"), f"coders of {options.coders.resolve()}"
     if options.until:
         recipe = recipe.until(options.until)
     if options.try_out:
-        recipe = recipe.shortened(2, 8)
+        recipe = recipe.with_each_stage(steps=2, batch_size=8, warmup=1)
     start = options.folder / "start"
     if not (start / "config.json").is_file():
-        write_box(start, data, options.seed)
+        write_untrained_checkpoint(start, data, options.seed)
     pipeline = load_pipeline(start, options.device, torch.float32)
     if options.coders:
-        take_coders(pipeline.model, options.coders)
+        copy_coders(pipeline.model, options.coders)
     _train(pipeline, data, recipe, options, origin)
 
 
 def finetune(options: argparse.Namespace) -> None:
-    """Trains a checkpoint on a folder."""
+    """Fine-tunes a checkpoint on a folder of images."""
     data = FolderData(options.data)
-    recipe = finetuning(
-        data.shares, options.steps, options.batch_size, options.learning_rate, options.lora > 0
+    recipe = finetuning_recipe(
+        data.shares, options.steps, options.batch_size, options.learning_rate, lora=options.lora > 0
     )
     pipeline = load_pipeline(options.checkpoint, options.device, torch.float32)
     check_trainable(pipeline)
@@ -81,53 +76,53 @@ def finetune(options: argparse.Namespace) -> None:
     _train(pipeline, data, recipe, options, origin)
 
 
-def measure(options: argparse.Namespace) -> None:
-    """Measures a checkpoint in the drawn world."""
+def evaluate_checkpoint(options: argparse.Namespace) -> None:
+    """Evaluates a checkpoint in the shapes world."""
     pipeline = load_pipeline(options.checkpoint, options.device, options.dtype)
-    own = pipeline.image_options()
-    given = {name: getattr(options, name) for name in DRAWN_WITH}
-    sampling = replace(
-        own if isinstance(own, TokenSampling) else TokenSampling(),
-        **{name: value for name, value in given.items() if value is not None},
-    )
-    report = evaluate(pipeline, options.count, sampling, options.sees, say)
-    say(to_table(report))
+    defaults = pipeline.image_options()
+    if not isinstance(defaults, TokenSampling):
+        defaults = TokenSampling()
+    given = {name: getattr(options, name) for name in SAMPLING_FIELDS}
+    sampling = replace(defaults, **{name: value for name, value in given.items() if value is not None})
+    model = EvaluatedModel(pipeline, sampling, options.sees)
+    report = evaluate(model, options.count, _say)
+    _say(to_table(report))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if options.sheet:
-        Image.fromarray(drawing_sheet(pipeline, sampling)).save(options.sheet)
+        Image.fromarray(drawing_sheet(model)).save(options.sheet)
 
 
 def _train(
-    pipeline: JanusPipeline, data: Data, recipe: Recipe, options: argparse.Namespace, origin: str = ""
+    pipeline: JanusPipeline, data: TrainingData, recipe: Recipe, options: argparse.Namespace, origin: str
 ) -> None:
-    compute = DTYPES[options.compute]
-    trainer = Trainer(pipeline, data, recipe, options.folder, options.seed, compute, origin)
-    target = options.folder / "checkpoint"
-    if trainer.done and (target / "training.json").is_file():
-        say(f"trained already; the checkpoint is in {target}")
+    """Trains until done or interrupted, and writes the checkpoint when done."""
+    trainer = Trainer(pipeline, data, recipe, options.folder, options.seed, DTYPES[options.compute], origin)
+    checkpoint = options.folder / "checkpoint"
+    if trainer.done and (checkpoint / "training.json").is_file():
+        _say(f"training is complete already; the checkpoint is in {checkpoint}")
         return
-    begin = time.monotonic()
+    start = time.monotonic()
 
-    def tell(stage: Stage, step: int, losses: dict[str, float]) -> None:
+    def on_step(stage: Stage, step: int, losses: dict[str, float]) -> None:
         if step % 10 == 0 or step == stage.steps:
             values = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
-            say(f"{time.monotonic() - begin:6.0f} s  {stage.name} {step}/{stage.steps}  {values}")
+            _say(f"{time.monotonic() - start:6.0f} s  {stage.name} {step}/{stage.steps}  {values}")
         if interrupts:
             raise KeyboardInterrupt
 
-    with _waiting_interrupts() as interrupts:
+    with _deferred_interrupts() as interrupts:
         try:
-            trainer.run(options.max_steps, on_trained=tell)
+            trainer.run(options.max_steps, on_step=on_step)
         except KeyboardInterrupt:
-            say("interrupted")
+            _say("interrupted")
     if not trainer.done:
-        say(f"stopped in stage {trainer.stage.name}; the same command goes on from there")
+        _say(f"stopped in stage {trainer.stage.name}; the same command resumes training")
         return
     merge_adapters(pipeline.model.body)
     pipeline.model.to(DTYPES[options.dtype])
     partial = options.folder / "checkpoint.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was stopped here
+    shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed here
     save_checkpoint(pipeline, partial)
     training = {
         "recipe": asdict(recipe),
@@ -135,32 +130,37 @@ def _train(
         "data": data.version,
         "start": origin,
         "compute": options.compute,
-        "losses": ends(options.folder / METRICS),
+        "losses": final_losses(options.folder / METRICS),
     }
     (partial / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
-    partial.rename(target)
-    say(f"the trained checkpoint is in {target}")
+    partial.rename(checkpoint)
+    _say(f"the trained checkpoint is in {checkpoint}")
 
 
 @contextmanager
-def _waiting_interrupts() -> Iterator[list[int]]:
-    """Lets Ctrl-C wait for the end of a step, since half a step is lost; a second one does not wait.
+def _deferred_interrupts() -> Iterator[list[int]]:
+    """Defers the first Ctrl-C to the end of a step, so that no work is lost; a second one acts at once.
 
     Yields:
-        What holds something from the first Ctrl-C on.
+        A list that is empty until the first Ctrl-C.
     """
-    usual = signal.getsignal(signal.SIGINT)
-    interrupted: list[int] = []
+    previous = signal.getsignal(signal.SIGINT)
+    interrupts: list[int] = []
 
-    def remember(number: int, frame: FrameType | None) -> None:
-        interrupted.append(number)
-        signal.signal(signal.SIGINT, usual)
+    def defer(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        signal.signal(signal.SIGINT, previous)
 
-    signal.signal(signal.SIGINT, remember)
+    signal.signal(signal.SIGINT, defer)
     try:
-        yield interrupted
+        yield interrupts
     finally:
-        signal.signal(signal.SIGINT, usual)
+        signal.signal(signal.SIGINT, previous)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _positive(text: str) -> int:
@@ -177,50 +177,65 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(
-        name: str, run: Callable[[argparse.Namespace], None], *places: str
+    def add_command(
+        name: str, run: Callable[[argparse.Namespace], None], *paths: str
     ) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=run.__doc__)
-        added.set_defaults(run=run)
-        for place in places:
-            added.add_argument(place, type=Path)
-        added.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
-        added.add_argument("--dtype", default="bf16", choices=tuple(DTYPES), help="of weights")
-        added.add_argument("--threads", type=_positive, help="CPU threads (default: PyTorch's)")
-        return added
+        command = commands.add_parser(name, help=run.__doc__)
+        command.set_defaults(run=run)
+        for path in paths:
+            command.add_argument(path, type=Path)
+        command.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
+        command.add_argument(
+            "--dtype", default="bf16", choices=tuple(DTYPES), help="dtype of the weights, saved or evaluated"
+        )
+        command.add_argument("--threads", type=_positive, help="CPU threads (default: PyTorch's)")
+        return command
 
-    box = command("box", train_box, "folder")
-    box.add_argument("--try-out", action="store_true", help="two tiny steps of each stage")
+    box = add_command("box", train_box, "folder")
+    box.add_argument("--try-out", action="store_true", help="only two small steps of each stage")
     box.add_argument(
         "--coders",
         type=Path,
         metavar="CHECKPOINT",
-        help="takes the image tokenizer and the vision tower from there, and trains the rest",
+        help="take the image tokenizer and the vision tower from this checkpoint, and train the rest",
     )
-    box.add_argument("--until", metavar="STAGE", help="the last stage (default: the recipe's)")
-    tune = command("finetune", finetune, "checkpoint", "data", "folder")
-    tune.add_argument("--steps", type=_positive, default=1000)
-    tune.add_argument("--batch-size", type=_positive, default=8, help="samples per step")
-    tune.add_argument("--learning-rate", type=float, default=2e-5)
-    tune.add_argument("--lora", type=int, default=0, help="rank of adapters; 0 trains all weights")
-    test = command("evaluate", measure, "checkpoint")
-    for each in (box, test):
-        each.add_argument("--sees", choices=tuple(SEES), default="encoder", help="how pictures are seen")
-    for training in (box, tune):
-        training.add_argument("--seed", type=int, default=0)
-        training.add_argument("--compute", default="fp32", choices=tuple(DTYPES), help="dtype of products")
-        training.add_argument("--max-steps", type=_positive, help="stop after so many steps for now")
-    test.add_argument("--count", type=_positive, default=200, help="prompts per category, questions per kind")
-    for name in DRAWN_WITH:
+    box.add_argument("--until", metavar="STAGE", help="last stage to train (default: the recipe's last)")
+    tune = add_command("finetune", finetune, "checkpoint", "data", "folder")
+    tune.add_argument("--steps", type=_positive, default=1000, help="default: %(default)s")
+    tune.add_argument(
+        "--batch-size", type=_positive, default=8, help="samples per step (default: %(default)s)"
+    )
+    tune.add_argument("--learning-rate", type=float, default=2e-5, help="peak (default: %(default)s)")
+    tune.add_argument("--lora", type=int, default=0, help="rank of LoRA adapters; 0 trains all weights")
+    test = add_command("evaluate", evaluate_checkpoint, "checkpoint")
+    for command in (box, test):
+        command.add_argument(
+            "--sees",
+            choices=tuple(VISION_INPUTS),
+            default="encoder",
+            help="see pictures through the vision encoder or as image tokens",
+        )
+    for command in (box, tune):
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument(
+            "--compute", default="fp32", choices=tuple(DTYPES), help="autocast dtype; fp32 turns it off"
+        )
+        command.add_argument(
+            "--max-steps", type=_positive, help="stop after this many steps, to resume later"
+        )
+    test.add_argument(
+        "--count", type=_positive, default=200, help="prompts per category and questions per kind"
+    )
+    for name in SAMPLING_FIELDS:
         option = f"--{name.replace('_', '-')}"
-        test.add_argument(option, type=float, help="of drawings; the checkpoint's own by default")
-    test.add_argument("--json", type=Path, help="writes the report there")
-    test.add_argument("--sheet", type=Path, help="writes a sheet of drawings there (PNG)")
+        test.add_argument(option, type=float, help="of generated pictures (default: the checkpoint's own)")
+    test.add_argument("--json", type=Path, help="write the report to this file")
+    test.add_argument("--sheet", type=Path, help="write a contact sheet of generated pictures here (PNG)")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command that is named."""
+    """Runs the command given on the command line."""
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -1,4 +1,4 @@
-"""The training loop: stage after stage, resumable at any step without a changed result."""
+"""The training loop: runs a recipe's stages, and can be stopped and resumed without changing the result."""
 
 from __future__ import annotations
 
@@ -21,131 +21,130 @@ from ..file_io import write_atomically
 from ..models.cpu.registry import check_not_quantized
 from ..models.token_generation import TokenGeneration
 from ..pipeline.pipeline import JanusPipeline
-from .metrics import note, trim
+from . import metrics
 from .objectives import OBJECTIVES, Objective
-from .progress import sample_sheet
+from .pictures import progress_sheet
 from .recipe import Recipe, Stage
-from .samples import Data
-from .seeds import seeded
+from .samples import TrainingData
 
-# Called with the stage, the steps that it has done, and the losses of the last.
-OnTrained = Callable[[Stage, int, dict[str, float]], None]
+# Called after each step with the stage, the number of its steps that are done, and the losses.
+OnTrainingStep = Callable[[Stage, int, dict[str, float]], None]
 
 STATE, METRICS, SAMPLES = "state.pt", "metrics.jsonl", "samples.png"
 
 
 class Trainer:
-    """A model on its way through a recipe.
+    """Trains a model by a recipe.
 
-    All that a step draws by lot comes from the seed, the stage's name and the step's number, so a run that
-    goes on from a saved state does what it would have done without the pause.
+    The random stream of each step is seeded with the run's seed, the stage's name and the step's number. A
+    resumed run therefore continues exactly as if it had never stopped.
     """
 
     def __init__(
         self,
         pipeline: JanusPipeline,
-        data: Data,
+        data: TrainingData,
         recipe: Recipe,
         folder: Path,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
         origin: str = "",
     ) -> None:
-        """Starts, or goes on from the state in the folder.
+        """Starts a run, or resumes the one in the folder.
 
         Args:
-            pipeline: the model, in float32, and how its prompts are written.
-            data: what it learns from.
-            recipe: how.
-            folder: holds the state and the metrics of the run.
-            seed: decides the order of the data.
-            dtype: what products are computed in; weights, and what needs it, stay in float32.
-            origin: names what the run starts from, where that is not always the same.
+            pipeline: the model, in float32, with its prompts and image processor.
+            data: source of the samples.
+            recipe: the stages.
+            folder: for the state and the metrics of the run.
+            seed: seeds the samples and the objectives' initial weights.
+            dtype: autocast dtype; weights and optimizer state stay in float32.
+            origin: identifies the initial weights, if they are not determined by recipe, seed and data.
 
         Raises:
-            ValueError: if the model does not draw by tokens or is not in float32, or if the folder holds the
-                state of a run with another recipe, seed, data or origin.
+            ValueError: if the model does not generate image tokens or is not in float32, or if the folder
+                contains the state of a run with another recipe, seed, data or origin.
         """
         check_trainable(pipeline)
         self.pipeline, self.data, self.recipe, self.folder, self.seed = pipeline, data, recipe, folder, seed
         self.dtype, self.origin = dtype, origin
-        # False while a step is at work: what it has changed by then is not what any step ends with.
-        self._between_steps = True
         self.stage_index, self.step = 0, 0
-        state = self._read_state()
+        state = self._load_state()
         if state:
             self.stage_index, self.step = state["stage"], state["step"]
             pipeline.model.load_state_dict(state["model"])
         if not self.done:
-            self._enter_stage(state)
+            self._start_stage(state)
 
     @property
     def done(self) -> bool:
-        """Whether all stages are."""
+        """Whether all stages are complete."""
         return self.stage_index == len(self.recipe.stages)
 
     @property
     def stage(self) -> Stage:
-        """The stage at work."""
+        """The current stage."""
         return self.recipe.stages[self.stage_index]
 
     def run(
-        self, max_steps: int | None = None, save_every: float = 120.0, on_trained: OnTrained | None = None
+        self,
+        max_steps: int | None = None,
+        save_every: float = 120.0,
+        on_step: OnTrainingStep | None = None,
     ) -> None:
-        """Trains to the end, or for so many steps, and saves the state at the end.
-
-        Where something raises in the middle of a step, the state that was saved last stays: half a step done
-        would be a result that no run without a pause has.
+        """Trains to the end or for a number of steps, then saves the state.
 
         Args:
-            max_steps: steps to do now; None for all.
-            save_every: seconds between two savings of the state; more if saving takes long itself.
-            on_trained: told of every step; may raise to stop.
+            max_steps: steps to do in this call; None for all that remain.
+            save_every: seconds between saves; more if saving itself takes long.
+            on_step: called after each step; raise to stop.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        metrics = self.folder / METRICS
-        trim(metrics, [stage.name for stage in self.recipe.stages], (self.stage_index, self.step))
-        saved, pause = time.monotonic(), save_every
-        left = max_steps
+        file = self.folder / METRICS
+        metrics.truncate(file, [stage.name for stage in self.recipe.stages], self.stage_index, self.step)
+        saved_at, pause = time.monotonic(), save_every
+        steps_done = 0
+        # If a step raises halfway, the weights are not those of any uninterrupted run, and are not saved.
+        is_consistent = True
         try:
-            while not self.done and left != 0:
-                self._between_steps = False
+            while not self.done and steps_done != max_steps:
+                is_consistent = False
                 stage, losses = self.stage, self.train_step()
                 self.step += 1
-                left = None if left is None else left - 1
-                note(metrics, stage.name, self.step, losses)
+                steps_done += 1
+                metrics.append_losses(file, stage.name, self.step, losses)
                 if self.step == stage.steps:
-                    self._leave_stage()
-                self._between_steps = True
-                if (begun := time.monotonic()) - saved > pause:
+                    self._finish_stage()
+                is_consistent = True
+                now = time.monotonic()
+                if now - saved_at > pause:
                     self.save()
-                    self._draw_samples(stage)
-                    saved = time.monotonic()
-                    pause = max(save_every, 10 * (saved - begun))
-                if on_trained is not None:
-                    on_trained(stage, self.step or stage.steps, losses)
+                    self._write_samples(stage)
+                    saved_at = time.monotonic()
+                    pause = max(save_every, 10 * (saved_at - now))
+                if on_step is not None:
+                    on_step(stage, self.step or stage.steps, losses)
         finally:
-            if self._between_steps:
+            if is_consistent:
                 self.save()
 
     def train_step(self) -> dict[str, float]:
-        """One optimizer step; returns its losses."""
-        rate = self.stage.rate(self.step)
+        """Does one optimizer step and returns its losses."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self.stage.learning_rate_at(self.step)
         rng = random.Random(f"{self.seed} {self.stage.name} {self.step}")
         device = self.pipeline.device
-        mixed = torch.autocast(device.type, self.dtype, enabled=self.dtype is not torch.float32)
-        with explicit_attention(device), mixed:
+        autocast = torch.autocast(device.type, self.dtype, enabled=self.dtype is not torch.float32)
+        with fast_backward_attention(device), autocast:
             losses = self.objective.losses(self.step, rng)
         self.optimizer.zero_grad()
         losses["loss"].backward()
-        nn.utils.clip_grad_norm_(self._trained(), self.recipe.clip)
+        nn.utils.clip_grad_norm_(self._trained_parameters(), self.recipe.clip)
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def save(self) -> None:
-        """Writes the state; the old one stays until the new one is whole."""
+        """Saves the state of the run, from which `Trainer` resumes."""
         state: dict[str, Any] = {
             "identity": self._identity(self.stage_index),
             "stage": self.stage_index,
@@ -154,37 +153,39 @@ class Trainer:
         }
         if not self.done:
             state |= {"objective": self.objective.state_dict(), "optimizer": self.optimizer.state_dict()}
-        write_atomically(self.folder / STATE, lambda partial: torch.save(state, partial))
+        write_atomically(self.folder / STATE, lambda path: torch.save(state, path))
 
-    def _read_state(self) -> dict[str, Any] | None:
+    def _load_state(self) -> dict[str, Any] | None:
         file = self.folder / STATE
         if not file.is_file():
             return None
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         if state["identity"] != self._identity(state["stage"]):
             raise ValueError(
-                f"{self.folder} must hold a run of this recipe, seed and data, from the same start, got one "
-                "of others; choose another folder"
+                f"{self.folder} must hold a run of this recipe, seed and data, from the same start, got a "
+                "different run; choose another folder"
             )
         return state
 
     def _identity(self, stage_index: int) -> str:
-        """What decided the result so far; later stages may still be changed."""
+        """Returns everything that has determined the weights so far; later stages may still change."""
         recipe = asdict(self.recipe)
         recipe["stages"] = recipe["stages"][: stage_index + 1]
         origin = [self.origin] if self.origin else []
         return json.dumps([recipe, self.seed, self.data.version, *origin], sort_keys=True)
 
-    def _enter_stage(self, state: dict[str, Any] | None) -> None:
-        """Frees what the stage trains, freezes the rest, and makes its objective and optimizer."""
-        with seeded(self.seed):  # first weights of what an objective adds for itself
+    def _start_stage(self, state: dict[str, Any] | None) -> None:
+        """Makes the objective and the optimizer of the current stage, and freezes all other parameters."""
+        with torch.random.fork_rng(devices=[]):  # an objective's own modules take no generator
+            torch.default_generator.manual_seed(self.seed)
             self.objective: Objective = OBJECTIVES[self.stage.objective](self.pipeline, self.stage, self.data)
         self.objective.to(self.pipeline.device)
         for name, parameter in self.pipeline.model.named_parameters():
             parameter.requires_grad_(any(fnmatch(name, pattern) for pattern in self.stage.trains))
             parameter.grad = None
-        matrices = [parameter for parameter in self._trained() if parameter.ndim > 1]
-        vectors = [parameter for parameter in self._trained() if parameter.ndim <= 1]
+        trained = self._trained_parameters()
+        matrices = [parameter for parameter in trained if parameter.ndim > 1]
+        vectors = [parameter for parameter in trained if parameter.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": matrices, "weight_decay": self.recipe.weight_decay},
@@ -196,32 +197,34 @@ class Trainer:
             self.objective.load_state_dict(state["objective"])
             self.optimizer.load_state_dict(state["optimizer"])
 
-    def _leave_stage(self) -> None:
+    def _finish_stage(self) -> None:
         self.objective.finish()
         self.stage_index, self.step = self.stage_index + 1, 0
         if not self.done:
-            self._enter_stage(None)
+            self._start_stage(None)
             return
-        for parameter in self.pipeline.model.parameters():  # as a loaded model has them
+        for parameter in self.pipeline.model.parameters():  # as in a loaded model
             parameter.requires_grad_(False)
             parameter.grad = None
 
-    def _trained(self) -> list[nn.Parameter]:
-        model = (p for p in self.pipeline.model.parameters() if p.requires_grad)
+    def _trained_parameters(self) -> list[nn.Parameter]:
+        model = (parameter for parameter in self.pipeline.model.parameters() if parameter.requires_grad)
         return [*model, *self.objective.parameters()]
 
-    def _draw_samples(self, stage: Stage) -> None:
-        if stage.shares[1] and stage.shares[1] == sum(stage.shares):
-            return  # text alone changes no picture, and there may be none
-        sheet = sample_sheet(self.pipeline, self.data, drawings=bool(stage.shares[2]))
+    def _write_samples(self, stage: Stage) -> None:
+        """Writes a contact sheet that shows how far training is."""
+        _, text, generation = stage.shares
+        if text and text == sum(stage.shares):
+            return  # text alone changes no pictures, and the data may have none
+        sheet = progress_sheet(self.pipeline, self.data, with_generation=bool(generation))
         Image.fromarray(sheet).save(self.folder / SAMPLES)
 
 
 def check_trainable(pipeline: JanusPipeline) -> None:
-    """Refuses a model that does not draw by tokens, or whose weights are too coarse for small steps.
+    """Checks that a model generates image tokens and has float32 weights, which small updates need.
 
     Raises:
-        ValueError: that says what to use.
+        ValueError: if it does not; the message says what to use instead.
     """
     if not isinstance(pipeline.model.generation, TokenGeneration):
         raise ValueError(
@@ -235,7 +238,7 @@ def check_trainable(pipeline: JanusPipeline) -> None:
     check_not_quantized(pipeline.model)
 
 
-def explicit_attention(device: torch.device) -> AbstractContextManager[Any]:
-    """On a CPU, attention as plain products: there the fused kernel's backward pass takes twice as long."""
+def fast_backward_attention(device: torch.device) -> AbstractContextManager[Any]:
+    """Selects the fastest SDPA backend; on CPUs, the fused kernel's backward pass takes twice as long."""
     fused = [] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
     return sdpa_kernel([*fused, SDPBackend.MATH])

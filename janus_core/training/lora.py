@@ -1,21 +1,20 @@
-"""Low-rank adapters on the body, by peft (an optional extra): fewer weights to train and to keep in mind."""
+"""LoRA adapters on the language model (arXiv:2106.09685), with the optional package peft."""
 
 from __future__ import annotations
 
+import torch
 from torch import nn
-
-from .seeds import seeded
 
 TARGETS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 
 
 def add_adapters(body: nn.Module, rank: int, seed: int) -> None:
-    """Puts adapters of a rank beside the body's linear layers, in place.
+    """Adds adapters to all linear layers in the blocks of the language model, in place.
 
     Args:
-        body: all its linear layers in blocks get adapters.
+        body: the language model.
         rank: of the adapters.
-        seed: of their first weights.
+        seed: of their initial weights.
 
     Raises:
         ImportError: if peft cannot be imported.
@@ -25,17 +24,18 @@ def add_adapters(body: nn.Module, rank: int, seed: int) -> None:
     except ImportError as error:
         raise ImportError(
             f"training with LoRA needs the package peft, got: {error}; install it with pip install peft, and "
-            "a torchvision, if any, that was built for the torch at hand"
+            "if torchvision is installed, use the version built for this torch"
         ) from error
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(TARGETS), lora_dropout=0.0)
-    with seeded(seed):  # peft takes no generator
+    with torch.random.fork_rng(devices=[]):  # peft takes no generator
+        torch.default_generator.manual_seed(seed)
         inject_adapter_in_model(config, body)
 
 
 def merge_adapters(body: nn.Module) -> None:
-    """Adds what the adapters learnt to the weights and takes them away, in place."""
+    """Merges the adapters into the weights and removes them, in place."""
     for name, module in list(body.named_modules()):
         if hasattr(module, "merge") and hasattr(module, "get_base_layer"):
             module.merge()
-            parent = body.get_submodule(name.rpartition(".")[0])
-            setattr(parent, name.rpartition(".")[2], module.get_base_layer())
+            parent, _, attribute = name.rpartition(".")
+            setattr(body.get_submodule(parent), attribute, module.get_base_layer())

@@ -1,4 +1,4 @@
-"""The losses of a run, a line of JSON for each step."""
+"""The metrics file of a run: the losses of each step as one line of JSON."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from statistics import fmean
 from ..file_io import write_atomically
 
 
-def note(file: Path, stage: str, step: int, losses: dict[str, float]) -> None:
-    """Adds the line of a step."""
+def append_losses(file: Path, stage: str, step: int, losses: dict[str, float]) -> None:
+    """Appends the line of one step."""
     rounded = {name: round(value, 5) for name, value in losses.items()}
     with file.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps({"stage": stage, "step": step, **rounded}) + "\n")
 
 
-def ends(file: Path, steps: int = 50) -> dict[str, dict[str, float]]:
-    """Mean losses of the last steps of each stage."""
+def final_losses(file: Path, steps: int = 50) -> dict[str, dict[str, float]]:
+    """Returns the losses of each stage, averaged over its last steps."""
     stages: dict[str, deque[dict[str, float]]] = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         losses = json.loads(line)
@@ -31,13 +31,14 @@ def ends(file: Path, steps: int = 50) -> dict[str, dict[str, float]]:
     }
 
 
-def trim(file: Path, stages: Sequence[str], reached: tuple[int, int]) -> None:
-    """Drops the lines behind a saved state: a run that was killed does these steps again.
+def truncate(file: Path, stages: Sequence[str], stage_index: int, step: int) -> None:
+    """Drops the lines after a saved state: a run that was killed repeats these steps.
 
     Args:
         file: may be missing.
-        stages: names in order.
-        reached: index of the state's stage, and the steps that it has done.
+        stages: names of the recipe's stages, in order.
+        stage_index: the stage of the saved state.
+        step: steps of that stage that are done.
     """
     if not file.is_file():
         return
@@ -45,11 +46,11 @@ def trim(file: Path, stages: Sequence[str], reached: tuple[int, int]) -> None:
     kept = []
     for line in lines:
         try:
-            noted = json.loads(line)
-            behind = (stages.index(noted["stage"]), noted["step"]) > reached
-        except ValueError:  # broken off while it was written
+            entry = json.loads(line)
+            is_later = (stages.index(entry["stage"]), entry["step"]) > (stage_index, step)
+        except ValueError:  # the run was killed while it wrote this line
             break
-        if behind:
+        if is_later:
             break
         kept.append(line)
     if len(kept) < len(lines):

@@ -1,40 +1,97 @@
-"""Pictures of samples to images of the pipeline, and back."""
+"""Pictures as inputs and outputs of a model, and contact sheets of pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..pipeline.pipeline import JanusPipeline
+from ..processing.images import to_pillow
 from ..sampling.options import TokenSampling
+from .samples import TrainingData
 
 
 def to_images(pictures: Sequence[np.ndarray]) -> list[Tensor]:
-    """Pictures [H, W, 3] uint8 to images [H, W, 3] in [0, 1]."""
+    """Converts pictures [H, W, 3] uint8 to images [H, W, 3] in [0, 1]."""
     return [torch.from_numpy(picture.astype(np.float32) / 255) for picture in pictures]
 
 
 def to_pictures(images: Tensor) -> list[np.ndarray]:
-    """Images [B, H, W, 3] in [0, 1] to pictures [H, W, 3] uint8."""
+    """Converts images [B, H, W, 3] in [0, 1] to pictures [H, W, 3] uint8."""
     return list((images * 255).round().to(torch.uint8).cpu().numpy())
 
 
-def drawn(pipeline: JanusPipeline, prompt: str, options: TokenSampling) -> list[np.ndarray]:
-    """Draws a prompt; pictures [H, W, 3] uint8."""
+def encoder_embeds(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
+    """Encodes images [H, W, 3] in [0, 1] with the understanding encoder, as Janus does: [B, N, C]."""
+    pixel_values = pipeline.image_processor.pixel_values(images).to(pipeline.device)
+    embeds: Tensor = pipeline.model.understanding(pixel_values)[1]
+    return embeds
+
+
+def token_embeds(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
+    """Embeds image tokens instead, [B, N, C], as a model with a single encoder does.
+
+    This is the baseline of Janus's ablation of decoupled encoders (arXiv:2410.13848, section 4.5).
+    """
+    return pipeline.model.token_generation.embed_tokens(image_tokens(pipeline, images))
+
+
+# How a model can see the pictures that questions are about.
+VISION_INPUTS: dict[str, Callable[[JanusPipeline, Sequence[Tensor]], Tensor]] = {
+    "encoder": encoder_embeds,
+    "tokens": token_embeds,
+}
+
+
+@torch.no_grad()
+def image_tokens(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
+    """Encodes images [H, W, 3] in [0, 1] as token ids [B, N].
+
+    Autocast is off: products in bf16 cannot tell neighbouring codes apart.
+    """
+    pixels = pipeline.image_processor.pixels(images).to(pipeline.device)
+    with torch.autocast(pixels.device.type, enabled=False):
+        return pipeline.model.token_generation.encode(pixels)
+
+
+def generate_pictures(pipeline: JanusPipeline, prompt: str, options: TokenSampling) -> list[np.ndarray]:
+    """Generates pictures [H, W, 3] uint8 from a prompt."""
     images = pipeline.generate(prompt, options).images
-    assert images is not None  # a model that draws by tokens always has pixels
+    assert images is not None  # token models always return pixels
     return to_pictures(images)
 
 
-def grid(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """One picture of many of one size, row by row, with a margin of two pixels around each."""
+def contact_sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Joins pictures of one size into a single one [H, W, 3] uint8, with two pixels around each."""
     height, width, _ = pictures[0].shape
-    rows = -(-len(pictures) // columns)
-    sheet = np.full((rows * (height + 4), columns * (width + 4), 3), 200, np.uint8)
+    lines = -(-len(pictures) // columns)
+    sheet = np.full((lines * (height + 4), columns * (width + 4), 3), 200, np.uint8)
     for index, picture in enumerate(pictures):
         top, left = index // columns * (height + 4) + 2, index % columns * (width + 4) + 2
         sheet[top : top + height, left : left + width] = picture
     return sheet
+
+
+def progress_sheet(
+    pipeline: JanusPipeline, data: TrainingData, with_generation: bool, columns: int = 8
+) -> np.ndarray:
+    """Shows how far training is: pictures, their reconstructions and, optionally, generated pictures.
+
+    Returns:
+        [H, W, 3] uint8, with one original and its reconstruction per column.
+    """
+    rng = random.Random("samples")
+    size = pipeline.model.config.generation.image_size
+    originals = [to_pillow(image) for image in to_images([data.picture(rng) for _ in range(columns)])]
+    pictures = [np.asarray(original.resize((size, size))) for original in originals]
+    tokens = pipeline.encode_tokens(torch.stack(to_images(pictures)))
+    pictures += to_pictures(pipeline.decode_tokens(tokens))
+    options = pipeline.image_options()
+    if with_generation and isinstance(options, TokenSampling):
+        for prompt in data.prompts:
+            pictures += generate_pictures(pipeline, prompt, options)
+    return contact_sheet(pictures, columns)

@@ -1,4 +1,7 @@
-"""What training is fed with."""
+"""Training samples, and the interface of a data set that provides them.
+
+Pictures are uint8 arrays [H, W, 3]; "image" means a float tensor, as the pipeline takes it.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Sample:
-    """A conversation, about a picture or not, or a caption with its picture.
+    """A conversation, with or without a picture, or a caption with its picture.
 
     Attributes:
-        picture: [H, W, 3] uint8 of any size; None for text alone.
+        picture: [H, W, 3] uint8 of any size; None for text only.
         turns: questions and answers in order.
-        caption: what the picture is to be drawn from; without one, the picture is asked about.
+        caption: the prompt from which the picture is to be generated; empty for conversations.
     """
 
     picture: np.ndarray | None
@@ -26,12 +29,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a picture, and what is true of it.
+    """A part of a picture with texts that describe it.
 
     Attributes:
-        picture: index of the picture that it is a part of.
-        texts: captions and phrases that hold for it.
-        box: left, upper, right and lower edge, as shares of the picture's sides.
+        picture: index of the picture.
+        texts: captions and phrases that hold for the region.
+        box: left, top, right and bottom edge, as fractions of the picture's width and height.
     """
 
     picture: int
@@ -39,28 +42,28 @@ class Region:
     box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
 
-class Data(Protocol):
-    """Where samples come from. The generator that is passed in decides everything.
+class TrainingData(Protocol):
+    """A source of random samples; all randomness comes from the generator passed in.
 
     Attributes:
-        version: names the data in what a finished model says of itself.
-        prompts: captions that a model in training draws, to show how far it is.
+        version: identifies the data in saved states and in the trained checkpoint.
+        prompts: captions to generate during training, as a sign of progress.
     """
 
     version: str
     prompts: tuple[str, ...]
 
     def picture(self, rng: random.Random) -> np.ndarray:
-        """A picture for the image tokenizer."""
+        """Returns a picture for the image tokenizer."""
 
     def regions(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[Region]]:
-        """Pictures and what is said of them, for the understanding encoder."""
+        """Returns pictures and regions of them, for the vision tower."""
 
     def understanding(self, rng: random.Random, lesson: str = "") -> Sample:
-        """A picture and a conversation about it; of a lesson that the data knows, if one is named."""
+        """Returns a conversation about a picture; `lesson` selects a subset that the data defines."""
 
     def text(self, rng: random.Random) -> Sample:
-        """A conversation without a picture."""
+        """Returns a conversation without a picture."""
 
     def generation(self, rng: random.Random) -> Sample:
-        """A caption and its picture."""
+        """Returns a caption and its picture."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from janus_nodes.janus_core.training.shapes.draw import draw_scene
 from janus_nodes.janus_core.training.shapes.read import read_picture
-from janus_nodes.janus_core.training.shapes.scene import BOX, SIDE
+from janus_nodes.janus_core.training.shapes.scene import CELL_SIZE, PICTURE_SIZE
 from PIL import Image
 from support.workflows import DRAWS, FOLDER, RUNNABLE, SAVES, SAYS, WORKFLOWS, read
 
@@ -136,7 +136,10 @@ def assert_shapes_on_a_ground(png: bytes) -> None:
     with Image.open(io.BytesIO(png)) as image:
         picture = np.asarray(image.convert("RGB"), np.float32)
     scene = read_picture(picture.astype(np.uint8))
-    last = SIDE - BOX  # what stands at the edge may be read a pixel beyond it
-    within = [replace(t, left=min(max(t.left, 0), last), top=min(max(t.top, 0), last)) for t in scene.things]
-    again = draw_scene(replace(scene, things=tuple(within)))
+    last = PICTURE_SIZE - CELL_SIZE  # an object at the edge may be read a pixel beyond it
+    within = [
+        replace(obj, left=min(max(obj.left, 0), last), top=min(max(obj.top, 0), last))
+        for obj in scene.objects
+    ]
+    again = draw_scene(replace(scene, objects=tuple(within)))
     assert np.abs(picture - again).mean() < 12  # of 255

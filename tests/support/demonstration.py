@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from janus_nodes.janus_core import DEMONSTRATION, JanusPipeline, TextSampling, TokenSampling, load_pipeline
-from janus_nodes.janus_core.training.pictures import grid, to_images, to_pictures
+from janus_nodes.janus_core.training.pictures import contact_sheet, to_images, to_pictures
 from janus_nodes.janus_core.training.shapes.draw import draw_scene
 from janus_nodes.janus_core.training.shapes.questions import KINDS, random_question
 from janus_nodes.janus_core.training.shapes.scene import random_scene
@@ -65,7 +65,7 @@ def observe(pipe: JanusPipeline) -> tuple[dict[str, Any], np.ndarray]:
         "tokens": [result.tokens[0].tolist() for result in drawn],
         "encoded": encoded[0].tolist(),
     }
-    return observed, grid([to_pictures(result.images)[0] for result in drawn], len(PROMPTS))
+    return observed, contact_sheet([to_pictures(result.images)[0] for result in drawn], len(PROMPTS))
 
 
 def record() -> None:

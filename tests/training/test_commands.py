@@ -71,7 +71,7 @@ def test_a_run_that_is_done_stays_as_it_is(
     run = tune(checkpoint, folder)
     written = {file.name: file.stat().st_mtime_ns for file in (run / "checkpoint").iterdir()}
     tune(checkpoint, folder)
-    assert "trained already" in capsys.readouterr().out
+    assert "training is complete already" in capsys.readouterr().out
     assert {file.name: file.stat().st_mtime_ns for file in (run / "checkpoint").iterdir()} == written
     with pytest.raises(ValueError, match=r"from the same start"):
         tune(golden_root / "janus-pro-tiny-bin", folder)

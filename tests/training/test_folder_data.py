@@ -51,12 +51,12 @@ def test_a_folder_gives_samples_of_each_task(folder: Path) -> None:
     [
         ("{", ValueError, r"conversations.jsonl, line 1 must be"),
         ('{"turns": 3}', ValueError, r"line 1 must be"),
-        ('{"turns": []}', ValueError, r"not an empty one"),
-        ('{"turns": ["ab"]}', ValueError, r"a list of question and answer"),
-        ('{"turns": [{"from": "human", "value": "a"}]}', ValueError, r"a list of question and answer"),
-        ('{"turns": [["a", null]]}', ValueError, r"question and answer are texts"),
-        ('{"turns": [["a", " "]]}', ValueError, r"question and answer are texts"),
-        ('{"image": 3, "turns": [["a", "b"]]}', ValueError, r"an image is named by a text"),
+        ('{"turns": []}', ValueError, r"turns must be a list that is not empty"),
+        ('{"turns": ["ab"]}', ValueError, r"a list of a question and an answer"),
+        ('{"turns": [{"from": "human", "value": "a"}]}', ValueError, r"a list of a question and an answer"),
+        ('{"turns": [["a", null]]}', ValueError, r"questions and answers must be texts"),
+        ('{"turns": [["a", " "]]}', ValueError, r"questions and answers must be texts"),
+        ('{"image": 3, "turns": [["a", "b"]]}', ValueError, r"the image must be a file name"),
         (
             '{"image": "none.png", "turns": [["a", "b"]]}',
             FileNotFoundError,
@@ -101,9 +101,8 @@ def test_only_images_count_wherever_they_lie(folder: Path) -> None:
     (folder / "._a.png").write_bytes(b"no image")
     data = FolderData(folder)
     assert data.prompts == ("a dark picture", "a violet picture", "deep")
-    assert {data.picture(random.Random(index)).shape for index in range(40)} == {
-        (20, 30, 3), (20, 31, 3), (20, 32, 3), (9, 9, 3)
-    }  # fmt: skip
+    shapes = {data.picture(random.Random(index)).shape for index in range(40)}
+    assert shapes == {(20, 30, 3), (20, 31, 3), (20, 32, 3), (9, 9, 3)}
 
 
 def test_an_image_stands_upright_and_is_not_huge(tmp_path: Path) -> None:

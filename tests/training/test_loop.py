@@ -12,11 +12,12 @@ import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, load_pipeline
 from janus_nodes.janus_core.training.loop import Trainer
-from janus_nodes.janus_core.training.objectives import TokenizerObjective
-from janus_nodes.janus_core.training.recipe import BOX, Recipe, Stage
-from janus_nodes.janus_core.training.shapes.data import WorldData
+from janus_nodes.janus_core.training.objectives import OBJECTIVES, TokenizerObjective
+from janus_nodes.janus_core.training.recipe import Recipe, Stage
+from janus_nodes.janus_core.training.shapes.data import ShapesData
+from janus_nodes.janus_core.training.shapes.model import SHAPES_RECIPE
 
-STAGES = {stage.name: stage for stage in BOX.stages}
+STAGES = {stage.name: stage for stage in SHAPES_RECIPE.stages}
 
 
 @pytest.fixture
@@ -41,8 +42,8 @@ def test_a_stage_learns_and_moves_only_what_it_trains(
     pipeline = fresh()
     before = {key: value.clone() for key, value in pipeline.model.state_dict().items()}
     losses: list[float] = []
-    trainer = Trainer(pipeline, WorldData(), short(name), tmp_path)
-    trainer.run(on_trained=lambda stage, step, found: losses.append(found["loss"]))
+    trainer = Trainer(pipeline, ShapesData(), short(name), tmp_path)
+    trainer.run(on_step=lambda stage, step, found: losses.append(found["loss"]))
     assert trainer.done and len(losses) == 10
     # The codebook stands aside in a tokenizer's first steps and makes the loss another one when it comes in.
     assert min(losses[-4:]) < max(losses[2:5])
@@ -57,10 +58,10 @@ def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(
 ) -> None:
     recipe = Recipe(tuple(replace(STAGES[name], steps=4, batch_size=2) for name in ("vision", "unified")))
     whole, parts = fresh(), fresh()
-    Trainer(whole, WorldData(), recipe, tmp_path / "whole").run()
+    Trainer(whole, ShapesData(), recipe, tmp_path / "whole").run()
     for max_steps in (1, 2, 2, None):
         parts = fresh()
-        Trainer(parts, WorldData(), recipe, tmp_path / "parts").run(max_steps)
+        Trainer(parts, ShapesData(), recipe, tmp_path / "parts").run(max_steps)
     for (key, one), other in zip(
         whole.model.state_dict().items(), parts.model.state_dict().values(), strict=True
     ):
@@ -75,16 +76,16 @@ def test_a_run_that_raises_keeps_what_was_learnt(fresh: Callable[[], JanusPipeli
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Trainer(fresh(), WorldData(), short("looking"), tmp_path).run(on_trained=stop)
-    assert Trainer(fresh(), WorldData(), short("looking"), tmp_path).step == 2
+        Trainer(fresh(), ShapesData(), short("looking"), tmp_path).run(on_step=stop)
+    assert Trainer(fresh(), ShapesData(), short("looking"), tmp_path).step == 2
 
 
 def test_half_a_step_is_not_kept(
     fresh: Callable[[], JanusPipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Trainer(fresh(), WorldData(), short("looking"), tmp_path).run(1)
+    Trainer(fresh(), ShapesData(), short("looking"), tmp_path).run(1)
     pipeline = fresh()
-    trainer = Trainer(pipeline, WorldData(), short("looking"), tmp_path)
+    trainer = Trainer(pipeline, ShapesData(), short("looking"), tmp_path)
     kept = {key: value.clone() for key, value in pipeline.model.state_dict().items()}
 
     def broken_off() -> None:
@@ -95,7 +96,7 @@ def test_half_a_step_is_not_kept(
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
     later = fresh()
-    assert Trainer(later, WorldData(), short("looking"), tmp_path).step == 1
+    assert Trainer(later, ShapesData(), short("looking"), tmp_path).step == 1
     assert all(torch.equal(value, kept[key]) for key, value in later.model.state_dict().items())
 
 
@@ -103,16 +104,16 @@ def test_a_stop_between_two_stages_is_survived(
     fresh: Callable[[], JanusPipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = Recipe((*short("vision", 2).stages, *short("looking", 2).stages))
-    Trainer(fresh(), WorldData(), recipe, tmp_path).run(1)
-    trainer = Trainer(fresh(), WorldData(), recipe, tmp_path)
+    Trainer(fresh(), ShapesData(), recipe, tmp_path).run(1)
+    trainer = Trainer(fresh(), ShapesData(), recipe, tmp_path)
 
-    def stop(state: object) -> None:
+    def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainer, "_enter_stage", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setitem(OBJECTIVES, "unified", stop)  # raises while the second stage starts
         trainer.run()
-    trainer = Trainer(fresh(), WorldData(), recipe, tmp_path)
+    trainer = Trainer(fresh(), ShapesData(), recipe, tmp_path)
     trainer.run()
     assert trainer.done
 
@@ -120,18 +121,18 @@ def test_a_stop_between_two_stages_is_survived(
 def test_metrics_of_steps_that_were_lost_are_dropped(
     fresh: Callable[[], JanusPipeline], tmp_path: Path
 ) -> None:
-    Trainer(fresh(), WorldData(), short("looking", 3), tmp_path).run(1)
+    Trainer(fresh(), ShapesData(), short("looking", 3), tmp_path).run(1)
     metrics = tmp_path / "metrics.jsonl"
     first = metrics.read_text()
     metrics.write_text(first + '{"stage": "looking", "step": 2, "loss": 1.0}\n{"stage": "te')
-    Trainer(fresh(), WorldData(), short("looking", 3), tmp_path).run()
+    Trainer(fresh(), ShapesData(), short("looking", 3), tmp_path).run()
     lines = metrics.read_text().splitlines(keepends=True)
     assert lines[0] == first and [json.loads(line)["step"] for line in lines] == [1, 2, 3]
 
 
 def test_a_trained_model_is_as_a_loaded_one(fresh: Callable[[], JanusPipeline], tmp_path: Path) -> None:
     pipeline = fresh()
-    Trainer(pipeline, WorldData(), short("looking", 1), tmp_path).run()
+    Trainer(pipeline, ShapesData(), short("looking", 1), tmp_path).run()
     assert not any(p.requires_grad or p.grad is not None for p in pipeline.model.parameters())
 
 
@@ -142,14 +143,14 @@ def test_a_stage_learns_in_bfloat16_too(
     monkeypatch.setattr(TokenizerObjective, "DEAD_BELOW", 1.0)  # codes that start again
     pipeline = fresh()
     recipe = Recipe((replace(STAGES[name], steps=1, batch_size=1),))
-    Trainer(pipeline, WorldData(), recipe, tmp_path, dtype=torch.bfloat16).run()
+    Trainer(pipeline, ShapesData(), recipe, tmp_path, dtype=torch.bfloat16).run()
     assert all(value.dtype is torch.float32 for value in pipeline.model.state_dict().values())
 
 
 def test_a_model_in_bfloat16_is_refused(golden_root: Path, tmp_path: Path) -> None:
     pipeline = load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.bfloat16)
     with pytest.raises(ValueError, match=r"must be in float32 to be trained, got torch.bfloat16"):
-        Trainer(pipeline, WorldData(), short("looking"), tmp_path)
+        Trainer(pipeline, ShapesData(), short("looking"), tmp_path)
 
 
 def test_a_stage_of_no_steps_and_two_of_one_name_are_refused() -> None:
@@ -160,22 +161,22 @@ def test_a_stage_of_no_steps_and_two_of_one_name_are_refused() -> None:
 
 
 def test_a_run_of_another_recipe_is_refused(fresh: Callable[[], JanusPipeline], tmp_path: Path) -> None:
-    Trainer(fresh(), WorldData(), short("looking"), tmp_path).run(1)
+    Trainer(fresh(), ShapesData(), short("looking"), tmp_path).run(1)
     with pytest.raises(ValueError, match=r"must hold a run of this recipe, seed and data"):
-        Trainer(fresh(), WorldData(), short("looking", steps=15), tmp_path)
+        Trainer(fresh(), ShapesData(), short("looking", steps=15), tmp_path)
 
 
 def test_later_stages_may_be_changed_while_an_earlier_one_runs(
     fresh: Callable[[], JanusPipeline], tmp_path: Path
 ) -> None:
     first = short("looking").stages[0]
-    Trainer(fresh(), WorldData(), Recipe((first, short("vision").stages[0])), tmp_path).run(1)
+    Trainer(fresh(), ShapesData(), Recipe((first, short("vision").stages[0])), tmp_path).run(1)
     changed = Recipe((first, short("vision", steps=3).stages[0]))
-    assert Trainer(fresh(), WorldData(), changed, tmp_path).step == 1
+    assert Trainer(fresh(), ShapesData(), changed, tmp_path).step == 1
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
     stage = Stage("one", "unified", ("*",), 100, 1, 1.0, warmup=10, decay=0.5)
-    rates = [stage.rate(step) for step in range(100)]
+    rates = [stage.learning_rate_at(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[9:50] == [1.0] * 41
     assert rates[75] == pytest.approx(0.5) and rates[99] == pytest.approx(0.1)

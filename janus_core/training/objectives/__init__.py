@@ -1,4 +1,4 @@
-"""What a stage of training makes small: one objective per kind of stage."""
+"""Training objectives, by the names that stages use."""
 
 from __future__ import annotations
 

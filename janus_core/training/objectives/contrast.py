@@ -1,4 +1,4 @@
-"""Training the understanding encoder: which text belongs to which picture (SigLIP, arXiv:2303.15343)."""
+"""Training of the vision tower: which texts match which regions (SigLIP, arXiv:2303.15343)."""
 
 from __future__ import annotations
 
@@ -12,30 +12,36 @@ from torch import Tensor, nn
 from ...config import SiglipConfig
 from ...models.siglip import SiglipBlock
 from ...pipeline.pipeline import JanusPipeline
-from ..losses import sigmoid_loss
 from ..pictures import to_images
 from ..recipe import Stage
-from ..samples import Data, Region
+from ..samples import Region, TrainingData
+from ..sequences import pad_right
 
 
 class ContrastObjective(nn.Module):
-    """A text tower for the length of this stage, beside the vision tower that stays.
+    """SigLIP's sigmoid loss, with a text tower that exists only during this stage.
 
-    SigLIP pools a whole picture by attention; here the features of a region's patches are averaged, since
-    what comes after reads all of them.
+    SigLIP pools a whole picture by attention. Here the features of a region's patches are averaged, since the
+    language model reads the features of all patches.
     """
 
     TEXT_LENGTH = 48
     TEXT_LAYERS = 2
-    SCALE, BIAS = math.log(10.0), -4.0  # SigLIP's is -10, for texts of which one in thousands is true
+    SCALE = math.log(10.0)
+    BIAS = -4.0  # SigLIP's is -10, for batches in which one pair in thousands matches
 
-    def __init__(self, pipeline: JanusPipeline, stage: Stage, data: Data) -> None:
+    def __init__(self, pipeline: JanusPipeline, stage: Stage, data: TrainingData) -> None:
         super().__init__()
         self.pipeline, self.stage, self.data = pipeline, stage, data
         vision = pipeline.model.config.understanding.vision
         width = vision.hidden_size
         config = SiglipConfig(
-            width, self.TEXT_LAYERS, vision.num_attention_heads, vision.intermediate_size, width, width
+            hidden_size=width,
+            num_hidden_layers=self.TEXT_LAYERS,
+            num_attention_heads=vision.num_attention_heads,
+            intermediate_size=vision.intermediate_size,
+            image_size=width,  # unused by blocks
+            patch_size=width,
         )
         self.embed = nn.Embedding(pipeline.model.config.body.vocab_size, width)
         self.positions = nn.Embedding(self.TEXT_LENGTH, width)
@@ -43,49 +49,58 @@ class ContrastObjective(nn.Module):
         self.scale, self.bias = nn.Parameter(torch.tensor(self.SCALE)), nn.Parameter(torch.tensor(self.BIAS))
 
     def losses(self, step: int, rng: random.Random) -> dict[str, Tensor]:
-        """Losses of one batch; the first is what is made small."""
+        """Returns the losses of one batch by name; "loss" is the one to minimise."""
         pipeline = self.pipeline
         pictures, regions = self.data.regions(rng, self.stage.batch_size)
         texts = sorted({text for region in regions for text in region.texts})
         pixel_values = pipeline.image_processor.pixel_values(to_images(pictures)).to(pipeline.device)
-        seen = F.normalize(pooled(pipeline.model.understanding.tower(pixel_values), regions), dim=-1)
-        read = F.normalize(self._texts(texts), dim=-1)
-        true = torch.tensor([[text in region.texts for text in texts] for region in regions]).to(seen.device)
-        # Without autocast: products times the scale plus the bias are differences of large numbers.
-        with torch.autocast(seen.device.type, enabled=False):
-            logits = seen.float() @ read.float().T * self.scale.exp() + self.bias
-        return {"loss": sigmoid_loss(logits, true), "matched": (logits[true] > 0).float().mean()}
+        patch_features = pipeline.model.understanding.tower(pixel_values)
+        region_features = F.normalize(pool_regions(patch_features, regions), dim=-1)
+        text_features = F.normalize(self._encode_texts(texts), dim=-1)
+        matches = torch.tensor([[text in region.texts for text in texts] for region in regions])
+        matches = matches.to(region_features.device)
+        # Autocast is off: a scaled product plus the bias is a difference of large numbers.
+        with torch.autocast(region_features.device.type, enabled=False):
+            logits = region_features.float() @ text_features.float().T * self.scale.exp() + self.bias
+        # Algorithm 1 of SigLIP: every pair of a region and a text is a binary decision.
+        loss = F.binary_cross_entropy_with_logits(logits, matches.to(logits.dtype), reduction="sum")
+        return {"loss": loss / len(logits), "matched": (logits[matches] > 0).float().mean()}
 
     def finish(self) -> None:
-        """Nothing is left to do."""
+        """Does nothing; the text tower is dropped."""
 
-    def _texts(self, texts: list[str]) -> Tensor:
+    def _encode_texts(self, texts: list[str]) -> Tensor:
+        """Encodes texts as the mean of their token features, [B, C]."""
         pipeline = self.pipeline
         tokenizer = pipeline.prompts.tokenizer
-        rows = [tokenizer.encode(text)[: self.TEXT_LENGTH] for text in texts]
-        ids = torch.full((len(texts), max(map(len, rows))), tokenizer.pad_id)
-        for row, tokens in enumerate(rows):
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-        ids = ids.to(pipeline.device)
+        encoded = [tokenizer.encode(text)[: self.TEXT_LENGTH] for text in texts]
+        ids = pad_right(encoded, tokenizer.pad_id).to(pipeline.device)
         states = self.embed(ids) + self.positions.weight[: ids.shape[1]]
         for block in self.blocks:
             states = block(states)
-        read = (ids != tokenizer.pad_id)[..., None]
-        return (states * read).sum(dim=1) / read.sum(dim=1)
+        is_text = (ids != tokenizer.pad_id)[..., None]
+        return (states * is_text).sum(dim=1) / is_text.sum(dim=1)
 
 
-def pooled(features: Tensor, regions: list[Region]) -> Tensor:
-    """The mean feature [R, C] of the patches of which the middle lies in a region, from [B, N, C].
+def pool_regions(features: Tensor, regions: list[Region]) -> Tensor:
+    """Averages the features of the patches whose centre lies in a region.
 
-    Where a region is too small to hold one, it is that of the patch in which its own middle lies.
+    A region too small to contain the centre of a patch gets the feature of the patch at its own centre.
+
+    Args:
+        features: [B, N, C] of a square grid of patches.
+        regions: R regions of these B pictures.
+
+    Returns:
+        [R, C].
     """
     side = math.isqrt(features.shape[1])
-    middles = (torch.arange(side) + 0.5) / side
+    centres = (torch.arange(side) + 0.5) / side
     left, top, right, bottom = torch.tensor([region.box for region in regions])[:, :, None].unbind(dim=1)
-    across, down = (
-        ((middles >= low) & (middles < high)) | (((low + high) / 2 * side).long() == torch.arange(side))
+    inside_x, inside_y = (
+        ((centres >= low) & (centres < high)) | (((low + high) / 2 * side).long() == torch.arange(side))
         for low, high in ((left, right), (top, bottom))
     )
-    inside = (down[:, :, None] & across[:, None, :]).flatten(1).to(features)[..., None]
+    inside = (inside_y[:, :, None] & inside_x[:, None, :]).flatten(1).to(features)[..., None]
     pictures = torch.tensor([region.picture for region in regions], device=features.device)
     return (features[pictures] * inside).sum(dim=1) / inside.sum(dim=1)

@@ -1,4 +1,4 @@
-"""Training the image tokenizer: pictures through the codebook and back (LlamaGen, arXiv:2406.06525, 2.1)."""
+"""Training of the image tokenizer: reconstruction through a codebook (LlamaGen, arXiv:2406.06525, 2.1)."""
 
 from __future__ import annotations
 
@@ -11,109 +11,104 @@ from torch import Tensor, nn
 from ...models.token_generation import TokenGeneration
 from ...models.vq import VQModel
 from ...pipeline.pipeline import JanusPipeline
-from ..losses import codebook_losses, patch_means, reconstruction_loss
 from ..pictures import to_images
 from ..recipe import Stage
-from ..samples import Data
+from ..samples import TrainingData
 
 
 class TokenizerObjective(nn.Module):
-    """Reconstruction through the nearest codes.
+    """Reconstruction error, VQ losses, and one more that gives equal patches equal latents.
 
-    LlamaGen's perceptual and adversarial losses need pretrained networks and many steps; drawings with plain
-    areas do without. The first steps pass the latents by the codebook; then the codes start from k-means of
-    latents, and codes that nothing uses start again from latents that are far from any code.
+    LlamaGen's perceptual and adversarial losses need pretrained networks and many steps; plain drawings do
+    well without. Training starts without quantization. Then the codebook is initialised with k-means of the
+    latents, and unused codes are regularly moved to latents that are far from any code.
 
-    Patches with equal pixels are drawn together, and codes that lie together are joined at the end. Without,
-    a plain ground alone had 180 codes, and three quarters of what the body had to predict was which of them.
+    A latent also depends on the surroundings of its patch, so equal patches would get many different codes:
+    180 for a plain background, and the language model spent three quarters of its loss on which of them comes
+    next. Therefore latents of patches with equal pixels are pulled together, and nearly equal codes are
+    merged at the end.
     """
 
-    # Share of the steps before the codebook, weight of foreground pixels, LlamaGen's beta, and the weight of
-    # equal patches being far from each other.
-    CONTINUOUS = 0.12
-    FOREGROUND = 4.0
-    COMMITMENT = 0.25
-    EQUAL_PATCHES = 10.0
-    RESTART_EVERY = 20
-    DEAD_BELOW = 0.02  # uses per step, on average
-    SAME_BELOW = 1e-3  # one less the cosine of two codes; those of patches that differ are twice as far apart
+    CONTINUOUS = 0.12  # share of the steps without quantization
+    FOREGROUND = 4.0  # additional weight of foreground pixels
+    COMMITMENT = 0.25  # weight of the commitment loss (beta of LlamaGen)
+    EQUAL_PATCHES = 10.0  # weight of the distance between latents of equal patches
+    RESTART_EVERY = 20  # steps
+    DEAD_BELOW = 0.02  # uses per step, as a moving average
+    SAME_BELOW = 1e-3  # cosine distance of codes to merge; those of different patches are twice as far apart
 
     usage: Tensor
 
-    def __init__(self, pipeline: JanusPipeline, stage: Stage, data: Data) -> None:
+    def __init__(self, pipeline: JanusPipeline, stage: Stage, data: TrainingData) -> None:
         super().__init__()
         self.pipeline, self.stage, self.data = pipeline, stage, data
         self.register_buffer("usage", torch.ones(self.vq.config.codebook_size))
 
     @property
     def vq(self) -> VQModel:
-        """The tokenizer at work."""
-        vq: VQModel = self.pipeline.model.token_generation.vq
-        return vq
+        """The image tokenizer in training."""
+        return self.pipeline.model.token_generation.vq
 
     def losses(self, step: int, rng: random.Random) -> dict[str, Tensor]:
-        """Losses of one batch; the first is what is made small."""
+        """Returns the losses of one batch by name; "loss" is the one to minimise."""
         vq = self.vq
         pixels = self._pixels(rng, self.stage.batch_size)
-        first = round(self.stage.steps * self.CONTINUOUS)
-        if step == first:
-            # Without autocast, which would also keep what it casts here, where nothing has a gradient.
+        first_quantized = round(self.stage.steps * self.CONTINUOUS)
+        if step == first_quantized:
+            # Autocast is off here since it would cache its casts of the weights without their gradients.
             with torch.autocast(pixels.device.type, enabled=False):
-                self._start_codebook(rng)
+                self._initialize_codebook(rng)
         latents = self._latents(pixels)
-        equal = F.mse_loss(latents, patch_means(latents, pixels))
-        if step < first:
-            drawn = vq.decoder(vq.post_quant_conv(latents.permute(0, 3, 1, 2)))
-            loss = reconstruction_loss(drawn, pixels, self.FOREGROUND)
-            return {"loss": loss + self.EQUAL_PATCHES * equal, "pixels": loss.detach()}
+        equal_patches = F.mse_loss(latents, patch_means(latents, pixels))
+        if step < first_quantized:
+            error = self._reconstruction_error(latents, pixels)
+            return {"loss": error + self.EQUAL_PATCHES * equal_patches, "pixels": error.detach()}
+
+        # Nearest codes. Autocast is off: bf16 cannot tell neighbouring codes apart.
         entries = F.normalize(vq.codebook.weight, dim=-1)
         flat = latents.flatten(0, 2)
-        # Without autocast: in bf16 neighbouring codes are one.
         with torch.no_grad(), torch.autocast(flat.device.type, enabled=False):
             ids = (flat @ entries.T).argmax(dim=1)
             used = torch.bincount(ids, minlength=len(entries)).float()
             self.usage.lerp_(used, 0.02)
             if step % self.RESTART_EVERY == 0 and step < 0.7 * self.stage.steps:
-                self._restart(flat, ids, rng)
+                self._restart_dead_codes(flat, ids, rng)
         chosen = F.normalize(vq.codebook(ids), dim=-1).view_as(latents)
-        codes, commitment = codebook_losses(latents, chosen)
-        straight = latents + (chosen - latents).detach()
-        drawn = vq.decoder(vq.post_quant_conv(straight.permute(0, 3, 1, 2)))
-        error = reconstruction_loss(drawn, pixels, self.FOREGROUND)
+
+        # Codebook and commitment loss (VQ-VAE, arXiv:1711.00937, equation 3), straight-through gradient.
+        codes, commitment = F.mse_loss(chosen, latents.detach()), F.mse_loss(latents, chosen.detach())
+        error = self._reconstruction_error(latents + (chosen - latents).detach(), pixels)
         return {
-            "loss": error + codes + self.COMMITMENT * commitment + self.EQUAL_PATCHES * equal,
+            "loss": error + codes + self.COMMITMENT * commitment + self.EQUAL_PATCHES * equal_patches,
             "pixels": error.detach(),
             "codes": codes.detach(),
             "used": (used > 0).float().mean(),
         }
 
     def finish(self) -> None:
-        """Joins codes that mean the same, and starts the embedding of tokens in the body from the rest."""
-        self._join_codes()
+        """Merges nearly equal codes, and initialises the embedding of image tokens with the codes."""
+        self._merge_codes()
         embed_codes(self.pipeline.model.token_generation)
-
-    @torch.no_grad()
-    def _join_codes(self) -> None:
-        """Sets codes to zero, which is nearest to nothing, where one lies that is used more."""
-        entries = F.normalize(self.vq.codebook.weight, dim=-1)
-        order = self.usage.argsort(descending=True, stable=True)
-        same = (1.0 - entries[order] @ entries[order].T < self.SAME_BELOW).tril(-1)
-        joined = torch.zeros(len(order), dtype=torch.bool)
-        for rank, before in enumerate(same.cpu()):
-            joined[rank] = bool((before & ~joined).any())
-        self.vq.codebook.weight[order[joined.to(order.device)]] = 0.0
 
     def _pixels(self, rng: random.Random, count: int) -> Tensor:
         images = to_images([self.data.picture(rng) for _ in range(count)])
         return self.pipeline.image_processor.pixels(images).to(self.pipeline.device)
 
     def _latents(self, pixels: Tensor) -> Tensor:
+        """Encodes pixels [B, 3, H, W] as unit vectors [B, h, w, D]."""
         latents = self.vq.quant_conv(self.vq.encoder(pixels)).permute(0, 2, 3, 1)
         return F.normalize(latents.float(), dim=-1)
 
+    def _reconstruction_error(self, latents: Tensor, pixels: Tensor) -> Tensor:
+        """Decodes latents [B, h, w, D] and returns the weighted absolute plus squared error of the pixels."""
+        decoded = self.vq.decoder(self.vq.post_quant_conv(latents.permute(0, 3, 1, 2)))
+        error = (decoded - pixels).abs()
+        weights = foreground_weights(pixels, self.FOREGROUND)
+        return (weights * (error + error.square())).mean() / weights.mean()
+
     @torch.no_grad()
-    def _start_codebook(self, rng: random.Random) -> None:
-        """k-means over unit vectors, from seeds that lie far apart (k-means++)."""
+    def _initialize_codebook(self, rng: random.Random) -> None:
+        """Sets the codes by spherical k-means, with k-means++ initialisation in batches of 16 centres."""
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
         count = self.vq.config.codebook_size
         pixels = self._pixels(rng, 32 * (1 + count // 48))
@@ -135,8 +130,8 @@ class TokenizerObjective(nn.Module):
         self.vq.codebook.weight.copy_(centres)
         self.usage.fill_(1.0)
 
-    def _restart(self, flat: Tensor, ids: Tensor, rng: random.Random) -> None:
-        """Moves codes that nothing uses to latents, the likelier the farther these are from their codes."""
+    def _restart_dead_codes(self, flat: Tensor, ids: Tensor, rng: random.Random) -> None:
+        """Moves unused codes to latents, drawn in proportion to the distance from their nearest code."""
         dead = torch.nonzero(self.usage < self.DEAD_BELOW).flatten()
         entries = F.normalize(self.vq.codebook.weight, dim=-1)
         distance = (1.0 - (flat * entries[ids]).sum(dim=1)).clamp(min=0)
@@ -148,9 +143,46 @@ class TokenizerObjective(nn.Module):
             self.vq.codebook.weight[dead] = flat[picked]
             self.usage[dead] = 1.0
 
+    @torch.no_grad()
+    def _merge_codes(self) -> None:
+        """Sets each code that nearly equals a more used one to zero, so that no latent is nearest to it."""
+        entries = F.normalize(self.vq.codebook.weight, dim=-1)
+        order = self.usage.argsort(descending=True, stable=True)
+        same = (1.0 - entries[order] @ entries[order].T < self.SAME_BELOW).tril(-1)
+        merged = torch.zeros(len(order), dtype=torch.bool)
+        for rank, same_as in enumerate(same.cpu()):
+            merged[rank] = bool((same_as & ~merged).any())
+        self.vq.codebook.weight[order[merged.to(order.device)]] = 0.0
+
+
+def foreground_weights(pixels: Tensor, extra: float) -> Tensor:
+    """Returns pixel weights [B, 1, H, W]: 1 for the background, the median colour, and 1 + extra elsewhere.
+
+    The plain background is most of a drawing and is learnt early.
+    """
+    background = pixels.flatten(2).median(dim=2).values[..., None, None]
+    return 1.0 + extra * ((pixels - background).abs().amax(dim=1, keepdim=True) > 0.15).to(pixels.dtype)
+
+
+def patch_means(latents: Tensor, pixels: Tensor) -> Tensor:
+    """Replaces each latent by the mean over all patches of the batch with exactly the same pixels.
+
+    Args:
+        latents: [B, h, w, D].
+        pixels: [B, 3, H, W].
+
+    Returns:
+        [B, h, w, D].
+    """
+    patches = F.pixel_unshuffle(pixels, pixels.shape[-1] // latents.shape[2])
+    distinct, kinds = torch.unique(patches.permute(0, 2, 3, 1).flatten(0, 2), dim=0, return_inverse=True)
+    flat = latents.flatten(0, 2)
+    sums = flat.new_zeros(len(distinct), flat.shape[1]).index_add(0, kinds, flat)
+    return (sums / torch.bincount(kinds)[:, None])[kinds].view_as(latents)
+
 
 @torch.no_grad()
 def embed_codes(generation: TokenGeneration) -> None:
-    """Sets the body's embedding of image tokens to their codes, of unit variance."""
+    """Initialises the language model's embedding of image tokens with their codes at unit variance."""
     codebook = generation.vq.codebook.weight
     generation.embed.weight.copy_(F.normalize(codebook, dim=-1) * codebook.shape[1] ** 0.5)

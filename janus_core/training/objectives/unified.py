@@ -1,4 +1,4 @@
-"""Training one transformer to answer and to draw (Janus, arXiv:2410.13848, section 3.3)."""
+"""Training of one transformer to answer and to generate images (Janus, arXiv:2410.13848, section 3.3)."""
 
 from __future__ import annotations
 
@@ -11,93 +11,108 @@ from torch import Tensor, nn
 
 from ...models.cache import NoCache
 from ...pipeline.pipeline import JanusPipeline
-from ..pictures import to_images
+from ..pictures import VISION_INPUTS, image_tokens, to_images
 from ..recipe import Stage
-from ..rows import IGNORED, Row, RowBatch, batch_rows, conversation_row, drawing_row
-from ..samples import Data, Sample
-from ..vision import SEES, image_tokens
-
-TASKS = ("understanding", "text", "generation")
-
-# Rows that are computed together: few, so that their lengths are alike and little is padded.
-_TOGETHER = 8
+from ..samples import Sample, TrainingData
+from ..sequences import (
+    IGNORED,
+    SequenceBatch,
+    TokenSequence,
+    batch_sequences,
+    conversation_sequence,
+    generation_sequence,
+)
 
 
 class UnifiedObjective(nn.Module):
-    """Cross-entropy of answers and of picture tokens, weighed by the stage's shares."""
+    """Cross-entropy of answers and of image tokens, weighted by the stage's shares."""
 
-    def __init__(self, pipeline: JanusPipeline, stage: Stage, data: Data) -> None:
+    def __init__(self, pipeline: JanusPipeline, stage: Stage, data: TrainingData) -> None:
         super().__init__()
         self.pipeline, self.stage, self.data = pipeline, stage, data
+        # Sequences per forward pass: few, so that their lengths are similar and little is padding.
+        self.chunk_size = 8
 
     def losses(self, step: int, rng: random.Random) -> dict[str, Tensor]:
-        """Losses of one batch; the first is what is made small."""
+        """Returns the losses of one batch by name; "loss" is the one to minimise."""
+        tasks = {
+            "understanding": self._understanding_loss,
+            "text": self._text_loss,
+            "generation": self._generation_loss,
+        }
         total = sum(self.stage.shares)
-        found: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}
         loss = torch.zeros((), device=self.pipeline.device)
-        for task, share in zip(TASKS, self.stage.shares, strict=True):
+        for (task, task_loss), share in zip(tasks.items(), self.stage.shares, strict=True):
             if share:
-                count = max(1, round(self.stage.batch_size * share / total))
-                task_loss = getattr(self, f"_{task}")(rng, count)
-                found[task] = task_loss.detach()
-                loss = loss + task_loss * share / total
-        return {"loss": loss, **found}
+                value = task_loss(rng, max(1, round(self.stage.batch_size * share / total)))
+                losses[task] = value.detach()
+                loss = loss + value * share / total
+        return {"loss": loss, **losses}
 
     def finish(self) -> None:
-        """Nothing is left to do."""
+        """Does nothing."""
 
-    def _understanding(self, rng: random.Random, count: int) -> Tensor:
-        pipeline = self.pipeline
+    def _understanding_loss(self, rng: random.Random, count: int) -> Tensor:
         samples = [self.data.understanding(rng, self.stage.lesson) for _ in range(count)]
-        images = to_images([sample.picture for sample in samples if sample.picture is not None])
-        return self._text_loss(samples, SEES[self.stage.sees](pipeline, images))
+        image_embeds = VISION_INPUTS[self.stage.sees](self.pipeline, _images(samples))
+        return self._answer_loss(samples, image_embeds)
 
-    def _text(self, rng: random.Random, count: int) -> Tensor:
-        return self._text_loss([self.data.text(rng) for _ in range(count)], None)
+    def _text_loss(self, rng: random.Random, count: int) -> Tensor:
+        return self._answer_loss([self.data.text(rng) for _ in range(count)], None)
 
-    def _generation(self, rng: random.Random, count: int) -> Tensor:
+    def _answer_loss(self, samples: Sequence[Sample], image_embeds: Tensor | None) -> Tensor:
+        """Returns the cross-entropy of all answer tokens, given input images [B, N, C]."""
+        pipeline = self.pipeline
+        sequences = [conversation_sequence(pipeline, sample) for sample in samples]
+        states, targets = [], []
+        for chunk in self._chunks(sequences):
+            batch = batch_sequences(pipeline, [sequences[index] for index in chunk])
+            labels = batch.labels.to(pipeline.device)
+            predicts_answer = labels != IGNORED
+            chunk_embeds = None if image_embeds is None else image_embeds[chunk]
+            states.append(self._hidden_states(batch, chunk_embeds, None)[predicts_answer])
+            targets.append(labels[predicts_answer])
+        logits = pipeline.model.body.lm_head(torch.cat(states))
+        return F.cross_entropy(logits.float(), torch.cat(targets))
+
+    def _generation_loss(self, rng: random.Random, count: int) -> Tensor:
+        """Returns the cross-entropy of all image tokens, given captions."""
         pipeline = self.pipeline
         generation = pipeline.model.token_generation
         samples = [self.data.generation(rng) for _ in range(count)]
-        rows = [
-            drawing_row(pipeline, sample.caption, rng.random() < self.stage.caption_dropout)
+        sequences = [
+            generation_sequence(pipeline, sample.caption, rng.random() < self.stage.caption_dropout)
             for sample in samples
         ]
-        pictures = to_images([sample.picture for sample in samples if sample.picture is not None])
-        tokens = image_tokens(pipeline, pictures)
-        states, labels = [], []
-        for part in _alike(rows):
-            batch = batch_rows(pipeline, [rows[index] for index in part])
-            before = batch.before_drawn.to(pipeline.device)
-            states.append(self._states(batch, None, generation.embed_tokens(tokens[part]))[before])
-            labels.append(tokens[part].flatten())
+        tokens = image_tokens(pipeline, _images(samples))
+        states, targets = [], []
+        for chunk in self._chunks(sequences):
+            batch = batch_sequences(pipeline, [sequences[index] for index in chunk])
+            predicts_image = batch.predicts_image.to(pipeline.device)
+            token_embeds = generation.embed_tokens(tokens[chunk])
+            states.append(self._hidden_states(batch, None, token_embeds)[predicts_image])
+            targets.append(tokens[chunk].flatten())
         logits = generation.head(torch.cat(states))
-        return F.cross_entropy(logits.float(), torch.cat(labels))
+        return F.cross_entropy(logits.float(), torch.cat(targets))
 
-    def _text_loss(self, samples: Sequence[Sample], seen: Tensor | None) -> Tensor:
-        pipeline = self.pipeline
-        rows = [conversation_row(pipeline, sample) for sample in samples]
-        states, labels = [], []
-        for part in _alike(rows):
-            batch = batch_rows(pipeline, [rows[index] for index in part])
-            right = batch.labels.to(pipeline.device)
-            answered = right != IGNORED
-            states.append(self._states(batch, None if seen is None else seen[part], None)[answered])
-            labels.append(right[answered])
-        logits = pipeline.model.body.lm_head(torch.cat(states))
-        return F.cross_entropy(logits.float(), torch.cat(labels))
+    def _chunks(self, sequences: Sequence[TokenSequence]) -> list[list[int]]:
+        """Returns the indices of sequences, grouped by similar length to save padding."""
+        order = sorted(range(len(sequences)), key=lambda index: len(sequences[index].ids))
+        return [order[start : start + self.chunk_size] for start in range(0, len(order), self.chunk_size)]
 
-    def _states(self, rows: RowBatch, seen: Tensor | None, drawn: Tensor | None) -> Tensor:
+    def _hidden_states(
+        self, batch: SequenceBatch, image_embeds: Tensor | None, token_embeds: Tensor | None
+    ) -> Tensor:
+        """Runs the language model over a batch, with input images and images to generate [B, N, C]."""
         pipeline = self.pipeline
-        prompt = rows.prompt.to(pipeline.device)
-        embeds = pipeline.model.embed_prompt(prompt, seen)
-        if drawn is not None:
-            places = rows.drawn.to(pipeline.device)[..., None]
-            embeds = embeds.masked_scatter(places, drawn.to(embeds.dtype))
+        prompt = batch.prompt.to(pipeline.device)
+        embeds = pipeline.model.embed_prompt(prompt, image_embeds)
+        if token_embeds is not None:
+            generated = batch.generated.to(pipeline.device)[..., None]
+            embeds = embeds.masked_scatter(generated, token_embeds.to(embeds.dtype))
         return pipeline.model.body(embeds, prompt.position_ids, NoCache())
 
 
-def _alike(rows: Sequence[Row]) -> list[list[int]]:
-    """Places of rows in groups of like length: padding is computed as well."""
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
-    return [order[start : start + _TOGETHER] for start in range(0, len(order), _TOGETHER)]
+def _images(samples: Sequence[Sample]) -> list[Tensor]:
+    return to_images([sample.picture for sample in samples if sample.picture is not None])

@@ -1,5 +1,10 @@
-"""A small drawn world, in which a caption has a right picture and a question a right answer.
+"""A synthetic world of flat shapes in which captions and answers can be checked automatically.
 
-Flat shapes in plain colours on a plain background, 96 pixels square. `scene` says what there is, `draw` makes
-the picture, `captions` and `questions` the words, and `read` reads a picture back into its scene.
+Pictures are 96 x 96 pixels: plain shapes in plain colours on a plain background.
+
+- `scene`, `draw`, `read`: what a picture contains, scene to picture, picture back to scene.
+- `words`, `prompt_specs`, `questions`: captions, prompts, questions and answers about a scene.
+- `data`: all of these as training samples.
+- `model`: the demonstration model before training, with its recipe.
+- `evaluation`, `report`: how well a model draws and answers in this world.
 """

@@ -1,4 +1,4 @@
-"""The world as training data: pictures, captions, conversations."""
+"""The shapes world as training data: pictures, captions, conversations, and requests for task routing."""
 
 from __future__ import annotations
 
@@ -8,42 +8,70 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...pipeline.routing import LETTERS, TASKS, routing_question
 from ..samples import Region, Sample
 from .draw import draw_scene
-from .prompt_specs import random_caption
+from .prompt_specs import CATEGORIES, random_caption, random_prompt_spec
 from .questions import Question, random_question
-from .requests import random_request
 from .scene import (
     BACKGROUNDS,
-    BOX,
+    CELL_SIZE,
     COLOURS,
+    PICTURE_SIZE,
     SHAPES,
-    SIDE,
     SIZES,
     Scene,
-    Thing,
-    free_places,
-    place,
+    SceneObject,
+    arrange,
+    distinct_objects,
+    free_cells,
     random_scene,
-    unlike_things,
 )
-from .words import description, phrases, plural
+from .words import describe, noun_phrase, object_phrases, plural
 
-VERSION = "7"
+TURNS = 6  # of a conversation about one picture
+LOOKING = "looking"  # the lesson that needs the model to look at the right one of several different objects
+_LOOKING_KINDS = ("where", "colour", "shape")
+_FULL_ANSWER_WEIGHTS = {"describe": 3, "places": 1, "tags": 1}  # kinds whose answer names all objects
+_NEED_PICTURE = ("where", "relation", "describe", "places", "match", "nothing")
 
-# Turns of a conversation about one picture.
-TURNS = 6
-LOOKING, _LOOKED_UP = "looking", ("where", "colour", "shape")
-_TELLS_ALL = {"describe": 3, "places": 1, "tags": 1}  # and how often each is asked
-_NAMES = {plural(shape): shape for shape in SHAPES} | {
+# Words for shapes, colours and regions, mapped to one form.
+_TERMS = {plural(shape): shape for shape in SHAPES} | {
     name: name for name in (*SHAPES, *COLOURS, "top", "bottom", "left", "right", "centre")
 }
 
+# Requests that ask for each task except understanding.
+_GENERATE = (
+    "Draw {}.",
+    "draw {}",
+    "Paint {}.",
+    "I would like to see {}.",
+    "Make a picture of {}.",
+    "Sketch {}.",
+)
+_DESCRIBE_AND_GENERATE = (
+    "Describe the image and then draw it.",
+    "Describe this picture and then sketch it.",
+    "What is in the image? Draw it again.",
+    "Tell me what you see, then draw it.",
+    "Write a caption and draw a new picture from it.",
+    "describe and then sketch it",
+)
+_EDIT = (
+    "Make the {shape} {colour}.",
+    "Change the {shape} to {colour}.",
+    "Paint the {shape} {colour}.",
+    "Remove the {shape}.",
+    "Add {other}.",
+    "Replace the {shape} with {other}.",
+    "Make the background {colour}.",
+)
 
-class WorldData:
-    """Samples without end; everything is decided by the random generator that is passed in."""
 
-    version = f"world-{VERSION}"
+class ShapesData:
+    """Endless random samples, determined by the random generator passed in; implements `TrainingData`."""
+
+    version = "world-7"
     prompts: tuple[str, ...] = (
         "a red star",
         "three green triangles",
@@ -56,104 +84,116 @@ class WorldData:
     )
 
     def picture(self, rng: random.Random) -> np.ndarray:
-        """A picture for the image tokenizer [S, S, 3] uint8: most are crowded, none is left out."""
+        """Returns a picture for the image tokenizer, [S, S, 3] uint8: mostly crowded, nothing held out."""
         if rng.random() < 0.3:
             return draw_scene(random_scene(rng, held_out=None))
-        things = [
-            Thing(rng.choice(SHAPES), rng.choice(list(COLOURS)), rng.choice(list(SIZES)))
+        objects = [
+            SceneObject(rng.choice(SHAPES), rng.choice(list(COLOURS)), rng.choice(list(SIZES)))
             for _ in range(rng.choice((4, 5, 6)))
         ]
-        return draw_scene(place(things, rng.choice(list(BACKGROUNDS)), rng))
+        return draw_scene(arrange(objects, rng.choice(list(BACKGROUNDS)), rng))
 
     def regions(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[Region]]:
-        """Pictures, and of each a quarter of every object and a piece of plain ground.
+        """Returns pictures and, of each, a quarter of every object's cell and of one empty cell.
 
-        A quarter is to tell what the whole is, and apart from each other shape, colour and place: features
-        of which each is a direction of its own, and none much fainter than another, are what a body learns
-        to read soon.
+        Each quarter must predict the object's shape, colour and region, alone and in pairs. This makes these
+        three separate directions of the features, of similar strength, which a language model learns to
+        read quickly.
         """
         scenes = [random_scene(rng) for _ in range(count)]
         regions = [
-            Region(index, texts, _quarter(left, top, rng))
+            Region(index, texts, _random_quarter(left, top, rng))
             for index, scene in enumerate(scenes)
             for texts, left, top in (
-                *((phrases(thing), thing.left, thing.top) for thing in scene.things),
-                ((f"{scene.background} background",), *rng.choice(free_places(scene.things))),
+                *((object_phrases(obj), obj.left, obj.top) for obj in scene.objects),
+                ((f"{scene.background} background",), *rng.choice(free_cells(scene.objects))),
             )
         ]
         return [draw_scene(scene) for scene in scenes], regions
 
     def understanding(self, rng: random.Random, lesson: str = "") -> Sample:
-        """A picture and a conversation about it.
-
-        The lesson *looking* asks what nothing but looking at the right one of several unlike objects answers.
-        """
+        """Returns a picture and a conversation about it; the only lesson is `LOOKING`."""
         if lesson:
             assert lesson == LOOKING
-            scene = _of_unlike_things(rng)
-            return Sample(
-                draw_scene(scene), _independent(lambda: random_question(scene, rng, rng.choice(_LOOKED_UP)))
-            )
+            scene = _scene_of_distinct_objects(rng)
+            turns = _independent_turns(lambda: random_question(scene, rng, rng.choice(_LOOKING_KINDS)))
+            return Sample(draw_scene(scene), turns)
         scene = random_scene(rng)
-        return Sample(draw_scene(scene), _turns(scene, rng))
+        if rng.random() < 0.5:
+            # Such an answer would give away those of later questions, so it is the only turn.
+            (kind,) = rng.choices(list(_FULL_ANSWER_WEIGHTS), list(_FULL_ANSWER_WEIGHTS.values()))
+            question = random_question(scene, rng, kind)
+            return Sample(draw_scene(scene), ((question.text, question.answer),))
+        return Sample(draw_scene(scene), _independent_turns(lambda: random_question(scene, rng)))
 
     def text(self, rng: random.Random) -> Sample:
-        """A conversation about a picture that is only told of, or about what a request asks for."""
+        """Returns a question about a scene that is described in words, or a routing question."""
         if rng.random() < 0.3:
-            return Sample(None, (random_request(rng),))
+            return Sample(None, (_random_request(rng),))
         scene = random_scene(rng)
-        told = rng.choice(("Imagine {}.", "A picture shows {}.", "There is {}.")).format(description(scene))
+        template = rng.choice(("Imagine {}.", "A picture shows {}.", "There is {}."))
         question = random_question(scene, rng)
-        while question.kind in ("where", "relation", "describe", "places", "match", "nothing"):
+        while question.kind in _NEED_PICTURE:
             question = random_question(scene, rng)
-        return Sample(None, ((f"{told} {question.text}", question.answer),))
+        prompt = f"{template.format(describe(scene))} {question.text}"
+        return Sample(None, ((prompt, question.answer),))
 
     def generation(self, rng: random.Random) -> Sample:
-        """A caption and its picture."""
+        """Returns a caption and its picture."""
         scene, caption = random_caption(rng)
         return Sample(draw_scene(scene), caption=caption)
 
 
-def _turns(scene: Scene, rng: random.Random) -> tuple[tuple[str, str], ...]:
-    """Questions of which none tells another's answer; one that tells all stands alone."""
-    if rng.random() < 0.5:
-        (kind,) = rng.choices(list(_TELLS_ALL), list(_TELLS_ALL.values()))
-        question = random_question(scene, rng, kind)
-        return ((question.text, question.answer),)
-    return _independent(lambda: random_question(scene, rng))
+def _random_request(rng: random.Random) -> tuple[str, str]:
+    """Returns the routing question for a random request, and the letter of the task that it asks for."""
+    task = rng.choice(TASKS)
+    if task == "understand":
+        request = random_question(random_scene(rng), rng).text
+    elif task == "generate":
+        request = rng.choice(_GENERATE).format(random_prompt_spec(rng.choice(CATEGORIES), rng).phrase)
+    elif task == "edit":
+        colour = rng.choice(list(COLOURS))
+        other = noun_phrase(rng.choice(SHAPES), rng.choice(list(COLOURS)))
+        request = rng.choice(_EDIT).format(shape=rng.choice(SHAPES), colour=colour, other=other)
+    else:
+        request = rng.choice(_DESCRIBE_AND_GENERATE)
+    return routing_question(request), LETTERS[TASKS.index(task)]
 
 
-def _independent(ask: Callable[[], Question]) -> tuple[tuple[str, str], ...]:
-    """Turns of which none tells the answer of a later one."""
+def _independent_turns(ask: Callable[[], Question]) -> tuple[tuple[str, str], ...]:
+    """Collects turns none of which gives away the answer of a later one."""
     turns: list[tuple[str, str]] = []
-    told: list[tuple[str, frozenset[str]]] = []
+    earlier: list[tuple[str, frozenset[str]]] = []  # kind and terms of each turn
     while len(turns) < TURNS:
         question = ask()
-        names = _names(question)
-        if question.kind in _TELLS_ALL or (question.kind, names) in told:
+        terms = _terms(question)
+        if question.kind in _FULL_ANSWER_WEIGHTS or (question.kind, terms) in earlier:
             continue
-        if len(names) < 2 or not any(names <= earlier for _, earlier in told):
+        # If one earlier turn has named all of the terms, the answer follows from it without looking.
+        if len(terms) < 2 or not any(terms <= named for _, named in earlier):
             turns.append((question.text, question.answer))
-            told.append((question.kind, names))
+            earlier.append((question.kind, terms))
     return tuple(turns)
 
 
-def _of_unlike_things(rng: random.Random) -> Scene:
-    """A scene of three or four objects, unlike in shape and colour, of pairs that training knows."""
+def _terms(question: Question) -> frozenset[str]:
+    """Returns the shapes, colours and parts of regions that a question and its answer name."""
+    words = re.findall(r"\w+", f"{question.text} {question.answer}".lower())
+    return frozenset(_TERMS[word] for word in words if word in _TERMS)
+
+
+def _scene_of_distinct_objects(rng: random.Random) -> Scene:
+    """Returns a scene of three or four objects, different in shape and colour, with nothing held out."""
     while True:
-        scene = place(unlike_things(rng.choice((3, 4)), rng), rng.choice(list(BACKGROUNDS)), rng)
+        objects = distinct_objects(rng.choice((3, 4)), rng)
+        scene = arrange(objects, rng.choice(list(BACKGROUNDS)), rng)
         if not scene.held_out:
             return scene
 
 
-def _names(question: Question) -> frozenset[str]:
-    """What a turn names: where an earlier one names all of it, its answer follows and none need look."""
-    words = re.findall(r"\w+", f"{question.text} {question.answer}".lower())
-    return frozenset(_NAMES[word] for word in words if word in _NAMES)
-
-
-def _quarter(left: int, top: int, rng: random.Random) -> tuple[float, float, float, float]:
-    """One quarter, by lot, of a place of which the upper left corner is given."""
-    half = BOX // 2
+def _random_quarter(left: int, top: int, rng: random.Random) -> tuple[float, float, float, float]:
+    """Returns a random quarter of the cell at (left, top), as a `Region.box`."""
+    half = CELL_SIZE // 2
     left, top = left + rng.choice((0, half)), top + rng.choice((0, half))
-    return left / SIDE, top / SIDE, (left + half) / SIDE, (top + half) / SIDE
+    right, bottom = left + half, top + half
+    return left / PICTURE_SIZE, top / PICTURE_SIZE, right / PICTURE_SIZE, bottom / PICTURE_SIZE

@@ -1,4 +1,4 @@
-"""A scene to its picture."""
+"""Draws a scene as a picture."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .scene import BACKGROUNDS, BOX, COLOURS, SIDE, SIZES, Scene
+from .scene import BACKGROUNDS, CELL_SIZE, COLOURS, PICTURE_SIZE, SIZES, Scene
 
-_FINER = 8  # outlines are drawn this many times larger, then averaged: anti-aliasing
+_SUPERSAMPLING = 8  # outlines are drawn at this scale, then averaged, for anti-aliasing
 
 
 def draw_scene(scene: Scene) -> np.ndarray:
-    """The picture [SIDE, SIDE, 3] uint8."""
-    picture = np.empty((SIDE, SIDE, 3), np.float32)
+    """Returns the picture [PICTURE_SIZE, PICTURE_SIZE, 3] uint8."""
+    picture = np.empty((PICTURE_SIZE, PICTURE_SIZE, 3), np.float32)
     picture[:] = BACKGROUNDS[scene.background]
-    for thing in scene.things:
-        area = picture[thing.top : thing.top + BOX, thing.left : thing.left + BOX]
-        area += shape_mask(thing.shape, SIZES[thing.size])[..., None] * (COLOURS[thing.colour] - area)
+    for obj in scene.objects:
+        cell = picture[obj.top : obj.top + CELL_SIZE, obj.left : obj.left + CELL_SIZE]
+        cell += shape_mask(obj.shape, SIZES[obj.size])[..., None] * (COLOURS[obj.colour] - cell)
     return picture.round().astype(np.uint8)
 
 
 @cache
 def shape_mask(shape: str, size: int) -> np.ndarray:
-    """How much of each pixel of its box [BOX, BOX] a shape covers, from 0 to 1."""
-    big, radius = BOX * _FINER, size * _FINER / 2
+    """Returns the coverage of each pixel of a cell by a shape, [CELL_SIZE, CELL_SIZE] in [0, 1]."""
+    big, radius = CELL_SIZE * _SUPERSAMPLING, size * _SUPERSAMPLING / 2
     image = Image.new("L", (big, big))
     pen = ImageDraw.Draw(image)
     middle = big / 2
@@ -45,13 +45,13 @@ def shape_mask(shape: str, size: int) -> np.ndarray:
     elif shape == "triangle":
         pen.polygon([(middle, square[1]), (square[2], square[3]), (square[0], square[3])], fill=255)
     else:
-        pen.polygon([_star_point(i, middle, radius) for i in range(10)], fill=255)
-    small = image.resize((BOX, BOX), Image.Resampling.BOX)
+        pen.polygon([_star_point(index, middle, radius) for index in range(10)], fill=255)
+    small = image.resize((CELL_SIZE, CELL_SIZE), Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float32) / 255
 
 
 def _star_point(index: int, middle: float, radius: float) -> tuple[float, float]:
-    """Corners of a five-pointed star, tips and dents in turn."""
+    """Returns a corner of a five-pointed star; even corners are tips, odd ones are notches."""
     angle = math.pi * index / 5
     length = radius * (1.0 if index % 2 == 0 else 0.42)
     return middle + length * math.sin(angle), middle - length * math.cos(angle)

@@ -1,7 +1,7 @@
-"""How well a model knows the drawn world: drawing, seeing, and its image tokenizer.
+"""Measures how well a model generates, answers and tokenizes pictures of the shapes world.
 
-The kinds of prompts are GenEval's (arXiv:2310.11513), those of questions about presence POPE's
-(arXiv:2305.10355); pictures are judged by reading them back into scenes.
+Prompts have the categories of GenEval (arXiv:2310.11513), and questions about presence are those of POPE
+(arXiv:2305.10355). Generated pictures are judged by reading them back into scenes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,171 +18,186 @@ import torch
 from ...pipeline.inputs import VisionFeatures
 from ...pipeline.pipeline import JanusPipeline
 from ...sampling.options import TextSampling, TokenSampling
-from ..pictures import drawn, to_images, to_pictures
-from ..vision import SEES
+from ..pictures import VISION_INPUTS, generate_pictures, to_images, to_pictures
 from .draw import draw_scene
-from .prompt_specs import CATEGORIES, PromptSpec, framed, random_wish
+from .prompt_specs import CATEGORIES, PromptSpec, paraphrase, random_prompt_spec
 from .questions import Question, random_question
-from .read import read_picture, same_things
+from .read import found_share, read_picture
 from .scene import random_scene
 
 QUESTION_KINDS = ("describe", "colour", "shape", "count", "where", "relation", "background")
 HELD_OUT_CATEGORIES = ("counting", "colours", "colour attribution")
 
-
-@dataclass(frozen=True)
-class Share:
-    """Successes out of trials."""
-
-    hits: int
-    total: int
-
-    @property
-    def value(self) -> float:
-        """The share itself."""
-        return self.hits / self.total if self.total else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's interval of 95 % confidence."""
-        if not self.total:
-            return math.nan, math.nan
-        z = 1.96
-        centre = self.value + z * z / (2 * self.total)
-        spread = z * math.sqrt(self.value * (1 - self.value) / self.total + z * z / (4 * self.total**2))
-        scale = 1 + z * z / self.total
-        return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-    def summary(self) -> dict[str, Any]:
-        """For a report."""
-        low, high = self.interval
-        return {"value": round(self.value, 4), "low": round(low, 4), "high": round(high, 4), **asdict(self)}
+# The confidence of 1.96 standard deviations, the usual rounding of 95 %.
+_CONFIDENCE = 0.95000421
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Any other figure, with its interval of 95 % confidence."""
+class Measure:
+    """A measured value with its 95 % confidence interval.
+
+    Attributes:
+        value: the value itself.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        hits: successes, if the value is a share of trials.
+        total: number of these trials.
+    """
 
     value: float
-    interval: tuple[float, float]
-
-    def summary(self) -> dict[str, Any]:
-        """For a report."""
-        low, high = self.interval
-        return {"value": round(self.value, 4), "low": round(low, 4), "high": round(high, 4)}
+    low: float
+    high: float
+    hits: int | None = None
+    total: int | None = None
 
 
-Measure = Share | Estimate
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """A model with the way it is used in an evaluation.
+
+    Attributes:
+        pipeline: the model.
+        options: how it generates; picture i of a category gets the seed `options.seed` + i.
+        sees: how it sees pictures, a key of `VISION_INPUTS`.
+    """
+
+    pipeline: JanusPipeline
+    options: TokenSampling
+    sees: str = "encoder"
+
+    def generate(self, spec: PromptSpec, prompt: str, index: int) -> np.ndarray:
+        """Generates picture `index` of a category, [H, W, 3] uint8, from a prompt that asks for `spec`."""
+        options = replace(self.options, seed=self.options.seed + index)
+        (picture,) = generate_pictures(self.pipeline, prompt, options)
+        return picture
+
+    def answer(self, pictures: Sequence[np.ndarray], questions: Sequence[Question]) -> list[str]:
+        """Answers one question about each picture."""
+        vision_input = VISION_INPUTS[self.sees]
+        with torch.no_grad():
+            embeds = torch.cat([vision_input(self.pipeline, [image]) for image in to_images(pictures)])
+        texts = [question.text for question in questions]
+        features = VisionFeatures(embeds, embeds)
+        return self.pipeline.understand(features, texts, TextSampling(max_new_tokens=64))
 
 
-def evaluate_drawing(
-    pipeline: JanusPipeline,
-    count: int,
-    options: TokenSampling,
-    held_out: bool = False,
-) -> dict[str, Share]:
-    """Draws prompts of every category and reads the pictures.
+def evaluate_drawing(model: EvaluatedModel, count: int, held_out: bool = False) -> dict[str, Measure]:
+    """Returns the share of generated pictures that satisfy their prompt, by category.
 
     Args:
-        pipeline: the model.
+        model: the model.
         count: prompts per category.
-        options: temperature, guidance and top-p; picture i of a category has seed + i.
-        held_out: asks for what training leaves out, in the categories that can.
+        held_out: whether to ask for combinations held out of training, in the categories that have any.
     """
-    categories = HELD_OUT_CATEGORIES if held_out else CATEGORIES
     shares = {}
-    for category in categories:
-        pairs = (draw_wish(pipeline, category, index, options, held_out) for index in range(count))
-        shares[category] = Share(sum(wish.fulfilled(read_picture(picture)) for wish, picture in pairs), count)
+    for category in HELD_OUT_CATEGORIES if held_out else CATEGORIES:
+        hits = 0
+        for index in range(count):
+            spec, picture = generate_for_category(model, category, index, held_out)
+            hits += spec.is_satisfied_by(read_picture(picture))
+        shares[category] = share(hits, count)
     return shares
 
 
-def draw_wish(
-    pipeline: JanusPipeline, category: str, index: int, options: TokenSampling, held_out: bool = False
+def generate_for_category(
+    model: EvaluatedModel, category: str, index: int, held_out: bool = False
 ) -> tuple[PromptSpec, np.ndarray]:
-    """The prompt of a number in its category, and what the model draws for it with that much more seed."""
+    """Returns prompt number `index` of a category and the picture that the model generates from it."""
     rng = random.Random(f"drawing {category} {held_out} {index}")
-    wish = random_wish(category, rng, held_out)
-    sampling = replace(options, seed=options.seed + index)
-    (picture,) = drawn(pipeline, framed(wish.phrase, rng), sampling)
-    return wish, picture
+    spec = random_prompt_spec(category, rng, held_out)
+    return spec, model.generate(spec, paraphrase(spec.phrase, rng), index)
 
 
 def evaluate_answers(
-    pipeline: JanusPipeline,
-    kinds: Sequence[str],
-    count: int,
-    held_out: bool = False,
-    sees: str = "encoder",
-) -> dict[str, Share]:
-    """Asks questions of every kind about scenes that training did not see; an answer is right or wrong.
+    model: EvaluatedModel, kinds: Sequence[str], count: int, held_out: bool = False
+) -> dict[str, Measure]:
+    """Returns the share of correct answers to questions about new scenes, by kind of question.
 
     Args:
-        pipeline: the model.
-        kinds: of questions.
-        count: questions per kind, each about a scene of its own.
-        held_out: asks about scenes with what training leaves out.
-        sees: how pictures are seen, a key of `vision.SEES`.
+        model: the model.
+        kinds: keys of `questions.KINDS`.
+        count: questions per kind, each about another scene.
+        held_out: whether the scenes contain combinations held out of training.
     """
     shares = {}
     for kind in kinds:
-        pictures, questions = _asked(kind, count, held_out)
-        answers = _answers(pipeline, pictures, questions, sees)
-        hits = sum(_same(given, asked.answer) for given, asked in zip(answers, questions, strict=True))
-        shares[kind] = Share(hits, count)
+        pictures, questions = _questions(kind, count, held_out)
+        answers = model.answer(pictures, questions)
+        correct = [
+            _equal(answer, question.answer) for answer, question in zip(answers, questions, strict=True)
+        ]
+        shares[kind] = share(sum(correct), count)
     return shares
 
 
-def evaluate_presence(pipeline: JanusPipeline, count: int, sees: str = "encoder") -> dict[str, Measure]:
-    """Asks whether something is there: accuracy, precision, recall, F1 and share of yes, as POPE does."""
-    pictures, questions = _asked("exist", count, held_out=False)
-    said = np.array([_same(answer, "Yes.") for answer in _answers(pipeline, pictures, questions, sees)])
-    true = np.array([question.answer == "Yes." for question in questions])
-    both = int((said & true).sum())
+def evaluate_presence(model: EvaluatedModel, count: int) -> dict[str, Measure]:
+    """Asks whether an object is present; returns POPE's accuracy, precision, recall, F1 and share of yes."""
+    pictures, questions = _questions("exist", count, held_out=False)
+    said_yes = np.array([_equal(answer, "Yes.") for answer in model.answer(pictures, questions)])
+    is_yes = np.array([question.answer == "Yes." for question in questions])
+    true_positives = int((said_yes & is_yes).sum())
     return {
-        "accuracy": Share(int((said == true).sum()), count),
-        "precision": Share(both, int(said.sum())),
-        "recall": Share(both, int(true.sum())),
-        "f1": resampled(_f1, np.stack((said, true), axis=1)),
-        "yes_share": Share(int(said.sum()), count),
+        "accuracy": share(int((said_yes == is_yes).sum()), count),
+        "precision": share(true_positives, int(said_yes.sum())),
+        "recall": share(true_positives, int(is_yes.sum())),
+        "f1": bootstrap(_f1, np.stack((said_yes, is_yes), axis=1)),
+        "yes_share": share(int(said_yes.sum()), count),
     }
 
 
 def evaluate_tokenizer(pipeline: JanusPipeline, count: int) -> dict[str, Measure]:
-    """Sends scenes through the tokenizer and back: PSNR in dB, objects still read, codes used."""
+    """Encodes and decodes pictures: PSNR in dB, share of objects still read, share of codes used."""
     scenes = [random_scene(random.Random(f"tokenizer {index}"), held_out=None) for index in range(count)]
-    psnr, read, used = [], [], set()
+    psnr, objects_read, used = [], [], set()
     for scene in scenes:
         picture = draw_scene(scene)
         tokens = pipeline.encode_tokens(torch.stack(to_images([picture])))
         (decoded,) = to_pictures(pipeline.decode_tokens(tokens))
         error = np.square((decoded.astype(np.float64) - picture) / 255).mean()
         psnr.append(-10 * math.log10(max(error, 1e-10)))
-        read.append(same_things(read_picture(decoded), scene))
+        objects_read.append(found_share(read_picture(decoded), scene))
         used.update(tokens.flatten().tolist())
-    codes = pipeline.model.token_generation.config.vq.codebook_size
     return {
-        "psnr": resampled(np.mean, np.array(psnr)),
-        "objects_read": resampled(np.mean, np.array(read)),
-        "codes_used": Share(len(used), codes),
+        "psnr": bootstrap(np.mean, np.array(psnr)),
+        "objects_read": bootstrap(np.mean, np.array(objects_read)),
+        "codes_used": share(len(used), pipeline.model.token_generation.config.vq.codebook_size),
     }
 
 
-def resampled(statistic: Callable[[np.ndarray], Any], values: np.ndarray) -> Estimate:
-    """A statistic of samples [N, ...] with the interval of 95 % of 1,000 bootstrap resamples."""
+def share(hits: int, total: int) -> Measure:
+    """Returns a share of successes, with Wilson's score interval; NaN without trials.
+
+    Raises:
+        ImportError: if SciPy cannot be imported.
+    """
+    try:
+        from scipy.stats import binomtest
+    except ImportError as error:
+        raise ImportError(
+            f"evaluation needs the package scipy, got: {error}; install it with pip install scipy"
+        ) from error
+    if total == 0:
+        return Measure(math.nan, math.nan, math.nan, hits, total)
+    low, high = binomtest(hits, total).proportion_ci(_CONFIDENCE, method="wilson")
+    return Measure(hits / total, float(low), float(high), hits, total)
+
+
+def bootstrap(statistic: Callable[[np.ndarray], Any], samples: np.ndarray) -> Measure:
+    """Returns a statistic of samples [N, ...], with the percentile interval of 1,000 bootstrap resamples."""
     rng = np.random.default_rng(0)
-    draws = [statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(1000)]
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return Estimate(float(statistic(values)), (float(low), float(high)))
+    resampled = [statistic(samples[rng.integers(len(samples), size=len(samples))]) for _ in range(1000)]
+    low, high = np.percentile(resampled, (2.5, 97.5))
+    return Measure(float(statistic(samples)), float(low), float(high))
 
 
 def _f1(pairs: np.ndarray) -> float:
-    """Of pairs [N, 2] of what was said and what is true."""
-    said, true = pairs.T
-    return float(2 * (said & true).sum() / max(said.sum() + true.sum(), 1))
+    """F1 of pairs [N, 2] of predicted and true labels."""
+    predicted, true = pairs.T
+    return float(2 * (predicted & true).sum() / max(predicted.sum() + true.sum(), 1))
 
 
-def _asked(kind: str, count: int, held_out: bool) -> tuple[list[np.ndarray], list[Question]]:
+def _questions(kind: str, count: int, held_out: bool) -> tuple[list[np.ndarray], list[Question]]:
+    """Returns `count` pictures, and a question of a kind about each."""
     pictures: list[np.ndarray] = []
     questions: list[Question] = []
     index = 0
@@ -198,15 +213,5 @@ def _asked(kind: str, count: int, held_out: bool) -> tuple[list[np.ndarray], lis
     return pictures, questions
 
 
-def _answers(
-    pipeline: JanusPipeline, pictures: list[np.ndarray], questions: list[Question], sees: str
-) -> list[str]:
-    images = to_images(pictures)
-    texts = [question.text for question in questions]
-    with torch.no_grad():
-        embeds = torch.cat([SEES[sees](pipeline, [image]) for image in images])
-    return pipeline.understand(VisionFeatures(embeds, embeds), texts, TextSampling(max_new_tokens=64))
-
-
-def _same(given: str, right: str) -> bool:
-    return given.strip().lower() == right.lower()
+def _equal(answer: str, expected: str) -> bool:
+    return answer.strip().lower() == expected.lower()

@@ -1,4 +1,7 @@
-"""What a prompt asks for: the six kinds of GenEval (arXiv:2310.11513), and whole descriptions."""
+"""Prompts and what a picture must show to satisfy them.
+
+The categories are those of GenEval (arXiv:2310.11513); training captions add whole descriptions.
+"""
 
 from __future__ import annotations
 
@@ -10,123 +13,29 @@ from .scene import (
     COLOURS,
     HELD_OUT_COLOURS,
     HELD_OUT_COUNTS,
-    MAX_THINGS,
+    MAX_OBJECTS,
     SHAPES,
     SIZES,
     Scene,
-    Thing,
-    place,
+    SceneObject,
+    arrange,
     random_scene,
 )
-from .words import RELATIONS, description, listed, noun, places, related, stands, things_in_words
+from .words import (
+    RELATIONS,
+    describe,
+    is_related,
+    join_phrases,
+    list_objects,
+    locate_objects,
+    main_relation,
+    noun_phrase,
+)
 
 CATEGORIES = ("single object", "two objects", "counting", "colours", "position", "colour attribution")
+_CAPTION_WEIGHTS = (1, 2, 4, 1, 4, 8)  # how often a training caption is of each category
 
-
-@dataclass(frozen=True)
-class Part:
-    """Some objects of one shape; colour None is any."""
-
-    shape: str
-    colour: str | None = None
-    count: int = 1
-
-
-@dataclass(frozen=True)
-class PromptSpec:
-    """What a picture is to show.
-
-    Attributes:
-        category: one of `CATEGORIES`.
-        parts: the objects, one part or two of different shapes.
-        relation: how the first stands to the second; None where it does not matter.
-    """
-
-    category: str
-    parts: tuple[Part, ...]
-    relation: str | None = None
-
-    @property
-    def held_out(self) -> bool:
-        """Whether it names what training leaves out."""
-        return any(
-            HELD_OUT_COLOURS[part.shape] == part.colour or HELD_OUT_COUNTS[part.shape] == part.count
-            for part in self.parts
-        )
-
-    @property
-    def phrase(self) -> str:
-        """The wish in words, without a frame around them."""
-        nouns = [noun(part.shape, part.colour, part.count) for part in self.parts]
-        return f"{nouns[0]} {self.relation} {nouns[1]}" if self.relation else listed(nouns)
-
-    def fulfilled(self, scene: Scene) -> bool:
-        """Whether a picture shows it, by GenEval's rules: counts are exact only where counting is asked."""
-        if self.category == "counting":
-            part = self.parts[0]
-            return scene.count(part.shape, part.colour) == scene.count(part.shape) == part.count
-        if self.relation:
-            first, second = self.parts
-            return any(
-                _fits(first, one) and _fits(second, other) and stands(one, self.relation, other)
-                for one in scene.things
-                for other in scene.things
-            )
-        return all(scene.count(part.shape, part.colour) >= part.count for part in self.parts)
-
-    def scene(self, rng: random.Random) -> Scene:
-        """A scene that shows it and nothing else; what the wish leaves open goes by lot.
-
-        Where no relation says otherwise, what is named first is drawn first, as in all descriptions: with
-        both orders alike, which colour is whose is known only once the first object is there, and a body
-        learns to guess it.
-        """
-        background = rng.choice(list(BACKGROUNDS))
-        while True:
-            things = [thing for part in self.parts for thing in _things(part, rng)]
-            scene = place(things, background, rng, in_order=self.relation is None)
-            if self.relation is None or self._clearly(scene):
-                return scene
-
-    def _clearly(self, scene: Scene) -> bool:
-        """Whether the relation is the one that anyone would name."""
-        first, second = (next(t for t in scene.things if t.shape == part.shape) for part in self.parts)
-        return related(first, second) == self.relation
-
-
-def random_wish(category: str, rng: random.Random, held_out: bool = False) -> PromptSpec:
-    """A wish of a category by lot.
-
-    Args:
-        category: one of `CATEGORIES`.
-        rng: decides everything.
-        held_out: whether it is to name what training leaves out; only counting, colours and colour
-            attribution can.
-    """
-    while True:
-        wish = PromptSpec(category, *_parts(category, rng))
-        if wish.held_out == held_out:
-            return wish
-
-
-def random_caption(rng: random.Random) -> tuple[Scene, str]:
-    """A scene and a caption for training: a wish of any category, or all that is to be seen."""
-    if rng.random() < 0.4:
-        scene = random_scene(rng)
-        told = rng.choice((description, things_in_words, places, places))
-        return scene, framed(told(scene), rng)
-    while True:
-        wish = random_wish(rng.choices(CATEGORIES, (1, 2, 4, 1, 4, 8))[0], rng)
-        if wish.relation and rng.random() < 0.5:
-            wish = replace(wish, parts=tuple(_coloured(part, rng) for part in wish.parts))
-        scene = wish.scene(rng)
-        if not scene.held_out:
-            break
-    ground = f" on a {scene.background} background" if rng.random() < 0.3 else ""
-    return scene, framed(wish.phrase + ground, rng)
-
-
-_FRAMES = (
+_TEMPLATES = (
     "{}",
     "{}",
     "{}.",
@@ -138,47 +47,160 @@ _FRAMES = (
     "there is {}",
     "I would like to see {}.",
 )
-_SPELLINGS = ((" on a ", " on "), ("grey", "gray"), (" left of ", " to the left of "),
-              (" right of ", " to the right of "), (" above ", " over "), (" below ", " under "))  # fmt: skip
+_ALTERNATIVES = {
+    " on a ": " on ",
+    "grey": "gray",
+    " left of ": " to the left of ",
+    " right of ": " to the right of ",
+    " above ": " over ",
+    " below ": " under ",
+}
 
 
-def framed(phrase: str, rng: random.Random) -> str:
-    """A paraphrase: other words around and inside, with and without a capital letter."""
-    for usual, other in _SPELLINGS:
+@dataclass(frozen=True)
+class ObjectSpec:
+    """A number of objects of one shape; the colour None allows any."""
+
+    shape: str
+    colour: str | None = None
+    count: int = 1
+
+    def matches(self, obj: SceneObject) -> bool:
+        """Whether an object has this shape and colour."""
+        return self.shape == obj.shape and self.colour in (None, obj.colour)
+
+
+@dataclass(frozen=True)
+class PromptSpec:
+    """What a picture has to show.
+
+    Attributes:
+        category: one of `CATEGORIES`.
+        objects: one specification, or two of different shapes.
+        relation: the position of the first object relative to the second; None if it does not matter.
+    """
+
+    category: str
+    objects: tuple[ObjectSpec, ...]
+    relation: str | None = None
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it names a colour or count that is held out of training."""
+        return any(
+            HELD_OUT_COLOURS[spec.shape] == spec.colour or HELD_OUT_COUNTS[spec.shape] == spec.count
+            for spec in self.objects
+        )
+
+    @property
+    def phrase(self) -> str:
+        """The specification in words, for `paraphrase` to vary."""
+        phrases = [noun_phrase(spec.shape, spec.colour, spec.count) for spec in self.objects]
+        return f"{phrases[0]} {self.relation} {phrases[1]}" if self.relation else join_phrases(phrases)
+
+    def is_satisfied_by(self, scene: Scene) -> bool:
+        """Whether a scene shows it. As in GenEval, counts must be exact only in the category "counting"."""
+        if self.category == "counting":
+            spec = self.objects[0]
+            return scene.count(spec.shape, spec.colour) == scene.count(spec.shape) == spec.count
+        if self.relation:
+            first, second = self.objects
+            return any(
+                first.matches(one) and second.matches(other) and is_related(one, self.relation, other)
+                for one in scene.objects
+                for other in scene.objects
+            )
+        return all(scene.count(spec.shape, spec.colour) >= spec.count for spec in self.objects)
+
+    def scene(self, rng: random.Random) -> Scene:
+        """Returns a scene with these objects and no others; whatever is unspecified is random.
+
+        Without a relation, objects appear in the order in which the caption names them, as in descriptions.
+        Otherwise the model could know which colour belongs to which object only after the first is drawn, and
+        would learn to guess.
+        """
+        background = rng.choice(list(BACKGROUNDS))
+        while True:
+            objects = [obj for spec in self.objects for obj in _random_objects(spec, rng)]
+            scene = arrange(objects, background, rng, keep_order=self.relation is None)
+            if self.relation is None:
+                return scene
+            first, second = (
+                next(obj for obj in scene.objects if obj.shape == spec.shape) for spec in self.objects
+            )
+            if main_relation(first, second) == self.relation:  # not merely one of two that hold
+                return scene
+
+
+def random_prompt_spec(category: str, rng: random.Random, held_out: bool = False) -> PromptSpec:
+    """Returns a random specification of a category.
+
+    Args:
+        category: one of `CATEGORIES`.
+        rng: source of all randomness.
+        held_out: whether it must name a held-out combination; only counting, colours and colour attribution
+            can.
+    """
+    while True:
+        objects, relation = _random_parts(category, rng)
+        spec = PromptSpec(category, objects, relation)
+        if spec.held_out == held_out:
+            return spec
+
+
+def random_caption(rng: random.Random) -> tuple[Scene, str]:
+    """Returns a scene and a caption for training: a prompt of some category, or a whole description."""
+    if rng.random() < 0.4:
+        scene = random_scene(rng)
+        words = rng.choice((describe, list_objects, locate_objects, locate_objects))
+        return scene, paraphrase(words(scene), rng)
+    while True:
+        spec = random_prompt_spec(rng.choices(CATEGORIES, _CAPTION_WEIGHTS)[0], rng)
+        if spec.relation and rng.random() < 0.5:
+            spec = replace(spec, objects=tuple(_with_random_colour(part, rng) for part in spec.objects))
+        scene = spec.scene(rng)
+        if not scene.held_out:
+            break
+    background = f" on a {scene.background} background" if rng.random() < 0.3 else ""
+    return scene, paraphrase(spec.phrase + background, rng)
+
+
+def paraphrase(phrase: str, rng: random.Random) -> str:
+    """Varies the wording of a phrase, the words around it, and its first letter's case."""
+    for usual, alternative in _ALTERNATIVES.items():
         if rng.random() < 0.2:
-            phrase = phrase.replace(usual, other)
-    text = rng.choice(_FRAMES).format(phrase)
+            phrase = phrase.replace(usual, alternative)
+    text = rng.choice(_TEMPLATES).format(phrase)
     return text[0].upper() + text[1:] if rng.random() < 0.5 else text
 
 
-def _parts(category: str, rng: random.Random) -> tuple[tuple[Part, ...], str | None]:
+def _random_parts(category: str, rng: random.Random) -> tuple[tuple[ObjectSpec, ...], str | None]:
+    """Returns the objects and the relation of a random specification."""
     first, second = rng.sample(SHAPES, 2)
     colours = rng.choices(list(COLOURS), k=2)
     if category == "single object":
-        return (Part(first),), None
+        return (ObjectSpec(first),), None
     if category == "colours":
-        return (Part(first, colours[0]),), None
+        return (ObjectSpec(first, colours[0]),), None
     if category == "counting":
         colour = colours[0] if rng.random() < 0.5 else None
-        return (Part(first, colour, rng.randint(2, MAX_THINGS)),), None
+        return (ObjectSpec(first, colour, rng.randint(2, MAX_OBJECTS)),), None
     if category == "two objects":
-        return (Part(first), Part(second)), None
+        return (ObjectSpec(first), ObjectSpec(second)), None
     if category == "colour attribution":
-        return (Part(first, colours[0]), Part(second, colours[1])), None
-    return (Part(first), Part(second)), rng.choice(RELATIONS)
+        return (ObjectSpec(first, colours[0]), ObjectSpec(second, colours[1])), None
+    return (ObjectSpec(first), ObjectSpec(second)), rng.choice(RELATIONS)
 
 
-def _coloured(part: Part, rng: random.Random) -> Part:
-    return replace(part, colour=rng.choice([c for c in COLOURS if c != HELD_OUT_COLOURS[part.shape]]))
+def _with_random_colour(spec: ObjectSpec, rng: random.Random) -> ObjectSpec:
+    allowed = [colour for colour in COLOURS if colour != HELD_OUT_COLOURS[spec.shape]]
+    return replace(spec, colour=rng.choice(allowed))
 
 
-def _things(part: Part, rng: random.Random) -> list[Thing]:
-    shared = part.colour or (rng.choice(list(COLOURS)) if rng.random() < 0.5 else None)
+def _random_objects(spec: ObjectSpec, rng: random.Random) -> list[SceneObject]:
+    """Returns objects that match a specification; without a colour, half of the time of one colour."""
+    colour = spec.colour or (rng.choice(list(COLOURS)) if rng.random() < 0.5 else None)
     return [
-        Thing(part.shape, shared or rng.choice(list(COLOURS)), rng.choice(list(SIZES)))
-        for _ in range(part.count)
+        SceneObject(spec.shape, colour or rng.choice(list(COLOURS)), rng.choice(list(SIZES)))
+        for _ in range(spec.count)
     ]
-
-
-def _fits(part: Part, thing: Thing) -> bool:
-    return part.shape == thing.shape and part.colour in (None, thing.colour)

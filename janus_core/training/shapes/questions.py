@@ -1,4 +1,4 @@
-"""Questions about a scene, with the answers."""
+"""Questions about a scene, with their answers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ...processing.judging import SCORE_TEMPLATE, score_question
-from .scene import COLOURS, SHAPES, Scene, Thing
+from .scene import COLOURS, SHAPES, Scene, SceneObject
 from .words import (
     NUMBERS,
     RELATIONS,
-    description,
-    noun,
-    places,
+    describe,
+    list_objects,
+    locate_objects,
+    main_relation,
+    noun_phrase,
     plural,
-    region,
-    related,
+    region_name,
     sentence,
-    things_in_words,
 )
+
+# A question and its answer; None if the scene does not allow a question of that kind.
+_Pair = tuple[str, str] | None
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question with its only right answer.
+    """A question with its only correct answer.
 
     Attributes:
         kind: one of `KINDS`.
@@ -38,23 +41,24 @@ class Question:
 
 
 def random_question(scene: Scene, rng: random.Random, kind: str | None = None) -> Question:
-    """A question that the scene answers.
+    """Returns a random question that the scene answers.
 
     Args:
-        scene: what is asked about.
-        rng: decides everything.
+        scene: what the question is about.
+        rng: source of all randomness.
         kind: one of `KINDS`; by default any that the scene allows.
+
+    Raises:
+        ValueError: if the scene does not allow a question of the given kind.
     """
     while True:
         chosen = kind or rng.choices(list(KINDS), _WEIGHTS)[0]
-        found = KINDS[chosen](scene, rng)
-        if found:
-            return Question(chosen, *found)
+        pair = KINDS[chosen](scene, rng)
+        if pair:
+            return Question(chosen, *pair)
         if kind:
             raise ValueError(f"kind must be one that the scene allows, got {kind!r} for {scene}")
 
-
-_Found = tuple[str, str] | None
 
 _DESCRIBE = (
     "Describe the image in detail.",
@@ -85,116 +89,126 @@ _NOTHING = (
 )
 
 
-def _describe(scene: Scene, rng: random.Random) -> _Found:
+def _describe(scene: Scene, rng: random.Random) -> _Pair:
     if rng.random() < 0.7:
-        return rng.choice(_DESCRIBE), sentence(description(scene))
-    return rng.choice(_CAPTION), sentence(things_in_words(scene))
+        return rng.choice(_DESCRIBE), sentence(describe(scene))
+    return rng.choice(_CAPTION), sentence(list_objects(scene))
 
 
-def _tags(scene: Scene, rng: random.Random) -> _Found:
-    kinds = dict.fromkeys(f"{thing.colour} {thing.shape}" for thing in scene.things)
+def _tags(scene: Scene, rng: random.Random) -> _Pair:
+    kinds = dict.fromkeys(f"{obj.colour} {obj.shape}" for obj in scene.objects)
     return rng.choice(_TAGS), ", ".join([*kinds, f"{scene.background} background"])
 
 
-def _places(scene: Scene, rng: random.Random) -> _Found:
-    return rng.choice(_PLACES), sentence(places(scene))
+def _places(scene: Scene, rng: random.Random) -> _Pair:
+    return rng.choice(_PLACES), sentence(locate_objects(scene))
 
 
-def _match(scene: Scene, rng: random.Random) -> _Found:
-    """What a score asks; half of the time of a description in which one object is another."""
-    told, phrase = scene, rng.choice((description, things_in_words, places))
+def _match(scene: Scene, rng: random.Random) -> _Pair:
+    """Asks as `JanusPipeline.score` does; half of the descriptions have one object changed."""
+    described_scene, words = scene, rng.choice((describe, list_objects, locate_objects))
     if rng.random() < 0.5:
-        things = list(scene.things)
-        index = rng.randrange(len(things))
+        objects = list(scene.objects)
+        index = rng.randrange(len(objects))
         if rng.random() < 0.5:
-            things[index] = replace(things[index], shape=rng.choice(SHAPES))
+            objects[index] = replace(objects[index], shape=rng.choice(SHAPES))
         else:
-            things[index] = replace(things[index], colour=rng.choice(list(COLOURS)))
-        told = replace(scene, things=tuple(things))
-    text = score_question(SCORE_TEMPLATE, sentence(phrase(told)))
-    return text, "Yes." if told == scene else "No."
+            objects[index] = replace(objects[index], colour=rng.choice(list(COLOURS)))
+        described_scene = replace(scene, objects=tuple(objects))
+    text = score_question(SCORE_TEMPLATE, sentence(words(described_scene)))
+    return text, "Yes." if described_scene == scene else "No."
 
 
-def _nothing(scene: Scene, rng: random.Random) -> _Found:
+def _nothing(scene: Scene, rng: random.Random) -> _Pair:
     return rng.choice(_NOTHING)
 
 
-def _colour(scene: Scene, rng: random.Random) -> _Found:
-    thing = _only(scene, rng, lambda one, other: one.shape == other.shape)
-    if thing is None:
+def _colour(scene: Scene, rng: random.Random) -> _Pair:
+    obj = _unique_object(scene, rng, lambda obj: obj.shape)
+    if obj is None:
         return None
     word = rng.choice(("colour", "colour", "color"))
-    question = rng.choice(("What {} is the {}?", "Which {} does the {} have?")).format(word, thing.shape)
-    return question, sentence(thing.colour)
+    question = rng.choice(("What {} is the {}?", "Which {} does the {} have?")).format(word, obj.shape)
+    return question, sentence(obj.colour)
 
 
-def _shape(scene: Scene, rng: random.Random) -> _Found:
-    thing = _only(scene, rng, lambda one, other: one.colour == other.colour)
-    if thing is None:
+def _shape(scene: Scene, rng: random.Random) -> _Pair:
+    obj = _unique_object(scene, rng, lambda obj: obj.colour)
+    if obj is None:
         return None
-    question = rng.choice(("What shape is the {} object?", "What is the {} object?")).format(thing.colour)
-    return question, sentence(noun(thing.shape))
+    question = rng.choice(("What shape is the {} object?", "What is the {} object?")).format(obj.colour)
+    return question, sentence(noun_phrase(obj.shape))
 
 
-def _count(scene: Scene, rng: random.Random) -> _Found:
+def _count(scene: Scene, rng: random.Random) -> _Pair:
     kind = rng.random()
     if kind < 0.4:
         question = rng.choice(("How many objects are there?", "How many shapes are in the image?"))
-        return question, sentence(NUMBERS[len(scene.things)])
-    shape = rng.choice(scene.things).shape if rng.random() < 0.8 else rng.choice(SHAPES)
+        return question, sentence(NUMBERS[len(scene.objects)])
+    shape = rng.choice(scene.objects).shape if rng.random() < 0.8 else rng.choice(SHAPES)
     colour = rng.choice(list(COLOURS)) if kind > 0.9 else None
     name = f"{colour} {plural(shape)}" if colour else plural(shape)
     question = rng.choice(("How many {} are there?", "How many {} are in the image?")).format(name)
     return question, sentence(NUMBERS[scene.count(shape, colour)])
 
 
-def _exist(scene: Scene, rng: random.Random) -> _Found:
-    """Yes half of the time; a no is near a yes half of the time (a wrong pairing of what is there)."""
-    present = rng.choice(scene.things)
-    named = rng.random() < 0.6
+def _exist(scene: Scene, rng: random.Random) -> _Pair:
+    """Half of the answers are yes; half of the others share a shape or colour with an object present."""
+    present = rng.choice(scene.objects)
+    with_colour = rng.random() < 0.6
     if rng.random() < 0.5:
-        shape, colour = present.shape, present.colour if named else None
+        shape, colour = present.shape, present.colour if with_colour else None
     else:
-        options = [
+        absent = [
             (shape, colour)
             for shape in SHAPES
-            for colour in (COLOURS if named else (None,))
+            for colour in (COLOURS if with_colour else (None,))
             if not scene.count(shape, colour)
         ]
-        near = [pair for pair in options if scene.count(pair[0]) or scene.count(None, pair[1])]
-        shape, colour = rng.choice(near if near and rng.random() < 0.5 else options)
-    return rng.choice(_EXIST).format(noun(shape, colour)), "Yes." if scene.count(shape, colour) else "No."
+        close = [pair for pair in absent if scene.count(pair[0]) or scene.count(None, pair[1])]
+        shape, colour = rng.choice(close if close and rng.random() < 0.5 else absent)
+    question = rng.choice(_EXIST).format(noun_phrase(shape, colour))
+    return question, "Yes." if scene.count(shape, colour) else "No."
 
 
-def _where(scene: Scene, rng: random.Random) -> _Found:
-    thing = _only(scene, rng, lambda one, other: one.shape == other.shape)
-    if thing is None:
+def _where(scene: Scene, rng: random.Random) -> _Pair:
+    obj = _unique_object(scene, rng, lambda obj: obj.shape)
+    if obj is None:
         return None
-    return f"Where is the {thing.shape}?", sentence(region(thing))
+    return f"Where is the {obj.shape}?", sentence(region_name(obj))
 
 
-def _relation(scene: Scene, rng: random.Random) -> _Found:
-    """Answered with both places first: what follows from them can then be read off."""
-    alone = [thing for thing in scene.things if scene.count(thing.shape) == 1]
-    if len(alone) < 2:
+def _relation(scene: Scene, rng: random.Random) -> _Pair:
+    """The answer starts with both regions, from which the model can then derive the relation."""
+    unique = [obj for obj in scene.objects if scene.count(obj.shape) == 1]
+    if len(unique) < 2:
         return None
-    first, second = rng.sample(alone, 2)
-    found = f"The {first.shape} is in the {region(first)}, the {second.shape} in the {region(second)}"
-    true = related(first, second)
+    first, second = rng.sample(unique, 2)
+    regions = (
+        f"The {first.shape} is in the {region_name(first)}, the {second.shape} in the {region_name(second)}"
+    )
+    relation = main_relation(first, second)
     if rng.random() < 0.5:
         question = f"Is the {first.shape} {' or '.join(RELATIONS)} the {second.shape}?"
-        return question, f"{found}: {true}."
-    said = true if rng.random() < 0.5 else rng.choice([word for word in RELATIONS if word != true])
-    question = f"Is the {first.shape} {said} the {second.shape}?"
-    return question, f"{found}: {'yes' if said == true else 'no'}."
+        return question, f"{regions}: {relation}."
+    asked = relation if rng.random() < 0.5 else rng.choice([word for word in RELATIONS if word != relation])
+    question = f"Is the {first.shape} {asked} the {second.shape}?"
+    return question, f"{regions}: {'yes' if asked == relation else 'no'}."
 
 
-def _background(scene: Scene, rng: random.Random) -> _Found:
+def _background(scene: Scene, rng: random.Random) -> _Pair:
     question = rng.choice(("What colour is the background?", "What is the background?"))
     return question, sentence(scene.background)
 
 
-KINDS: dict[str, Callable[[Scene, random.Random], _Found]] = {
+def _unique_object(scene: Scene, rng: random.Random, key: Callable[[SceneObject], str]) -> SceneObject | None:
+    """Returns a random object whose key (its shape or colour) no other object has."""
+    keys = [key(obj) for obj in scene.objects]
+    unique = [obj for obj in scene.objects if keys.count(key(obj)) == 1]
+    return rng.choice(unique) if unique else None
+
+
+KINDS: dict[str, Callable[[Scene, random.Random], _Pair]] = {
     "describe": _describe,
     "colour": _colour,
     "shape": _shape,
@@ -209,9 +223,3 @@ KINDS: dict[str, Callable[[Scene, random.Random], _Found]] = {
     "nothing": _nothing,
 }
 _WEIGHTS = (5, 3, 3, 5, 4, 3, 8, 1, 3, 1, 3, 0.5)
-
-
-def _only(scene: Scene, rng: random.Random, alike: Callable[[Thing, Thing], bool]) -> Thing | None:
-    """An object unlike all others, by lot."""
-    alone = [one for one in scene.things if sum(alike(one, other) for other in scene.things) == 1]
-    return rng.choice(alone) if alone else None

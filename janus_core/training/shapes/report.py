@@ -1,75 +1,68 @@
-"""The evaluation of a model as one report: numbers for programs, a table for readers, a sheet of pictures."""
+"""The evaluation of a model as JSON, as a Markdown table, and as a contact sheet of generated pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from ...pipeline.pipeline import JanusPipeline
-from ...sampling.options import TokenSampling
-from ..pictures import grid
+from ..pictures import contact_sheet
 from .evaluation import (
     QUESTION_KINDS,
+    EvaluatedModel,
     Measure,
-    Share,
-    draw_wish,
     evaluate_answers,
     evaluate_drawing,
     evaluate_presence,
     evaluate_tokenizer,
+    generate_for_category,
+    share,
 )
 from .prompt_specs import CATEGORIES
-from .scene import SIDE
+from .scene import PICTURE_SIZE
 
-OnPart = Callable[[str], None]
-
-# What drawings are measured with: fields of `TokenSampling`.
-DRAWN_WITH = ("guidance_scale", "temperature", "top_p")
+# Fields of `TokenSampling` that an evaluation sets and reports.
+SAMPLING_FIELDS = ("guidance_scale", "temperature", "top_p")
 
 
-def evaluate(
-    pipeline: JanusPipeline, count: int, options: TokenSampling, sees: str, on_part: OnPart
-) -> dict[str, Any]:
-    """Everything that can be measured in the drawn world.
+def evaluate(model: EvaluatedModel, count: int, on_part: Callable[[str], None]) -> dict[str, Any]:
+    """Measures everything that can be measured in the shapes world.
 
     Args:
-        pipeline: a model that speaks the world's words.
+        model: a model trained on the shapes world.
         count: prompts per category and questions per kind.
-        options: temperature, guidance and top-p of the drawings.
-        sees: how pictures are seen, a key of `vision.SEES`.
-        on_part: told of each part before it starts.
+        on_part: called with the name of each part before it starts.
 
     Raises:
-        ValueError: if the model draws pictures of another size than the world's.
+        ValueError: if the model's images have another size than the pictures of the shapes world.
     """
-    size = pipeline.model.config.generation.image_size
-    if size != SIDE:
+    size = model.pipeline.model.config.generation.image_size
+    if size != PICTURE_SIZE:
         raise ValueError(
-            f"checkpoint must draw {SIDE} x {SIDE} pixels for the drawn world, got {size} x {size}; "
-            "use one that the command box trained"
+            f"checkpoint must generate {PICTURE_SIZE} x {PICTURE_SIZE} pixels for this evaluation, got "
+            f"{size} x {size}; use one trained by the command box"
         )
-    on_part("image tokenizer")
     report: dict[str, Any] = {"count": count}
-    report["tokenizer"] = _summaries(evaluate_tokenizer(pipeline, count))
+    on_part("image tokenizer")
+    report["tokenizer"] = _entries(evaluate_tokenizer(model.pipeline, count))
     on_part("presence of objects")
-    report["presence"] = _summaries(evaluate_presence(pipeline, 2 * count, sees))
+    report["presence"] = _entries(evaluate_presence(model, 2 * count))
     for held_out, suffix in ((False, ""), (True, "_held_out")):
         on_part("answers" + suffix)
-        report["answers" + suffix] = _with_overall(
-            evaluate_answers(pipeline, QUESTION_KINDS, count, held_out, sees)
-        )
+        answers = evaluate_answers(model, QUESTION_KINDS, count, held_out)
+        report["answers" + suffix] = _with_overall(answers)
         on_part("drawings" + suffix)
-        report["drawings" + suffix] = _with_overall(evaluate_drawing(pipeline, count, options, held_out))
-    report["sees"] = sees
-    for name in DRAWN_WITH:
-        report[name] = getattr(options, name)
+        report["drawings" + suffix] = _with_overall(evaluate_drawing(model, count, held_out))
+    report["sees"] = model.sees
+    for name in SAMPLING_FIELDS:
+        report[name] = getattr(model.options, name)
     return report
 
 
 def to_table(report: dict[str, Any]) -> str:
-    """The report in Markdown."""
+    """Formats a report as a Markdown table."""
     lines = ["| What | Seen combinations | Held-out combinations |", "|---|---|---|"]
     for part, title in (("drawings", "Drawing"), ("answers", "Answering")):
         for name in report[part]:
@@ -82,25 +75,27 @@ def to_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def drawing_sheet(pipeline: JanusPipeline, options: TokenSampling, columns: int = 8) -> np.ndarray:
-    """A row of drawings for each category of prompts, [H, W, 3] uint8."""
+def drawing_sheet(model: EvaluatedModel, columns: int = 8) -> np.ndarray:
+    """Returns generated pictures, one line per category of prompts, as one picture [H, W, 3] uint8."""
     pictures = [
-        draw_wish(pipeline, category, index, options)[1]
+        generate_for_category(model, category, index)[1]
         for category in CATEGORIES
         for index in range(columns)
     ]
-    return grid(pictures, columns)
+    return contact_sheet(pictures, columns)
 
 
-def _with_overall(shares: dict[str, Share]) -> dict[str, Any]:
-    overall = Share(
-        sum(share.hits for share in shares.values()), sum(share.total for share in shares.values())
-    )
-    return _summaries({**shares, "overall": overall})
+def _with_overall(shares: dict[str, Measure]) -> dict[str, Any]:
+    entries = _entries(shares)
+    hits, total = (sum(entry[name] for entry in entries.values()) for name in ("hits", "total"))
+    return entries | _entries({"overall": share(hits, total)})
 
 
-def _summaries(measures: Mapping[str, Measure]) -> dict[str, Any]:
-    return {name: measure.summary() for name, measure in measures.items()}
+def _entries(measures: dict[str, Measure]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {key: round(number, 4) for key, number in asdict(measure).items() if number is not None}
+        for name, measure in measures.items()
+    }
 
 
 def _cell(entry: dict[str, Any] | None) -> str:

@@ -1,4 +1,4 @@
-"""What a picture of the world holds, and how scenes are drawn by lot."""
+"""Scenes: the objects and background of a picture, and random generation of scenes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-SIDE = 96  # pixels along one side of a picture
-BOX = 32  # pixels along one side of the place that an object has for itself: there are three by three
+PICTURE_SIZE = 96  # pixels along one side of a picture
+CELL_SIZE = 32  # pixels along one side of a grid cell; the grid has 3 x 3 cells, each for one object
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 COLOURS = {
@@ -23,10 +23,10 @@ COLOURS = {
 BACKGROUNDS = {"white": (250, 250, 250), "grey": (128, 128, 128), "black": (10, 10, 10)}
 SIZES = {"small": 22, "large": 28}  # pixels across
 
-MAX_THINGS = 4
+MAX_OBJECTS = 4
 
-# Left out of every scene that has words, to tell composition from memory: one colour and one number per
-# shape. A question may name what is left out; then there is none of it.
+# Held out of all scenes that come with text, to measure composition rather than memory: one colour and one
+# count per shape. A question may still name a held-out combination; then the answer is that there is none.
 HELD_OUT_COLOURS = {
     "circle": "purple",
     "square": "cyan",
@@ -39,15 +39,15 @@ HELD_OUT_COUNTS = {"circle": 3, "square": 4, "triangle": 2, "star": 3, "cross": 
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """One object.
 
     Attributes:
         shape: one of `SHAPES`.
         colour: one of `COLOURS`.
         size: one of `SIZES`.
-        left: pixels from the picture's left edge to its box.
-        top: pixels from the picture's upper edge to its box.
+        left: pixels from the left edge of the picture to the object's cell.
+        top: pixels from the top edge of the picture to the object's cell.
     """
 
     shape: str
@@ -58,97 +58,100 @@ class Thing:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Pixels from the left and from the top."""
-        return self.left + BOX / 2, self.top + BOX / 2
+        """Pixels from the left edge and from the top edge."""
+        return self.left + CELL_SIZE / 2, self.top + CELL_SIZE / 2
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A background and one to four objects, in reading order, that do not touch."""
+    """A background and one to four objects that do not touch, in reading order."""
 
     background: str
-    things: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
 
     def count(self, shape: str | None = None, colour: str | None = None) -> int:
-        """Objects of a shape and a colour; None for any."""
-        return sum(shape in (None, t.shape) and colour in (None, t.colour) for t in self.things)
+        """Number of objects with this shape and colour; None matches any."""
+        return sum(shape in (None, obj.shape) and colour in (None, obj.colour) for obj in self.objects)
 
     @property
     def held_out(self) -> bool:
-        """Whether it holds what training leaves out."""
-        pairs = any(HELD_OUT_COLOURS[thing.shape] == thing.colour for thing in self.things)
-        return pairs or any(self.count(shape) == count for shape, count in HELD_OUT_COUNTS.items())
+        """Whether the scene contains a colour or count that is held out of training."""
+        has_colour = any(HELD_OUT_COLOURS[obj.shape] == obj.colour for obj in self.objects)
+        return has_colour or any(self.count(shape) == count for shape, count in HELD_OUT_COUNTS.items())
 
 
-def place(things: Sequence[Thing], background: str, rng: random.Random, in_order: bool = False) -> Scene:
-    """Puts objects where nothing touches, by lot; they come back in the order of reading.
+def random_scene(rng: random.Random, held_out: bool | None = False) -> Scene:
+    """Returns a random scene of one to four objects.
 
     Args:
-        things: the objects.
-        background: one of `BACKGROUNDS`.
-        rng: decides everything.
-        in_order: whether that is to be the order in which they are given.
+        rng: source of all randomness.
+        held_out: whether the scene must contain a held-out combination; None for either.
     """
-    spots = free_places(())
-    chosen = rng.sample(range(len(spots)), len(things))
-    if in_order:
+    while True:
+        count = rng.choice((1, 2, 3, 3, 4, 4))
+        scene = arrange(random_objects(count, rng), rng.choice(list(BACKGROUNDS)), rng)
+        if held_out is None or scene.held_out == held_out:
+            return scene
+
+
+def random_objects(count: int, rng: random.Random) -> list[SceneObject]:
+    """Returns random objects: half of the time all different, else often of one shape, for counting.
+
+    Several objects that differ in shape and colour force a model to bind the right colour to the right shape.
+    With few or equal objects, guessing is too often right.
+    """
+    kind = rng.random()
+    if kind < 0.5:
+        return distinct_objects(count, rng)
+    same_shape = kind < 0.8
+    shape = rng.choice(SHAPES)
+    colour = rng.choice(list(COLOURS)) if same_shape and rng.random() < 0.5 else None
+    shapes = [shape if same_shape else rng.choice(SHAPES) for _ in range(count)]
+    colours = [colour or rng.choice(list(COLOURS)) for _ in range(count)]
+    return _with_random_sizes(shapes, colours, rng)
+
+
+def distinct_objects(count: int, rng: random.Random) -> list[SceneObject]:
+    """Returns objects no two of which share a shape or a colour."""
+    return _with_random_sizes(rng.sample(SHAPES, count), rng.sample(list(COLOURS), count), rng)
+
+
+def arrange(
+    objects: Sequence[SceneObject], background: str, rng: random.Random, keep_order: bool = False
+) -> Scene:
+    """Places objects in random cells of the grid.
+
+    Args:
+        objects: the objects; their positions are ignored.
+        background: one of `BACKGROUNDS`.
+        rng: source of all randomness.
+        keep_order: whether the given order is to be the reading order of the scene.
+    """
+    cells = free_cells(())
+    chosen = rng.sample(range(len(cells)), len(objects))
+    if keep_order:
         chosen.sort()
     placed = [
-        replace(thing, left=spots[index][0], top=spots[index][1])
-        for thing, index in zip(things, chosen, strict=True)
+        replace(obj, left=cells[index][0], top=cells[index][1])
+        for obj, index in zip(objects, chosen, strict=True)
     ]
     return Scene(background, reading_order(placed))
 
 
-def free_places(things: Sequence[Thing]) -> list[tuple[int, int]]:
-    """Left and upper edges of all places that no object has, in the order of reading."""
-    steps = range(0, SIDE - BOX + 1, BOX)
-    taken = {(thing.left, thing.top) for thing in things}
+def free_cells(objects: Sequence[SceneObject]) -> list[tuple[int, int]]:
+    """Returns (left, top) of all grid cells without an object, in reading order."""
+    steps = range(0, PICTURE_SIZE - CELL_SIZE + 1, CELL_SIZE)
+    taken = {(obj.left, obj.top) for obj in objects}
     return [(left, top) for top in steps for left in steps if (left, top) not in taken]
 
 
-def reading_order(things: Sequence[Thing]) -> tuple[Thing, ...]:
-    """The same objects from top to bottom, in a row from left to right."""
-    return tuple(sorted(things, key=lambda thing: (thing.top, thing.left)))
+def reading_order(objects: Sequence[SceneObject]) -> tuple[SceneObject, ...]:
+    """Returns the objects from top to bottom, and at equal height from left to right."""
+    return tuple(sorted(objects, key=lambda obj: (obj.top, obj.left)))
 
 
-def unlike_things(count: int, rng: random.Random) -> list[Thing]:
-    """Objects of which no two have the same shape or the same colour."""
-    shapes, colours = rng.sample(SHAPES, count), rng.sample(list(COLOURS), count)
-    return _sized(shapes, colours, rng)
-
-
-def random_things(count: int, rng: random.Random) -> list[Thing]:
-    """Any objects: of one shape at times, since counting needs these, and often unlike in all.
-
-    Where objects differ in shape and colour, and there are several, only what belongs together answers a
-    question or draws a caption; among few or equal ones, guessing goes a long way.
-    """
-    likeness = rng.random()
-    if likeness < 0.5:
-        return unlike_things(count, rng)
-    same = likeness < 0.8
-    shape = rng.choice(SHAPES)
-    colour = rng.choice(list(COLOURS)) if same and rng.random() < 0.5 else None
-    shapes = [shape if same else rng.choice(SHAPES) for _ in range(count)]
-    colours = [colour or rng.choice(list(COLOURS)) for _ in range(count)]
-    return _sized(shapes, colours, rng)
-
-
-def _sized(shapes: Sequence[str], colours: Sequence[str], rng: random.Random) -> list[Thing]:
+def _with_random_sizes(
+    shapes: Sequence[str], colours: Sequence[str], rng: random.Random
+) -> list[SceneObject]:
     pairs = zip(shapes, colours, strict=True)
-    return [Thing(shape, colour, rng.choice(list(SIZES))) for shape, colour in pairs]
-
-
-def random_scene(rng: random.Random, held_out: bool | None = False) -> Scene:
-    """A scene of one to four objects by lot.
-
-    Args:
-        rng: decides everything.
-        held_out: whether the scene is to be one that training leaves out; None for either.
-    """
-    while True:
-        count = rng.choice((1, 2, 3, 3, 4, 4))
-        scene = place(random_things(count, rng), rng.choice(list(BACKGROUNDS)), rng)
-        if held_out is None or scene.held_out == held_out:
-            return scene
+    return [SceneObject(shape, colour, rng.choice(list(SIZES))) for shape, colour in pairs]

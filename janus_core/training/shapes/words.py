@@ -1,22 +1,22 @@
-"""Phrases for objects: what captions, questions and answers are made of."""
+"""Phrases about objects, of which captions, questions and answers are composed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .scene import BOX, Scene, Thing
+from .scene import CELL_SIZE, Scene, SceneObject
 
 NUMBERS = ("zero", "one", "two", "three", "four")
 RELATIONS = ("left of", "right of", "above", "below")
 
 
 def plural(shape: str) -> str:
-    """Several of a shape."""
+    """Returns the plural of a shape's name."""
     return f"{shape}es" if shape == "cross" else f"{shape}s"
 
 
-def noun(shape: str, colour: str | None = None, count: int = 1) -> str:
-    """For example "a red star", "an orange ring" or "three green triangles"."""
+def noun_phrase(shape: str, colour: str | None = None, count: int = 1) -> str:
+    """Returns for example "a red star", "an orange ring" or "three green triangles"."""
     words = f"{colour} " if colour else ""
     if count != 1:
         return f"{NUMBERS[count]} {words}{plural(shape)}"
@@ -24,57 +24,59 @@ def noun(shape: str, colour: str | None = None, count: int = 1) -> str:
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
-def listed(phrases: Sequence[str]) -> str:
-    """For example "a star, a ring and two crosses"."""
+def join_phrases(phrases: Sequence[str]) -> str:
+    """Returns for example "a star, a ring and two crosses"."""
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
 def sentence(text: str) -> str:
-    """With a capital letter and a full stop."""
+    """Adds a capital letter and a full stop."""
     return f"{text[0].upper()}{text[1:]}."
 
 
-def things_in_words(scene: Scene) -> str:
-    """All objects, equal ones together, in reading order."""
-    kinds = dict.fromkeys((thing.shape, thing.colour) for thing in scene.things)
-    return listed([noun(shape, colour, scene.count(shape, colour)) for shape, colour in kinds])
+def list_objects(scene: Scene) -> str:
+    """Names all objects in reading order, equal ones together."""
+    kinds = dict.fromkeys((obj.shape, obj.colour) for obj in scene.objects)
+    return join_phrases([noun_phrase(shape, colour, scene.count(shape, colour)) for shape, colour in kinds])
 
 
-def description(scene: Scene) -> str:
-    """All objects and the background."""
-    return f"{things_in_words(scene)} on a {scene.background} background"
+def describe(scene: Scene) -> str:
+    """Names all objects and the background."""
+    return f"{list_objects(scene)} on a {scene.background} background"
 
 
-def region(thing: Thing) -> str:
-    """Where in the picture an object stands: one of nine regions."""
-    row = ("top", "middle", "bottom")[round(thing.top / BOX)]
-    column = ("left", "middle", "right")[round(thing.left / BOX)]
+def locate_objects(scene: Scene) -> str:
+    """Names each object with its region."""
+    return join_phrases(
+        [f"{noun_phrase(obj.shape, obj.colour)} in the {region_name(obj)}" for obj in scene.objects]
+    )
+
+
+def region_name(obj: SceneObject) -> str:
+    """Names the part of the picture that an object is in, one of nine."""
+    row = ("top", "middle", "bottom")[round(obj.top / CELL_SIZE)]
+    column = ("left", "middle", "right")[round(obj.left / CELL_SIZE)]
     if row == column == "middle":
         return "centre"
     return " ".join(part for part in (row, column) if part != "middle")
 
 
-def phrases(thing: Thing) -> tuple[str, ...]:
-    """All that a few words can say of an object: shape, colour and place, one by one and in pairs."""
-    shape, spot = noun(thing.shape), f"in the {region(thing)}"
-    coloured = noun(thing.shape, thing.colour)
-    return shape, thing.colour, spot, coloured, f"{shape} {spot}", f"{thing.colour} {spot}"
+def object_phrases(obj: SceneObject) -> tuple[str, ...]:
+    """Returns short phrases that hold for an object: shape, colour and region, alone and in pairs."""
+    shape, where = noun_phrase(obj.shape), f"in the {region_name(obj)}"
+    coloured = noun_phrase(obj.shape, obj.colour)
+    return shape, obj.colour, where, coloured, f"{shape} {where}", f"{obj.colour} {where}"
 
 
-def places(scene: Scene) -> str:
-    """All objects, each with its region."""
-    return listed([f"{noun(thing.shape, thing.colour)} in the {region(thing)}" for thing in scene.things])
-
-
-def stands(first: Thing, relation: str, second: Thing) -> bool:
-    """Whether a relation holds, clearly enough to be seen; of two that stand askew, two relations hold."""
+def is_related(first: SceneObject, relation: str, second: SceneObject) -> bool:
+    """Whether a relation clearly holds; for diagonal neighbours two relations do."""
     right, down = first.left - second.left, first.top - second.top
     distance = {"left of": -right, "right of": right, "above": -down, "below": down}[relation]
-    return distance >= BOX / 4
+    return distance >= CELL_SIZE / 4
 
 
-def related(first: Thing, second: Thing) -> str:
-    """The relation in which the first object most clearly stands to the second."""
+def main_relation(first: SceneObject, second: SceneObject) -> str:
+    """Returns the relation along the axis in which two objects are farther apart."""
     right, down = first.left - second.left, first.top - second.top
     if abs(right) >= abs(down):
         return "right of" if right > 0 else "left of"

@@ -9,16 +9,16 @@ from dataclasses import replace
 import torch
 from janus_nodes.janus_core import DEMONSTRATION, load_pipeline
 from janus_nodes.janus_core.training.objectives.unified import UnifiedObjective
-from janus_nodes.janus_core.training.recipe import BOX
 from janus_nodes.janus_core.training.samples import Sample
-from janus_nodes.janus_core.training.shapes.data import LOOKING, TURNS, WorldData
+from janus_nodes.janus_core.training.shapes.data import LOOKING, TURNS, ShapesData
+from janus_nodes.janus_core.training.shapes.model import SHAPES_RECIPE
 from janus_nodes.janus_core.training.shapes.scene import COLOURS, SHAPES
 
 
 def test_no_answer_of_a_conversation_stands_in_an_earlier_turn() -> None:
     where = colour = 0
     for index in range(500):
-        turns = WorldData().understanding(random.Random(index)).turns
+        turns = ShapesData().understanding(random.Random(index)).turns
         assert len(turns) in (1, TURNS)
         assert len(set(turns)) == len(turns)
         for number, (question, answer) in enumerate(turns):
@@ -37,7 +37,7 @@ def test_no_answer_of_a_conversation_stands_in_an_earlier_turn() -> None:
 
 def test_the_lesson_of_looking_asks_for_one_of_several_unlike_objects() -> None:
     for index in range(200):
-        turns = WorldData().understanding(random.Random(index), LOOKING).turns
+        turns = ShapesData().understanding(random.Random(index), LOOKING).turns
         assert len(turns) == TURNS
         words = " ".join(part for turn in turns for part in turn).lower()
         assert sum(shape in words for shape in SHAPES) >= 3
@@ -54,11 +54,11 @@ def test_the_lesson_of_looking_asks_for_one_of_several_unlike_objects() -> None:
 
 
 def test_a_stage_takes_its_lesson() -> None:
-    stages = [stage for stage in BOX.stages if stage.lesson]
+    stages = [stage for stage in SHAPES_RECIPE.stages if stage.lesson]
     assert [(stage.name, stage.lesson) for stage in stages] == [("looking", LOOKING)]
     asked: list[str] = []
 
-    class Noting(WorldData):
+    class Noting(ShapesData):
         def understanding(self, rng: random.Random, lesson: str = "") -> Sample:
             asked.append(lesson)
             return super().understanding(rng, lesson)

@@ -1,76 +1,102 @@
-"""The measures themselves."""
+"""Measures, their confidence intervals, and what perfect and useless models score."""
 
 from __future__ import annotations
 
+import math
 import random
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from janus_nodes.janus_core import JanusPipeline, TokenSampling
-from janus_nodes.janus_core.training.shapes import evaluation
 from janus_nodes.janus_core.training.shapes.draw import draw_scene
 from janus_nodes.janus_core.training.shapes.evaluation import (
-    Estimate,
-    Share,
+    EvaluatedModel,
+    Measure,
+    bootstrap,
     evaluate_answers,
     evaluate_drawing,
     evaluate_presence,
-    resampled,
+    share,
 )
-from janus_nodes.janus_core.training.shapes.prompt_specs import CATEGORIES, PromptSpec, random_wish
+from janus_nodes.janus_core.training.shapes.prompt_specs import CATEGORIES, PromptSpec
+from janus_nodes.janus_core.training.shapes.questions import Question
 from janus_nodes.janus_core.training.shapes.report import evaluate
+
+
+@dataclass(frozen=True)
+class FakeModel(EvaluatedModel):
+    """Generates correct pictures, and answers as it is told."""
+
+    reply: Callable[[Question], str] = lambda question: question.answer
+
+    def generate(self, spec: PromptSpec, prompt: str, index: int) -> np.ndarray:
+        return draw_scene(spec.scene(random.Random(1)))
+
+    def answer(self, pictures: Sequence[np.ndarray], questions: Sequence[Question]) -> list[str]:
+        return [self.reply(question) for question in questions]
 
 
 def test_intervals_are_wilsons() -> None:
     # The values of statsmodels' proportion_confint(…, method="wilson").
-    assert Share(90, 100).interval == pytest.approx((0.825636, 0.944772), abs=1e-4)
-    assert Share(0, 50).interval == pytest.approx((0.0, 0.071348), abs=1e-4)
+    for measure, expected in (
+        (share(90, 100), (0.825636, 0.944772)),
+        (share(0, 50), (0.0, 0.071348)),
+    ):
+        assert (measure.low, measure.high) == pytest.approx(expected, abs=1e-4)
+    assert math.isnan(share(0, 0).value)
+
+
+@pytest.mark.parametrize("total", [1, 7, 100, 200, 400, 1200, 2048])
+def test_intervals_in_reports_are_those_of_1_96_standard_deviations(total: int) -> None:
+    # The formula by which the published figures were computed.
+    z = 1.96
+    for hits in range(0, total + 1, max(1, total // 100)):
+        value = hits / total
+        spread = z * math.sqrt(value * (1 - value) / total + z * z / (4 * total**2))
+        low, high = ((value + z * z / (2 * total) + sign * spread) / (1 + z * z / total) for sign in (-1, 1))
+        measure = share(hits, total)
+        assert (measure.value, measure.hits, measure.total) == (value, hits, total)
+        assert round(measure.low, 4) == round(max(0.0, low), 4)
+        assert round(measure.high, 4) == round(min(1.0, high), 4)
+
+
+def test_a_missing_scipy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    with pytest.raises(ImportError, match=r"evaluation needs the package scipy, got: .*pip install scipy"):
+        share(1, 2)
 
 
 def test_other_figures_have_bootstrap_intervals() -> None:
     values = np.random.default_rng(1).normal(30.0, 2.0, 400)
-    found = resampled(np.mean, values)
+    found = bootstrap(np.mean, values)
     assert found.value == pytest.approx(values.mean())
     error = values.std() / 20  # of a mean of 400
-    assert found.interval == pytest.approx((found.value - 1.96 * error, found.value + 1.96 * error), abs=0.03)
+    expected = (found.value - 1.96 * error, found.value + 1.96 * error)
+    assert (found.low, found.high) == pytest.approx(expected, abs=0.03)
 
 
-def test_right_answers_and_drawings_score_one(pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    prompt_specs: list[PromptSpec] = []
-
-    def remembered(category: str, rng: random.Random, held_out: bool = False) -> PromptSpec:
-        prompt_specs.append(random_wish(category, rng, held_out))
-        return prompt_specs[-1]
-
-    def true_picture(*_: object) -> list[np.ndarray]:
-        return [draw_scene(prompt_specs[-1].scene(random.Random(1)))]
-
-    monkeypatch.setattr(
-        evaluation, "_answers", lambda p, pictures, questions, sees: [q.answer for q in questions]
+def test_right_answers_and_drawings_score_one(pipe: JanusPipeline) -> None:
+    model = FakeModel(pipe, TokenSampling())
+    assert evaluate_answers(model, ("colour", "count"), 10) == dict.fromkeys(
+        ("colour", "count"), share(10, 10)
     )
-    monkeypatch.setattr(evaluation, "random_wish", remembered)
-    monkeypatch.setattr(evaluation, "drawn", true_picture)
-    assert evaluate_answers(pipe, ("colour", "count"), 10) == dict.fromkeys(
-        ("colour", "count"), Share(10, 10)
-    )
-    assert evaluate_presence(pipe, 40)["f1"] == Estimate(1.0, (1.0, 1.0))
-    assert evaluate_drawing(pipe, 8, TokenSampling()) == dict.fromkeys(CATEGORIES, Share(8, 8))
-    assert len(evaluate_drawing(pipe, 8, TokenSampling(), held_out=True)) == 3
+    assert evaluate_presence(model, 40)["f1"] == Measure(1.0, 1.0, 1.0)
+    assert evaluate_drawing(model, 8) == dict.fromkeys(CATEGORIES, share(8, 8))
+    assert len(evaluate_drawing(model, 8, held_out=True)) == 3
 
 
-def test_always_yes_has_full_recall_and_no_more(pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        evaluation, "_answers", lambda p, pictures, questions, sees: ["yes. "] * len(questions)
-    )
-    found = evaluate_presence(pipe, 40)
+def test_always_yes_has_full_recall_and_no_more(pipe: JanusPipeline) -> None:
+    found = evaluate_presence(FakeModel(pipe, TokenSampling(), reply=lambda question: "yes. "), 40)
     assert found["recall"].value == found["yes_share"].value == 1.0
     assert found["precision"] == found["accuracy"] and found["accuracy"].value < 0.8
-    low, high = found["f1"].interval
-    share = found["precision"].value
-    assert found["f1"].value == pytest.approx(2 * share / (1 + share))
-    assert low < found["f1"].value < high
+    precision = found["precision"].value
+    assert found["f1"].value == pytest.approx(2 * precision / (1 + precision))
+    assert found["f1"].low < found["f1"].value < found["f1"].high
 
 
 def test_a_model_of_another_size_is_refused(pipe: JanusPipeline) -> None:
-    with pytest.raises(ValueError, match=r"checkpoint must draw 96 x 96 pixels .* got 64 x 64"):
-        evaluate(pipe, 2, TokenSampling(), "encoder", lambda part: None)
+    with pytest.raises(ValueError, match=r"checkpoint must generate 96 x 96 pixels .* got 64 x 64"):
+        evaluate(EvaluatedModel(pipe, TokenSampling()), 2, lambda part: None)

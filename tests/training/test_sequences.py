@@ -7,53 +7,64 @@ import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline
 from janus_nodes.janus_core.processing.chat import Message
-from janus_nodes.janus_core.training.rows import IGNORED, batch_rows, conversation_row, drawing_row
 from janus_nodes.janus_core.training.samples import Sample
+from janus_nodes.janus_core.training.sequences import (
+    IGNORED,
+    batch_sequences,
+    conversation_sequence,
+    generation_sequence,
+)
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
 
 
 def test_a_first_question_is_the_prompt_of_understanding(pipe: JanusPipeline) -> None:
-    row = conversation_row(pipe, Sample(PICTURE, (("What is it?", "A star."),)), "Be brief.")
+    sequence = conversation_sequence(pipe, Sample(PICTURE, (("What is it?", "A star."),)), "Be brief.")
     asked = pipe.prompts.understanding(["What is it?"], 1, "Be brief.").input_ids[0].tolist()
-    assert row.ids[: len(asked)] == asked
-    answer = row.ids[len(asked) :]
+    assert sequence.ids[: len(asked)] == asked
+    answer = sequence.ids[len(asked) :]
     assert answer[-1] == pipe.prompts.tokenizer.eos_id
     assert pipe.prompts.tokenizer.decode(answer).strip() == "A star."
-    assert row.labels[len(asked) - 1 : -1] == answer
-    assert set(row.labels[: len(asked) - 1]) == {IGNORED} == {row.labels[-1]}
+    assert sequence.labels[len(asked) - 1 : -1] == answer
+    assert set(sequence.labels[: len(asked) - 1]) == {IGNORED} == {sequence.labels[-1]}
 
 
 def test_later_turns_follow_as_in_a_rendered_conversation(pipe: JanusPipeline) -> None:
     turns = (("One?", "Yes."), ("Two?", "No."))
-    row = conversation_row(pipe, Sample(None, turns), "")
+    sequence = conversation_sequence(pipe, Sample(None, turns), "")
     chat, tokenizer = pipe.prompts.chat, pipe.prompts.tokenizer
     messages = [
         Message(role, text)
         for question, answer in turns
         for role, text in ((chat.user, question), (chat.assistant, answer))
     ]
-    assert row.ids == tokenizer.encode(chat.render(messages))
-    answered = [label for label in row.labels if label != IGNORED]
+    assert sequence.ids == tokenizer.encode(chat.render(messages))
+    answered = [label for label in sequence.labels if label != IGNORED]
     assert tokenizer.decode(answered).split() == ["Yes.", "No."]
 
 
 def test_a_drawing_is_the_prompt_of_generation_and_room_for_tokens(pipe: JanusPipeline) -> None:
     count = pipe.model.generation.config.num_tokens
     for hidden in (False, True):
-        row = drawing_row(pipe, "A star.", hidden)
+        sequence = generation_sequence(pipe, "A star.", hidden)
         prompt = pipe.prompts.generation("A star.", "", use_cfg=True, num_new=count)
-        assert row.ids[: row.drawn.start] == prompt.input_ids[int(hidden)].tolist()
-        assert len(row.drawn) == count and row.drawn.stop == len(row.ids)
+        assert sequence.ids[: sequence.generated.start] == prompt.input_ids[int(hidden)].tolist()
+        assert len(sequence.generated) == count and sequence.generated.stop == len(sequence.ids)
 
 
 def test_padding_stands_where_nothing_sees_it(pipe: JanusPipeline) -> None:
-    rows = [drawing_row(pipe, text, False) for text in ("A star.", "A long red star on white.")]
-    batch = batch_rows(pipe, rows)
-    assert batch.drawn.sum() == batch.before_drawn.sum() == sum(len(row.drawn) for row in rows)
-    for index, row in enumerate(rows):
-        assert torch.nonzero(batch.before_drawn[index]).flatten().tolist() == [i - 1 for i in row.drawn]
-        assert not batch.drawn[index, row.drawn.stop :].any()
+    sequences = [generation_sequence(pipe, text, False) for text in ("A star.", "A long red star on white.")]
+    batch = batch_sequences(pipe, sequences)
+    assert (
+        batch.generated.sum()
+        == batch.predicts_image.sum()
+        == sum(len(sequence.generated) for sequence in sequences)
+    )
+    for index, sequence in enumerate(sequences):
+        assert torch.nonzero(batch.predicts_image[index]).flatten().tolist() == [
+            i - 1 for i in sequence.generated
+        ]
+        assert not batch.generated[index, sequence.generated.stop :].any()
 
 
 @pytest.mark.parametrize(
@@ -69,9 +80,9 @@ def test_a_conversation_that_does_not_fit_is_refused(
     turns: tuple[tuple[str, str], ...], message: str, pipe: JanusPipeline
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        conversation_row(pipe, Sample(PICTURE, turns))
+        conversation_sequence(pipe, Sample(PICTURE, turns))
 
 
 def test_a_first_question_may_place_its_picture(pipe: JanusPipeline) -> None:
-    row = conversation_row(pipe, Sample(PICTURE, (("What is <image_placeholder>?", "A star."),)))
-    assert row.ids.count(pipe.prompts.tokenizer.image_id) == pipe.prompts.num_image_tokens
+    sequence = conversation_sequence(pipe, Sample(PICTURE, (("What is <image_placeholder>?", "A star."),)))
+    assert sequence.ids.count(pipe.prompts.tokenizer.image_id) == pipe.prompts.num_image_tokens

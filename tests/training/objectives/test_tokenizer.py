@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 from janus_nodes.janus_core import load_pipeline
-from janus_nodes.janus_core.training.losses import patch_means
 from janus_nodes.janus_core.training.objectives import TokenizerObjective
-from janus_nodes.janus_core.training.recipe import BOX
-from janus_nodes.janus_core.training.shapes.data import WorldData
+from janus_nodes.janus_core.training.objectives.tokenizer import patch_means
+from janus_nodes.janus_core.training.shapes.data import ShapesData
+from janus_nodes.janus_core.training.shapes.model import SHAPES_RECIPE
 
 
 def test_only_patches_with_equal_pixels_share_a_mean() -> None:
@@ -25,7 +25,7 @@ def test_only_patches_with_equal_pixels_share_a_mean() -> None:
 
 def test_codes_that_lie_together_are_joined_to_the_one_that_is_used_most(golden_root: Path) -> None:
     pipeline = load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)
-    objective = TokenizerObjective(pipeline, BOX.stages[0], WorldData())
+    objective = TokenizerObjective(pipeline, SHAPES_RECIPE.stages[0], ShapesData())
     codes = objective.vq.codebook.weight.data
     codes[3], codes[9] = codes[5] * 1.5, codes[5] + 1e-4
     objective.usage[9] = 7.0

@@ -1,0 +1,122 @@
+"""Samples as token sequences, with exactly the prompts that the pipeline builds at inference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ..pipeline.pipeline import JanusPipeline
+from ..processing.chat import DEFAULT_SYSTEM_PROMPT
+from ..prompt_batch import PromptBatch
+from .samples import Sample
+
+IGNORED = -100
+
+
+@dataclass
+class TokenSequence:
+    """The tokens of one sample.
+
+    Attributes:
+        ids: token ids, with placeholders for input images and for the image to generate.
+        labels: the id that each position has to predict, or `IGNORED`.
+        generated: positions of the tokens of the image to generate.
+    """
+
+    ids: list[int]
+    labels: list[int]
+    generated: range = range(0)
+
+
+@dataclass(frozen=True)
+class SequenceBatch:
+    """Sequences padded on the right, where causal attention never sees the padding.
+
+    Attributes:
+        prompt: ids [B, T], position ids, and the mask of input images.
+        labels: [B, T] text ids to predict, or `IGNORED`.
+        generated: [B, T] bool, True at the tokens of images to generate.
+        predicts_image: [B, T] bool, True at the positions that predict these tokens.
+    """
+
+    prompt: PromptBatch
+    labels: Tensor
+    generated: Tensor
+    predicts_image: Tensor
+
+
+def conversation_sequence(
+    pipeline: JanusPipeline, sample: Sample, system_prompt: str = DEFAULT_SYSTEM_PROMPT
+) -> TokenSequence:
+    """Builds a conversation in which the answers and their end tokens are to be predicted.
+
+    Raises:
+        ValueError: if the number of image tags differs from the number of pictures, or if the conversation is
+            longer than the model's context.
+    """
+    prompts, tokenizer = pipeline.prompts, pipeline.prompts.tokenizer
+    # `prompts.understanding` checks the first question; anywhere else, a tag would be left without an image.
+    later = [part for turn in sample.turns for part in turn][1:]
+    if any(tokenizer.special.image in part for part in later):
+        raise ValueError(
+            f"turns after the first question must hold no {tokenizer.special.image}, got one; remove it"
+        )
+    num_images = int(sample.picture is not None)
+    sequence = TokenSequence([], [])
+    for index, (question, answer) in enumerate(sample.turns):
+        if index == 0:
+            prompt = prompts.understanding([question], num_images, system_prompt).input_ids[0].tolist()
+        else:
+            prompt = tokenizer.encode(prompts.chat.question(question))[1:]
+        completion = [*tokenizer.encode(prompts.chat.answer(answer))[1:], tokenizer.eos_id]
+        sequence.ids += prompt + completion
+        # Each position predicts the next token: the last of the question predicts the first of the answer.
+        sequence.labels += [IGNORED] * (len(prompt) - 1) + completion + [IGNORED]
+    if len(sequence.ids) > prompts.max_length:
+        raise ValueError(
+            f"conversation must fit into the model's context of {prompts.max_length} tokens, got "
+            f"{len(sequence.ids)}; shorten it or split it"
+        )
+    return sequence
+
+
+def generation_sequence(pipeline: JanusPipeline, caption: str, drop_caption: bool) -> TokenSequence:
+    """Builds a caption with the tokens of its image to predict.
+
+    Args:
+        pipeline: its prompts and image size are used.
+        caption: what the image shows.
+        drop_caption: whether to hide the caption, as in the unconditional prompt of guidance.
+    """
+    num_tokens = pipeline.model.generation.config.num_tokens
+    prompt = pipeline.prompts.generation(caption, "", use_cfg=True, num_new=num_tokens)
+    ids = prompt.input_ids[int(drop_caption)].tolist()
+    generated = range(len(ids), len(ids) + num_tokens)
+    ids += [pipeline.prompts.tokenizer.pad_id] * num_tokens
+    return TokenSequence(ids, [IGNORED] * len(ids), generated)
+
+
+def batch_sequences(pipeline: JanusPipeline, sequences: Sequence[TokenSequence]) -> SequenceBatch:
+    """Pads sequences to one length."""
+    tokenizer = pipeline.prompts.tokenizer
+    ids = pad_right([sequence.ids for sequence in sequences], tokenizer.pad_id)
+    labels = pad_right([sequence.labels for sequence in sequences], IGNORED)
+    generated = torch.zeros_like(ids, dtype=torch.bool)
+    for index, sequence in enumerate(sequences):
+        generated[index, sequence.generated.start : sequence.generated.stop] = True
+    image_mask = ids == tokenizer.image_id
+    if pipeline.prompts.start_embedding:
+        # The position before each image takes a learnt embedding, which counts as part of the image.
+        image_mask[:, :-1] |= image_mask[:, 1:].clone()
+    positions = torch.arange(ids.shape[1]).expand(len(sequences), -1)
+    prompt = PromptBatch(ids, torch.ones_like(generated), positions, image_mask, padded=False)
+    return SequenceBatch(prompt, labels, generated, generated.roll(-1, dims=1))
+
+
+def pad_right(sequences: Sequence[Sequence[int]], value: int) -> Tensor:
+    """Pads B sequences on the right to one length: [B, T] int64."""
+    return pad_sequence([torch.tensor(ids) for ids in sequences], batch_first=True, padding_value=value)
