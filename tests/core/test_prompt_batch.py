@@ -1,4 +1,4 @@
-"""Prompt batches: padding on the left, positions that count what is visible."""
+"""Prompt batches: left padding, and positions that count visible tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from janus_nodes.janus_core.prompt_batch import PromptBatch
 
 
-def test_rows_are_padded_on_the_left_and_counted_from_their_first_token() -> None:
+def test_sequences_are_padded_on_the_left_and_positions_start_at_their_first_token() -> None:
     batch = PromptBatch.from_rows([[5, 6, 7], [8]], pad_id=0, image_id=6)
     assert batch.input_ids.tolist() == [[5, 6, 7], [0, 0, 8]]
     assert batch.attention_mask.tolist() == [[True] * 3, [False, False, True]]
@@ -15,7 +15,7 @@ def test_rows_are_padded_on_the_left_and_counted_from_their_first_token() -> Non
     assert (batch.padded, batch.length) == (True, 3)
 
 
-def test_padding_is_no_image_even_where_both_have_one_id() -> None:
+def test_padding_is_no_image_even_with_the_same_id() -> None:
     batch = PromptBatch.from_rows([[6, 6], [6]], pad_id=6, image_id=6)
     assert batch.image_mask.tolist() == [[True, True], [False, True]]
 
@@ -27,7 +27,7 @@ def test_rows_of_one_length_need_no_padding() -> None:
     assert torch.equal(batch.position_ids, torch.arange(2).repeat(2, 1))
 
 
-def test_a_part_of_padded_rows_is_what_is_left_of_each() -> None:
+def test_a_part_of_a_padded_batch_is_the_rest_of_each_sequence() -> None:
     whole = PromptBatch.from_rows([[1, 9, 9, 5, 6], [1, 9, 9, 7]], pad_id=0, image_id=9)
     part = whole.part(2)
     assert part.input_ids[part.attention_mask].tolist() == [9, 5, 6, 9, 7]

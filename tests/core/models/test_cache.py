@@ -1,4 +1,4 @@
-"""The cache: rewinding and repeating it gives what reading the same tokens anew gives."""
+"""The KV cache: a rewound, repeated or restored cache equals reading the same tokens again."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def test_repeated_cache_equals_repeated_rows(body: Llama, padded: bool) -> None:
     torch.testing.assert_close(body(more, positions(6, 5, 9), cache), expected, rtol=0, atol=1e-5)
 
 
-def test_announced_size_is_the_real_one(body: Llama) -> None:
+def test_num_bytes_is_the_real_size(body: Llama) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         cache = KVCache(body.config, 3, 17, "cpu", dtype)
         assert KVCache.num_bytes(body.config, 3, 17, dtype) == cache.keys.nbytes + cache.values.nbytes
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_saved_rows_restored_elsewhere_equal_reading_them_anew(body: Llama, padded: bool) -> None:
+def test_a_saved_sequence_restored_elsewhere_equals_reading_it_again(body: Llama, padded: bool) -> None:
     prompt, more = rows(body, 2, 6, 1), rows(body, 1, 3, 2)
     hidden = 2 if padded else 0
     visible = torch.ones(2, 6, dtype=torch.bool)
@@ -103,7 +103,7 @@ def test_saved_rows_restored_elsewhere_equal_reading_them_anew(body: Llama, padd
     torch.testing.assert_close(body(more, new, restored), body(more, new, alone), rtol=0, atol=1e-5)
 
 
-def test_saved_rows_do_not_change_with_the_cache(body: Llama) -> None:
+def test_a_saved_sequence_does_not_change_with_the_cache(body: Llama) -> None:
     cache = cache_for(body, 1, 6)
     body(rows(body, 1, 6, 0), positions(1, 0, 6), cache)
     keys, values = cache.saved(0, 0, 6)
@@ -115,7 +115,7 @@ def test_saved_rows_do_not_change_with_the_cache(body: Llama) -> None:
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_reserved_room_keeps_what_is_filled_and_padding_may_come_later(body: Llama, padded: bool) -> None:
+def test_a_grown_cache_keeps_its_contents_and_takes_padding_later(body: Llama, padded: bool) -> None:
     first, second, third = (rows(body, 2, length, length) for length in (4, 3, 2))
     visible = torch.ones(2, 7, dtype=torch.bool)
     visible[1, 4:5] = not padded

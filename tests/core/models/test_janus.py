@@ -1,4 +1,4 @@
-"""The whole model: images go where the prompt asks for them, and every tensor lies in a leaf."""
+"""The full model: image embeddings at their positions, and parameters in leaf modules only."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ def test_learned_tensors_lie_in_leaves_only() -> None:
     assert list(model.buffers()) == []
 
 
-def test_every_way_of_drawing_has_a_module_and_a_sampler() -> None:
+def test_every_kind_of_generation_has_a_module_and_a_sampler() -> None:
     assert TokenGenerationConfig in GENERATION_CLASSES
     assert set(GENERATION_CLASSES.values()) == set(IMAGE_SAMPLERS)

@@ -1,4 +1,4 @@
-"""Shared leaves: rounding order, rotary positions, projectors."""
+"""Shared layers: rounding order, rotary positions, projectors."""
 
 from __future__ import annotations
 

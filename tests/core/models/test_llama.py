@@ -1,4 +1,4 @@
-"""The body: the reference's embeddings, hidden states and logits, and what caching may not change."""
+"""The transformer: the reference's embeddings, hidden states and logits, with any caching."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_later_tokens_do_not_reach_earlier_ones(body: Llama, inputs: tuple[Tenso
     assert float((after[:, 6:] - before[:, 6:]).abs().min(dim=-1).values.max()) > 0
 
 
-def test_a_cache_without_room_is_an_error(body: Llama, inputs: tuple[Tensor, Tensor]) -> None:
+def test_a_full_cache_is_an_error(body: Llama, inputs: tuple[Tensor, Tensor]) -> None:
     cache = cache_for(body, 2, 15)
     body(*inputs, cache)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Image tokens in and out of the body: the reference's embeddings."""
+"""Token generation: the reference's embeddings and logits of image tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_head_turns_hidden_states_into_the_recorded_logits(recorded: Any, pipe: 
     torch.testing.assert_close(logits, torch.cat(expected), rtol=0, atol=1e-4)
 
 
-def test_the_embedding_is_a_table_of_its_own(pipe: JanusPipeline) -> None:
+def test_the_embedding_is_not_the_codebook(pipe: JanusPipeline) -> None:
     generation = pipe.model.generation
     assert generation.embed.weight.shape == generation.vq.codebook.weight.shape
     assert not torch.equal(generation.embed.weight, generation.vq.codebook.weight)

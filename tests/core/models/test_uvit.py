@@ -1,4 +1,4 @@
-"""Both ends of the flow: the reference's time, features and velocities."""
+"""The U-ViT: the reference's time embedding, features and velocities."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_tokens_give_the_recorded_picture(recorded: Any, pipe: JanusPipeline) ->
     torch.testing.assert_close(images.permute(0, 3, 1, 2), expected, rtol=0, atol=1e-4)
 
 
-def test_whole_rows_of_a_half_drawn_image_decode(pipe: JanusPipeline) -> None:
+def test_an_unfinished_image_decodes_in_whole_grid_rows(pipe: JanusPipeline) -> None:
     tokens = torch.arange(16).view(1, 16) % 128
     assert pipe.decode_tokens(tokens[:, :8]).shape == (1, 32, 64, 3)
 

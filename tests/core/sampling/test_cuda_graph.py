@@ -1,8 +1,7 @@
-"""Steps that are recorded once and then repeated.
+"""Captured decode steps draw the same tokens as plain ones.
 
-Without a GPU, a tape stands in for a CUDA graph: it notes each operation with the very tensors that it
-works on, does the same again when it is replayed, and refuses what no graph can hold, a number that the CPU
-waits for.
+Without a GPU, a tape stands in for a CUDA graph: it records each operation with the tensors that it works
+on, repeats them when it is replayed, and refuses what no graph can hold: a number that the CPU waits for.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ PROMPTS = ("A small harbour beside a lighthouse, under a blue night sky.", "A fo
 
 
 class Tape(TorchDispatchMode):
-    """Operations in order, and what each gave."""
+    """Records operations and their results in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +59,7 @@ def taped(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
 
 @pytest.fixture(params=[1, 4, 256])
 def records(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Has steps recorded for so many slots at a time, on a tape; gives the length of the cache at each."""
+    """Captures steps on a tape for a number of slots; returns the cache's length at each capture."""
     at: list[int] = []
 
     class Noted(CapturedStep):
@@ -75,7 +74,7 @@ def records(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def dirty_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has caches begin as memory may: not as numbers."""
+    """Fills new caches with NaN, as uninitialised memory may be."""
     allocate = KVCache.__init__
 
     def spoilt(self: KVCache, *args: Any, **kwargs: Any) -> None:
@@ -96,7 +95,7 @@ def dirty_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         TokenSampling(batch_size=3, top_p=0.9, seed=4),
     ],
 )
-def test_recorded_steps_draw_the_same_tokens(
+def test_captured_steps_draw_the_same_tokens(
     pipe: JanusPipeline, records: list[int], prompt: str, options: TokenSampling
 ) -> None:
     expected = pipe.generate(prompt, options, negative_prompt="a very long dark night, far away").tokens
@@ -108,7 +107,7 @@ def test_recorded_steps_draw_the_same_tokens(
     assert len(records) == len({length // cuda_graph._SLOTS_PER_GRAPH for length in records}) > 0
 
 
-def test_recorded_steps_take_turns_with_tokens_that_are_given(
+def test_captured_steps_alternate_with_passes_over_several_tokens(
     pipe: JanusPipeline, records: list[int]
 ) -> None:
     image, mask = torch.rand(1, *2 * (pipe.image_processor.image_size,), 3), torch.zeros(4, 4)
@@ -120,7 +119,7 @@ def test_recorded_steps_take_turns_with_tokens_that_are_given(
     assert records
 
 
-def test_a_model_beside_the_gpu_is_refused(pipe: JanusPipeline) -> None:
+def test_a_model_on_the_cpu_is_refused(pipe: JanusPipeline) -> None:
     with pytest.raises(ValueError, match="capture must be False for a model on cpu, got True"):
         pipe.generate(PROMPTS[0], TokenSampling(capture=True))
 

@@ -1,4 +1,4 @@
-"""Following the velocity field: the reference's path, batches that equal single runs, and what is refused."""
+"""Flow sampling: the reference's states and images, and batches that equal single runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOSE = {"rtol": 0, "atol": 1e-4}
 
 
 def prompt_of(pipe: JanusPipeline, guided: bool = True, negative: str = "", text: str = PROMPT) -> Any:
-    """The rows before an image."""
+    """The prompt of an image."""
     style = IMAGE_SAMPLERS[type(pipe.model.generation)].prompt_style
     return pipe.prompts.generation(text, negative, guided, pipe.model.generation.config.num_tokens, style)
 
@@ -181,14 +181,14 @@ def test_given_noise_goes_to_its_own_image(flow_pipe: JanusPipeline) -> None:
     torch.testing.assert_close(alone[0], together[8], rtol=0, atol=1e-5)
 
 
-def test_guidance_one_runs_one_row(flow_pipe: JanusPipeline) -> None:
+def test_guidance_scale_one_runs_one_condition(flow_pipe: JanusPipeline) -> None:
     for scale, rows in ((1.0, 1), (2.0, 2)):
         with rows_seen(flow_pipe) as seen:
             flow_pipe.generate(PROMPT, FlowSampling(num_steps=3, guidance_scale=scale, batch_size=2))
         assert [count for count, _ in seen] == [rows] + [2 * rows] * 3
 
 
-def test_second_order_steps_cost_two_looks(flow_pipe: JanusPipeline) -> None:
+def test_second_order_steps_evaluate_the_model_twice(flow_pipe: JanusPipeline) -> None:
     for solver, looks in (("euler", 30), ("midpoint", 30), ("heun", 30)):
         with rows_seen(flow_pipe) as seen:
             num_steps = 30 if solver == "euler" else 15

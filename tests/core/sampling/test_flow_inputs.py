@@ -1,4 +1,4 @@
-"""What drawing by a flow starts from, tells on its way, and refuses."""
+"""Flow sampling: start tensors, progress and refused inputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_denoise_zero_gives_the_input_back(flow_pipe: JanusPipeline) -> None:
     assert torch.equal(drawn, latents[:1].repeat(2, 1, 1, 1))
 
 
-def test_denoise_one_does_not_look_at_the_latents(flow_pipe: JanusPipeline) -> None:
+def test_denoise_one_ignores_the_latents(flow_pipe: JanusPipeline) -> None:
     options = FlowSampling(num_steps=2)
     with_latents = flow_pipe.generate(PROMPT, options, latents=noise(3)).latents
     assert torch.equal(flow_pipe.generate(PROMPT, options).latents, with_latents)
@@ -58,7 +58,7 @@ def test_given_latents_are_entered_on_the_straight_path(
     torch.testing.assert_close(drawn, seen[0][1] + 0.6, rtol=0, atol=1e-5)
 
 
-def test_every_step_tells_of_the_latents(flow_pipe: JanusPipeline) -> None:
+def test_every_step_reports_the_latents(flow_pipe: JanusPipeline) -> None:
     seen: list[tuple[int, int, Tensor]] = []
     options = FlowSampling(num_steps=4, batch_size=2)
     drawn = flow_pipe.generate(PROMPT, options, on_step=lambda *report: seen.append(report))
@@ -114,7 +114,7 @@ def test_latents_of_another_shape_are_refused(
 
 @pytest.mark.parametrize("name", ["noise", "latents"])
 @pytest.mark.parametrize("value", [[[0.0]], np.zeros((1, *SHAPE)), {"samples": torch.zeros(1, *SHAPE)}])
-def test_what_is_no_tensor_of_latents_is_refused(flow_pipe: JanusPipeline, name: str, value: Any) -> None:
+def test_latents_that_are_no_tensors_are_refused(flow_pipe: JanusPipeline, name: str, value: Any) -> None:
     starts: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=rf"{name} must be a tensor .*, got {type(value).__name__}; "):
         flow_pipe.generate(PROMPT, FlowSampling(), **starts)
@@ -137,7 +137,7 @@ def test_denoise_without_latents_is_refused(flow_pipe: JanusPipeline) -> None:
         flow_pipe.generate(PROMPT, FlowSampling(denoise=0.5))
 
 
-def test_options_of_another_way_of_drawing_name_the_right_ones(
+def test_options_of_another_sampler_name_the_right_ones(
     pipe: JanusPipeline, flow_pipe: JanusPipeline
 ) -> None:
     expected = (
@@ -158,7 +158,7 @@ def test_options_of_another_way_of_drawing_name_the_right_ones(
         pipe.generate(PROMPT, noise=noise(0))
 
 
-def test_a_prompt_beyond_the_context_is_refused_and_a_long_one_is_drawn(flow_pipe: JanusPipeline) -> None:
+def test_a_prompt_longer_than_the_context_is_refused_and_a_long_one_works(flow_pipe: JanusPipeline) -> None:
     row = flow_pipe.prompts.encode("A " * 4096, 0)
     assert len(row) > 4096
     drawn = flow_pipe.generate("A " * 4096, FlowSampling(num_steps=1, guidance_scale=1.0))

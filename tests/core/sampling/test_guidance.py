@@ -1,4 +1,4 @@
-"""Guidance: one formula, and one row where it is off."""
+"""Classifier-free guidance: the formulas, and scales that need fewer conditions."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def test_formula_equals_transformers(scale: float) -> None:
     torch.testing.assert_close(guide(outputs, scale), expected, rtol=0, atol=1e-5)
 
 
-def test_scale_one_takes_and_gives_the_conditional_rows_alone() -> None:
+def test_scale_one_needs_the_conditional_outputs_only() -> None:
     outputs = torch.randn(3, 40)
     assert not uses_guidance(1.0)
     assert torch.equal(guide(outputs, 1.0), outputs)
 
 
-def test_scale_zero_is_the_unconditional_row() -> None:
+def test_scale_zero_is_the_unconditional_output() -> None:
     outputs = torch.randn(6, 40)
     assert uses_guidance(0.0)
     assert torch.equal(guide(outputs, 0.0), outputs[3:])
 
 
-def test_edits_mix_what_sees_the_source_before_they_are_guided() -> None:
+def test_edits_mix_full_and_partial_condition_before_guidance() -> None:
     full, part, uncond = torch.randn(3, 2, 40, generator=torch.Generator().manual_seed(1))
     found = guide_edit(torch.cat((full, part, uncond)), 4.0, 3.0)
     cond = (full + 3.0 * part) / 4.0
@@ -35,7 +35,7 @@ def test_edits_mix_what_sees_the_source_before_they_are_guided() -> None:
     assert torch.equal(guide_edit(torch.cat((full, part)), 1.0, 3.0), cond)
 
 
-def test_a_source_scale_of_zero_takes_no_row_without_the_source() -> None:
+def test_source_scale_zero_needs_no_partial_condition() -> None:
     outputs = torch.randn(4, 40)
     assert not uses_source(0.0)
     assert uses_source(0.1)

@@ -1,4 +1,4 @@
-"""How likely given texts are: the reference's logits, and what a forward pass without a cache tells."""
+"""Log-likelihoods of texts equal the reference's logits and a forward pass without a cache."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def by_hand(model: Any, row: Sequence[int], continuation: Sequence[int]) -> floa
     ids = torch.tensor([[*row, *continuation]])
     positions = torch.arange(ids.shape[1])[None]
     logits = model.body.lm_head(model.body(model.body.embed_tokens(ids), positions, NoCache()))
-    told = logits[0, len(row) - 1 : -1].double().log_softmax(dim=-1)
-    return float(sum(told[step, token] for step, token in enumerate(continuation)))
+    log_probs = logits[0, len(row) - 1 : -1].double().log_softmax(dim=-1)
+    return float(sum(log_probs[step, token] for step, token in enumerate(continuation)))
 
 
 def rows(*lengths: int) -> list[list[int]]:
@@ -49,13 +49,13 @@ def test_log_likelihoods_equal_the_recorded_logits(
     prompt = PromptBatch.from_rows([ids[:start]], tokenizer.pad_id, tokenizer.image_id)
     embeds = pipe.encode_vision(picture("landscape_rgb")[None]).image_embeds
     found = log_likelihoods(pipe.model, prompt, embeds, [ids[start : start + 1], ids[start:]])
-    told = recorded.tensor("understand/one_image.logits")[0, start - 1 : -1].log_softmax(dim=-1)
-    steps = told.gather(1, torch.tensor(ids[start:])[:, None])[:, 0]
+    log_probs = recorded.tensor("understand/one_image.logits")[0, start - 1 : -1].log_softmax(dim=-1)
+    steps = log_probs.gather(1, torch.tensor(ids[start:])[:, None])[:, 0]
     expected = torch.stack([steps[0], steps.sum()])[None]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
-def test_rows_of_a_padded_batch_equal_a_pass_over_everything(model: Any) -> None:
+def test_padded_batches_equal_one_pass_over_everything(model: Any) -> None:
     prompts = rows(3, 11, 1, 7)
     found = log_likelihoods(model, PromptBatch.from_rows(prompts, 0, -1), None, CONTINUATIONS)
     expected = torch.tensor([[by_hand(model, row, each) for each in CONTINUATIONS] for row in prompts])
@@ -63,7 +63,7 @@ def test_rows_of_a_padded_batch_equal_a_pass_over_everything(model: Any) -> None
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
-def test_continuations_know_nothing_of_each_other(model: Any) -> None:
+def test_continuations_do_not_affect_each_other(model: Any) -> None:
     prompt = PromptBatch.from_rows(rows(6, 4), 0, -1)
     together = log_likelihoods(model, prompt, None, CONTINUATIONS)
     for index, continuation in enumerate(CONTINUATIONS):
@@ -71,7 +71,7 @@ def test_continuations_know_nothing_of_each_other(model: Any) -> None:
         torch.testing.assert_close(together[:, index : index + 1], alone, rtol=0, atol=1e-5)
 
 
-def test_all_tokens_that_may_come_next_are_certain_together(model: Any) -> None:
+def test_probabilities_of_all_next_tokens_sum_to_one(model: Any) -> None:
     prompt = PromptBatch.from_rows(rows(5), 0, -1)
     found = log_likelihoods(model, prompt, None, [[token] for token in range(model.body.config.vocab_size)])
     torch.testing.assert_close(found.logsumexp(dim=1), torch.zeros(1), rtol=0, atol=1e-5)

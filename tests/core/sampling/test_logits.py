@@ -1,4 +1,4 @@
-"""From logits to tokens: other programs' cut-offs and draws as the measure."""
+"""Sampling from logits equals transformers' filters and torch.multinomial."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_min_p_equals_transformers(min_p: float) -> None:
     assert torch.equal(keep_likely(logits, 0, 1.0, min_p), expected)
 
 
-def test_cut_offs_follow_each_other_as_in_transformers() -> None:
+def test_filters_combine_as_in_transformers() -> None:
     logits = random_logits()
     expected = logits
     for warper in (TopKLogitsWarper(40), TopPLogitsWarper(0.8), MinPLogitsWarper(0.05)):
@@ -70,7 +70,7 @@ def test_repetition_penalty_leaves_the_first_token_alone() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 7, 1234, 2**64 - 1])
-def test_a_single_row_draws_what_torch_multinomial_draws(seed: int) -> None:
+def test_a_single_sequence_draws_what_torch_multinomial_draws(seed: int) -> None:
     drawer = TokenSampler(TokenSampling(temperature=0.7, seed=seed), [0])
     generator = torch.Generator().manual_seed(seed)
     for step in range(20):
@@ -79,7 +79,7 @@ def test_a_single_row_draws_what_torch_multinomial_draws(seed: int) -> None:
         assert torch.equal(drawer.draw(logits), expected)
 
 
-def test_a_row_draws_the_same_in_any_batch() -> None:
+def test_a_sequence_draws_the_same_in_any_batch() -> None:
     options = TextSampling(temperature=1.0, top_p=0.9, seed=100)
     drawer = TokenSampler(options, range(6))
     steps = [random_logits(seed=step) for step in range(8)]
@@ -96,7 +96,7 @@ def test_seeds_wrap_around_at_their_end() -> None:
     assert torch.equal(drawer.draw(random_logits(1)), first.draw(random_logits(1)))
 
 
-def test_temperature_zero_takes_the_likeliest_whatever_the_cut_offs() -> None:
+def test_temperature_zero_takes_the_most_likely_token_whatever_the_filters() -> None:
     logits = random_logits()
     drawer = TokenSampler(TextSampling(top_k=3, top_p=0.1, seed=9), range(6))
     assert torch.equal(drawer.draw(logits), logits.argmax(dim=-1))

@@ -1,4 +1,4 @@
-"""Knobs of sampling: what is out of range is refused by name, value and range."""
+"""Sampling options: values out of range are refused by name, value and range."""
 
 from __future__ import annotations
 

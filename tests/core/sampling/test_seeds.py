@@ -1,4 +1,4 @@
-"""Random streams: one per row, whatever the batch, the host's defaults and the kind of the seed's integer."""
+"""Random streams depend on seed and index only, not on the batch or torch's defaults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def bf16_by_default() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def test_a_row_has_the_stream_of_seed_plus_row() -> None:
+def test_each_index_has_the_stream_of_seed_plus_index() -> None:
     for seed, row, same in ((5, 3, 8), (2**64 - 1, 0, 2**64 - 1), (2**64 - 1, 1, 0), (2**64 - 2, 5, 3)):
         expected = torch.randn(4, generator=torch.Generator().manual_seed(same))
         assert torch.equal(torch.randn(4, generator=seeded_generator(seed, row)), expected)

@@ -1,4 +1,4 @@
-"""Steps of an equation whose solution is known."""
+"""Solvers applied to an equation with a known solution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing answers: the reference's ids, batches that equal single runs, and cancelling."""
+"""Text generation: the reference's ids, batches that equal single runs, and cancelling."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_stop_token_ends_an_answer_and_is_part_of_it(
     assert int(tokens[0, -1]) == stop
 
 
-def test_a_row_that_stopped_is_filled_up_and_the_others_go_on(
+def test_an_answer_that_ended_is_filled_up_and_the_others_continue(
     recorded: Any, pipe: JanusPipeline, picture: Picture
 ) -> None:
     prompt, embeds = conversations(recorded, pipe, picture, "one_image", "text_only")
@@ -75,7 +75,7 @@ def test_a_row_that_stopped_is_filled_up_and_the_others_go_on(
 
 
 @pytest.mark.parametrize("options", [GREEDY, VARIED], ids=["greedy", "sampled"])
-def test_each_row_of_a_batch_equals_its_single_run(
+def test_each_answer_of_a_batch_equals_its_single_run(
     recorded: Any, pipe: JanusPipeline, picture: Picture, options: TextSampling
 ) -> None:
     names = ["two_images", "text_only", "multi_turn", "one_image"]
@@ -90,7 +90,7 @@ def test_each_row_of_a_batch_equals_its_single_run(
         assert alone + [eos_id] * (len(expected) - len(alone)) == expected
 
 
-def test_cached_writing_equals_reading_everything_anew(
+def test_cached_decoding_equals_full_forward_passes(
     recorded: Any, pipe: JanusPipeline, picture: Picture
 ) -> None:
     prompt, embeds = conversations(recorded, pipe, picture, "one_image")
@@ -108,7 +108,7 @@ def test_cached_writing_equals_reading_everything_anew(
     assert tokens.tolist() == [written]
 
 
-def test_every_step_tells_of_the_tokens_so_far(pipe: JanusPipeline) -> None:
+def test_every_step_reports_the_tokens_so_far(pipe: JanusPipeline) -> None:
     prompt = pipe.prompts.understanding(["Hello", "Who are you?"], 0, "")
     seen: list[tuple[int, int, list[list[int]]]] = []
     tokens = sample_text(
@@ -180,7 +180,7 @@ def test_every_option_has_an_effect(pipe: JanusPipeline, change: dict[str, Any])
 
 
 @pytest.mark.parametrize("options", [GREEDY, VARIED], ids=["greedy", "sampled"])
-def test_writing_goes_on_from_a_cache(pipe: JanusPipeline, options: TextSampling) -> None:
+def test_generation_continues_from_a_cache(pipe: JanusPipeline, options: TextSampling) -> None:
     prompt = pipe.prompts.understanding(["Hello there!", "Hello to all who are here."], 0, "Be brief.")
     eos_id = pipe.prompts.tokenizer.eos_id
     expected = sample_text(pipe.model, prompt, None, options, eos_id)

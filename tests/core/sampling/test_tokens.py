@@ -1,4 +1,4 @@
-"""Drawing images: the reference's logits, ids and pixels, batches that equal single runs, and cancelling."""
+"""Image sampling: the reference's logits, ids and pixels, batches that equal single runs, and cancelling."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_image_i_of_a_batch_is_the_single_image_of_seed_plus_i(
     assert len({tuple(row) for row in together.tolist()}) == (5 if temperature else 1)
 
 
-def test_guidance_one_runs_one_row(pipe: JanusPipeline) -> None:
+def test_guidance_scale_one_runs_one_condition(pipe: JanusPipeline) -> None:
     with traced(pipe.model) as trace:
         pipe.generate(PROMPT, TokenSampling(guidance_scale=1.0, batch_size=3))
     assert trace.rows == [1] + [3] * 15
@@ -132,7 +132,7 @@ def test_guidance_one_runs_one_row(pipe: JanusPipeline) -> None:
     assert trace.rows == [2] + [6] * 15
 
 
-def test_guidance_one_equals_the_formula(pipe: JanusPipeline) -> None:
+def test_guidance_scale_one_equals_the_formula(pipe: JanusPipeline) -> None:
     exact = pipe.generate(PROMPT, TokenSampling(guidance_scale=1.0, seed=6)).tokens
     formula = pipe.generate(PROMPT, TokenSampling(guidance_scale=1.0 + 1e-9, seed=6)).tokens
     assert torch.equal(exact, formula)
@@ -141,7 +141,7 @@ def test_guidance_one_equals_the_formula(pipe: JanusPipeline) -> None:
 @pytest.mark.parametrize(
     "negative", ["", "ugly", "a long list of all that this picture should not show at all"]
 )
-def test_the_unconditional_row_does_not_disturb_the_conditional_one(
+def test_the_unconditional_sequence_does_not_affect_the_conditional_one(
     pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch, negative: str
 ) -> None:
     path = pipe.generate(PROMPT, TokenSampling(seed=8)).tokens
@@ -176,7 +176,7 @@ def test_every_option_has_an_effect(model: Janus, prompt: PromptBatch, change: d
     assert changed.tolist() != usual.tolist()
 
 
-def test_every_step_tells_of_the_tokens_so_far(model: Janus, prompt: PromptBatch) -> None:
+def test_every_step_reports_the_tokens_so_far(model: Janus, prompt: PromptBatch) -> None:
     seen: list[tuple[int, int, list[list[int]]]] = []
     tokens = sample_image_tokens(
         model,

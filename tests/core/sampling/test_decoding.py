@@ -1,0 +1,89 @@
+"""Prefill and the image decoder: copies, known tokens and chunks of tokens equal plain reading."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from janus_nodes.janus_core.models.janus import Janus
+from janus_nodes.janus_core.prompt_batch import PromptBatch
+from janus_nodes.janus_core.sampling.decoding import ImageDecoder, prefill
+from janus_nodes.janus_core.sampling.guidance import guide
+from support.checkpoints import random_model, small_config
+from torch import Tensor
+
+pytestmark = pytest.mark.usefixtures("no_grad")
+
+CLOSE = {"rtol": 0, "atol": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def model() -> Janus:
+    """A random model."""
+    return random_model(small_config(), seed=4)
+
+
+@pytest.fixture
+def prompt() -> PromptBatch:
+    """A conditional and a shorter unconditional prompt."""
+    return PromptBatch.from_rows([[3, 1, 4, 1, 5, 9, 2, 6], [7, 7, 7]], 0, -1)
+
+
+def decoder_of(model: Janus, prompt: PromptBatch, start: Tensor | None = None) -> ImageDecoder:
+    combine = partial(guide, guidance_scale=3.0)
+    return ImageDecoder(model, prompt, model.embed_prompt(prompt), combine, 2, start)
+
+
+def test_copies_are_adjacent_and_keep_their_padding(model: Janus, prompt: PromptBatch) -> None:
+    inputs_embeds = model.embed_prompt(prompt)
+    once, states = prefill(model, prompt, inputs_embeds, num_new=5)
+    copied, copied_states = prefill(model, prompt, inputs_embeds, num_new=5, copies=3)
+    assert (once.length, once.max_length) == (copied.length, copied.max_length) == (8, 13)
+    assert torch.equal(copied_states, states.repeat_interleave(3, dim=0))
+    for found, expected in ((copied.keys, once.keys), (copied.values, once.values)):
+        assert torch.equal(found[..., :8, :], expected.repeat_interleave(3, dim=1)[..., :8, :])
+    assert copied.visible is not None and once.visible is not None
+    assert torch.equal(copied.visible, once.visible.repeat_interleave(3, dim=0))
+
+
+def test_a_prompt_in_two_parts_equals_one_prefill(model: Janus) -> None:
+    first = PromptBatch.from_rows([[3, 1, 4], [3, 1, 4]], 0, -1)
+    whole = PromptBatch.from_rows([[3, 1, 4, 1, 5, 9, 2, 6], [3, 1, 4, 7, 7]], 0, -1)
+    _, expected = prefill(model, whole, model.embed_prompt(whole))
+    cache, _ = prefill(model, first, model.embed_prompt(first))
+    rest = whole.part(3)
+    extended, states = prefill(model, rest, model.embed_prompt(rest), num_new=2, cache=cache)
+    assert extended is cache
+    assert (cache.length, cache.max_length) == (8, 10)
+    torch.testing.assert_close(states, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("known", [0, 1, 5])
+@pytest.mark.parametrize("chunks", [[6], [1, 5], [2, 1, 3]], ids=str)
+def test_tokens_in_chunks_equal_tokens_one_by_one(
+    model: Janus, prompt: PromptBatch, known: int, chunks: list[int]
+) -> None:
+    start = torch.randint(64, (known,), generator=torch.Generator().manual_seed(1))
+    tokens = torch.randint(64, (2, 6), generator=torch.Generator().manual_seed(2))
+    single = decoder_of(model, prompt)
+    for token in torch.cat((start.repeat(2, 1), tokens), dim=1).split(1, dim=1):
+        single.append(token)
+    decoder = decoder_of(model, prompt, start if known else None)
+    for chunk in tokens.split(chunks, dim=1):
+        decoder.append(chunk)
+        assert decoder.hidden_states.shape[:2] == chunk.shape
+    decoder.check_finite()
+    torch.testing.assert_close(decoder.logits, single.logits, **CLOSE)
+    torch.testing.assert_close(decoder.hidden_states[:, -1:], single.hidden_states, **CLOSE)
+    assert decoder.logits.dtype is torch.float32
+
+
+def test_hidden_states_are_those_of_the_first_condition(model: Janus, prompt: PromptBatch) -> None:
+    tokens = torch.randint(64, (2, 3), generator=torch.Generator().manual_seed(2))
+    guided = decoder_of(model, prompt)
+    guided.append(tokens)
+    alone = PromptBatch.from_rows([[3, 1, 4, 1, 5, 9, 2, 6]], 0, -1)
+    plain = ImageDecoder(model, alone, model.embed_prompt(alone), lambda logits: logits, 2)
+    plain.append(tokens)
+    torch.testing.assert_close(guided.hidden_states, plain.hidden_states, **CLOSE)
