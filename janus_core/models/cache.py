@@ -40,7 +40,6 @@ class KVCache:
         max_length: int,
         device: torch.device | str,
         dtype: torch.dtype,
-        visible: Tensor | None = None,
     ) -> None:
         """Allocates an empty cache.
 
@@ -50,8 +49,6 @@ class KVCache:
             max_length: S, slots per sequence.
             device: where the transformer computes.
             dtype: the dtype that the transformer computes in.
-            visible: [B, T] bool for the first T slots, False for padding; None if there is none. Slots after
-                T are always visible.
         """
         self.config = config
         layers, heads = config.num_hidden_layers, config.num_key_value_heads
@@ -59,9 +56,7 @@ class KVCache:
         self.keys = torch.empty(shape, device=device, dtype=dtype)
         self.values = torch.empty(shape, device=device, dtype=dtype)
         self.length, self.max_length = 0, max_length
-        self.visible: Tensor | None = None
-        if visible is not None:
-            self.mark_padding(visible)
+        self.visible: Tensor | None = None  # [B, S] bool, False for padding; None if there is none
 
     @staticmethod
     def num_bytes(config: LlamaConfig, batch_size: int, max_length: int, dtype: torch.dtype) -> int:
@@ -127,10 +122,9 @@ class KVCache:
         Each sequence becomes `copies` adjacent ones, so that several images or answers can share one prefill.
         """
         layers, batch, heads, _, head_dim = self.keys.shape
-        visible = None
+        larger = KVCache(self.config, batch * copies, max_length, self.keys.device, self.keys.dtype)
         if self.visible is not None:
-            visible = self.visible[:, : self.length].repeat_interleave(copies, dim=0)
-        larger = KVCache(self.config, batch * copies, max_length, self.keys.device, self.keys.dtype, visible)
+            larger.mark_padding(self.visible[:, : self.length].repeat_interleave(copies, dim=0))
         for target, source in ((larger.keys, self.keys), (larger.values, self.values)):
             grouped = target.view(layers, batch, copies, heads, max_length, head_dim)
             grouped[..., : self.length, :] = source[:, :, None, :, : self.length]

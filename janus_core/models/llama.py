@@ -30,11 +30,9 @@ class Llama(nn.Module):
         """Maps text ids [B, T] to inputs [B, T, C] in the dtype that the layers compute in."""
         return self.embed_tokens(input_ids).to(self.norm.weight.dtype)
 
-    def new_cache(
-        self, batch_size: int, max_length: int, device: torch.device, visible: Tensor | None = None
-    ) -> KVCache:
+    def new_cache(self, batch_size: int, max_length: int, device: torch.device) -> KVCache:
         """An empty `KVCache` in the dtype that the layers compute in."""
-        return KVCache(self.config, batch_size, max_length, device, self.norm.weight.dtype, visible)
+        return KVCache(self.config, batch_size, max_length, device, self.norm.weight.dtype)
 
     def forward(self, inputs_embeds: Tensor, position_ids: Tensor, cache: Cache) -> Tensor:
         """Reads T more tokens into the cache.

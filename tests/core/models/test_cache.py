@@ -31,7 +31,9 @@ def positions(batch_size: int, start: int, end: int) -> Tensor:
 
 def cache_for(body: Llama, batch_size: int, length: int, visible: Tensor | None = None) -> KVCache:
     """A cache whose unread slots hold NaN, so that reading one shows."""
-    cache = KVCache(body.config, batch_size, length, "cpu", torch.float32, visible)
+    cache = KVCache(body.config, batch_size, length, "cpu", torch.float32)
+    if visible is not None:
+        cache.mark_padding(visible)
     cache.keys.fill_(torch.nan)
     cache.values.fill_(torch.nan)
     return cache

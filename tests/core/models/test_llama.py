@@ -39,7 +39,10 @@ def embedded(
 
 def cache_for(body: Llama, batch_size: int, length: int, visible: Tensor | None = None) -> KVCache:
     """An empty cache."""
-    return KVCache(body.config, batch_size, length, "cpu", torch.float32, visible)
+    cache = KVCache(body.config, batch_size, length, "cpu", torch.float32)
+    if visible is not None:
+        cache.mark_padding(visible)
+    return cache
 
 
 @pytest.mark.parametrize("name", ["text_only", "one_image", "two_images", "multi_turn", "batch"])

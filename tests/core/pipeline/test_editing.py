@@ -131,7 +131,9 @@ def test_sampled_ids_equal_the_reference(
 def first_logits(pipe: JanusPipeline, embeds: Tensor, visible: Tensor | None = None) -> Tensor:
     """Logits [R, V] behind a prompt's embeddings [R, T, C]."""
     rows, length, _ = embeds.shape
-    cache = KVCache(pipe.model.config.body, rows, length, embeds.device, embeds.dtype, visible)
+    cache = KVCache(pipe.model.config.body, rows, length, embeds.device, embeds.dtype)
+    if visible is not None:
+        cache.mark_padding(visible)
     positions = torch.arange(length).expand(rows, -1)
     return pipe.model.generation.head(pipe.model.body(embeds, positions, cache)[:, -1:])[:, -1]
 

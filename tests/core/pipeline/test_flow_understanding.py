@@ -50,9 +50,8 @@ def test_prompts_and_answers_equal_the_reference(
 
     model = flow_pipe.model
     inputs_embeds = model.embed_prompt(batch, embeds)
-    cache = KVCache(
-        model.body.config, len(inputs_embeds), batch.length, "cpu", torch.float32, batch.attention_mask
-    )
+    cache = KVCache(model.body.config, len(inputs_embeds), batch.length, "cpu", torch.float32)
+    cache.mark_padding(batch.attention_mask)
     hidden = model.body(inputs_embeds, batch.position_ids, cache)
     found = {"logits_last": model.body.lm_head(hidden[:, -1]), "inputs_embeds": inputs_embeds}
     found["logits"] = model.body.lm_head(hidden)

@@ -154,7 +154,8 @@ def test_logits_are_equal_for_a_padded_batch_with_images(pair: Pair, images: Ten
         pixel_values=pipe.image_processor.pixel_values(images),
     ).logits
     body = pipe.model.body
-    cache = KVCache(body.config, 3, prompt.length, "cpu", torch.float32, prompt.attention_mask)
+    cache = KVCache(body.config, 3, prompt.length, "cpu", torch.float32)
+    cache.mark_padding(prompt.attention_mask)
     embeds = pipe.model.embed_prompt(prompt, pipe.encode_vision(images).image_embeds)
     found = body.lm_head(body(embeds, prompt.position_ids, cache))
     visible = prompt.attention_mask

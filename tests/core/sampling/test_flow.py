@@ -112,7 +112,8 @@ def test_the_prompt_is_read_once_and_that_changes_nothing(flow_pipe: JanusPipeli
         inputs_embeds, skip, time_embeds = (torch.cat((part, part)) for part in parts)
         text = model.embed_prompt(prompt).repeat_interleave(3, dim=0)
         mask = prompt.attention_mask.repeat_interleave(3, dim=0)
-        cache = KVCache(model.body.config, 6, prompt.length + 17, "cpu", torch.float32, mask)
+        cache = KVCache(model.body.config, 6, prompt.length + 17, "cpu", torch.float32)
+        cache.mark_padding(mask)
         everything = torch.cat((text, inputs_embeds), dim=1)
         positions = torch.arange(prompt.length + 17).expand(6, -1)
         hidden = model.body(everything, positions, cache)[:, -17:]
