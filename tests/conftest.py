@@ -6,6 +6,7 @@ repository's tools, and `from support.checkpoints import …` for `tests/support
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from functools import cached_property
@@ -31,6 +32,11 @@ from dev.comfyui.launch import declare_torchvision_operators  # noqa: E402
 declare_torchvision_operators()
 # On tensors this small, threads only wait for each other: for seconds, on a busy machine.
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Keeps garbage collections from walking through all imported modules, over and over."""
+    gc.freeze()
 
 
 class Golden:

@@ -1,7 +1,8 @@
-"""Measures ours or a peer in a process of its own; `speed.py` has several of these take turns.
+"""Measures one model in a process of its own; `speed.py` runs several of these in turns.
 
-`python dev/benchmarks/measure.py ours|flow|transformers DEVICE PRECISION FOLDER STEPS BATCH` answers each
-line that it reads, the name of a measurement of `Ours`, `Flow` or `Transformers`, with a line of JSON.
+`python -m dev.benchmarks.measure ours|flow|transformers DEVICE PRECISION FOLDER STEPS BATCH` reads names of
+measurements (methods of `Ours`, `Flow` or `Transformers`) from standard input, one per line, and answers each
+with a line of JSON.
 """
 
 from __future__ import annotations
@@ -13,23 +14,7 @@ from typing import Any
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from timing import (  # noqa: E402
-    RUNS,
-    WARM_UP,
-    EnoughError,
-    StepClock,
-    file_seconds,
-    memory_rate,
-    now,
-    per_step,
-    resident,
-    seconds,
-)
-
-from janus_core import (  # noqa: E402
+from janus_core import (
     DEMONSTRATION,
     FlowSampling,
     JanusPipeline,
@@ -38,17 +23,32 @@ from janus_core import (  # noqa: E402
     load_pipeline,
     weight_bytes,
 )
-from janus_core.checkpoints.files import find_weight_files  # noqa: E402
-from janus_core.checkpoints.precision import DTYPES  # noqa: E402
+from janus_core.checkpoints.files import find_weight_files
+from janus_core.checkpoints.precision import DTYPES
 
+from .peer import peer_model
+from .timing import (
+    RUNS,
+    WARM_UP,
+    StepClock,
+    TimedEnoughError,
+    file_seconds,
+    memory_rate,
+    now,
+    per_step,
+    resident,
+    seconds,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "golden" / "janus-pro-tiny"
 PROMPT = "A red fox in the snow, looking at the camera, soft light of a winter morning."
-FLOW_STEPS = 3  # each as long as dozens of tokens
+FLOW_STEPS = 3  # each takes as long as dozens of token steps
 MIDDLE_TOKENS, LONG_PROMPT_TOKENS, PREFILL_TOKENS = 300, 1000, 600
 
 
 class Ours:
-    """Loading and all that a pipeline does."""
+    """Loading our pipeline, and everything that it does."""
 
     pipe: JanusPipeline  # from `load` on
 
@@ -57,8 +57,8 @@ class Ours:
         self.steps, self.batch = steps, batch
 
     def load(self) -> dict[str, Any]:
-        """Loading once for its memory, then by turns with reading the file alone."""
-        load_pipeline(DEMONSTRATION, self.device)  # imports are nobody's loading time
+        """Measures peak memory of one load, then loads in turns with reading the file alone."""
+        load_pipeline(DEMONSTRATION, self.device)  # imports are not part of the loading time
         before = resident("VmRSS")
         self.pipe = self._load()
         on_gpu = self.device == "cuda"
@@ -72,39 +72,38 @@ class Ours:
             start = now(self.device)
             self.pipe = self._load()
             loads.append(now(self.device) - start)
-        body, generation = self.pipe.model.body, self.pipe.model.generation
+        generation = self.pipe.model.token_generation
+        read_per_step = (self.pipe.model.body.layers, generation.head, generation.aligner)
         return found | {
             "load": loads,
             "file": reads,
             "first steps": first_steps(self.device, self.pipe),
             "first steps again": first_steps(self.device, self.pipe),
-            "read per step": sum(
-                weight_bytes(part) for part in (body.layers, generation.head, generation.aligner)
-            ),
+            "read per step": sum(map(weight_bytes, read_per_step)),
         }
 
     def turn(self) -> dict[str, float]:
-        """Steps of drawing, and what the memory gives at that time."""
+        """Measures generation steps, and the memory bandwidth at that time."""
         found = {"memory": memory_rate(self.device)}
         for capture in (False, True) if self.device == "cuda" else (False,):
             kind = "step, captured" if capture else "step"
             found[kind] = self._step(PROMPT, 1, capture)
             found[f"{kind}, batch"] = self._step(PROMPT, self.batch, capture)
-        # Behind so many tokens as are drawn by the middle of an image.
+        # With a prompt as long as prompt and image tokens are together in the middle of an image.
         found["step, middle"] = self._step(words(self.pipe, MIDDLE_TOKENS), 1)
         return found
 
     def rest(self) -> dict[str, float]:
-        """What is measured once."""
+        """Measures everything that takes no turns."""
         pipe = self.pipe
         found = {"step, long prompt": self._step(words(pipe, LONG_PROMPT_TOKENS), 1)}
         options = TextSampling(max_new_tokens=WARM_UP + self.steps + 1)
-        never_ends = pipe.prompts.tokenizer
-        never_ends.eos_id, eos = -1, never_ends.eos_id
+        tokenizer = pipe.prompts.tokenizer
+        tokenizer.eos_id, eos = -1, tokenizer.eos_id  # so that no answer ends early
         found["text step"] = per_step(
             self.device, self.steps, lambda clock: pipe.understand(None, PROMPT, options, on_step=clock)
         )
-        never_ends.eos_id = eos
+        tokenizer.eos_id = eos
         question = words(pipe, PREFILL_TOKENS)
         once = TextSampling(max_new_tokens=1)
         found["prefill"] = seconds(self.device, lambda: pipe.understand(None, question, once))
@@ -123,14 +122,14 @@ class Ours:
 
 
 class Flow:
-    """Drawing by a flow."""
+    """Image generation by JanusFlow."""
 
     def __init__(self, device: str, precision: str, folder: Path, *_: int) -> None:
         self.device = device
         self.pipe = load_pipeline(folder, device, precision)
 
     def rest(self) -> dict[str, float]:
-        """A step of `euler` with guidance: one look at all latents of both rows."""
+        """Measures an `euler` step with guidance: one pass, with and without the prompt."""
         pipe, options = self.pipe, FlowSampling(num_steps=1 + FLOW_STEPS)
         return {
             "flow step": per_step(
@@ -143,7 +142,7 @@ class Flow:
 
 
 class Transformers:
-    """The same drawing by transformers' own Janus, of the same sizes."""
+    """Image generation by the Janus model of transformers, with the same sizes."""
 
     def __init__(self, device: str, precision: str, folder: Path, steps: int, batch: int) -> None:
         self.device, self.precision, self.folder = device, precision, folder
@@ -151,9 +150,7 @@ class Transformers:
 
     def load(self) -> dict[str, Any]:
         """Makes the model."""
-        from peer import peer_model  # another package's model: only where it is measured
-
-        pipe = load_pipeline(TINY)  # it has the tokenizer of the checkpoint that ours draws with
+        pipe = load_pipeline(TINY)  # it has the tokenizer of the checkpoint that is measured
         self.length, self.middle = (
             pipe.prompts.generation(text, "", use_cfg=False, num_new=1).length
             for text in (PROMPT, words(pipe, MIDDLE_TOKENS))
@@ -162,7 +159,7 @@ class Transformers:
         return {}
 
     def turn(self) -> dict[str, float]:
-        """Steps of drawing."""
+        """Measures generation steps."""
         return {
             "step": self._step(self.length, 1),
             "step, batch": self._step(self.length, self.batch),
@@ -170,7 +167,7 @@ class Transformers:
         }
 
     def rest(self) -> dict[str, float]:
-        """Nothing: drawing is what is compared."""
+        """Nothing: only generation is compared."""
         return {}
 
     def _step(self, length: int, images: int) -> float:
@@ -201,36 +198,36 @@ class Transformers:
 
 
 def words(pipe: JanusPipeline, tokens: int) -> str:
-    """A text of about so many tokens, or as many as the model has room for beside an image."""
+    """A text of about `tokens` tokens, fewer where the context has no room for them and an image."""
     room = pipe.prompts.max_length - pipe.model.generation.config.num_tokens - 100
     per_word = len(pipe.prompts.tokenizer.encode("red " * 100)) / 100
     return "red " * int(min(tokens, room) / per_word)
 
 
 def first_steps(device: str, pipe: JanusPipeline) -> float:
-    """Time to the first few tokens of an image, the prompt included."""
+    """Seconds until the first few tokens of an image, the prompt included."""
     start = now(device)
 
     def on_step(step: int, total: int, tokens: torch.Tensor) -> None:
         if step == WARM_UP:
-            raise EnoughError
+            raise TimedEnoughError
 
     try:
         pipe.generate(PROMPT, TokenSampling(), on_step=on_step)
-    except EnoughError:
+    except TimedEnoughError:
         pass
     return now(device) - start
 
 
-def main(what: str, device: str, precision: str, folder: Path, steps: int, batch: int) -> None:
-    """Answers what is asked on standard input."""
-    kinds = {"ours": Ours, "flow": Flow, "transformers": Transformers}
-    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
-    worker = kinds[what](device, precision, folder, steps, batch)
+def main(what: str, device: str, precision: str, folder: str, steps: str, batch: str) -> None:
+    """Answers the requests on standard input."""
+    kinds: dict[str, type[Any]] = {"ours": Ours, "flow": Flow, "transformers": Transformers}
+    answers, sys.stdout = sys.stdout, sys.stderr  # output of libraries must not mix with the answers
+    worker = kinds[what](device, precision, Path(folder), int(steps), int(batch))
     for line in sys.stdin:
         answers.write(json.dumps(getattr(worker, line.strip())()) + "\n")
         answers.flush()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], Path(sys.argv[4]), *map(int, sys.argv[5:]))
+    main(*sys.argv[1:])

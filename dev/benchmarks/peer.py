@@ -1,15 +1,23 @@
-"""Models of real sizes with weights that stand for any: ours on disk, and transformers' own."""
+"""Models of the released sizes with random weights: our checkpoints, and the model of transformers."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from janus_core.checkpoints.configs import from_original
+from janus_core.checkpoints.configs_flow import from_flow
+from janus_core.checkpoints.detect import detect
+from janus_core.checkpoints.save import save_model
+from janus_core.config import TokenGenerationConfig
+from janus_core.models.janus import Janus
+
+from ..comfyui.launch import declare_torchvision_operators
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "tests" / "golden" / "real_configs"
@@ -18,49 +26,40 @@ _COMPANIONS = ("tokenizer.json", "tokenizer_config.json", "processor_config.json
 
 
 def write_checkpoint(name: str, folder: Path) -> None:
-    """Writes a checkpoint of a released model's sizes, in bf16; a flow's without an autoencoder."""
-    from janus_core.checkpoints.configs import from_original
-    from janus_core.checkpoints.configs_flow import from_flow
-    from janus_core.checkpoints.save import save_model
-    from janus_core.models.janus import Janus
-
+    """Writes a bf16 checkpoint with the sizes of a released model; for JanusFlow without a VAE."""
     raw = json.loads((CONFIGS / f"{name}.config.json").read_text(encoding="utf-8"))
     flows = name in FLOWS
     with torch.device("meta"):
         config = from_flow(raw) if flows else from_original(raw)
         model = Janus(config).to(torch.bfloat16).requires_grad_(False)
-    save_model(filled(model, "cpu"), folder, max_shard_bytes=10**12)
+    fill_randomly(model, "cpu")
+    save_model(model, folder, max_shard_bytes=10**12)
     companions = ROOT / "tests" / "golden" / ("janusflow-tiny" if flows else "janus-pro-tiny")
     for file in _COMPANIONS:
         shutil.copyfile(companions / file, folder / file)
 
 
-def filled(model: nn.Module, device: str) -> nn.Module:
-    """The same model with memory: normal numbers of deviation 0.02, and norms of 1.
+def fill_randomly(model: nn.Module, device: str) -> None:
+    """Fills a meta-device model: normally distributed weights (standard deviation 0.02), norms of 1.
 
-    One patch of them for all weights: drawing billions would take longer than the timing.
+    All weights repeat one block of random numbers: billions of them would take longer than the benchmark.
     """
     model.to_empty(device=device)
     for buffer in model.buffers():
         buffer.zero_()
     noise = torch.randn(2**22, generator=torch.Generator().manual_seed(0)) * 0.02
     for name, parameter in model.named_parameters():
-        patch = noise.to(device, parameter.dtype)
+        block = noise.to(device, parameter.dtype)
         if parameter.ndim == 1:
             parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
             continue
-        for part in parameter.view(-1).split(len(patch)):
-            part.copy_(patch[: len(part)])
-    return model
+        for part in parameter.view(-1).split(len(block)):
+            part.copy_(block[: len(part)])
 
 
 def peer_model(folder: Path, dtype: torch.dtype, device: str) -> Any:
-    """A model of transformers' of the sizes of one of our checkpoints."""
-    # Its classes import torchvision, which beside a CPU build of torch finds its operators missing.
-    sys.path.append(str(ROOT))
-    from dev.comfyui.launch import TorchvisionOperators
-
-    sys.meta_path.insert(0, TorchvisionOperators())
+    """Makes the Janus model of transformers with the sizes of one of our checkpoints."""
+    declare_torchvision_operators()  # its classes import torchvision
     from transformers import (
         JanusConfig,
         JanusForConditionalGeneration,
@@ -69,9 +68,8 @@ def peer_model(folder: Path, dtype: torch.dtype, device: str) -> Any:
         LlamaConfig,
     )
 
-    from janus_core.checkpoints.detect import detect
-
     _, ours = detect(folder)
+    assert isinstance(ours.generation, TokenGenerationConfig)
     body, vision, vq = ours.body, ours.understanding.vision, ours.generation.vq
     width = body.hidden_size
     config = JanusConfig(
@@ -86,7 +84,7 @@ def peer_model(folder: Path, dtype: torch.dtype, device: str) -> Any:
         ),
         vision_config=JanusVisionConfig(
             hidden_size=vision.hidden_size,
-            num_hidden_layers=1,  # takes no part in drawing
+            num_hidden_layers=1,  # not used when an image is generated
             num_attention_heads=vision.num_attention_heads,
             image_size=vision.image_size,
             patch_size=vision.patch_size,
@@ -101,7 +99,8 @@ def peer_model(folder: Path, dtype: torch.dtype, device: str) -> Any:
         ),
     )
     with torch.device("meta"):
-        model = JanusForConditionalGeneration(config).to(dtype).requires_grad_(False).eval()
-    model = filled(model, device)
+        model: Any = JanusForConditionalGeneration(config)
+        model = model.to(dtype).requires_grad_(False).eval()
+    fill_randomly(model, device)
     model.generation_config.generation_kwargs = {"boi_token_id": 3}
     return model

@@ -1,10 +1,10 @@
-"""How fast drawing, answering and loading are, beside what the machine's memory allows and a peer.
+"""Measures speed and memory of generation, answering and loading, and compares them with transformers.
 
-`python dev/benchmarks/speed.py` writes checkpoints of the released sizes with made-up weights and measures
-each number format, ours and transformers', in a process of its own. All are in memory at once (12 GB for the
-formats of Janus-Pro-1B that are measured unless others are named, and 5 GB while one loads) and take turns at
-drawing, because what a shared machine gives changes from minute to minute: ratios are medians of what was
-found within one turn. It prints a table and, with --json, writes all figures.
+`python -m dev.benchmarks.speed` writes checkpoints of the released sizes with random weights and measures
+each precision, ours and transformers', in a process of its own. All of them are in memory at once (12 GB for
+the default precisions of Janus-Pro-1B, 5 GB more while one loads) and take turns at generating, because the
+speed of a shared machine changes from minute to minute: ratios are medians of the ratios within one turn.
+Prints a table and, with --json, writes all figures.
 """
 
 from __future__ import annotations
@@ -22,27 +22,24 @@ from typing import Any
 
 import torch
 
+from .peer import write_checkpoint
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from peer import write_checkpoint  # noqa: E402
-
-MEASURE = Path(__file__).with_name("measure.py")
 MODELS = {"1b": "Janus-Pro-1B", "7b": "Janus-Pro-7B"}
 FLOW = "JanusFlow-1.3B"
-# What reading the weights bounds: name of the row, and key. These are measured in every turn.
+# Limited by memory bandwidth and measured in every turn: name of the table's line, and key.
 STEPS = (
-    ("draw: one step, one image with guidance", "step"),
-    ("draw: one step in the middle of an image", "step, middle"),
-    ("draw: one step, batch of {batch}", "step, batch"),
-    ("draw: one step in a CUDA graph, one image with guidance", "step, captured"),
-    ("draw: one step in a CUDA graph, batch of {batch}", "step, captured, batch"),
+    ("generate: one step, one image with guidance", "step"),
+    ("generate: one step in the middle of an image", "step, middle"),
+    ("generate: one step, batch of {batch}", "step, batch"),
+    ("generate: one step in a CUDA graph, one image with guidance", "step, captured"),
+    ("generate: one step in a CUDA graph, batch of {batch}", "step, captured, batch"),
 )
-# What has no turns.
+# Measured once.
 ONCE = (
-    ("draw: one step, prompt of 1,000 tokens", "step, long prompt"),
+    ("generate: one step, prompt of 1,000 tokens", "step, long prompt"),
     ("answer: one token", "text step"),
-    ("answer: reading 600 tokens", "prefill"),
+    ("answer: prefill of 600 tokens", "prefill"),
     ("SigLIP encode, one image", "see"),
     ("VQ decode, one image", "pixels"),
     ("first 4 tokens after a load", "first steps"),
@@ -52,13 +49,15 @@ ONCE = (
 
 
 class Worker:
-    """A process that measures one number format."""
+    """A process that measures one model in one precision."""
 
     def __init__(self, what: str, folder: Path, precision: str, options: argparse.Namespace) -> None:
         self.label = f"{what} {precision}"
-        numbers = (str(folder), str(options.steps), str(options.batch))
-        command = [sys.executable, str(MEASURE), what, options.device, precision, *numbers]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        numbers = (str(folder.resolve()), str(options.steps), str(options.batch))
+        command = [sys.executable, "-m", "dev.benchmarks.measure", what, options.device, precision]
+        self.process = subprocess.Popen(
+            [*command, *numbers], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def __enter__(self) -> Worker:
         return self
@@ -67,16 +66,16 @@ class Worker:
         self.process.communicate()
 
     def ask(self, what: str) -> dict[str, Any]:
-        """What it finds of `load`, a `turn` or the `rest`."""
+        """Asks for a measurement (`load`, `turn` or `rest`) and returns its figures."""
         say(f"{self.label}: {what}")
         assert self.process.stdin is not None and self.process.stdout is not None  # both are pipes
         answer = ""
-        with suppress(BrokenPipeError):  # it ended between two questions
+        with suppress(BrokenPipeError):  # it has ended in the meantime
             self.process.stdin.write(what + "\n")
             self.process.stdin.flush()
             answer = self.process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"{self.label} must answer, got an end; its error stands above, if it had one")
+            raise RuntimeError(f"{self.label} must answer, but its process ended; see its error above")
         found: dict[str, Any] = json.loads(answer)
         return found
 
@@ -95,7 +94,7 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory() as temporary:
             measure(options, options.folder or Path(temporary), report["found"])
-    finally:  # what was found before a failure took minutes too
+    finally:  # keep the figures that were measured before a failure
         if options.json:
             options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for line in table(report):
@@ -103,11 +102,11 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace, kept: Path, found: dict[str, dict[str, Any]]) -> None:
-    """Adds all figures to `found`; `kept` holds the checkpoints, or will."""
+    """Adds all figures to `found`; checkpoints that `kept` lacks are written there."""
     tokens, flow = kept / MODELS[options.size], kept / FLOW
     for folder in (tokens, flow) if options.flow else (tokens,):
         if not (folder / "config.json").is_file():
-            say(f"writing made-up weights of {folder.name}")
+            say(f"writing random weights of {folder.name}")
             write_checkpoint(folder.name, folder)
     with ExitStack() as stack:
         workers = [
@@ -128,15 +127,15 @@ def measure(options: argparse.Namespace, kept: Path, found: dict[str, dict[str, 
 
 
 def table(report: dict[str, Any]) -> list[str]:
-    """The report as a Markdown table."""
+    """Formats the report as a Markdown table."""
     found = report["found"]
     ours = {label: each for label, each in found.items() if label.startswith("ours ")}
     first = next(iter(ours))
     lines = [
-        f"{report['machine']}, torch {report['torch']}, model {report['model']}; what has a share or a ratio "
-        "is a median of turns",
+        f"{report['machine']}, torch {report['torch']}, model {report['model']}; shares and ratios are "
+        "medians over the turns",
         "",
-        f"| | precision | time | of the memory's limit | transformers takes | {first} takes |",
+        f"| | precision | time | share of bandwidth | transformers | {first} |",
         "|---|---|---|---|---|---|",
     ]
     for label, each in ours.items():
@@ -159,7 +158,7 @@ def table(report: dict[str, Any]) -> list[str]:
         share = median(read / load for read, load in zip(each["file"], each["load"], strict=True))
         lines.append(
             f"| load, {each['weights'] / 1e9:.2f} GB | {precision} | {_ms(each['load'])}, {share:.0%} of the "
-            f"file's raw rate, peak {each['peak'] / each['weights']:.2f} x the weights | | | |"
+            f"speed of reading the file, peak {each['peak'] / each['weights']:.2f} x the weights | | | |"
         )
     return lines
 
@@ -175,7 +174,7 @@ def _ms(times: Any) -> str:
 
 
 def _against(others: Any, turns: list[dict[str, float]], key: str) -> str:
-    """Time of another in the same turns, and how many times ours it is; empty if it was not measured."""
+    """Time of another model in the same turns, and its ratio to ours; empty if it was not measured."""
     pairs = [(other[key], turn[key]) for other, turn in zip(others, turns, strict=False) if key in other]
     if not pairs:
         return ""
@@ -201,13 +200,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", choices=tuple(MODELS), default="1b")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precisions", nargs="+", default=["bf16", "int8"])
-    parser.add_argument("--peer", nargs="*", default=["bf16"], help="number formats of transformers; or none")
-    parser.add_argument("--turns", type=_positive, default=5, help="turns that each takes at drawing")
-    parser.add_argument("--steps", type=int, default=12, help="steps that are timed in a turn")
-    parser.add_argument("--batch", type=int, default=4, help="images of the batch")
-    parser.add_argument("--flow", action=argparse.BooleanOptionalAction, default=True, help=f"{FLOW} too")
-    parser.add_argument("--folder", type=Path, help="keeps the weights there, 4 to 18 GB, for another time")
-    parser.add_argument("--json", type=Path, help="writes the figures there")
+    parser.add_argument(
+        "--peer", nargs="*", default=["bf16"], help="precisions of transformers; none to leave it out"
+    )
+    parser.add_argument("--turns", type=_positive, default=5, help="turns at generating for each process")
+    parser.add_argument("--steps", type=int, default=12, help="steps timed in a turn")
+    parser.add_argument("--batch", type=int, default=4, help="images in the batch")
+    parser.add_argument(
+        "--flow", action=argparse.BooleanOptionalAction, default=True, help=f"measure {FLOW} too"
+    )
+    parser.add_argument("--folder", type=Path, help="keep the checkpoints there (4 to 18 GB) and reuse them")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     return parser.parse_args()
 
 

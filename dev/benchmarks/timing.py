@@ -1,4 +1,4 @@
-"""Clocks, and what a machine itself can do."""
+"""Timers, and measurements of the machine itself: memory bandwidth, file reading, memory in use."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from pathlib import Path
 import torch
 
 WARM_UP = 4  # steps before the clock starts
-RUNS = 3  # of which the median counts
+RUNS = 3  # repetitions, of which the median is taken
 
 
-class EnoughError(Exception):
-    """Ends a run that has been timed."""
+class TimedEnoughError(Exception):
+    """Ends a run once enough of its steps are timed."""
 
 
 class StepClock:
-    """An `OnStep` that times the steps from `warm_up` on and then ends the run."""
+    """An `on_step` callback that times `steps` steps after the warm-up and then ends the run."""
 
     def __init__(self, device: str, steps: int, warm_up: int = WARM_UP) -> None:
         self.device, self.warm_up, self.last = device, warm_up, warm_up + steps
-        self.start = 0.0
+        self.start = self.per_step = 0.0
 
     def __call__(self, step: int, *_: object) -> None:
-        """Takes note of a step."""
+        """Is called after each step."""
         if step == self.warm_up:
             self.start = now(self.device)
         if step == self.last:
             self.per_step = (now(self.device) - self.start) / (self.last - self.warm_up)
-            raise EnoughError
+            raise TimedEnoughError
 
 
 def now(device: str) -> float:
-    """Seconds, all work on the device being done."""
+    """The time in seconds, after waiting for all work on the device."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def seconds(device: str, work: Callable[[], object]) -> float:
-    """Median time of some work, once warm."""
+    """Median time of `work` in seconds, after one warm-up call."""
     work()
     times = []
     for _ in range(RUNS):
@@ -52,17 +52,17 @@ def seconds(device: str, work: Callable[[], object]) -> float:
 
 
 def per_step(device: str, steps: int, run: Callable[[StepClock], object], warm_up: int = WARM_UP) -> float:
-    """Mean time of a step of one run; `run` tells the clock of each."""
+    """Mean time of one step in seconds; `run` must call the clock it is given after each step."""
     clock = StepClock(device, steps, warm_up)
     try:
         run(clock)
-    except EnoughError:
+    except TimedEnoughError:
         return clock.per_step
     raise ValueError(f"steps must end before the image does, got {steps}; time fewer")
 
 
 def memory_rate(device: str) -> float:
-    """Bytes per second of reading memory once; on a GPU of copying it, both ways counted."""
+    """Memory bandwidth in bytes per second: reading on a CPU, reading plus writing on a GPU."""
     numbers = torch.ones(2**28, device=device)
     if device == "cuda":
         target = torch.empty_like(numbers)
@@ -71,7 +71,7 @@ def memory_rate(device: str) -> float:
 
 
 def file_seconds(file: Path) -> float:
-    """Time of reading a file into fresh memory."""
+    """Seconds that it takes to read a file into newly allocated memory."""
     start = time.perf_counter()
     memory = torch.empty(file.stat().st_size, dtype=torch.uint8)
     view, done = memory.numpy().data, 0
@@ -82,7 +82,7 @@ def file_seconds(file: Path) -> float:
 
 
 def resident(kind: str) -> int:
-    """Bytes of memory in use now (VmRSS) or at most so far (VmHWM); 0 where Linux does not tell."""
+    """Bytes of memory in use now (`VmRSS`) or at the peak (`VmHWM`); 0 on other systems than Linux."""
     status = Path("/proc/self/status")
     lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(kind + ":"))

@@ -83,10 +83,20 @@ def picture(golden_root: Path) -> Callable[[str], Tensor]:
     return load
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the test of the recorded numbers' use behind the tests that use them."""
+COLLECTED_FILES = pytest.StashKey[set[Path]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts test_golden_use.py last, and notes the files before `-m` and `-k` are applied."""
     items.sort(key=lambda item: item.path.name == "test_golden_use.py")
+    config.stash[COLLECTED_FILES] = {item.path for item in items}
+
+
+@pytest.fixture(scope="session")
+def collected_files(pytestconfig: pytest.Config) -> set[Path]:
+    """The test files of this run."""
+    return pytestconfig.stash[COLLECTED_FILES]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""No recorded number lies unused: runs behind all tests of the core and asks which were read."""
+"""Every recorded reference number is used: runs after the other tests and asks which numbers were read."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ NOT_COMPARED = {
 }
 
 
-def test_every_recorded_number_is_compared_with(recorded: Any, request: pytest.FixtureRequest) -> None:
-    files = set(Path(__file__).parent.rglob("test_*.py"))
-    config = request.config
-    if files - {item.path for item in request.session.items} or config.getoption("keyword"):
+@pytest.fixture
+def whole_run(collected_files: set[Path], pytestconfig: pytest.Config) -> None:
+    """Skips in a run of some tests of the core only; slow tests may be left out."""
+    missing = set(Path(__file__).parent.rglob("test_*.py")) - collected_files
+    if missing or pytestconfig.getoption("keyword"):
         pytest.skip("only a run of all tests of the core can tell")
+
+
+@pytest.mark.usefixtures("whole_run")
+def test_every_recorded_number_is_compared_with(recorded: Any) -> None:
     assert recorded.names - recorded.used - NOT_COMPARED.keys() == set()
 
 
@@ -43,12 +48,8 @@ FLOW_NOT_COMPARED = {
 }
 
 
-def test_every_recorded_number_of_the_flow_is_compared_with(
-    flow_recorded: Any, request: pytest.FixtureRequest
-) -> None:
-    files = set(Path(__file__).parent.rglob("test_*.py"))
-    if files - {item.path for item in request.session.items} or request.config.getoption("keyword"):
-        pytest.skip("only a run of all tests of the core can tell")
+@pytest.mark.usefixtures("whole_run")
+def test_every_recorded_number_of_the_flow_is_compared_with(flow_recorded: Any) -> None:
     assert flow_recorded.names - flow_recorded.used - FLOW_NOT_COMPARED.keys() == set()
 
 

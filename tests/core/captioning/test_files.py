@@ -25,6 +25,7 @@ def texts_of(folder: Path, output: str) -> dict[str, str]:
     return {entry["file_name"]: entry["text"] for entry in entries}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("output", "death"), [("txt", "half"), ("txt", "torn"), ("jsonl", "torn")])
 def test_a_killed_run_is_completed_by_the_next(
     pipe: JanusPipeline, tmp_path: Path, output: str, death: str

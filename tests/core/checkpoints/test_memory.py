@@ -75,6 +75,7 @@ def sparse_checkpoint(folder: Path, dtype: str, dtype_bytes: int) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
 def test_peak_is_one_copy_of_the_weights(tmp_path: Path) -> None:
     as_saved = sparse_checkpoint(tmp_path / "as saved", "BF16", 2)

@@ -167,6 +167,7 @@ def test_steps_of_all_splits_count_as_one_run(
     assert [rows for _, _, rows in seen] == [2] * 32 + [1] * 16
 
 
+@pytest.mark.slow
 def test_five_thousand_images_in_a_batch_are_answered(
     pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

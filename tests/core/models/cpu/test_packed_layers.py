@@ -131,6 +131,7 @@ def test_int8_weights_are_rounded_to_nearest() -> None:
     assert torch.isfinite(quantized(torch.ones(1, 3))).all()
 
 
+@pytest.mark.slow
 def test_packing_shows_no_warning_and_leaves_the_warnings_filters_alone() -> None:
     program = """
 import sys, warnings, torch

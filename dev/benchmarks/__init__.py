@@ -1,0 +1,1 @@
+"""Benchmarks of the core: `python -m dev.benchmarks.speed`, see README.md."""
