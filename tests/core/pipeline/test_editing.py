@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import EditSampling, JanusPipeline, load_pipeline
-from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.sampling import tokens as tokens_module
 from janus_nodes.janus_core.sampling.guidance import guide_edit
 from support.checkpoints import small_config, write_checkpoint
@@ -130,11 +129,10 @@ def test_sampled_ids_equal_the_reference(
 
 def first_logits(pipe: JanusPipeline, embeds: Tensor, visible: Tensor | None = None) -> Tensor:
     """Logits [R, V] behind a prompt's embeddings [R, T, C]."""
-    rows, length, _ = embeds.shape
-    cache = KVCache(pipe.model.config.body, rows, length, embeds.device, embeds.dtype)
+    cache = pipe.model.body.new_cache(*embeds.shape[:2], embeds.device)
     if visible is not None:
         cache.mark_padding(visible)
-    positions = torch.arange(length).expand(rows, -1)
+    positions = torch.arange(embeds.shape[1]).expand(len(embeds), -1)
     return pipe.model.generation.head(pipe.model.body(embeds, positions, cache)[:, -1:])[:, -1]
 
 
