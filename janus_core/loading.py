@@ -24,7 +24,7 @@ from .processing.chat import chat_format
 from .processing.images import read_image_processor
 from .processing.prompts import PromptBuilder
 from .processing.tokenizer import read_tokenizer
-from .sampling import IMAGE_SAMPLERS
+from .sampling.image_sampler import IMAGE_SAMPLERS
 from .sampling.options import FlowSampling, TokenSampling
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from .llama import Llama
 from .token_generation import TokenGeneration
 from .understanding import Understanding
 
-# `sampling.IMAGE_SAMPLERS` holds the sampler of each.
+# `sampling.image_sampler.IMAGE_SAMPLERS` holds the sampler of each.
 GENERATION_CLASSES: dict[type, type[Any]] = {
     TokenGenerationConfig: TokenGeneration,
     FlowGenerationConfig: FlowGeneration,

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ..processing.images import to_images
-from ..sampling import IMAGE_SAMPLERS
 from ..sampling.guidance import uses_guidance
+from ..sampling.image_sampler import IMAGE_SAMPLERS
 from ..sampling.options import EditSampling, FlowSampling, TokenSampling
 from ..sampling.results import EditedImages, GeneratedImages, GeneratedLatents
 from ..sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, part_of

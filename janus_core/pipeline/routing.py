@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from ..sampling import IMAGE_SAMPLERS
+from ..sampling.image_sampler import IMAGE_SAMPLERS
 from ..sampling.options import EditSampling, TextSampling, TokenSampling
 from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step
 from .inputs import checked_images

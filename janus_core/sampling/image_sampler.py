@@ -1,4 +1,4 @@
-"""Describes an image sampler: its loop, options, prompt style and result type."""
+"""Image samplers: loop, options, prompt style and result type of each way to generate images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
+from ..models.flow_generation import FlowGeneration
+from ..models.token_generation import TokenGeneration
 from ..prompt_batch import GenerationPromptStyle
+from .flow import integrate_flow
 from .options import FlowSampling, TokenSampling
 from .results import GeneratedImages, GeneratedLatents
+from .tokens import sample_image_tokens
 
 
 @dataclass(frozen=True)
@@ -53,3 +57,24 @@ class ImageSampler:
                 "got a tensor; leave it out"
             )
         return given
+
+
+# By the class of `model.generation`, which `models.janus` chooses.
+IMAGE_SAMPLERS: dict[type, ImageSampler] = {
+    TokenGeneration: ImageSampler(
+        sample=sample_image_tokens,
+        options=TokenSampling,
+        prompt_style=GenerationPromptStyle(),
+        result=GeneratedImages,
+        starts=(),
+        method="token by token",
+    ),
+    FlowGeneration: ImageSampler(
+        sample=integrate_flow,
+        options=FlowSampling,
+        prompt_style=GenerationPromptStyle(includes_image_start=False, masks_padding=True),
+        result=GeneratedLatents,
+        starts=("noise", "latents"),
+        method="by flow",
+    ),
+}

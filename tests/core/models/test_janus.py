@@ -6,7 +6,7 @@ import torch
 from janus_nodes.janus_core.config import TokenGenerationConfig
 from janus_nodes.janus_core.models.janus import GENERATION_CLASSES
 from janus_nodes.janus_core.prompt_batch import PromptBatch
-from janus_nodes.janus_core.sampling import IMAGE_SAMPLERS
+from janus_nodes.janus_core.sampling.image_sampler import IMAGE_SAMPLERS
 from support.checkpoints import random_model, small_config
 
 

@@ -13,9 +13,9 @@ import torch
 from janus_nodes.janus_core import FlowSampling, JanusPipeline, load_pipeline
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.models.uvit import time_waves
-from janus_nodes.janus_core.sampling import IMAGE_SAMPLERS
 from janus_nodes.janus_core.sampling.flow import VelocityField, integrate_flow
 from janus_nodes.janus_core.sampling.guidance import guide
+from janus_nodes.janus_core.sampling.image_sampler import IMAGE_SAMPLERS
 from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("no_grad")
