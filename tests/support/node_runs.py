@@ -21,7 +21,9 @@ def run(node: type[io.ComfyNode], **inputs: Any) -> tuple[Any, ...]:
 
 def run_and_show(node: type[io.ComfyNode], **inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Runs a node in the same way; returns its outputs and what it shows on itself."""
-    prepared = node.PREPARE_CLASS_CLONE({io.Hidden.unique_id: "1"})
+    # The form in which the hidden inputs are passed here differs between ComfyUI's releases.
+    prepared = node.PREPARE_CLASS_CLONE(None)
+    prepared.hidden = io.HiddenHolder.from_dict({io.Hidden.unique_id: "1"})
     output = prepared.EXECUTE_NORMALIZED(**widgets(node) | inputs)
     assert len(output.args) == len(node.define_schema().outputs)
     return output.args, output.ui or {}
