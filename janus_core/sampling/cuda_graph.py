@@ -41,14 +41,14 @@ class CapturedStep:
     Make one for each run: a graph holds addresses of weights, which may be moved before the next run.
     """
 
-    def __init__(self, step: Step, cache: KVCache, capture: Capture = cuda_graph) -> None:
-        self._step, self._cache, self._capture = step, cache, capture
+    def __init__(self, cache: KVCache, capture: Capture = cuda_graph) -> None:
+        self._cache, self._capture = cache, capture
         self._end = 0
 
-    def __call__(self, tokens: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Reads one more token per image; the next call overwrites the result."""
+    def __call__(self, step: Step, tokens: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Reads one more token per image by the same `step` in every call; the next overwrites the result."""
         if self._cache.length >= self._end:
-            self._prepare(tokens, position_ids)
+            self._prepare(step, tokens, position_ids)
         self._tokens.copy_(tokens)
         self._position_ids.copy_(position_ids)
         self._view.slot.fill_(self._cache.length)
@@ -56,7 +56,7 @@ class CapturedStep:
         self._cache.advance(1)
         return self._output
 
-    def _prepare(self, tokens: Tensor, position_ids: Tensor) -> None:
+    def _prepare(self, step: Step, tokens: Tensor, position_ids: Tensor) -> None:
         """Captures the step for the next range of slots."""
         end = (self._cache.length // _SLOTS_PER_GRAPH + 1) * _SLOTS_PER_GRAPH
         self._end = min(end, self._cache.max_length)
@@ -65,6 +65,6 @@ class CapturedStep:
         self._tokens, self._position_ids = tokens.clone(), position_ids.clone()
 
         def work() -> None:
-            self._output = self._step(self._tokens, self._position_ids, self._view)
+            self._output = step(self._tokens, self._position_ids, self._view)
 
         self._replay = self._capture(work, tokens.device)

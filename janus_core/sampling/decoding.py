@@ -99,7 +99,7 @@ class ImageDecoder:
         num_new = num_tokens - self._num_read
         self._cache, hidden_states = prefill(model, prompt, inputs_embeds, num_new, num_images)
         self._position_ids = prompt.next_positions(num_tokens).repeat_interleave(num_images, dim=0)
-        self._captured = CapturedStep(self._read, self._cache) if capture else None
+        self._captured = CapturedStep(self._cache) if capture else None
         self.hidden_states = hidden_states[:num_images]
         self.logits = self._guided_logits(hidden_states)
         # If the model is broken, say so before a whole image is drawn.
@@ -111,7 +111,8 @@ class ImageDecoder:
         end = self._num_read + tokens.shape[1]
         position_ids = self._position_ids[:, self._num_read : end]
         if self._captured is not None and tokens.shape[1] == 1:
-            hidden_states, self.logits = self._captured(tokens, position_ids)
+            # `_read` is passed each time: kept there, the cycle of references would keep the cache in memory.
+            hidden_states, self.logits = self._captured(self._read, tokens, position_ids)
         else:
             hidden_states, self.logits = self._read(tokens, position_ids, self._cache)
         self.hidden_states = hidden_states[: self._num_images]

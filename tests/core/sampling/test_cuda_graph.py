@@ -17,7 +17,7 @@ from janus_nodes.janus_core import EditSampling, JanusPipeline, TokenSampling
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.models.janus import Janus
 from janus_nodes.janus_core.sampling import cuda_graph, decoding
-from janus_nodes.janus_core.sampling.cuda_graph import CapturedStep
+from janus_nodes.janus_core.sampling.cuda_graph import CapturedStep, Step
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -63,9 +63,9 @@ def records(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     at: list[int] = []
 
     class Noted(CapturedStep):
-        def _prepare(self, tokens: Tensor, position_ids: Tensor) -> None:
+        def _prepare(self, step: Step, tokens: Tensor, position_ids: Tensor) -> None:
             at.append(self._cache.length)
-            super()._prepare(tokens, position_ids)
+            super()._prepare(step, tokens, position_ids)
 
     monkeypatch.setattr(cuda_graph, "_SLOTS_PER_GRAPH", request.param)
     monkeypatch.setattr(decoding, "CapturedStep", partial(Noted, capture=taped))

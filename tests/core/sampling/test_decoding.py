@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
 from janus_nodes.janus_core.models.janus import Janus
 from janus_nodes.janus_core.prompt_batch import PromptBatch
+from janus_nodes.janus_core.sampling import decoding
+from janus_nodes.janus_core.sampling.cuda_graph import CapturedStep
 from janus_nodes.janus_core.sampling.decoding import ImageDecoder, prefill
 from janus_nodes.janus_core.sampling.guidance import guide
 from support.checkpoints import random_model, small_config
@@ -87,3 +91,20 @@ def test_hidden_states_are_those_of_the_first_condition(model: Janus, prompt: Pr
     plain = ImageDecoder(model, alone, model.embed_prompt(alone), lambda logits: logits, 2)
     plain.append(tokens)
     torch.testing.assert_close(guided.hidden_states, plain.hidden_states, **CLOSE)
+
+
+@pytest.mark.parametrize("capture", [False, True])
+def test_the_cache_is_freed_with_the_decoder(
+    model: Janus, prompt: PromptBatch, monkeypatch: pytest.MonkeyPatch, capture: bool
+) -> None:
+    def uncaptured(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
+        work()
+        return lambda: None
+
+    monkeypatch.setattr(decoding, "CapturedStep", partial(CapturedStep, capture=uncaptured))
+    inputs_embeds = model.embed_prompt(prompt)
+    decoder = ImageDecoder(model, prompt, inputs_embeds, lambda logits: logits[:1], 1, capture=capture)
+    decoder.append(torch.tensor([[5]]))
+    cache = weakref.ref(decoder._cache)
+    del decoder
+    assert cache() is None  # at once, and not when Python collects cycles
