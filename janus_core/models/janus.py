@@ -21,7 +21,7 @@ GENERATION_CLASSES: dict[type, type[Any]] = {
 
 
 class ImageGeneration(Protocol):
-    """What token and flow generation have in common; "drawn" are image tokens or latents."""
+    """What token and flow generation have in common; an image's codes are its tokens or latents."""
 
     @property
     def config(self) -> TokenGenerationConfig | FlowGenerationConfig:
@@ -29,13 +29,13 @@ class ImageGeneration(Protocol):
 
     @property
     def can_decode(self) -> bool:
-        """Whether the model can map between pixels and what is drawn."""
+        """Whether the model can map between pixels and codes."""
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Maps pixels [B, 3, H, W] in [-1, 1] to what would be drawn for them."""
+        """Maps pixels [B, 3, H, W] in [-1, 1] to codes [B, N] or [B, 4, h, w]."""
 
-    def decode(self, drawn: Tensor, /) -> Tensor:
-        """Maps what was drawn to pixels [B, 3, H, W] in [-1, 1]."""
+    def decode(self, codes: Tensor, /) -> Tensor:
+        """Maps codes to pixels [B, 3, H, W] in [-1, 1]."""
 
 
 class Janus(nn.Module):
@@ -66,7 +66,7 @@ class Janus(nn.Module):
         Args:
             prompt: B sequences of T tokens.
             image_embeds: [..., C] embeddings in reading order, one for each True in `prompt.image_mask`; None
-                for text alone.
+                without images.
 
         Returns:
             [B, T, C] inputs of the transformer.

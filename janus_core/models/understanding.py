@@ -13,7 +13,7 @@ from .siglip import SiglipVisionTower
 class Understanding(nn.Module):
     """Vision tower and projector (Janus, arXiv:2410.13848, section 3.1).
 
-    JanusFlow (arXiv:2411.07975) has a learned start embedding before those of the patches.
+    JanusFlow (arXiv:2411.07975) puts a learned start embedding before those of the patches.
     """
 
     def __init__(self, config: UnderstandingConfig) -> None:

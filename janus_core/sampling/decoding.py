@@ -1,4 +1,4 @@
-"""Prefill of prompts, and the decoder that feeds image tokens to the model one after the other."""
+"""Prefill of prompts, and autoregressive decoding of image tokens."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def prefill(
 
 
 class ImageDecoder:
-    """Decodes several images of one prompt: gives the next token's logits, takes the tokens that were drawn.
+    """Decodes several images of one prompt: `logits` for the next token, `append` for the sampled ones.
 
     For guidance, each image is decoded under R conditions at once (conditional, unconditional, ...): R
     sequences that read the same image tokens after different prompts.
@@ -102,7 +102,7 @@ class ImageDecoder:
         self._captured = CapturedStep(self._cache) if capture else None
         self.hidden_states = hidden_states[:num_images]
         self.logits = self._guided_logits(hidden_states)
-        # If the model is broken, say so before a whole image is drawn.
+        # A broken model is an error before a whole image is generated.
         check_finite(self.logits, self.hidden_states.dtype)
         self._finite = torch.ones((), dtype=torch.bool, device=self.logits.device)
 

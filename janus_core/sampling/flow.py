@@ -27,16 +27,16 @@ def integrate_flow(
     noise: Tensor | None = None,
     latents: Tensor | None = None,
 ) -> Tensor:
-    """Draws several images of one prompt (JanusFlow, arXiv:2411.07975, section 3.3).
+    """Generates several images of one prompt (JanusFlow, arXiv:2411.07975, section 3.3).
 
-    The reference reads the prompt again at each step. Here it is read once, which gives the same because
-    attention is causal. The reference also rounds state and time to the model's dtype; here both are float32.
+    The reference reads the prompt again at each step. Reading it once has the same result, because attention
+    is causal. The reference also rounds state and time to the model's dtype; here both are float32.
 
     Args:
         model: a model that generates by flow, on the prompt's device.
         prompt: one sequence, and with guidance the unconditional one after it.
-        options: steps, guidance and randomness; `batch_size` is the size of `noise` and `latents`, of which
-            `images` are drawn.
+        options: steps, guidance and randomness; `batch_size` is the size of `noise` and `latents`, and
+            `images` says which of them to use.
         images: index of each image in the whole batch; image i starts from the noise of seed + i.
         on_step: called after every step; raise to cancel.
         noise: [batch_size, 4, h, w] to use instead of the seeded noise.

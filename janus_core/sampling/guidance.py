@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def uses_guidance(guidance_scale: float) -> bool:
-    """Whether the unconditional sequence has any effect: at scale 1, `guide` is `cond` alone."""
+    """Whether the unconditional sequence has any effect: at scale 1, `guide` returns `cond`."""
     return guidance_scale != 1.0
 
 
@@ -28,7 +28,7 @@ def guide(outputs: Tensor, guidance_scale: float) -> Tensor:
 
 
 def uses_source(source_scale: float) -> bool:
-    """Whether the partial condition has any effect: at scale 0, `guide_edit` uses `full` alone."""
+    """Whether the partial condition has any effect: at scale 0, `guide_edit` uses only `full`."""
     return source_scale != 0.0
 
 

@@ -76,8 +76,8 @@ class EditSampling(TokenSampling):
         source_scale: weight of the partial condition, a prompt without the source image's tokens, for
             checkpoints that have one (Janus-4o); lower keeps more of the source, 0 is off and costs less.
         candidates: how often each image is inpainted under a mask; the candidate after which the kept tokens
-            are most likely is the result. Only one is drawn where no kept tokens follow the mask.
-        strength: share of the tokens under a mask that are drawn; the seed chooses which ones are kept.
+            are most likely is the result. Without kept tokens after the mask, there is only one candidate.
+        strength: share of the tokens under a mask that are replaced, chosen at random by the seed.
     """
 
     source_scale: float = 5.0
@@ -98,7 +98,7 @@ class FlowSampling:
         batch_size: images per prompt.
         solver: `euler` as in the reference, or `midpoint` or `heun`, whose error falls with the square of the
             number of steps.
-        denoise: how much of given latents is replaced: 1 starts from noise alone, 0 returns them unchanged.
+        denoise: how much of given latents is replaced: 1 starts from noise only, 0 returns them unchanged.
     """
 
     num_steps: int = 30

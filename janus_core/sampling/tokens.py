@@ -25,7 +25,7 @@ def sample_image_tokens(
     inputs_embeds: Tensor | None = None,
     combine: Combine | None = None,
 ) -> Tensor:
-    """Draws several images of one prompt (Janus, arXiv:2410.13848, section 3.3).
+    """Generates several images of one prompt (Janus, arXiv:2410.13848, section 3.3).
 
     Args:
         model: a model that generates image tokens, on the prompt's device.
@@ -33,7 +33,7 @@ def sample_image_tokens(
         options: guidance and randomness; `images` replaces `batch_size`.
         images: index of each image in the whole batch; image i draws from seed + i.
         on_step: called after every token; raise to cancel.
-        inputs_embeds: [R, T, C] embeddings of a prompt that holds images; by default those of its text.
+        inputs_embeds: [R, T, C] embeddings of a prompt with images; by default those of its text.
         combine: guidance; by default classifier-free guidance at `options.guidance_scale`.
 
     Returns:
