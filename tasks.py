@@ -1,12 +1,12 @@
-"""The project's commands, for a machine that has nothing but Python.
+"""The project's commands; they need nothing but Python.
 
-    python3 tasks.py demo            runs the example workflows on a real ComfyUI, results go to output/
-    python3 tasks.py demo --serve    the same, then keeps that ComfyUI open for a browser until Ctrl-C
-    python3 tasks.py screenshots     pictures the example workflows: thumbnails, help pages, README
-    python3 tasks.py test            every check: lint, format, types and all tests
-    python3 tasks.py test -k vq      pytest alone, with these arguments
+    python3 tasks.py demo                  run the example workflows on a real ComfyUI, results go to output/
+    python3 tasks.py demo --serve          the same, then keep that ComfyUI running until Ctrl-C
+    python3 tasks.py screenshots [NAME]    screenshots of the example workflows for templates, help and README
+    python3 tasks.py test                  all checks: lint, format, types and all tests
+    python3 tasks.py test -k vq            only pytest, with these arguments
 
-All first bring the environment in `.venv` up to date with `tests/requirements*.txt`.
+Each first installs `tests/requirements*.txt` into `.venv`, unless that is up to date.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CHECKS = {
 
 
 def say(text: str) -> None:
-    """Writes a line for the user, in order with what child processes write."""
+    """Writes a line at once, so that it precedes the output of child processes."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -50,35 +50,35 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] | None = None, 
         try:
             return process.wait()
         except KeyboardInterrupt:
-            pass  # the process has got the Ctrl-C as well and ends in its own time, cleaning up
+            pass  # the process has received the Ctrl-C too, and cleans up before it ends
 
 
 def prepare() -> None:
-    """Makes `.venv` hold what the requirement files list; does nothing when it already does."""
+    """Creates or updates `.venv`; does nothing if the requirement files have not changed."""
     contents = REQUIREMENTS.read_bytes() + REQUIREMENTS_NODEPS.read_bytes()
     wanted = hashlib.sha256(contents).hexdigest()
     if VENV_PYTHON.exists() and STAMP.exists() and STAMP.read_text(encoding="utf-8") == wanted:
         return
     say(f"Preparing {VENV} (once; this takes some minutes and 2 GB)")
-    # Updates an existing environment as well, and mends one whose creation was broken off.
+    # Updates an existing environment as well, and repairs an incomplete one.
     subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
     install = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     steps = [("-r", str(REQUIREMENTS)), ("--no-deps", "-r", str(REQUIREMENTS_NODEPS))]
     if any(run([*install, *step]) for step in steps):
         raise SystemExit("tests/requirements*.txt must be installable; see pip's message above")
-    # Written last: a broken-off installation is repeated.
+    # Written last, so that an interrupted installation is repeated.
     STAMP.write_text(wanted, encoding="utf-8")
 
 
 def test(pytest_arguments: Sequence[str]) -> int:
-    """Runs every check, or pytest alone when it is given arguments; returns the exit code."""
+    """Runs all checks, or only pytest if there are arguments for it; returns the exit code."""
     if pytest_arguments:
         return run(["-m", "pytest", *pytest_arguments])
     failed = []
     for name, arguments in CHECKS.items():
         say(f"\n== {name}")
         start = time.monotonic()
-        # A ComfyUI that cannot be fetched fails the full run; it would only skip tests otherwise.
+        # Without a ComfyUI the full run must fail instead of skipping tests.
         if run(arguments, {"JANUS_REQUIRE_COMFYUI": "1"}):
             failed.append(name)
         say(f"== {name}: {time.monotonic() - start:.0f} s")
@@ -92,7 +92,7 @@ def demo(serve: bool) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the task that the command line names; returns the exit code."""
+    """Runs the task named on the command line; returns the exit code."""
     match arguments:
         case ["test", *pytest_arguments]:
             prepare()

@@ -1,7 +1,7 @@
-"""Runs the example workflows on a real ComfyUI, as they stand: `python3 tasks.py demo [--serve]`.
+"""Runs the example workflows on a real ComfyUI: `python3 tasks.py demo [--serve]`.
 
-They use the built-in demonstration checkpoint; those that need others, which say so, are left out. Pictures
-and answers go to `output/` in the repository.
+They use the built-in demonstration checkpoint; workflows that need others are left out. Images and answers
+are written to `output/` in the repository.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def say(text: str) -> None:
 
 
 def runnable(folder: Path) -> dict[str, dict[str, Any]]:
-    """Reads the workflows of a folder, without those that say `extra.janus.run: false`."""
+    """Reads the workflows of a folder, except those marked with `extra.janus.run: false`."""
     workflows = {}
     for path in sorted(folder.glob("*.json")):
         workflow = json.loads(path.read_text(encoding="utf-8"))
@@ -38,7 +38,7 @@ def runnable(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def save(name: str, result: RunResult, server: ComfyServer, folder: Path) -> list[Path]:
-    """Writes a run's pictures and texts as `<name>-<number>.png` and `<name>.txt`."""
+    """Writes the images and texts of a run as `<name>-<number>.png` and `<name>.txt`."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     saved = [image for image in result.images() if image["type"] == "output"]
@@ -52,7 +52,7 @@ def save(name: str, result: RunResult, server: ComfyServer, folder: Path) -> lis
 
 
 def run_workflows(server: ComfyServer, workflows: dict[str, dict[str, Any]], folder: Path) -> list[str]:
-    """Runs each workflow and saves what it shows; returns the names of those that failed."""
+    """Runs each workflow and saves its results; returns the names of those that failed."""
     failed = []
     object_info = server.client.object_info()
     for name, workflow in workflows.items():
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Ending by a signal still stops the server and deletes its folder.
+    # Exit in the normal way on SIGTERM, so that the server is stopped and its folder deleted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(main())

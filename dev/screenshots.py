@@ -1,10 +1,10 @@
-"""Runs the example workflows in a real browser and pictures them: `python3 tasks.py screenshots`.
+"""Takes screenshots of the example workflows in a browser: `python3 tasks.py screenshots [NAME ...]`.
 
-Writes, for each `workflows/<name>.json`, the thumbnail of the template browser beside it (`<name>.jpg`: what
-came out), and the canvas after the run, dark and light, for the help pages and the README
-(`web/docs/graphs/<name>.jpg`, `<name>_light.jpg`). Workflows that need other checkpoints are pictured as they
-open, and say so. Needs a browser, and the newest front end from PyPI. Fails if anything on the canvas is
-amiss.
+For each `workflows/<name>.json` it writes the thumbnail of the template browser with the results of a run
+(`workflows/<name>.jpg`), and the canvas after the run, dark and light, for the help pages and the README
+(`web/docs/graphs/<name>.jpg`, `<name>_light.jpg`). Workflows that need other checkpoints are not run; their
+thumbnail shows the canvas. Needs a browser and the newest front end from PyPI. Fails on messages, errors,
+overlapping nodes and clipped text.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TEXT_SIZE, LINE, LETTERS, MAX_LINES = 26, 36, 44, 5
 
 
 def card(images: list[Image.Image], texts: list[str]) -> Image.Image:
-    """What came out of a run: its images side by side, its texts below."""
+    """Draws a thumbnail: images side by side, texts below."""
     lines = [line for text in texts for part in text.split("\n") for line in textwrap.wrap(part, LETTERS)]
     if len(lines) > MAX_LINES:
         lines[MAX_LINES - 1 :] = [
@@ -63,7 +63,7 @@ def card(images: list[Image.Image], texts: list[str]) -> Image.Image:
 
 
 def outcome(canvas: Canvas) -> tuple[list[Image.Image], list[str]]:
-    """The images that the run saved or previewed, from left to right and each once, and its texts."""
+    """Images (from left to right, without duplicates) and texts that the run has shown."""
     shown: list[dict[str, Any]] = canvas.page.evaluate("""() => [...app.graph._nodes]
       .sort((a, b) => a.pos[0] - b.pos[0] || a.pos[1] - b.pos[1])
       .map(({ id, type }) => ({ ends: /^(Save|Preview)Image$/.test(type), ...app.nodeOutputs[id] }))""")
@@ -74,16 +74,16 @@ def outcome(canvas: Canvas) -> tuple[list[Image.Image], list[str]]:
 
 
 def picture(canvas: Canvas, name: str, workflow: dict[str, Any], run: bool) -> None:
-    """Pictures one workflow.
+    """Writes the images of one workflow.
 
     Raises:
-        RuntimeError: something on the canvas is amiss.
+        RuntimeError: the run fails, or the canvas shows messages, overlaps or clipped text.
     """
     canvas.open(workflow)
     if run and (end := canvas.run()) != "execution_success":
         raise RuntimeError(f"{name} must run to its end, got {end}")
-    if amiss := [*canvas.messages(), *canvas.errors, *canvas.clashes(), *canvas.clipped()]:
-        raise RuntimeError(f"{name} must be free of messages, overlaps and clipped text, got {amiss}")
+    if problems := [*canvas.messages(), *canvas.errors, *canvas.clashes(), *canvas.clipped()]:
+        raise RuntimeError(f"{name} must be free of messages, overlaps and clipped text, got {problems}")
     for suffix, theme in THEMES.items():
         canvas.configure("Comfy.ColorPalette", theme)
         photograph(canvas).save(GRAPHS / f"{name}{suffix}.jpg", quality=QUALITY, optimize=True)
@@ -95,7 +95,7 @@ def picture(canvas: Canvas, name: str, workflow: dict[str, Any], run: bool) -> N
 
 
 def photograph(canvas: Canvas) -> Image.Image:
-    """The graph alone."""
+    """Takes a screenshot of the graph, cropped to its nodes."""
     with tempfile.TemporaryDirectory() as folder:
         left, top, right, bottom = canvas.picture(Path(folder) / "page.png")
         with Image.open(Path(folder) / "page.png") as page:
@@ -106,7 +106,7 @@ def photograph(canvas: Canvas) -> Image.Image:
 
 
 def main(names: list[str]) -> int:
-    """Pictures the named workflows, or all."""
+    """Takes screenshots of the named workflows, or of all."""
     paths = {path.stem: path for path in sorted(WORKFLOWS.glob("*.json"))}
     if unknown := set(names) - set(paths):
         raise SystemExit(
@@ -119,7 +119,7 @@ def main(names: list[str]) -> int:
     add_dataset(server)
     add_models(server, GOLDEN)
     with server, open_canvas(server, VIEW) as canvas:
-        canvas.configure("LiteGraph.Canvas.MinFontSizeForLOD", 0)  # words are drawn however small they are
+        canvas.configure("LiteGraph.Canvas.MinFontSizeForLOD", 0)  # draw text at any zoom
         canvas.configure("Comfy.Graph.CanvasInfo", False)
         canvas.configure("Comfy.Graph.CanvasMenu", False)
         for name in names or paths:

@@ -1,4 +1,4 @@
-"""The recorded reference numbers are whole, and the `golden` fixture finds them by their names."""
+"""The recorded reference numbers are complete, and the `golden` fixture finds them by name."""
 
 from __future__ import annotations
 

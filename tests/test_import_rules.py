@@ -1,4 +1,4 @@
-"""Who may import whom: reads the sources' import statements and compares them with the table below."""
+"""Which part of the code may import which: checks all import statements against the table below."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "loading": {"config", "file_io", "processing", "models", "sampling", "checkpoints", "pipeline"},
     "captioning": {"file_io", "processing", "sampling", "pipeline"},
 }
-# Training starts from a pipeline, writes prompts as it does, and evaluates by using it.
+# Training starts from a pipeline, writes the same prompts, and evaluates with it.
 ALLOWED["training"] = {*ALLOWED} - {"presets", "captioning"}
 ALLOWED["__init__"] = set(ALLOWED) - {"training"}
 PACKAGES = {"torch", "transformers", "tokenizers", "safetensors", "PIL", "numpy", "huggingface_hub"}
@@ -41,7 +41,7 @@ NOT_OURS = {"__pycache__", "build", "dist", "output"}
 
 @dataclass(frozen=True)
 class Import:
-    """One imported name: `module` is dotted, its own modules counted from the repository root."""
+    """One imported name; `module` is dotted, relative imports resolved from the repository root."""
 
     line: int
     module: str
@@ -88,13 +88,13 @@ def exported_names(root: Path) -> set[str]:
 
 
 def core_part(module: str, name: str = "") -> str:
-    """Returns which part of janus_core an import is of; `from .. import config` names it by the name."""
+    """Returns the part of janus_core that is imported; for `from .. import config` the name says it."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else name
 
 
 def core_problem(file: str, imported: Import) -> str | None:
-    """Tells what is wrong with an import in janus_core, or None."""
+    """Describes what is wrong with an import in janus_core, or returns None."""
     if imported.relative:
         if imported.package != "janus_core":
             return "leaves janus_core"
@@ -106,16 +106,16 @@ def core_problem(file: str, imported: Import) -> str | None:
     if imported.package == "janus_core":
         return "must be relative: ComfyUI loads the pack under another name"
     if imported.package in COMFYUI:
-        return "is of ComfyUI, of which janus_core knows nothing"
+        return "is of ComfyUI, which janus_core must not depend on"
     if imported.package == "transformers" and (file != TOKENIZER or "Tokenizer" not in imported.name):
         return f"must be a tokenizer class, in {TOKENIZER}"
     if imported.top_level and imported.package not in PACKAGES | sys.stdlib_module_names:
-        return "is of a package that ComfyUI does not bring; import it inside the function that needs it"
+        return "is of a package that ComfyUI does not install; import it inside the function that needs it"
     return None
 
 
 def nodes_problem(imported: Import, exported: set[str]) -> str | None:
-    """Tells what is wrong with an import in nodes, or None."""
+    """Describes what is wrong with an import in nodes, or returns None."""
     if imported.package == "janus_core":
         if not imported.relative:
             return "must be relative: ComfyUI loads the pack under another name"
@@ -127,7 +127,7 @@ def nodes_problem(imported: Import, exported: set[str]) -> str | None:
     if imported.package == "transformers":
         return f"must be a tokenizer class, in {TOKENIZER}"
     if imported.top_level and imported.package not in PACKAGES | COMFYUI | sys.stdlib_module_names:
-        return "is of a package that ComfyUI does not bring; import it inside the function that needs it"
+        return "is of a package that ComfyUI does not install; import it inside the function that needs it"
     return None
 
 
@@ -193,12 +193,12 @@ BAD = {
     ("janus_core/models/llama.py", "from transformers import AutoTokenizer"): "must be a tokenizer class",
     (TOKENIZER, "from transformers import LlamaModel"): "must be a tokenizer class",
     (TOKENIZER, "import transformers"): "must be a tokenizer class",
-    ("janus_core/models/vq.py", "import einops"): "is of a package that ComfyUI does not bring",
+    ("janus_core/models/vq.py", "import einops"): "is of a package that ComfyUI does not install",
     ("nodes/load.py", "from ..janus_core import secret"): "is not among the names in `__all__`",
     ("nodes/load.py", "from ..janus_core.pipeline import run"): "is not among the names in `__all__`",
     ("nodes/load.py", "import janus_core"): "must be relative",
     ("nodes/load.py", "from ..tests import x"): "leaves nodes and janus_core",
-    ("nodes/load.py", "import cv2"): "is of a package that ComfyUI does not bring",
+    ("nodes/load.py", "import cv2"): "is of a package that ComfyUI does not install",
     ("nodes/load.py", "import transformers"): "must be a tokenizer class",
 }
 

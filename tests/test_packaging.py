@@ -1,4 +1,4 @@
-"""The package's description obeys the rules of the ComfyUI registry and agrees with requirements.txt."""
+"""pyproject.toml follows the rules of the ComfyUI registry and agrees with requirements.txt."""
 
 from __future__ import annotations
 

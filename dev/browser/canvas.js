@@ -1,13 +1,13 @@
-// What the tests ask of the canvas: `window.janus`, added to the page by canvas.py.
+// Helpers of the tests in the page: `window.janus`, added by canvas.py.
 
 const frame = () => new Promise(requestAnimationFrame);
 const { api } = window.comfyAPI.api;
 
 const janus = {
-  // How runs have ended, and what has been streamed onto nodes or told of them, since `forget`.
+  // Ends of runs, streamed texts and reported progress since `forget`.
   runs: [],
   texts: [],
-  progress: new Set(), // ids of nodes that have told of a step
+  progress: new Set(), // ids of nodes that have reported a step
 
   forget() {
     janus.runs = [];
@@ -15,7 +15,7 @@ const janus = {
     janus.progress.clear();
   },
 
-  // Fits the graph into the part of the page that the front end's own controls leave free: its rectangle there.
+  // Fits the graph into the part of the page without the front end's controls; returns its rectangle there.
   fit([width, height, left, top, right, bottom]) {
     const areas = app.graph._nodes.map((node) => [...node.getBounding()]);
     const x0 = Math.min(...areas.map((a) => a[0]));
@@ -32,7 +32,7 @@ const janus = {
     return [left, top, left + (x1 - x0) * scale, top + (y1 - y0) * scale];
   },
 
-  // Makes the front end take note of a change, as it does after a click.
+  // Makes the front end record a change, as it does after a click.
   remember() {
     app.extensionManager.workflow.activeWorkflow.changeTracker.checkState();
   },
@@ -43,7 +43,7 @@ const janus = {
     app.canvas.setDirty(true, true);
   },
 
-  // Titles of nodes by twos that cover each other: as elements of the page if they are, else on the canvas.
+  // Titles of overlapping nodes in pairs: measured as page elements if they are some, else on the canvas.
   clashes() {
     const areas = app.graph._nodes.map((node) => {
       const element = document.querySelector(`[data-node-id="${node.id}"]`);
@@ -57,8 +57,8 @@ const janus = {
     return areas.flatMap((a, index) => others(a, index).map((b) => [a[0].title, b[0].title]));
   },
 
-  // Titles of nodes whose text fields or notes hide some of their text. Each node is brought into view at its
-  // full size first: others have no element to measure.
+  // Titles of nodes whose text fields or notes hide some of their text. Each node is centred at full size first,
+  // because nodes out of view have no element to measure.
   async clipped() {
     const found = [];
     for (const node of app.graph._nodes)

@@ -1,4 +1,4 @@
-"""The front end, open in a page: what a user sees there, and does."""
+"""ComfyUI's front end in a browser page: what users see and do there."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ ACTION_SECONDS, RUN_SECONDS = 30, 120
 PACK = "janus-nodes"
 SCRIPT = Path(__file__).with_name("canvas.js")
 
-# In old front ends a button within the marked element, in new ones the element itself.
+# In old front ends the button is inside the marked element, in new ones it is the element.
 RUN_BUTTON = "button[data-testid='queue-button'], [data-testid='queue-button'] button"
 
 HELP_PAGE = ".node-help-content"
 HELP_BUTTON = "[data-testid='info-button'], [aria-label='Node Info']"
 
-# What covers the canvas and is not part of it.
+# Covers the canvas, but is not part of it.
 HIDDEN = "[class*='minimap'] { visibility: hidden !important }"
 
 MARGINS = (90, 190, 30, 30)  # left, top, right, bottom, in pixels
-ASIDE = (400, 120)  # a place of the page where nothing opens under the pointer
+ASIDE = (400, 120)  # a position where nothing opens under the pointer
 
 
 class Canvas:
-    """The front end, open in a page.
+    """The front end in a page.
 
     Attributes:
         page: the page.
-        server: what it talks to.
-        errors: uncaught exceptions, and errors in the console that the pack's own files raise.
+        server: the server that serves it.
+        errors: uncaught exceptions, and console errors from the pack's own files.
     """
 
     def __init__(self, page: Page, server: ComfyServer) -> None:
@@ -53,7 +53,7 @@ class Canvas:
 
     def _note(self, message: ConsoleMessage) -> None:
         ours, place = f"/extensions/{PACK}/", message.location.get("url", "")
-        # The front end asks for a help page in the user's language first, and then for the general one.
+        # The front end requests a help page in the user's language first, and then the general one.
         if message.type == "error" and not place.endswith(".md") and (ours in place or ours in message.text):
             self.errors.append(message.text)
 
@@ -63,14 +63,14 @@ class Canvas:
         self.page.wait_for_timeout(500)
 
     def open(self, workflow: dict[str, Any]) -> None:
-        """Opens a workflow as the front end opens a file of one."""
+        """Opens a workflow as if its file were opened."""
         self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
         self._settle(len(workflow["nodes"]))
 
     def open_template(self, name: str, nodes: int) -> None:
         """Opens one of the pack's templates through the template browser, as a user does."""
         self.browse_templates(name)
-        self.page.evaluate("() => app.graph.clear()")  # what is there next is the template
+        self.page.evaluate("() => app.graph.clear()")  # the next nodes are those of the template
         self.page.locator(f"[data-testid='template-workflow-{name}']").first.click()
         self._settle(nodes)
 
@@ -95,52 +95,52 @@ class Canvas:
 
     def _settle(self, nodes: int) -> None:
         self.page.wait_for_function("count => app.graph._nodes.length === count", arg=nodes)
-        self.page.wait_for_timeout(700)  # messages about what is missing come a little later
+        self.page.wait_for_timeout(700)  # messages about missing nodes or models appear later
 
     def queue(self) -> None:
-        """Presses Run."""
+        """Clicks Run."""
         self.page.evaluate("() => janus.forget()")
-        # A workflow's tab that opened under the pointer shows a preview, which can cover the button.
+        # The tab under the pointer shows a preview, which can cover the button.
         self.page.mouse.move(*ASIDE)
         self.page.locator(RUN_BUTTON).first.click()
 
     def cancel(self) -> None:
-        """Presses the button that cancels the run at work."""
+        """Clicks the button that cancels the current run."""
         self.page.locator("[aria-label='Cancel current run']").first.click()
 
     def command(self, name: str) -> None:
-        """Runs one of the front end's commands, as its menu does."""
+        """Executes a command of the front end."""
         self.page.evaluate("name => app.extensionManager.command.execute(name)", name)
 
     def wait_for_progress(self, node: int) -> None:
-        """Waits until a node has told of its first step."""
+        """Waits until a node has reported its first step."""
         self.page.wait_for_function("id => janus.progress.has(String(id))", arg=node)
 
     def wait_for_end(self, seconds: float = RUN_SECONDS) -> str:
         """Waits for the run's end: 'execution_success', 'execution_error' or 'execution_interrupted'."""
         self.page.wait_for_function("() => janus.runs.length", timeout=seconds * 1000)
-        self.page.wait_for_timeout(500)  # what the last nodes show
+        self.page.wait_for_timeout(500)  # until the last nodes have shown their results
         return str(self.page.evaluate("() => janus.runs[0]"))
 
     def run(self) -> str:
-        """Presses Run and waits for the end."""
+        """Clicks Run and waits for the end."""
         self.queue()
         return self.wait_for_end()
 
     def messages(self) -> list[str]:
-        """Toasts and dialogs that stand on the page."""
+        """Texts of the toasts and dialogs on the page."""
         return self.page.locator(
             ".p-toast-message-text, .p-dialog, [data-testid='error-overlay']"
         ).all_inner_texts()
 
     def details_of_error(self) -> None:
-        """Opens what new front ends keep behind a button: the message of an error."""
+        """Shows the message of an error, which new front ends hide behind a button."""
         button = self.page.get_by_text("View details")
         if button.count():
             button.first.click()
 
     def texts(self) -> dict[str, str]:
-        """What stands in the text fields of the pack's nodes, by node id."""
+        """Contents of the result fields of the pack's nodes, by node id."""
         return dict(
             self.page.evaluate("""() => app.graph._nodes.flatMap(node =>
               (node.widgets ?? []).filter(widget => widget.name === "result")
@@ -162,7 +162,7 @@ class Canvas:
         )
 
     def result_field(self, node: int) -> Locator:
-        """The text field of a node, brought into view."""
+        """The result field of a node, scrolled into view."""
         self._centre(node)
         self.page.evaluate(
             """id => app.graph.getNodeById(id).widgets.find(w => w.name === "result").element
@@ -172,7 +172,7 @@ class Canvas:
         return self.page.locator(f"[data-result='{node}']")
 
     def help(self, node: int) -> None:
-        """Opens the help page of a node by the button that stands above a selected one."""
+        """Opens the help page of a node with the button above the selected node."""
         self._centre(node, scale=0.6)  # the button above a tall node is in view as well
         self.page.evaluate("id => app.canvas.selectNode(app.graph.getNodeById(id))", node)
         self.page.locator(HELP_BUTTON).first.click()
@@ -192,7 +192,7 @@ class Canvas:
         return left, top, right, bottom
 
     def dismiss(self) -> None:
-        """Closes what stands over the canvas."""
+        """Closes toasts and dialogs."""
         closers = ".p-toast-close-button, .p-dialog-close-button"
         self.page.evaluate("names => document.querySelectorAll(names).forEach(b => b.click())", closers)
         self.page.keyboard.press("Escape")
@@ -203,36 +203,36 @@ class Canvas:
         return int(self.page.evaluate("id => app.nodeOutputs[id]?.images?.length ?? 0", node))
 
     def change_and_undo(self) -> None:
-        """Renames a node, and takes it back."""
+        """Renames a node and undoes it."""
         self.page.evaluate("() => { app.graph._nodes[0].title = 'changed'; janus.remember() }")
         self.command("Comfy.Undo")
         self.page.wait_for_function("() => app.graph._nodes.every(node => node.title !== 'changed')")
 
     def stop(self) -> None:
-        """Ends what runs and closes what stands open, whatever a test has left behind."""
+        """Cancels runs and closes dialogs that a test has left."""
         self.server.client.interrupt()
         self.server.client.wait_until_idle()
         self.dismiss()
 
     def is_red(self, node: int) -> bool:
-        """Whether a node is marked as one that failed."""
+        """Whether a node is marked as failed."""
         marked = "id => String(app.lastExecutionError?.node_id ?? '') === String(id)"
         return bool(self.page.evaluate(marked, node))
 
     def clashes(self) -> list[list[str]]:
-        """Pairs of nodes that cover each other."""
+        """Pairs of overlapping nodes."""
         return list(self.page.evaluate("() => janus.clashes()"))
 
     def clipped(self) -> list[str]:
-        """Titles of nodes in whose text fields and notes not all of the text is to be seen."""
+        """Titles of nodes whose text fields or notes do not show all of their text."""
         return list(self.page.evaluate("() => janus.clipped()"))
 
     def saved(self) -> dict[str, Any]:
-        """The workflow as it would be saved."""
+        """The workflow in the form in which it would be saved."""
         return dict(self.page.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))"))
 
     def picture(self, path: Path) -> tuple[float, float, float, float]:
-        """Writes a screenshot with the whole graph in it; returns the graph's rectangle there."""
+        """Takes a screenshot of the whole graph; returns the graph's rectangle in it."""
         box = self.show_all()
         self.page.screenshot(path=path)
         return box

@@ -1,7 +1,4 @@
-"""Finds and starts a real browser for the canvas.
-
-It is a Chromium or Chrome of the machine: the one that `CHROMIUM_PATH` names, or one on the PATH.
-"""
+"""Finds and starts an installed Chromium or Chrome: the one named by `CHROMIUM_PATH`, or one on the PATH."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ FLAGS = (
 
 
 def find_browser() -> str | None:
-    """Returns the executable, or None if there is none.
+    """Returns the browser's executable, or None.
 
     Raises:
         ValueError: `CHROMIUM_PATH` is set but names no file.
@@ -37,10 +34,10 @@ def find_browser() -> str | None:
 
 @contextmanager
 def open_canvas(server: ComfyServer, view: tuple[int, int] = VIEW) -> Iterator[Canvas]:
-    """Opens a server's front end in a fresh browser, which is closed at the end.
+    """Opens a server's front end in a new browser and closes it at the end.
 
     Args:
-        server: must run.
+        server: a running server.
         view: width and height of the page, in pixels.
 
     Raises:

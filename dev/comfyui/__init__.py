@@ -1,1 +1,1 @@
-"""Runs a real ComfyUI server for the tests: `tree` finds it, `server` runs it, `client` talks to it."""
+"""Runs a real ComfyUI: `tree` finds its source, `server` runs it, `client` sends prompts to it."""

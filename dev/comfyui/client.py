@@ -1,4 +1,4 @@
-"""Talks to a ComfyUI server as its front end does."""
+"""HTTP and WebSocket client of a ComfyUI server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEATURE_FLAGS = {"type": "feature_flags", "data": {"supports_preview_metadata": 
 
 
 class PromptRejectedError(RuntimeError):
-    """The server refused a prompt before running it; `body` holds its answer."""
+    """The server rejected a prompt before running it; `body` holds its response."""
 
     def __init__(self, body: dict[str, Any]) -> None:
         self.body = body
@@ -33,7 +33,7 @@ class PromptRejectedError(RuntimeError):
 
 @dataclass(frozen=True)
 class NodeError:
-    """What a node raised."""
+    """The exception that a node raised."""
 
     node_id: str
     node_type: str
@@ -44,13 +44,13 @@ class NodeError:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of a prompt.
+    """Result of a prompt.
 
     Attributes:
         status: 'success', 'error' or 'interrupted'.
-        outputs: what output nodes showed, by node id, as in the history.
+        outputs: results of the output nodes by node id, as in the history.
         errors: empty unless the status is 'error'.
-        events: all messages received during the run, in their order.
+        events: all messages received during the run, in order.
     """
 
     prompt_id: str
@@ -60,7 +60,7 @@ class RunResult:
     events: list[Event]
 
     def check(self) -> RunResult:
-        """Returns this result, or raises a RuntimeError that tells what went wrong on the server."""
+        """Returns this result, or raises a RuntimeError with the errors of the server."""
         if self.status != "success":
             reasons = [f"node {e.node_id} ({e.node_type}): {e.message}\n{e.traceback}" for e in self.errors]
             raise RuntimeError(f"the run must end in success, got {self.status}; " + "\n".join(reasons))
@@ -75,7 +75,7 @@ class RunResult:
         return self._shown("images", node_id)
 
     def texts(self, node_id: str | None = None) -> list[str]:
-        """Returns the texts shown by one output node or by all."""
+        """Returns the texts of one output node or of all."""
         return self._shown("text", node_id)
 
     def of_type(self, kind: str) -> list[Event]:
@@ -84,7 +84,7 @@ class RunResult:
 
     @property
     def previews(self) -> list[bytes]:
-        """The live preview pictures, encoded as they came."""
+        """The preview images, still encoded."""
         return [event.image for event in self.of_type("preview")]
 
 
@@ -111,7 +111,7 @@ class ComfyClient:
         return self.get("/object_info").json()
 
     def upload_image(self, path: Path, name: str | None = None) -> str:
-        """Puts a file into the input folder, replacing one of its name; returns its name for LoadImage."""
+        """Uploads a file to the input folder, overwriting an older one; returns its name for LoadImage."""
         with path.open("rb") as file:
             files = {"image": (name or path.name, file)}
             response = requests.post(
@@ -135,21 +135,21 @@ class ComfyClient:
 
     @contextmanager
     def watch(self) -> Iterator[Watcher]:
-        """Opens a WebSocket; queue prompts with its `client_id` to see their events."""
+        """Opens a WebSocket; it receives the events of prompts that are queued with its `client_id`."""
         client_id = uuid.uuid4().hex
         address = f"{self.url.replace('http', 'ws', 1)}/ws?clientId={client_id}"
         connection = websocket.create_connection(address, timeout=30)
         try:
             connection.send(json.dumps(FEATURE_FLAGS))
             watcher = Watcher(connection, client_id)
-            # The server's answer shows that it knows this client by now.
+            # The server answers once it has registered this client.
             watcher.until(lambda event: event.type == "feature_flags", timeout=30)
             yield watcher
         finally:
             connection.close()
 
     def run(self, prompt: Prompt, timeout: float = 120) -> RunResult:
-        """Runs a prompt to its end and returns what became of it; errors of nodes do not raise here.
+        """Runs a prompt and returns its result; errors of nodes do not raise here, see `RunResult.check`.
 
         Raises:
             PromptRejectedError: the server found the prompt invalid.
@@ -183,7 +183,7 @@ class ComfyClient:
         return self.get(f"/history/{prompt_id}").json().get(prompt_id, {})
 
     def view(self, image: Mapping[str, str]) -> bytes:
-        """Returns the file of one of `RunResult.images()`."""
+        """Downloads one of `RunResult.images()`."""
         return self.get("/view", **image).content
 
     def interrupt(self) -> None:
@@ -191,10 +191,10 @@ class ComfyClient:
         self.post("/interrupt", {})
 
     def wait_until_idle(self, seconds: float = 60) -> None:
-        """Waits until nothing runs or waits.
+        """Waits until the queue is empty.
 
         Raises:
-            TimeoutError: something still does.
+            TimeoutError: it is not empty after `seconds`.
         """
         deadline = time.monotonic() + seconds
         while any(self.get("/queue").json().values()):
@@ -203,5 +203,5 @@ class ComfyClient:
             time.sleep(0.1)
 
     def free(self, unload_models: bool = True, free_memory: bool = True) -> None:
-        """Asks for memory back; the server complies between two prompts, so shortly after this call."""
+        """Asks the server to free memory, which it does shortly after this call, between two prompts."""
         self.post("/free", {"unload_models": unload_models, "free_memory": free_memory})

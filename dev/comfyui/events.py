@@ -1,4 +1,4 @@
-"""The messages that a ComfyUI server sends over its WebSocket during a run."""
+"""WebSocket messages of a ComfyUI server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Event:
 
     @property
     def running_node(self) -> str | None:
-        """The node that the server starts on with this event, if it does."""
+        """The node that starts to run with this event, or None."""
         return self.data.get("node") if self.type == "executing" else None
 
 
@@ -59,17 +59,17 @@ class Watcher:
             if wanted(self.events[-1]):
                 return self.events[-1]
         seen = ", ".join(event.type for event in self.events[-5:])
-        raise TimeoutError(f"the awaited event must come within {timeout} s, got: {seen or 'nothing'}")
+        raise TimeoutError(f"the expected event must arrive within {timeout} s, got: {seen or 'nothing'}")
 
     def until_running(self, node_id: str, timeout: float = 60) -> Event:
-        """Waits until the server starts on a node."""
+        """Waits until a node starts to run."""
         return self.until(lambda event: event.running_node == node_id, timeout)
 
     def until_finished(self, prompt_id: str, timeout: float = 120) -> None:
-        """Waits until the server is done with a prompt, whatever became of it."""
+        """Waits until a prompt has ended, with success or without."""
 
         def finished(event: Event) -> bool:
-            # "No node is executing" ends a run; by then the history has it.
+            # "No node is executing" is sent at the end of a run, after its history entry is written.
             ended = event.type == "executing" and event.running_node is None
             return ended and event.data.get("prompt_id") == prompt_id
 
@@ -77,13 +77,13 @@ class Watcher:
 
 
 def decode_event(message: str | bytes) -> Event:
-    """Reads one message: JSON text, or binary in one of the layouts of ComfyUI's protocol.py."""
+    """Decodes a message: JSON text, or one of the binary layouts of ComfyUI's protocol.py."""
     if isinstance(message, str):
         content = json.loads(message)
         return Event(content["type"], content.get("data") or {})
     kind, payload = struct.unpack(">I", message[:4])[0], message[4:]
     if kind == IMAGE_PREVIEW:
-        return Event("preview", {}, payload[4:])  # the first four bytes number the image format
+        return Event("preview", {}, payload[4:])  # the first four bytes are the image format
     if kind in (TEXT, IMAGE_PREVIEW_WITH_METADATA):
         size = struct.unpack(">I", payload[:4])[0]
         head, rest = payload[4 : 4 + size].decode(), payload[4 + size :]

@@ -1,4 +1,4 @@
-"""Prompts in API format, written node by node, with every widget that is not given at its default."""
+"""Builds prompts in API format node by node; widgets that are not given have their defaults."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 Link = list[Any]
-"""A node's id and the number of one of its outputs."""
+"""Node id and output index."""
 
 
 class Graph:
-    """A prompt under construction for a server that describes its nodes as `object_info`."""
+    """A prompt that is being built; `object_info` is the server's description of its nodes."""
 
     def __init__(self, object_info: Mapping[str, Any]) -> None:
         self.object_info = object_info
@@ -26,11 +26,11 @@ class Graph:
         return [node_id, 0]
 
     def load(self, checkpoint: str = "janus-pro-tiny", **widgets: Any) -> Link:
-        """Adds Load Janus-Pro, in float32, where results do not depend on the machine."""
+        """Adds the Load node, in float32, so that results do not depend on the machine."""
         return self.add("JanusLoad", checkpoint=checkpoint, **{"precision": "fp32", **widgets})
 
     def show(self, text: Link) -> Link:
-        """Adds a node that shows a text, or each text of a list."""
+        """Adds a node that displays a text, or each text of a list."""
         return self.add("PreviewAny", source=text)
 
     def save(self, image: Link) -> Link:
@@ -38,5 +38,5 @@ class Graph:
         return self.add("SaveImage", images=image, filename_prefix="scenario")
 
     def batch(self, first: Link, second: Link) -> Link:
-        """Adds a node that makes one batch of two images; the second is cut to the size of the first."""
+        """Adds a node that batches two images; the second is resized to the first."""
         return self.add("ImageBatch", image1=first, image2=second)

@@ -1,7 +1,7 @@
 """Starts ComfyUI's main.py in this process: `python launch.py COMFYUI_TREE [ComfyUI's arguments]`.
 
-The process ends when its standard input closes, so that a server never outlives the program that started
-it, even when that program is killed.
+The process exits when its standard input is closed, so that a server never outlives the program that started
+it, even if that program is killed.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ TORCHVISION_OPERATORS = {
 
 
 class TorchvisionOperators(MetaPathFinder):
-    """Declares the operators that torchvision describes but could not load.
+    """Import hook that declares torchvision's operators where its library cannot be loaded.
 
-    PyPI's torchvision is built for CUDA. Beside a CPU build of torch its library does not load, and its
-    import then fails at the description of operators that do not exist. ComfyUI imports torchvision but
-    needs none of them.
+    PyPI's torchvision is built for CUDA. With a CPU build of torch its library does not load, and the import
+    then fails because the operators that it wants to describe do not exist. ComfyUI imports torchvision but
+    uses none of them.
     """
 
     def __init__(self) -> None:
-        self._libraries: list[object] = []  # a library withdraws its operators when it is garbage collected
+        self._libraries: list[object] = []  # a library removes its operators when it is garbage collected
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Finds nothing; acts after torchvision tried to load its operators, before it describes them."""
+        """Finds nothing; declares the operators right before torchvision describes them."""
         if fullname == "torchvision._meta_registrations":
             import torch
 
@@ -55,7 +55,7 @@ def declare_torchvision_operators() -> None:
 
 
 def exit_with_parent() -> None:
-    """Ends this process at once when the other end of its standard input is closed."""
+    """Exits at once when the other end of standard input is closed."""
 
     def wait() -> None:
         while os.read(0, 1024):

@@ -1,4 +1,4 @@
-"""Starts and stops one ComfyUI server in a scratch folder, with this pack as its only custom node."""
+"""Runs a ComfyUI server in a folder of its own, with this pack as its only custom node."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ NOT_PART_OF_THE_PACK = shutil.ignore_patterns(".*", "__pycache__", "output", "te
 
 
 class ComfyServer:
-    """A ComfyUI process, to be used in a `with` statement.
+    """A ComfyUI server process; a context manager.
 
     Args:
-        tree: ComfyUI's folder; found or fetched when not given.
-        base: folder for models, input, output, user data and custom nodes; kept afterwards. When not given, a
-            temporary one that is deleted at the end.
+        tree: ComfyUI's folder (default: see `tree.find_tree`).
+        base: folder for models, input, output, user data and custom nodes (default: a temporary folder that
+            is deleted at the end).
         pack: the node pack to load, None for ComfyUI alone.
-        device: arguments that choose the device; `()` leaves the choice to ComfyUI.
+        device: arguments that select the device; with `()` ComfyUI selects it.
         arguments: further arguments, for example `("--front-end-root", path)` or
             `("--extra-model-paths-config", path)`.
-        environment: variables set beside those of this process.
-        start_timeout: seconds until the server must answer.
+        environment: added to the environment variables of this process.
+        start_timeout: seconds within which the server must answer.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class ComfyServer:
 
     @property
     def log_path(self) -> Path:
-        """The file that takes everything the server writes."""
+        """The file with the output of the server."""
         return self.base / "comfyui.log"
 
     def log(self) -> str:
-        """Returns what the server has written so far."""
+        """Returns the output of the server so far."""
         return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
 
     def add_model(self, source: Path, kind: str = "janus", name: str | None = None) -> Path:
-        """Puts a checkpoint folder into `models/<kind>/`, before or after the start; returns its place."""
+        """Links a checkpoint folder into `models/<kind>/`, before or after the start; returns its path."""
         target = self.base / "models" / kind / (name or source.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         _link_folder(source, target)
@@ -97,11 +97,11 @@ class ComfyServer:
         """Starts the process and waits until it answers.
 
         Raises:
-            RuntimeError: the process ended or did not answer in time; the message holds its log's end.
+            RuntimeError: the process ended or did not answer in time; the message holds the end of its log.
         """
         self.port = _free_port()
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **self.environment}
-        environment.pop("PYTHONPATH", None)  # nothing of the test process may hide ComfyUI's own modules
+        environment.pop("PYTHONPATH", None)  # nothing there may hide ComfyUI's own modules
         launcher = Path(__file__).with_name("launch.py")
         command = [server_python(), str(launcher), str(self.tree), "--port", str(self.port)]
         with self.log_path.open("ab") as log:
@@ -124,19 +124,21 @@ class ComfyServer:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 code = process.returncode
-                raise RuntimeError(f"ComfyUI ended at its start with code {code}:\n{self._log_tail()}")
+                raise RuntimeError(f"ComfyUI must start, but ended with code {code}:\n{self._log_tail()}")
             try:
                 if requests.get(f"{self.url}/system_stats", timeout=5).ok:
                     return
             except requests.RequestException:
                 time.sleep(0.2)
-        raise RuntimeError(f"ComfyUI did not answer within {self.start_timeout} s:\n{self._log_tail()}")
+        raise RuntimeError(
+            f"ComfyUI must answer, but did not within {self.start_timeout} s:\n{self._log_tail()}"
+        )
 
     def _log_tail(self, lines: int = 40) -> str:
         return "\n".join(self.log().splitlines()[-lines:])
 
     def stop(self) -> None:
-        """Ends the process, if it runs, and waits for its end."""
+        """Stops the process, if it runs, and waits for it."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -152,7 +154,7 @@ class ComfyServer:
 
     @property
     def running(self) -> bool:
-        """Whether the process has been started and lives."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     @property

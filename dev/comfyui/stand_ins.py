@@ -1,8 +1,8 @@
-"""Stand-ins for the models of others that some example workflows choose: loadable, small, all weights zero.
+"""Stand-ins for the Stable Diffusion checkpoints and VAEs that some example workflows select.
 
-What they draw is one grey, whatever they are given. That a workflow's nodes take each other's outputs and run
-to the end is tested with them; what real ones draw is not, nor what only SDXL wants: a Stable Diffusion 1.5
-takes its place too. The files have holes where the zeros are and take no space.
+All their weights are zero. They load as the real models do and generate a uniform grey, so a workflow can be
+run to its end with them. A Stable Diffusion 1.5 checkpoint stands in for SDXL as well. The files are sparse
+and take no space on disk.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ from pathlib import Path
 
 Shapes = dict[str, tuple[int, ...]]
 
-TEXT, TEXT_LAYERS, WORDS, PLACES = 768, 12, 49408, 77  # CLIP-L, which ComfyUI builds whatever the file says
+TEXT, TEXT_LAYERS, WORDS, PLACES = (
+    768,
+    12,
+    49408,
+    77,
+)  # CLIP-L, whose sizes ComfyUI does not read from the file
 UNET, TIME = 320, 1280
 CODER = 64
-# What the VAE adds last, 0.5 in float16, and what is saved of it; what is NaN on its way is saved as black.
+# The bias of the last layer, its value 0.5 in float16, and the grey level that is saved. NaN would be black.
 COLOUR, HALF, GREY = "taesd_decoder.19.bias", b"\x00\x38", 127
-# The layers of TAESD by number; those without weights (activations, enlargements) are left blank.
+# Layers of TAESD by index; those without weights (activations, upsampling) are empty strings.
 ENCODER = ("end", "block", *("resize", "block", "block", "block") * 3, "end")
 DECODER = ("", "end", "", *("block", "block", "block", "", "resize") * 3, "block", "end")
 
 
 def write_zeros(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Writes a safetensors file of float16 zeros, but for the colour of what a VAE decodes."""
+    """Writes a safetensors file of float16 zeros, except for the colour that a VAE decodes to."""
     header: dict[str, dict[str, object]] = {}
     colours, end = [], 0
     for name, shape in shapes.items():
@@ -44,7 +49,7 @@ def write_zeros(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def tiny_autoencoder() -> Shapes:
-    """TAESD (github.com/madebyollin/taesd), a VAE that ComfyUI's loaders take as well as the full one."""
+    """Tensors of TAESD (github.com/madebyollin/taesd), a VAE that ComfyUI's loaders accept."""
     found: Shapes = {}
     for part, layers, first, last in (
         ("taesd_encoder", ENCODER, (CODER, 3), (4, CODER)),
@@ -63,7 +68,7 @@ def tiny_autoencoder() -> Shapes:
 
 
 def diffusion_checkpoint() -> Shapes:
-    """Stable Diffusion 1.5 with a U-Net of one level, its text encoder, and the tiny autoencoder."""
+    """Tensors of Stable Diffusion 1.5 with a one-level U-Net, its text encoder and the tiny VAE."""
     unet: Shapes = {}
     linear(unet, "time_embed.0", TIME, UNET)
     linear(unet, "time_embed.2", TIME, TIME)
@@ -85,7 +90,7 @@ def diffusion_checkpoint() -> Shapes:
 
 
 def text_encoder() -> Shapes:
-    """CLIP-L's."""
+    """Tensors of the CLIP-L text encoder."""
     found: Shapes = {
         "embeddings.token_embedding.weight": (WORDS, TEXT),
         "embeddings.position_embedding.weight": (PLACES, TEXT),
@@ -103,7 +108,7 @@ def text_encoder() -> Shapes:
 
 
 def residual_block(found: Shapes, name: str, channels: int) -> None:
-    """From so many channels to the U-Net's own."""
+    """Adds a residual block from `channels` to `UNET` channels."""
     norm(found, f"{name}.in_layers.0", channels)
     linear(found, f"{name}.in_layers.2", UNET, channels, 3, 3)
     linear(found, f"{name}.emb_layers.1", UNET, TIME)
@@ -114,7 +119,7 @@ def residual_block(found: Shapes, name: str, channels: int) -> None:
 
 
 def transformer(found: Shapes, name: str) -> None:
-    """Attention to the picture and to the text, of one block."""
+    """Adds one transformer block: self-attention, cross-attention to the text, feed-forward."""
     norm(found, f"{name}.norm", UNET)
     for projection in ("proj_in", "proj_out"):
         linear(found, f"{name}.{projection}", UNET, UNET, 1, 1)
@@ -131,10 +136,10 @@ def transformer(found: Shapes, name: str) -> None:
 
 
 def linear(found: Shapes, name: str, out: int, *into: int) -> None:
-    """A layer with a bias, of `into` inputs, or inputs and kernel."""
+    """Adds a linear layer or convolution with bias; `into` is the input size, followed by the kernel size."""
     found.update({f"{name}.weight": (out, *into), f"{name}.bias": (out,)})
 
 
 def norm(found: Shapes, name: str, size: int) -> None:
-    """A layer that scales and shifts."""
+    """Adds a normalization layer with scale and bias."""
     found.update({f"{name}.weight": (size,), f"{name}.bias": (size,)})

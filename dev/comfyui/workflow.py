@@ -1,8 +1,8 @@
-"""Turns a workflow as the front end saves it into the prompt that the front end would queue.
+"""Converts a saved workflow into the prompt that the front end would queue.
 
 The saved form lists widget values by position, so the node descriptions of a running server (`object_info`)
 are needed to name them. Handled: seeds and other inputs with a control beside them, upload buttons, widgets
-turned into inputs, unlinked optional inputs, notes, reroutes, primitives, muted and bypassed nodes. Not
+converted to inputs, unlinked optional inputs, notes, reroutes, primitives, muted and bypassed nodes. Not
 handled: subgraphs.
 """
 
@@ -27,7 +27,7 @@ def to_prompt(workflow: Json, object_info: Mapping[str, Json]) -> dict[str, Json
         object_info: `ComfyClient.object_info()`.
 
     Raises:
-        ValueError: a node class is not known to the server, or a node has fewer values than widgets.
+        ValueError: the server does not know a node class, or a node has fewer values than widgets.
     """
     graph = _Graph(workflow)
     prompt = {}
@@ -52,7 +52,7 @@ def to_prompt(workflow: Json, object_info: Mapping[str, Json]) -> dict[str, Json
 def widget_names(description: Json) -> Iterator[str | None]:
     """Yields the names of a node class's widgets in the order of its saved values.
 
-    A value that does not belong to an input (a seed's control, an upload button) is None.
+    None stands for a value that belongs to no input (the control of a seed, an upload button).
     """
     groups = description["input"]
     inputs = [item for group in ("required", "optional") for item in groups.get(group, {}).items()]
@@ -72,10 +72,10 @@ def widget_names(description: Json) -> Iterator[str | None]:
 def _widget_values(node: Json, description: Json) -> Json:
     values = node.get("widgets_values") or []
     names = list(widget_names(description))
-    if isinstance(values, dict):  # some packs save them by name
+    if isinstance(values, dict):  # some node packs save them by name
         named = {name: values[name] for name in names if name in values}
     else:
-        # The front end may leave out the button at the end; values behind the last widget belong to displays.
+        # The front end may omit a button at the end; values after the last widget belong to displays.
         needed = max((index + 1 for index, name in enumerate(names) if name), default=0)
         if len(values) < needed:
             raise ValueError(
@@ -83,7 +83,7 @@ def _widget_values(node: Json, description: Json) -> Json:
                 "save the workflow again"
             )
         named = dict(zip(names, values, strict=False))
-    # A list would be read as a link.
+    # A plain list would be taken for a link.
     return {name: {"__value__": v} if isinstance(v, list) else v for name, v in named.items() if name}
 
 
@@ -100,7 +100,7 @@ class _Graph:
                 self.links[link[0]] = (link[1], link[2])
 
     def source_of(self, slot: Json) -> Any:
-        """Returns what feeds an input: [node id, output number], a primitive's value, or None for nothing."""
+        """Returns the source of an input: [node id, output index], the value of a primitive, or None."""
         if slot.get("link") is None:
             return None
         origin_id, output = self.links[slot["link"]]
@@ -116,7 +116,7 @@ class _Graph:
         return [str(origin_id), output]
 
     def _source_through(self, node: Json, output: int) -> Any:
-        """A bypassed node passes on its first input of the output's type, preferring the same place."""
+        """A bypassed node forwards its first input of the output's type, if possible at the same index."""
         slots = node.get("inputs", [])
         for slot in slots[output : output + 1] + slots:
             if slot["type"] == node["outputs"][output]["type"]:
@@ -125,17 +125,17 @@ class _Graph:
 
 
 def nodes_of(workflow: dict[str, Any], kinds: set[str]) -> dict[str, str]:
-    """The classes of a workflow's nodes of some kinds, by id."""
+    """Node classes by id, for the nodes of the given classes."""
     return {str(node["id"]): node["type"] for node in workflow["nodes"] if node["type"] in kinds}
 
 
 def values_of(workflow: dict[str, Any]) -> dict[int, list[Any]]:
-    """The values of all widgets, by node."""
+    """Widget values by node id."""
     return {node["id"]: node.get("widgets_values") or [] for node in workflow["nodes"]}
 
 
 def set_checkpoint(workflow: dict[str, Any], name: str) -> dict[str, Any]:
-    """The same workflow on another checkpoint."""
+    """Returns a copy of a workflow that loads another checkpoint."""
     other: dict[str, Any] = json.loads(json.dumps(workflow))
     for node in other["nodes"]:
         if node["type"] == "JanusLoad":

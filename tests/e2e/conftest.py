@@ -1,4 +1,4 @@
-"""Fixtures that run real ComfyUI servers.
+"""Fixtures that run ComfyUI servers and browsers.
 
 Where no server can run, the tests are skipped with the reason; with `JANUS_REQUIRE_COMFYUI=1` they fail.
 """
@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks every test of this folder, so that `-m 'not e2e'` leaves them out."""
+    """Marks the tests of this folder, so that `-m 'not e2e'` deselects them."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker("e2e")
@@ -44,10 +44,10 @@ def comfyui_tree() -> Path:
 def server_factory(
     comfyui_tree: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., ComfyServer]]:
-    """Makes further servers, stopped at the end of the session; takes `ComfyServer`'s arguments.
+    """Makes servers that are stopped at the end of the session; takes the arguments of `ComfyServer`.
 
-    The server is not started yet, so that models can be added first: `server.start()`. Each start takes
-    about ten seconds: prefer `server`.
+    They are not started yet, so that models can be added first. A start takes about ten seconds: prefer the
+    fixture `server`.
     """
     with ExitStack() as stack:
 
@@ -64,7 +64,7 @@ def server_factory(
 
 @pytest.fixture(scope="session")
 def server(server_factory: Callable[..., ComfyServer], golden_root: Path) -> ComfyServer:
-    """One running server for all tests, with the pack loaded and what users bring in place."""
+    """One running server for all tests, with the pack, the example data and stand-in models."""
     server = server_factory()
     server.add_model(golden_root / "janus-pro-tiny")
     add_dataset(server)
@@ -93,7 +93,7 @@ def graph(object_info: dict[str, Any]) -> Graph:
 
 @pytest.fixture(scope="session")
 def photographs(server: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
-    """Photographs in the server's input folder, each with its tensor; `<name>.png` is the file's name."""
+    """Tensors of photographs that are in the server's input folder as `<name>.png`."""
     folder = tmp_path_factory.mktemp("photographs")
     files = {name: write_photograph(name, folder) for name in PHOTOGRAPHS}
     for file in files.values():
@@ -105,7 +105,7 @@ def photographs(server: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -
 def canvas(
     request: pytest.FixtureRequest, golden_root: Path, server_factory: Callable[..., ComfyServer]
 ) -> Iterator[Canvas]:
-    """The canvas on one of the two front ends."""
+    """The canvas, with the pinned and with the newest front end."""
     if find_browser() is None:
         reason = "no Chromium or Chrome on the PATH, nor one that CHROMIUM_PATH names"
         if os.environ.get("JANUS_REQUIRE_BROWSER") == "1":
@@ -128,7 +128,7 @@ def canvas(
 
 @pytest.fixture
 def nothing_is_wrong(canvas: Canvas) -> Iterator[None]:
-    """No message on the page and no error of ours in the console; whatever a test left behind is ended."""
+    """Checks that a test leaves no message and no console error of the pack; cleans up after it."""
     canvas.errors.clear()
     yield
     found = canvas.messages(), canvas.errors

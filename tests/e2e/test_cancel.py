@@ -1,4 +1,4 @@
-"""Cancelling on the server: it takes effect at once, and what comes after is right."""
+"""Cancelling on the server takes effect at once, and the next run is right."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOON = 3.0  # seconds; a step of these runs takes a tenth of one
 
 
 def cancel_at(client: ComfyClient, graph: Graph, wanted: Callable[[Event], bool]) -> tuple[RunResult, float]:
-    """Runs a prompt, cancels it at an event, and returns the result and the seconds that it took to end."""
+    """Runs a prompt and cancels it at an event; returns the result and the seconds until the end."""
     with client.watch() as watcher:
         prompt_id = client.queue(graph.nodes, watcher.client_id)
         watcher.until(wanted)
@@ -28,7 +28,7 @@ def cancel_at(client: ComfyClient, graph: Graph, wanted: Callable[[Event], bool]
 
 
 def steps_of(node: Link, at_least: int) -> Callable[[Event], bool]:
-    """Accepts the event that tells of so many steps of a node."""
+    """Accepts the event that reports at least `at_least` steps of a node."""
 
     def reached(event: Event) -> bool:
         state = event.data.get("nodes", {}).get(node[0], {}) if event.type == "progress_state" else {}
@@ -38,7 +38,7 @@ def steps_of(node: Link, at_least: int) -> Callable[[Event], bool]:
 
 
 def assert_next_run_is_right(client: ComfyClient, graph: Graph, pipe: JanusPipeline) -> None:
-    """The server answers the very next prompt as the core does."""
+    """The server answers the next prompt as the core does."""
     after = Graph(graph.object_info)
     answer = after.add("JanusUnderstand", model=after.load(), question="Who?", max_new_tokens=8)
     result = client.run(after.nodes).check()
@@ -62,7 +62,7 @@ def test_cancelled_answer_ends_at_once(
     client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     image = graph.add("LoadImage", image="coffee.png")
-    # A penalty below 1 has words come again: the answer does not end before it is cancelled.
+    # A penalty below 1 makes words repeat: the answer does not end before it is cancelled.
     answer = graph.add(
         "JanusUnderstand", model=graph.load(), image=image, max_new_tokens=8000, repetition_penalty=0.5
     )

@@ -1,4 +1,4 @@
-"""What users see: the pack in a real browser, on the front end that the tests pin and on the newest.
+"""The pack in a browser, with the pinned front end and with the newest.
 
 Without a browser, or without the newest front end, these tests are skipped with the reason; with
 `JANUS_REQUIRE_BROWSER=1` a missing browser fails them.
@@ -17,7 +17,7 @@ from dev.comfyui.workflow import nodes_of, set_checkpoint, values_of
 pytestmark = pytest.mark.usefixtures("nothing_is_wrong")
 
 WORKFLOWS = {name: read(name) for name in NAMES}
-REPEATS = {"repetition_penalty": 0.5}  # below 1, words that were said come again: the answer does not end
+REPEATS = {"repetition_penalty": 0.5}  # below 1 words repeat, so the answer does not end
 KINDS = {
     node["type"] for each in WORKFLOWS.values() for node in each["nodes"] if node["type"].startswith("Janus")
 }
@@ -44,18 +44,18 @@ def test_template_opens_runs_and_is_saved_as_it_was(canvas: Canvas, name: str) -
         assert kind == "JanusAsk" or canvas.images_of(node) > 0
     saved = canvas.saved()
     values = values_of(saved)
-    for place, value in values.items():
-        drawn_anew = "randomize" in value  # its seed is another one after the run
-        assert len(value) == len(before[place])
-        assert drawn_anew or value == before[place]
+    for node, value in values.items():
+        randomized = "randomize" in value  # the seed changes after the run
+        assert len(value) == len(before[node])
+        assert randomized or value == before[node]
     canvas.open(saved)
     assert values_of(canvas.saved()) == values
 
 
-def test_template_browser_shows_what_came_out(canvas: Canvas) -> None:
+def test_template_browser_shows_thumbnails(canvas: Canvas) -> None:
     canvas.browse_templates("janus_")
     cards = canvas.page.locator("[data-testid^='template-workflow-janus_']")
-    assert cards.count() >= 6  # more are drawn when one scrolls down
+    assert cards.count() >= 6  # others appear on scrolling
     for index in range(min(cards.count(), 6)):
         cards.nth(index).scroll_into_view_if_needed()
         card = cards.nth(index).element_handle()
@@ -74,7 +74,7 @@ def test_template_browser_shows_what_came_out(canvas: Canvas) -> None:
         ("janus_flow_text_to_image", "JanusFlowSampler", {"steps": 1000, "batch_size": 64}),
     ],
 )
-def test_each_way_of_working_can_be_cancelled(
+def test_each_long_task_can_be_cancelled(
     canvas: Canvas, name: str, kind: str, changes: dict[str, object]
 ) -> None:
     checkpoint, _ = CHECKPOINTS.get(name, ("janus-pro-tiny", ""))
@@ -94,10 +94,10 @@ def test_cancel_stops_the_run_and_the_next_one_works(canvas: Canvas) -> None:
     canvas.open(WORKFLOWS["janus_text_to_image"])
     canvas.set_widget(2, "batch_size", 256)
     canvas.queue()
-    canvas.page.wait_for_function("() => app.graph.getNodeById(2).imgs?.length")  # half an image is there
+    canvas.page.wait_for_function("() => app.graph.getNodeById(2).imgs?.length")  # a preview is shown
     canvas.cancel()
     assert canvas.wait_for_end(seconds=30) == "execution_interrupted"
-    assert all("interrupted" in message for message in canvas.messages())  # core says so
+    assert all("interrupted" in message for message in canvas.messages())  # a message of ComfyUI
     canvas.dismiss()
     canvas.set_widget(2, "batch_size", 1)
     assert canvas.run() == "execution_success"
@@ -137,7 +137,7 @@ def test_seed_of_a_greedy_answer_stays_when_a_node_is_added(canvas: Canvas) -> N
 
 
 @pytest.mark.parametrize(("control", "step"), [("fixed", 0), ("increment", 1), ("decrement", -1)])
-def test_seed_goes_on_as_its_control_says(canvas: Canvas, control: str, step: int) -> None:
+def test_seed_changes_as_its_control_says(canvas: Canvas, control: str, step: int) -> None:
     canvas.open(WORKFLOWS["janus_text_to_image"])
     canvas.set_widget(2, "seed", 41)
     canvas.set_widget(2, "control_after_generate", control)

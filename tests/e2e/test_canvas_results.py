@@ -1,4 +1,4 @@
-"""What nodes show on the canvas while they run and afterwards, in a real browser, on both front ends."""
+"""What nodes show on the canvas during and after a run, in a browser, with both front ends."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def test_answer_streams_onto_the_node_stays_and_can_be_copied(canvas: Canvas) ->
     assert canvas.page.evaluate("() => getSelection().toString()") == lines
     saved = [value for each in canvas.saved()["nodes"] for value in each.get("widgets_values") or ()]
     assert answer not in saved
-    # A change is undone: the nodes are made anew, and what they said comes back.
+    # Undoing a change creates the nodes again; their texts are restored.
     canvas.change_and_undo()
     assert canvas.texts()[node] == answer
-    # Another run with everything as it was shows the same again, from the cache.
+    # Running the unchanged workflow shows the cached text again.
     canvas.page.evaluate("id => { app.graph.getNodeById(id).widgets.at(-1).value = '' }", int(node))
     assert canvas.texts()[node] == ""
     assert canvas.run() == "execution_success"
@@ -56,7 +56,7 @@ def test_text_and_images_are_shown_by_the_newer_rendering(canvas: Canvas) -> Non
         fields = canvas.page.locator(f"[data-node-id='{node}'] textarea")
         shown = [fields.nth(index).input_value() for index in range(fields.count())]
         assert answer in shown
-        canvas.page.wait_for_timeout(1000)  # by then the last preview has gone
+        canvas.page.wait_for_timeout(1000)  # until the last preview is removed
         images = canvas.page.locator(f"[data-node-id='{drawing}'] img").all()
         assert len(images) == 1
         assert "/view?" in (images[0].get_attribute("src") or "")
@@ -80,10 +80,10 @@ def test_text_stays_with_the_workflow_that_was_run(canvas: Canvas) -> None:
     (node,) = nodes_of(workflow, {"JanusUnderstand"})
     canvas.open(workflow)
     canvas.set_widget(int(node), "max_new_tokens", 1000)
-    canvas.set_widget(int(node), "repetition_penalty", 0.5)  # it goes on and on
+    canvas.set_widget(int(node), "repetition_penalty", 0.5)  # words repeat, so the answer does not end
     canvas.queue()
     canvas.page.wait_for_function("() => janus.texts.length")
-    canvas.open(workflow)  # another one, of which nodes have the same numbers
+    canvas.open(workflow)  # another tab, whose nodes have the same ids
     assert canvas.wait_for_end() == "execution_success"
     assert canvas.texts()[node] == ""
     canvas.change_and_undo()
@@ -103,4 +103,4 @@ def test_words_are_chinese_where_the_front_end_is(canvas: Canvas) -> None:
         assert field == ["结果", "节点运行后，结果显示在这里。"]
     finally:
         canvas.configure("Comfy.Locale", "en")
-        canvas.dismiss()  # the front end says that it has asked for the nodes' words anew
+        canvas.dismiss()  # the front end shows a message that it has reloaded the node texts

@@ -1,4 +1,4 @@
-"""Captioning a folder on a real server: the example workflow as it stands, and folders it must not reach."""
+"""Captioning a folder on a server: the example workflow, and folders that must not be reachable."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_example_captions_its_folder_and_a_second_run_skips_all(
     assert sorted(captions) == ["image_0.txt", "image_1.txt", "image_2.txt"]
     assert all(caption.strip() for caption in captions.values())
 
-    # Nothing of the prompt has changed, and it runs again all the same.
+    # The unchanged prompt runs again instead of being cached.
     again = client.run(prompt).check().texts()
     assert again[0].startswith("0 captioned, 3 had a caption, 1 failed")
     assert {file.name: file.read_text(encoding="utf-8") for file in folder.glob("*.txt")} == captions

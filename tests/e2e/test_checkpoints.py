@@ -1,4 +1,4 @@
-"""Several checkpoints on one server, unloading, converting and replacing them."""
+"""Several checkpoints on one server: unloading, converting and replacing them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def other(server: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> Janu
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a checkpoint answered and drew, and which nodes' earlier results the server used."""
+    """Answers and picture of a checkpoint, and the nodes whose results were cached."""
 
     answers: list[str]
     picture: bytes
@@ -114,7 +114,7 @@ def test_pickled_checkpoint_loads_and_is_converted_beside_its_source(
     assert_of(expected, ask_and_draw(client, "pickled"))
 
 
-def test_replaced_checkpoint_is_loaded_anew(
+def test_replaced_checkpoint_is_loaded_again(
     client: ComfyClient, server: ComfyServer, pipe: JanusPipeline, tmp_path: Path
 ) -> None:
     folder = copy_checkpoint("janus-pro-tiny", tmp_path / "replaced")

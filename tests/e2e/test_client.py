@@ -1,4 +1,4 @@
-"""The bench's client, tried on ComfyUI's own nodes, so that a failing scenario points at the pack."""
+"""The client of `dev.comfyui`, on ComfyUI's own nodes, so that its errors are not taken for the pack's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def invert_prompt(name: str) -> dict[str, Any]:
 
 
 def invert_workflow(name: str) -> dict[str, Any]:
-    """The same as the front end saves it, with a note, a reroute, a bypassed and a muted node in between."""
+    """The same as a saved workflow, with a note, a reroute, a bypassed and a muted node."""
     image = {"name": "image", "type": "IMAGE"}
     return {
         "version": 0.4,

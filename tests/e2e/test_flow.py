@@ -1,4 +1,4 @@
-"""JanusFlow on a real server: its node, core's own VAE, live previews, and errors that name a node."""
+"""JanusFlow on a server: its node, ComfyUI's VAE nodes, previews, and errors that suggest the right node."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dev.comfyui.server import ComfyServer
 
 
 def write_sdxl_vae(file: Path) -> None:
-    """Random weights with the names and sizes of SDXL's VAE, which ComfyUI builds whatever the file says."""
+    """Random weights with the names and sizes of SDXL's VAE, which ComfyUI does not read from the file."""
     config = VAEConfig(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4)
     torch.manual_seed(0)
     vae = AutoencoderKL(config)
@@ -32,7 +32,7 @@ def write_sdxl_vae(file: Path) -> None:
 
 @pytest.fixture(scope="module")
 def flow_server(server_factory: Callable[..., ComfyServer], golden_root: Path) -> ComfyServer:
-    """A server with the flow's checkpoint, a token checkpoint, and a VAE for core's loader."""
+    """A server with a JanusFlow checkpoint, a Janus-Pro checkpoint, and a VAE for ComfyUI's loader."""
     server = server_factory()
     server.add_model(golden_root / "janusflow-tiny")
     server.add_model(golden_root / "janus-pro-tiny")
@@ -69,7 +69,7 @@ def sampler(**inputs: Any) -> dict[str, Any]:
     return {"class_type": "JanusFlowSampler", "inputs": usual | inputs}
 
 
-def test_cores_own_vae_decodes_what_is_drawn(flow_client: ComfyClient) -> None:
+def test_comfyuis_vae_decodes_the_latents(flow_client: ComfyClient) -> None:
     prompt = {
         "1": load("janusflow-tiny"),
         "2": sampler(),
@@ -126,7 +126,7 @@ def test_cancelled_sampling_ends_at_once_and_the_next_run_is_right(flow_client: 
         ("janusflow-tiny", "JanusVQEncode", "which generates them by flow"),
     ],
 )
-def test_what_does_not_fit_names_what_does(
+def test_errors_suggest_the_right_node_or_input(
     flow_client: ComfyClient, checkpoint: str, node: Any, message: str
 ) -> None:
     generate = {

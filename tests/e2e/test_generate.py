@@ -1,4 +1,4 @@
-"""Generate and the image tokens on the server: pixels are the core's; chains, previews and progress."""
+"""Generate and image tokens on the server: same pixels as the core, chains, previews and progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the registry's own tool says of the pack and of its workflows."""
+"""The registry's command-line tool accepts the pack and its workflows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dev.comfyui.tree import REPO_ROOT
 from dev.comfyui.workflow import to_prompt
 
 HOMES = ("HOME", "USERPROFILE", "APPDATA")  # of Linux and macOS, and of Windows
-# Names of files that a user brings.
-OF_ONES_OWN = {"ckpt_name", "vae_name"}
+# Inputs that name files which users provide.
+USER_FILES = {"ckpt_name", "vae_name"}
 
 
 def comfy(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs `comfy` with a home folder of its own and without telemetry."""
+    """Runs `comfy` with its own home folder and without telemetry."""
     return subprocess.run(
         [sys.executable, "-m", "comfy_cli", "--skip-prompt", *arguments],
         cwd=REPO_ROOT,
@@ -51,6 +51,6 @@ def test_workflow_is_valid(name: str, object_info: dict[str, Any], tmp_path: Pat
     files = ("--workflow", str(tmp_path / "prompt.json"), "--input", str(tmp_path / "nodes.json"))
     found = json.loads(comfy(tmp_path, "workflow", "validate", *files).stdout)["data"]
     missing = {error["field"] for error in found["errors"]}
-    assert missing <= (set() if name in RUNNABLE else OF_ONES_OWN), found
+    assert missing <= (set() if name in RUNNABLE else USER_FILES), found
     assert found["valid"] == (not missing)
     assert found["warnings"] == []

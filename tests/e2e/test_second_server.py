@@ -1,4 +1,4 @@
-"""A server with other settings: models on another disk, a cache that keeps more, measurable memory."""
+"""A server with other settings: models in another folder, a larger cache, measurable memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BIG = small_config(hidden_size=1024, heads=16, kv_heads=16, head_dim=64, interme
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another disk: the golden checkpoint as `far`, and `big` with 200 MB of random weights."""
+    """A folder with the golden checkpoint as `far`, and `big` with 200 MB of random weights."""
     disk = tmp_path_factory.mktemp("disk")
     copy_checkpoint("janus-pro-tiny", disk / "janus models" / "far")
     write_checkpoint(disk / "janus models" / "big", BIG)
@@ -30,12 +30,12 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def second(server_factory: Callable[..., ComfyServer], disk: Path) -> ComfyServer:
-    """A running server whose extra_model_paths.yaml names that disk."""
+    """A running server whose extra_model_paths.yaml names that folder."""
     config = disk / "extra_model_paths.yaml"
     config.write_text(f"other_ui:\n  base_path: {disk}\n  janus: janus models\n", encoding="utf-8")
     server = server_factory(
         arguments=("--extra-model-paths-config", str(config), "--cache-lru", "20"),
-        # Freed weights go back to the system at once, so that the process's size tells what is still held.
+        # Freed memory returns to the system at once, so that the size of the process is what it holds.
         environment={"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_ARENA_MAX": "1"},
     )
     server.start()
@@ -43,7 +43,7 @@ def second(server_factory: Callable[..., ComfyServer], disk: Path) -> ComfyServe
 
 
 def answer(client: ComfyClient, checkpoint: str, question: str = QUESTION) -> list[str]:
-    """What a checkpoint on the server says."""
+    """The answer of a checkpoint on the server."""
     graph = Graph(client.object_info())
     node = graph.add("JanusUnderstand", model=graph.load(checkpoint), question=question, max_new_tokens=8)
     return client.run(graph.nodes).check().texts(node[0])
@@ -59,7 +59,7 @@ def test_checkpoint_of_an_extra_model_path_is_listed_and_answers(
     assert str(second.base) not in options
 
 
-def test_models_that_the_cache_keeps_stay_right(second: ComfyServer, pipe: JanusPipeline) -> None:
+def test_cached_models_keep_answering_right(second: ComfyServer, pipe: JanusPipeline) -> None:
     big = answer(second.client, "big")
     for question in ("Who is it?", "Where is it?"):
         assert answer(second.client, "far", question) == pipe.understand(None, question, SAMPLING)
@@ -82,8 +82,8 @@ def test_unloading_gives_the_memory_back(second: ComfyServer, disk: Path) -> Non
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    """Waits for something that the server does in its own time."""
+    """Waits until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it must happen within its time"
+        assert time.monotonic() < deadline, f"the condition must hold within {seconds} s"
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""How the bench finds, starts and ends ComfyUI."""
+"""Finding, starting and stopping ComfyUI with `dev.comfyui`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 
 def test_server_ends_with_the_process_that_started_it(comfyui_tree: Path, tmp_path: Path) -> None:
-    # The parent dies without any clean-up, while the server is still starting.
+    # The parent exits without any clean-up while the server is still starting.
     script = (
         "import os, sys, threading; from pathlib import Path; from dev.comfyui.server import ComfyServer\n"
         "server = ComfyServer(Path(sys.argv[1]), base=Path(sys.argv[2]), pack=None)\n"
@@ -43,9 +43,9 @@ def ends_soon(pid: int, seconds: float = 30) -> bool:
     return True
 
 
-def test_failing_start_tells_the_log_and_leaves_no_process(comfyui_tree: Path, tmp_path: Path) -> None:
+def test_failing_start_shows_the_log_and_leaves_no_process(comfyui_tree: Path, tmp_path: Path) -> None:
     server = ComfyServer(comfyui_tree, base=tmp_path, pack=None, arguments=("--no-such-option",))
-    with pytest.raises(RuntimeError, match=r"ended at its start with code 2:(.|\n)*--no-such-option"):
+    with pytest.raises(RuntimeError, match=r"must start, but ended with code 2:(.|\n)*--no-such-option"):
         server.start()
     assert not server.running
 

@@ -1,4 +1,4 @@
-"""Understand on the server: its answers are the core's, for one image, batches, lists and features."""
+"""Understand on the server answers as the core does, for one image, batches, lists and features."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_image_with_alpha_is_answered_as_without(
     assert run(client, graph).texts(answer[0]) == expected(pipe, photographs["coffee"])
 
 
-def test_three_turns_chain_and_only_the_first_node_looks_at_the_image(
+def test_three_turns_chain_and_only_the_first_node_encodes_the_image(
     client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     model = graph.load()
@@ -154,7 +154,7 @@ def test_three_turns_chain_and_only_the_first_node_looks_at_the_image(
     assert result.texts(afresh[0]) == expected(pipe, photographs["coffee"], "Which colour is it?")
 
 
-def test_each_conversation_of_a_batch_goes_on(
+def test_each_conversation_of_a_batch_continues(
     client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     model = graph.load()
@@ -175,7 +175,7 @@ def test_text_arrives_on_the_node_while_it_runs(
     client: ComfyClient, graph: Graph, photographs: dict[str, Tensor]
 ) -> None:
     image = graph.add("LoadImage", image="coffee.png")
-    # A penalty below 1 has words come again: the answer does not end within a moment.
+    # A penalty below 1 makes words repeat: the answer takes some time.
     answer = ask(graph, model=graph.load(), image=image, max_new_tokens=1500, repetition_penalty=0.5)
     result = run(client, graph)
     (text,) = result.texts(answer[0])

@@ -1,4 +1,4 @@
-"""Wrong inputs on the server: one clear message each, on the node at fault, and the server goes on."""
+"""Wrong inputs on the server: one clear message on the node at fault, and the server keeps working."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def assert_checkpoint_fails(
 
 
 @pytest.fixture(autouse=True)
-def server_goes_on(client: ComfyClient, graph: Graph, pipe: JanusPipeline) -> object:
+def server_keeps_working(client: ComfyClient, graph: Graph, pipe: JanusPipeline) -> object:
     """After each test the server answers as before."""
     yield
     after = Graph(graph.object_info)

@@ -1,6 +1,6 @@
-"""Folders of images to caption, and a process that captions one until it is killed.
+"""Image folders to caption, and a process that captions one and kills itself on the way.
 
-`python captioning.py FOLDER OUTPUT DEATH`: DEATH says when it kills itself, see `die`.
+`python captioning.py FOLDER OUTPUT DEATH`: DEATH says when, see `main`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def write_images(folder: Path, count: int) -> Path:
 
 
 def killed_run(folder: Path, output: str, death: str) -> None:
-    """Captions a folder in another process, which kills itself on the way."""
+    """Captions a folder in another process that kills itself on the way."""
     command = [sys.executable, __file__, str(folder), output, death]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
@@ -37,15 +37,15 @@ def killed_run(folder: Path, output: str, death: str) -> None:
 
 
 def die() -> None:
-    """Ends this process at once, as a power cut or an out-of-memory killer does."""
+    """Kills this process without any clean-up, as the out-of-memory killer does."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main(folder: Path, output: str, death: str) -> None:
     """Captions a folder with the golden checkpoint until `death`.
 
-    `half`: when half of the images are dealt with. `torn`: when a part of the last caption of that half is
-    on disk.
+    `half`: when half of the images are captioned. `torn`: when the last caption of that half is partly on
+    disk.
     """
     from support.packages import load_packages
 
@@ -62,7 +62,7 @@ def main(folder: Path, output: str, death: str) -> None:
             die()
 
     def fsync(descriptor: int) -> None:
-        # Called when the content of a file is there, and before the file gets its name.
+        # Called when a file is written, before it gets its final name.
         nonlocal written
         written += 1 if output == "txt" else 8
         if death == "torn" and written >= count / 2:

@@ -1,4 +1,4 @@
-"""Checkpoint folders: made of random weights, copied, damaged."""
+"""Checkpoint folders for tests: with random weights, copied, or damaged."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def small_config(
     tie: bool = False,
     intermediate_size: int = 136,
 ) -> JanusConfig:
-    """A whole model of sizes that no golden checkpoint has."""
+    """A full model config, with sizes that no golden checkpoint has."""
     return JanusConfig(
         understanding=UnderstandingConfig(
             vision=SiglipConfig(
@@ -86,7 +86,7 @@ def small_config(
 
 
 def randomize(module: torch.nn.Module, seed: int = 0) -> None:
-    """Fills a module with weights that keep activations of usual size; none stays at its default."""
+    """Fills a module with random weights that keep activations at a normal scale."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -128,7 +128,7 @@ def single_file_checkpoint(folder: Path) -> Path:
     (folder / "model.safetensors.index.json").unlink()
     tensors: dict[str, Tensor] = {}
     for shard in sorted(folder.glob("model-*.safetensors")):
-        # Copies, for the mapping of a file that is to be deleted must not stay.
+        # Copies, because the mapped file is deleted.
         tensors |= {key: tensor.clone() for key, tensor in load_file(shard).items()}
         shard.unlink()
     save_file(tensors, folder / "model.safetensors")

@@ -1,4 +1,4 @@
-"""Where ComfyUI is, or why a test that needs it does not run."""
+"""ComfyUI's source tree for tests, or the reason why there is none."""
 
 from __future__ import annotations
 

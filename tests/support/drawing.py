@@ -1,4 +1,4 @@
-"""Watching and steering a model while it draws."""
+"""Observes and controls a model while it generates an image."""
 
 from __future__ import annotations
 

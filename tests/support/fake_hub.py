@@ -1,4 +1,4 @@
-"""A Hugging Face Hub of one repository, on this machine: the two requests that a download makes."""
+"""A local stand-in for the Hugging Face Hub: the two requests that a download makes, for one repository."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CHUNK = 64 * 1024
 
 @dataclass
 class FakeHub:
-    """Serves the files of a folder as `repo_id` at `revision`, and writes down what it is asked for.
+    """Serves the files of a folder as `repo_id` at `revision`, and records the requests.
 
     Attributes:
-        folder: the repository; its sub-folders are listed and not served.
-        requests: paths asked for, and the Range header or ''.
-        break_off: when True for a file's name and the bytes sent of it, the connection ends there.
+        folder: the repository; its subfolders are listed but not served.
+        requests: requested paths, each with its Range header or ''.
+        break_off: called with a file's name and the number of bytes sent; True closes the connection.
     """
 
     folder: Path
@@ -34,12 +34,12 @@ class FakeHub:
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
-            # One request per connection (HTTP/1.0): a kept one would go on after the end of the hub.
+            # One request per connection (HTTP/1.0): a kept connection would outlive the hub.
             def do_GET(self) -> None:  # http.server's name
                 hub.answer(self)
 
             def log_message(self, *arguments: object) -> None:
-                """Keeps quiet."""
+                """Logs nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self.server.daemon_threads = True
@@ -51,7 +51,7 @@ class FakeHub:
         self.server.server_close()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        """Lists the repository, or sends a file or the rest of one; everything else is not found."""
+        """Lists the repository or sends a file, or the requested rest of it; answers 404 otherwise."""
         path, asked = urlsplit(request.path).path, request.headers.get("Range", "")
         self.requests.append((path, asked))
         tree, files = (
@@ -66,7 +66,7 @@ class FakeHub:
             send(request, 404, b'{"error": "Repository not found"}')
 
     def entries(self) -> list[dict[str, object]]:
-        """The repository's files and folders, as the hub describes them."""
+        """Files and folders in the form of the hub's API."""
         return [
             {"type": "directory", "path": path.name, "oid": "0" * 40, "size": 0}
             if path.is_dir()
@@ -75,7 +75,7 @@ class FakeHub:
         ]
 
     def send_file(self, request: BaseHTTPRequestHandler, path: Path, asked: str) -> None:
-        """Sends a file from the first byte that is asked for."""
+        """Sends a file from the requested first byte on."""
         content = path.read_bytes()
         start = int(asked.removeprefix("bytes=").rstrip("-") or 0)
         request.send_response(206 if asked else 200)
@@ -88,12 +88,12 @@ class FakeHub:
                 return
             try:
                 request.wfile.write(content[sent : sent + CHUNK])
-            except OSError:  # who asked has gone
+            except OSError:  # the client has disconnected
                 return
 
 
 def send(request: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
-    """Sends a whole JSON answer."""
+    """Sends a JSON response."""
     request.send_response(status)
     request.send_header("Content-Type", "application/json")
     request.send_header("Content-Length", str(len(body)))

@@ -1,4 +1,4 @@
-"""Nodes run as ComfyUI runs them, in a process that has ComfyUI."""
+"""Runs nodes as ComfyUI does, in a process that has ComfyUI."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from comfy_api.latest import io
 
 
 def widgets(node: type[io.ComfyNode]) -> dict[str, Any]:
-    """A node's widgets with their defaults."""
+    """Widgets of a node with their defaults."""
     return {
         entry.id: entry.default for entry in node.define_schema().inputs if isinstance(entry, io.WidgetInput)
     }
 
 
 def run(node: type[io.ComfyNode], **inputs: Any) -> tuple[Any, ...]:
-    """Runs a node, widgets that are not given at their defaults; returns its outputs."""
+    """Runs a node and returns its outputs; widgets that are not given have their defaults."""
     return run_and_show(node, **inputs)[0]
 
 
 def run_and_show(node: type[io.ComfyNode], **inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Runs a node in the same way; returns its outputs and what it shows on itself."""
+    """Runs a node in the same way and returns its outputs and its `ui` values."""
     # The form in which the hidden inputs are passed here differs between ComfyUI's releases.
     prepared = node.PREPARE_CLASS_CLONE(None)
     prepared.hidden = io.HiddenHolder.from_dict({io.Hidden.unique_id: "1"})

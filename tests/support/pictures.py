@@ -1,4 +1,4 @@
-"""Photographs, and pictures as ComfyUI reads and writes them."""
+"""Photographs, and images as ComfyUI reads and writes them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def write_photograph(name: str, folder: Path) -> Path:
 
 
 def read_image(source: Path | bytes) -> Tensor:
-    """A picture [1, H, W, 3] in [0, 1], as ComfyUI's LoadImage gives it."""
+    """Reads an image [1, H, W, 3] in [0, 1], as ComfyUI's LoadImage does."""
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
         return torch.from_numpy(np.array(picture.convert("RGB")).astype(np.float32) / 255.0)[None]
 
 
 def saved_pixels(images: Tensor) -> np.ndarray:
-    """The bytes [B, H, W, 3] that ComfyUI's SaveImage writes of images: truncated, not rounded."""
+    """Converts images to bytes [B, H, W, 3] as ComfyUI's SaveImage does: truncated, not rounded."""
     return np.clip(255.0 * images.cpu().numpy(), 0, 255).astype(np.uint8)
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    """The bytes [H, W, 3] of a picture file."""
+    """Decodes an image file to bytes [H, W, 3]."""
     with Image.open(io.BytesIO(data)) as picture:
         return np.array(picture.convert("RGB"))

@@ -1,4 +1,4 @@
-"""The example workflows, and which of our nodes show what."""
+"""The example workflows, and which nodes show texts or images."""
 
 from __future__ import annotations
 
