@@ -205,6 +205,7 @@ def likeliest(pipe: JanusPipeline, prompt: str, tokens: Tensor) -> Tensor:
     return pipe.model.generation.head(states[:, batch.length - 1 :]).argmax(dim=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_grad")
 @pytest.mark.parametrize(("precision", "least"), [("bf16", 0.98), ("int8", 0.97)])
 def test_packed_model_takes_the_same_greedy_tokens(precision: str, least: float) -> None:
