@@ -1,4 +1,4 @@
-"""Janus for ComfyUI. Outside ComfyUI (in tests, or from plain Python) importing this does nothing."""
+"""Janus for ComfyUI. Importing this outside ComfyUI, from tests or plain Python, does nothing."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""The ComfyUI extension: which nodes there are."""
+"""The ComfyUI extension with all nodes of the pack."""
 
 from comfy_api.latest import ComfyExtension, io
 
@@ -15,7 +15,7 @@ from .understand import JanusUnderstand
 
 
 class JanusExtension(ComfyExtension):
-    """Everything that the pack adds to ComfyUI."""
+    """Registers the nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

@@ -1,109 +1,113 @@
-"""Ask: one free request, and whatever it asks for."""
+"""Janus Ask: any request in words; the model decides between text, image generation and editing."""
 
 import comfy.model_management as mm
 import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
+from torch import Tensor
 
-from ..janus_core import (
-    ROUTED_TASKS,
-    Reply,
-    Route,
-    TextSampling,
-    TokenSampling,
-    reply,
-    route,
-)
+from ..janus_core import ROUTED_TASKS, Route, TextSampling, TokenSampling, reply, route
+from . import widgets
+from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .progress import ImageReport, TextReport
-from .result import WORKFLOW, shown
-from .types import (
-    CATEGORY,
-    chosen,
-    guidance_input,
-    max_new_tokens_input,
-    model_input,
-    seed_input,
-    temperature_input,
-)
+from .result import WORKFLOW, ui_output
 
 AUTO = "auto"
+_TASKS = (AUTO, *ROUTED_TASKS)
 
 
 class JanusAsk(io.ComfyNode):
-    """A request in, a text or an image out; the work is `janus_core.route` and `janus_core.reply`."""
+    """Handles a request by `janus_core.route` and `janus_core.reply`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="JanusAsk",
             display_name="Janus Ask",
-            category=CATEGORY,
-            description="Answers, draws, edits, or describes and draws anew, as the model understands the "
-            "request.",
+            category=widgets.CATEGORY,
+            description="Answers, generates, edits, or describes and redraws an image: the model decides "
+            "which of these a request asks for.",
             is_output_node=True,
             hidden=[io.Hidden.unique_id, *WORKFLOW],
             inputs=[
-                model_input("JanusFlow only answers here."),
+                widgets.model_input("JanusFlow models can only answer."),
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="One picture that the request is about. Without it, the model answers or draws.",
+                    tooltip="A single image that the request is about. Without it, the model answers or "
+                    "generates.",
                 ),
-                io.String.Input(
+                widgets.text_input(
                     "request",
-                    multiline=True,
-                    default="Draw a red star and a blue circle on a white background.",
-                    tooltip="A question, a picture to draw, a change to make, or the wish to have the image "
-                    "described and drawn anew; this always asks for the same full description.",
+                    "Draw a red star and a blue circle on a white background.",
+                    "A question, a description of an image to generate, a change to make to the image, or a "
+                    "request to describe and redraw it.",
                 ),
-                io.Combo.Input(
+                choice_input(
                     "task",
-                    options=[AUTO, *ROUTED_TASKS],
-                    default=AUTO,
-                    tooltip="What the request asks for. With auto the model decides, and the node shows how "
-                    "likely it held each task.",
+                    _TASKS,
+                    "What the request asks for. With auto the model decides, and the node shows the "
+                    "probability of each task.",
                 ),
-                max_new_tokens_input(),
-                seed_input("Start of the random draw of a picture. No effect on texts."),
-                guidance_input(5.0, "request"),
-                temperature_input(
-                    1.0, "Of pictures: lower is less varied; 0 is greedy. Texts are always greedy."
+                widgets.max_new_tokens_input(),
+                widgets.seed_input("Random seed of a generated image. No effect on text."),
+                widgets.guidance_input(5.0, "request"),
+                widgets.temperature_input(
+                    1.0, "For images: lower values vary less; 0 is greedy. Text is always greedy."
                 ),
             ],
             outputs=[
-                io.String.Output(display_name="text", tooltip="Nodes behind it run only if there is a text."),
-                io.Image.Output(display_name="image", tooltip="Nodes behind it run only if one was drawn."),
-                io.String.Output(display_name="task", tooltip="What the request was taken to ask for."),
+                io.String.Output(
+                    display_name="text",
+                    tooltip="An answer or description. Nodes connected here run only if there is one.",
+                ),
+                io.Image.Output(
+                    display_name="image",
+                    tooltip="A generated or edited image. Nodes connected here run only if there is one.",
+                ),
+                io.String.Output(display_name="task", tooltip="The task that was run."),
             ],
         )
 
     @classmethod
     def execute(
-        cls, model: LoadedJanus, request: str, task: str, max_new_tokens: int, image=None, **drawing
+        cls, model: LoadedJanus, request: str, task: str, max_new_tokens: int, image=None, **image_sampling
     ) -> io.NodeOutput:
-        text, sampling = TextSampling(max_new_tokens=max_new_tokens), TokenSampling(**drawing)
-        decided = Route(chosen("task", task, (AUTO, *ROUTED_TASKS)), {})
-        if task == AUTO:
-            decided = route(model.pipeline, request, image)
-        told, report = TextReport(model.pipeline, cls.hidden.unique_id), ImageReport(model.pipeline)
-        said = reply(
-            model.pipeline, request, image, decided.task, text, sampling,
-            on_text=told, on_step=report, on_image=report.check,
-        )  # fmt: skip
-        if said.images is not None:
-            report.show(said.images)
-        none = torch.empty(0, 1, 1, 3)
-        result = shown(cls, _report(decided, said.text), none if said.images is None else said.images)
-        return io.NodeOutput(*_outputs(said), decided.task, ui=result)
+        text_options = TextSampling(max_new_tokens=max_new_tokens)
+        image_options = TokenSampling(**image_sampling)
+        decision = Route(resolve_choice("task", task, _TASKS), {})
+        if decision.task == AUTO:
+            decision = route(model.pipeline, request, image)
+        on_text = TextReport(model.pipeline, cls.hidden.unique_id)
+        on_step = ImageReport(model.pipeline)
+        result = reply(
+            model.pipeline,
+            request,
+            image,
+            decision.task,
+            text_options,
+            image_options,
+            on_text=on_text,
+            on_step=on_step,
+            on_image=on_step.check,
+        )
+        if result.images is not None:
+            on_step.show(result.images)
+        ui = ui_output(
+            cls, _summary(decision, result.text), torch.empty(0) if result.images is None else result.images
+        )
+        return io.NodeOutput(_or_blocked(result.text), _or_blocked(result.images), decision.task, ui=ui)
 
 
-def _outputs(said: Reply) -> list[object]:
-    """Text and image; in place of what was not asked for, what keeps the nodes behind it from running."""
-    images = None if said.images is None else said.images.to(mm.intermediate_device())
-    return [ExecutionBlocker(None) if value is None else value for value in (said.text, images)]
+def _or_blocked(value: str | Tensor | None) -> object:
+    """An output, or if there is none, an object that keeps the nodes connected to it from running."""
+    if value is None:
+        return ExecutionBlocker(None)
+    return value.to(mm.intermediate_device()) if isinstance(value, Tensor) else value
 
 
-def _report(decided: Route, text: str | None) -> list[str]:
-    shares = ", ".join(f"{task} {share:.2f}" for task, share in decided.shares.items())
-    return [f"{decided.task} ({shares})" if shares else decided.task, *([text] if text else [])]
+def _summary(decision: Route, text: str | None) -> list[str]:
+    """The task with the probabilities of all tasks, then the text."""
+    shares = ", ".join(f"{task} {share:.2f}" for task, share in decision.shares.items())
+    return [f"{decision.task} ({shares})" if shares else decision.task, *([text] if text else [])]

@@ -1,95 +1,96 @@
-"""Caption Folder: a data set's images to captions on disk."""
+"""Janus Caption Folder: writes a caption for each image of a folder."""
 
 from comfy_api.latest import io
 
 from ..janus_core import CAPTION_FILES, CaptionFolder, TextSampling, caption_folder
-from . import paths
+from . import paths, widgets
+from .choices import choice_input
 from .memory import LoadedJanus
 from .progress import TextReport
-from .result import shown
-from .types import CATEGORY, chosen, model_input, text_sampling_inputs
-from .understand import TASKS, question_inputs
+from .result import ui_output
+from .understand import question_inputs, resolve_question
 
 
 class JanusCaptionFolder(io.ComfyNode):
-    """A folder's name in, captions beside its images out; the work is `janus_core.caption_folder`."""
+    """Captions a folder by `janus_core.caption_folder`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="JanusCaptionFolder",
             display_name="Janus Caption Folder",
-            category=CATEGORY,
-            description="Writes a caption for each image of a folder, for training. A run that was stopped "
-            "goes on where it was.",
+            category=widgets.CATEGORY,
+            description="Writes a caption file for each image of a folder, for training. An interrupted run "
+            "continues where it stopped.",
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
             inputs=[
-                model_input(),
-                io.Combo.Input(
-                    "location",
-                    options=list(paths.LOCATIONS),
-                    default="input",
-                    tooltip="Which of ComfyUI's own folders the images are in.",
-                ),
+                widgets.model_input(),
+                choice_input("location", paths.LOCATIONS, "The folder of ComfyUI that the images are in."),
                 io.String.Input(
                     "folder",
                     default="",
-                    tooltip="A folder within it, such as my_dataset or sets/first. A dot: all of it.",
+                    tooltip="A path relative to it, such as my_dataset or sets/first. A dot stands for all "
+                    "of it.",
                 ),
-                io.Boolean.Input(
-                    "subfolders", default=False, tooltip="Whether images in folders within count as well."
-                ),
+                io.Boolean.Input("subfolders", default=False, tooltip="Also captions images in subfolders."),
                 *question_inputs(),
-                io.Combo.Input(
+                choice_input(
                     "output",
-                    options=list(CAPTION_FILES),
-                    default="txt",
-                    tooltip="txt: name.txt beside name.png. jsonl: lines of one metadata.jsonl there.",
+                    CAPTION_FILES,
+                    "txt: a name.txt beside each name.png. jsonl: lines of one metadata.jsonl in the folder.",
                 ),
                 io.Boolean.Input(
                     "overwrite",
                     default=False,
-                    tooltip="Off: images that have a caption are skipped. On: all are captioned anew, and "
-                    "captions that are there are lost.",
+                    tooltip="Off: images with a caption are skipped. On: existing captions are replaced.",
                 ),
                 io.String.Input(
                     "prefix",
                     default="",
-                    tooltip="Stands before every caption, such as a trigger word. End it with a comma and a "
-                    "space if these should stand behind it.",
+                    tooltip="Text before each caption, such as a trigger word. Include the comma and space "
+                    "that should follow it.",
                 ),
-                io.String.Input("suffix", default="", tooltip="Stands behind every caption."),
-                *text_sampling_inputs(),
+                io.String.Input("suffix", default="", tooltip="Text after each caption."),
+                *widgets.text_sampling_inputs(),
             ],
             outputs=[
-                io.Int.Output(display_name="done", tooltip="Images captioned in this run."),
-                io.Int.Output(display_name="skipped", tooltip="Images that had a caption before."),
-                io.Int.Output(display_name="failed", tooltip="Images that have none; the report says why."),
+                io.Int.Output(display_name="done", tooltip="Number of images captioned in this run."),
+                io.Int.Output(display_name="skipped", tooltip="Number of images that already had a caption."),
+                io.Int.Output(display_name="failed", tooltip="Number of images that could not be captioned."),
                 io.String.Output(
                     display_name="report",
-                    tooltip="The three numbers, and the reason for each image that failed.",
+                    tooltip="The three counts, and the reason for each image that failed.",
                 ),
             ],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, **inputs) -> float:
-        # What lies in the folder is no input: the node runs each time, and skips what is done.
+    def fingerprint_inputs(cls, **inputs: object) -> float:
+        """NaN equals nothing, so the node runs each time: the folder's content is not among its inputs."""
         return float("nan")
 
     @classmethod
     def execute(
-        cls, model: LoadedJanus, location, folder, subfolders, task, question, output, overwrite, prefix,
-        suffix, **sampling,
-    ) -> io.NodeOutput:  # fmt: skip
-        question = TASKS[chosen("task", task, TASKS)] or question
-        place = paths.folder_in(location, folder)
+        cls,
+        model: LoadedJanus,
+        location: str,
+        folder: str,
+        subfolders: bool,
+        task: str,
+        question: str,
+        output: str,
+        overwrite: bool,
+        prefix: str,
+        suffix: str,
+        **sampling,
+    ) -> io.NodeOutput:
+        path = paths.folder_in(location, folder)
+        question = resolve_question(task, question)
         options = CaptionFolder(question, prefix, suffix, output, subfolders, overwrite)
-        writing = TextSampling(**sampling)
         report = TextReport(model.pipeline, cls.hidden.unique_id)
         result = caption_folder(
-            model.pipeline, place, options, writing, on_step=report, on_image=report.check
+            model.pipeline, path, options, TextSampling(**sampling), on_step=report, on_image=report.check
         )
         counts = result.done, result.skipped, len(result.failed)
-        return io.NodeOutput(*counts, result.text, ui=shown(cls, [result.text]))
+        return io.NodeOutput(*counts, result.text, ui=ui_output(cls, [result.text]))

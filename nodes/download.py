@@ -1,4 +1,4 @@
-"""Fetching a released checkpoint, when the user has asked for it."""
+"""Download of released checkpoints, if the user has turned it on."""
 
 import io
 from fnmatch import fnmatch
@@ -13,15 +13,14 @@ from huggingface_hub.utils import build_hf_headers
 from ..janus_core import RELEASES, missing_files
 from .paths import BUILT_IN, download_folder
 
-# Settings and tokenizer, then weights, so that whoever finds all weights finds everything; neither pictures
-# nor code.
+# In this order: weights come last, so that a folder with all weights is complete.
 _PATTERNS = ("*.json", "*.jinja", "*.bin", "*.safetensors")
 
 
 def download_release(name: str) -> None:
-    """Completes a released checkpoint in `models/janus`; does nothing if it is whole, as the built-in one is.
+    """Downloads the missing files of a release to `models/janus`; does nothing for the built-in checkpoint.
 
-    Files that are there are left as they are. One that was broken off goes on where it stopped.
+    Existing files are left as they are. An interrupted download continues where it stopped.
 
     Raises:
         ValueError: if the name is not that of a release.
@@ -38,20 +37,23 @@ def download_release(name: str) -> None:
     if folder.is_dir() and not missing_files(folder):
         return
     try:
-        _fetch(release.repo_id, release.revision, folder)
+        _download_files(release.repo_id, release.revision, folder)
     except InterruptProcessingException:
         raise
-    except Exception as error:  # each release of the hub's client has other classes of errors
+    except Exception as error:  # the error classes depend on the version of huggingface_hub
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RuntimeError(
             f"{name} must be downloadable from huggingface.co/{release.repo_id}, got: {reason}; run again to "
-            f"go on where it stopped, or put the files into {folder} yourself"
+            f"continue where it stopped, or put the files into {folder} yourself"
         ) from error
 
 
-def _fetch(repo_id: str, revision: str, folder: Path) -> None:
-    # File by file through a file of our own, not by `snapshot_download`: there, some releases of the hub's
-    # client tell of no bytes, most cannot be stopped within a file, and newer ones forget a broken-off file.
+def _download_files(repo_id: str, revision: str, folder: Path) -> None:
+    """Downloads one file after the other, each under a temporary name until it is complete.
+
+    `snapshot_download` is not used: no version of it can be interrupted within a file and continue there
+    later. Early ones report progress by whole files, and 2.x deletes incomplete files.
+    """
     entries = HfApi().list_repo_tree(repo_id, revision=revision)
     sizes = {entry.path: entry.size for entry in entries if hasattr(entry, "size")}
     names = [name for pattern in _PATTERNS for name in sorted(sizes) if fnmatch(name, pattern)]
@@ -60,34 +62,35 @@ def _fetch(repo_id: str, revision: str, folder: Path) -> None:
     done = 0
     for name in names:
         if not (folder / name).exists():
-            # The revision is in its name, so that parts of two revisions never become one file.
+            # The revision in the temporary name keeps the parts of two revisions apart.
             partial = folder / f"{name}.{revision[:8]}.partial"
-            with _WatchedFile(partial, bar, done) as file:
-                _fetch_file(hf_hub_url(repo_id, name, revision=revision), file, sizes[name])
+            with _ReportingFile(partial, bar, done) as file:
+                _complete(file, hf_hub_url(repo_id, name, revision=revision), sizes[name])
             partial.replace(folder / name)
         done += sizes[name]
 
 
-def _fetch_file(url: str, file: "_WatchedFile", size: int) -> None:
+def _complete(file: "_ReportingFile", url: str, size: int) -> None:
+    """Downloads what a file of `size` bytes lacks."""
     if file.tell() > size:
         file.seek(0)
         file.truncate()
     if file.tell() < size:
-        # Compressed answers have no known size, and cannot be resumed.
+        # A compressed response has no known size and cannot be resumed.
         headers = build_hf_headers() | {"Accept-Encoding": "identity"}
         http_get(url, file, resume_size=file.tell(), headers=headers, expected_size=size)
 
 
-class _WatchedFile(io.BufferedWriter):
-    """A file to append to that shows its growth, and stops whoever writes when the run is cancelled."""
+class _ReportingFile(io.BufferedWriter):
+    """A file opened for appending; each write moves the progress bar and lets the user cancel."""
 
-    def __init__(self, path: Path, bar: comfy.utils.ProgressBar, done: int) -> None:
+    def __init__(self, path: Path, bar: comfy.utils.ProgressBar, offset: int) -> None:
         super().__init__(io.FileIO(path, "ab"))
         self.bar = bar
-        self.done = done  # bytes of the files before this one
+        self.offset = offset  # bytes of the files before this one
 
     def write(self, data) -> int:
         throw_exception_if_processing_interrupted()
         written = super().write(data)
-        self.bar.update_absolute(self.done + self.tell())
+        self.bar.update_absolute(self.offset + self.tell())
         return written

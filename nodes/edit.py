@@ -1,131 +1,111 @@
-"""Edit: a picture and what to change in it to pictures."""
+"""Janus Edit: inpainting under a mask, or editing by instruction."""
 
 import comfy.model_management as mm
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..janus_core import EDIT_FORM_CHOICES, EditSampling
+from . import widgets
+from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .progress import ImageReport
-from .result import WORKFLOW, shown
-from .types import (
-    CATEGORY,
-    NO_FLOW,
-    JanusTokens,
-    batch_size_input,
-    chosen,
-    guidance_input,
-    model_input,
-    seed_input,
-    temperature_input,
-    top_k_input,
-    top_p_input,
-)
+from .result import WORKFLOW, ui_output
+from .types import JanusTokens
 
 
 class JanusEdit(io.ComfyNode):
-    """A picture, an instruction and perhaps a mask in, pictures out; the work is `JanusPipeline.edit`."""
+    """Edits an image by `JanusPipeline.edit`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="JanusEdit",
             display_name="Janus Edit",
-            category=CATEGORY,
-            description="Redraws what lies under a mask, with any checkpoint that draws by tokens; or "
-            "changes a picture as it is told, with Janus-4o or Janus-Pro-R1.",
+            category=widgets.CATEGORY,
+            description="Inpaints the masked part of an image, with any token model, or edits the whole "
+            "image by instruction, with Janus-4o or Janus-Pro-R1.",
             is_output_node=True,
             hidden=list(WORKFLOW),
             inputs=[
-                model_input(NO_FLOW),
+                widgets.model_input(widgets.NO_FLOW),
                 io.Image.Input(
                     "image",
-                    tooltip="One picture of any size. The model sees and draws its own square (384 x 384 "
-                    "pixels of the released models).",
+                    tooltip="A single image of any size. The model works at its own square size (384 x 384 "
+                    "pixels for the released models).",
                 ),
-                io.String.Input(
+                widgets.text_input(
                     "instruction",
-                    multiline=True,
+                    widgets.EXAMPLE_PROMPT,
+                    "With a mask: a description of the whole resulting image. Without: the change to make.",
                     dynamic_prompts=True,
-                    default="A red star and a blue circle on a white background.",
-                    tooltip="With a mask: what the whole picture should show. Without: what to change in it.",
                 ),
-                io.Combo.Input(
+                choice_input(
                     "form",
-                    options=list(EDIT_FORM_CHOICES),
-                    default="auto",
-                    tooltip="auto: mask if one is connected, else what the checkpoint was trained for, told "
-                    "by its name. janus-4o and janus-pro-r1, for one of these by another name, follow an "
-                    "instruction and refuse a mask.",
+                    EDIT_FORM_CHOICES,
+                    "auto: mask if a mask is connected, else the prompt form that the checkpoint was "
+                    "trained with, detected by its name. janus-4o and janus-pro-r1 choose it for "
+                    "checkpoints with other names, and cannot be used with a mask.",
                 ),
-                seed_input("Start of the random draw; image i of a batch is the single image of seed + i."),
-                batch_size_input("Pictures to make of this one."),
-                guidance_input(5.0, "instruction"),
-                io.Float.Input(
+                widgets.seed_input(),
+                widgets.batch_size_input("Number of edited images to generate."),
+                widgets.guidance_input(5.0, "instruction"),
+                widgets.scale_input(
                     "source_scale",
-                    default=5.0,
-                    min=0.0,
-                    max=30.0,
-                    step=0.1,
-                    tooltip="How far it may leave the picture's own pixels, only for form janus-4o: lower "
-                    "keeps more of its detail, higher follows the instruction more freely. 0 keeps most and "
-                    "saves a third of the work. The model's own is 5.",
+                    5.0,
+                    "Only for form janus-4o: guidance away from the source image. Low values preserve more "
+                    "of it, high values follow the instruction more freely. 0 preserves most and saves a "
+                    "third of the computation. The published value is 5.",
                 ),
                 io.Int.Input(
                     "candidates",
                     default=4,
                     min=1,
                     max=64,
-                    tooltip="Only with a mask: redraws of each picture. The one is kept that best fits what "
-                    "comes after it in drawing order: right of it and below. 1 takes the first.",
+                    tooltip="Only with a mask: inpaintings to generate per image. The one that best fits "
+                    "the kept content to the right of and below the mask is used. 1 uses the first.",
                 ),
-                io.Float.Input(
+                widgets.fraction_input(
                     "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Only with a mask: share of the tokens under it (each 16 x 16 pixels of the "
-                    "model's own square) that are drawn anew. Below 1 makes variations; 0 changes nothing.",
+                    1.0,
+                    "Only with a mask: fraction of the masked tokens (16 x 16 pixels each, at the model's "
+                    "size) to replace, chosen at random. Below 1 gives variations; 0 changes nothing.",
                 ),
-                temperature_input(
-                    1.0, "1 is what the models were trained for; lower is less varied; 0 is greedy."
-                ),
-                top_k_input(),
-                top_p_input(),
+                widgets.image_temperature_input(),
+                *widgets.truncation_inputs(),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="White is redrawn, black stays as it is to the last bit. One of another size is "
-                    "resized.",
+                    tooltip="White is inpainted; pixels under black stay exactly as they are. A mask of "
+                    "another size is resized.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
                     display_name="image",
-                    tooltip="With a mask as large as the picture, else the model's own square.",
+                    tooltip="With a mask: the size of the input image. By instruction: the model's own size.",
                 ),
                 JanusTokens.Output(
-                    display_name="tokens", tooltip="The model's squares as codebook ids, for VQ Decode."
+                    display_name="tokens",
+                    tooltip="The images at the model's size as codebook ids, for VQ Decode.",
                 ),
                 io.Mask.Output(
                     display_name="changed",
-                    tooltip="White where a picture may have changed; by instruction, where other tokens were "
-                    "drawn.",
+                    tooltip="White where an image may have changed; by instruction, where its tokens differ.",
                 ),
             ],
         )
 
     @classmethod
     def execute(
-        cls, model: LoadedJanus, image, instruction: str, form: str, mask=None, **options
+        cls, model: LoadedJanus, image: Tensor, instruction: str, form: str, mask=None, **sampling
     ) -> io.NodeOutput:
-        sampling, form = EditSampling(**options), chosen("form", form, EDIT_FORM_CHOICES)
+        options = EditSampling(**sampling)
+        form = resolve_choice("form", form, EDIT_FORM_CHOICES)
         report = ImageReport(model.pipeline)
         edited = model.pipeline.edit(
-            image, instruction, sampling, mask=mask, form=form, on_step=report, on_image=report.check
+            image, instruction, options, mask=mask, form=form, on_step=report, on_image=report.check
         )
         report.show(edited.images)
-        device, images = mm.intermediate_device(), shown(cls, images=edited.images)
-        return io.NodeOutput(
-            edited.images.to(device), edited.tokens.to(device), edited.changed.to(device), ui=images
-        )
+        outputs = (edited.images, edited.tokens, edited.changed)
+        device = mm.intermediate_device()
+        return io.NodeOutput(*(each.to(device) for each in outputs), ui=ui_output(cls, images=edited.images))

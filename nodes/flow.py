@@ -1,57 +1,54 @@
-"""JanusFlow Sampler: a description to latents that any SDXL VAE decodes."""
+"""JanusFlow Sampler: SDXL latents from a prompt, by a flow model."""
 
 import comfy.model_management as mm
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..janus_core import SOLVERS, FlowSampling
+from . import widgets
+from .choices import choice_input
 from .memory import LoadedJanus
 from .progress import LatentReport
-from .types import CATEGORY, drawing_inputs, guidance_input, model_input
 
 
 class JanusFlowSampler(io.ComfyNode):
-    """A prompt in, latents out; the work is `JanusPipeline.generate`."""
+    """Generates latents by `JanusPipeline.generate`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="JanusFlowSampler",
             display_name="JanusFlow Sampler",
-            category=CATEGORY,
-            description="Draws latents of a description with JanusFlow, for VAE Decode with SDXL's VAE.",
+            category=widgets.CATEGORY,
+            description="Generates latents from a prompt with JanusFlow, for VAE Decode with SDXL's VAE.",
             inputs=[
-                model_input("It must be a JanusFlow checkpoint."),
-                *drawing_inputs(),
+                widgets.model_input("It must be a JanusFlow checkpoint."),
+                *widgets.generation_inputs(),
                 io.Int.Input(
                     "steps",
                     default=30,
                     min=1,
                     max=1000,
-                    tooltip="Steps from noise to image. The model's own is 30, with euler.",
+                    tooltip="Number of solver steps. The published value is 30, with euler.",
                 ),
-                guidance_input(2.0),
-                io.Combo.Input(
+                widgets.guidance_input(2.0),
+                choice_input(
                     "solver",
-                    options=list(SOLVERS),
-                    default="euler",
-                    tooltip="euler: as the model was published. midpoint and heun are more exact and take "
-                    "twice as long per step: 15 of their steps cost what 30 of euler do.",
+                    SOLVERS,
+                    "ODE solver. euler is the published one. midpoint and heun are more accurate and "
+                    "evaluate the model twice per step: 15 of their steps cost as much as 30 of euler.",
                 ),
-                io.Float.Input(
+                widgets.fraction_input(
                     "denoise",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How much of the latent is drawn anew: 1 starts from noise alone, 0 gives it "
-                    "back. Below 1 it needs a latent.",
+                    1.0,
+                    "Amount of noise added to the latent before sampling: 1 starts from pure noise, 0 "
+                    "returns the latent unchanged. Values below 1 need a latent.",
                 ),
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="Image to start from where denoise is below 1: VAE Encode of 384 x 384 pixels "
-                    "with SDXL's VAE; one, or as many as batch_size.",
+                    tooltip="Starting image for denoise below 1: 384 x 384 pixels encoded by VAE Encode "
+                    "with SDXL's VAE; one latent, or batch_size of them.",
                 ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="For VAE Decode with SDXL's VAE.")],
@@ -59,31 +56,30 @@ class JanusFlowSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: LoadedJanus, prompt: str, negative_prompt: str, steps: int, latent=None, **options
+        cls, model: LoadedJanus, prompt: str, negative_prompt: str, steps: int, latent=None, **sampling
     ) -> io.NodeOutput:
-        sampling = FlowSampling(num_steps=steps, **options)
-        pipeline, scale = model.pipeline, model.pipeline.latent_scale
-        latents = None if latent is None else _samples(latent) * scale
-        drawn = pipeline.generate(
+        options = FlowSampling(num_steps=steps, **sampling)
+        scale = model.pipeline.latent_scale
+        generated = model.pipeline.generate(
             prompt,
-            sampling,
+            options,
             negative_prompt=negative_prompt,
-            latents=latents,
+            latents=None if latent is None else _samples(latent) * scale,
             pixels=False,
             on_step=LatentReport(),
         )
-        return io.NodeOutput({"samples": (drawn.latents / scale).to(mm.intermediate_device())})
+        return io.NodeOutput({"samples": (generated.latents / scale).to(mm.intermediate_device())})
 
 
 def _samples(latent: dict[str, Tensor]) -> Tensor:
-    """The latents in float32, before scaling could round them.
+    """The latents in float32, so that scaling does not round them.
 
     Raises:
-        ValueError: if only a part of them should be drawn.
+        ValueError: if they have a noise mask.
     """
     if latent.get("noise_mask") is not None:
         raise ValueError(
-            "latent must have no noise_mask, as the whole image is drawn, got one; take it from VAE Encode, "
-            "without Set Latent Noise Mask"
+            "latent must have no noise_mask, as the whole image is sampled, got one; take it from VAE "
+            "Encode, without Set Latent Noise Mask"
         )
     return latent["samples"].float()

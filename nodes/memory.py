@@ -1,4 +1,4 @@
-"""Janus under ComfyUI's memory management, like core's own models."""
+"""Janus models under ComfyUI's memory management, like core's own models."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -8,6 +8,7 @@ import comfy.model_management as mm
 import comfy.ops
 import torch
 from comfy.model_patcher import ModelPatcher
+from torch import Tensor
 
 from ..janus_core import (
     GlobalResponseNorm,
@@ -19,29 +20,34 @@ from ..janus_core import (
     load_pipeline,
     packed_bytes,
 )
-from .progress import report_count
+from .progress import progress_callback
 
 
 @dataclass
 class LoadedJanus:
-    """What travels on the model socket: a pipeline whose weights ComfyUI moves between devices."""
+    """The value on the model socket: a pipeline whose weights ComfyUI moves between devices."""
 
     pipeline: JanusPipeline
     patcher: ModelPatcher
 
 
 def load(folder: Path, precision: str | torch.dtype, template: str | None) -> LoadedJanus:
-    """Loads a checkpoint off the device; the pipeline has ComfyUI bring it there when a run starts."""
+    """Loads a checkpoint on the offload device; the pipeline's `reserve` has ComfyUI move it for each run."""
     device, offload_device = mm.get_torch_device(), mm.unet_offload_device()
     dtype = _auto_dtype(device) if precision == "auto" else precision
     if precision == "int8" and not mm.is_device_cpu(device):
         dtype = Precision(_auto_dtype(device), int8=True)
     pipeline = load_pipeline(
-        folder, device, dtype, template=template, on_progress=report_count(), weights_device=offload_device
+        folder,
+        device,
+        dtype,
+        template=template,
+        on_progress=progress_callback(),
+        weights_device=offload_device,
     )
     make_movable(pipeline.model)
     _cast_shared_weights(pipeline.model)
-    # What packed layers hold on a CPU is no parameter, which ComfyUI would count by itself.
+    # Packed CPU weights are not parameters, so that ComfyUI does not count them by itself.
     size = mm.module_size(pipeline.model) + packed_bytes(pipeline.model)
     patcher = ModelPatcher(pipeline.model, device, offload_device, size=size)
     pipeline.reserve = partial(_reserve, patcher)
@@ -49,12 +55,12 @@ def load(folder: Path, precision: str | torch.dtype, template: str | None) -> Lo
 
 
 def _reserve(patcher: ModelPatcher, num_bytes: int) -> None:
-    """Puts as much of a model on its device as fits beside `num_bytes` of other tensors."""
+    """Moves as much of a model to its device as fits beside `num_bytes` of other tensors."""
     mm.load_models_gpu([patcher], memory_required=num_bytes)
 
 
 def _auto_dtype(device: torch.device) -> torch.dtype | str:
-    """What ComfyUI holds to be fast on its device; on a CPU, which it never asks, the core's own choice."""
+    """ComfyUI's choice for its device. It makes none for CPUs, where the core chooses."""
     if mm.is_device_cpu(device):
         return "auto"
     if mm.should_use_bf16(device):
@@ -62,52 +68,52 @@ def _auto_dtype(device: torch.device) -> torch.dtype | str:
     return torch.float16 if mm.should_use_fp16(device) else torch.float32
 
 
-class MovableRMSNorm(RMSNorm, comfy.ops.CastWeightBiasOp):
-    """The core's normalisation with a weight that may lie on another device than its input."""
+class _Movable(comfy.ops.CastWeightBiasOp):
+    """Mixin for layers whose weights may be on another device than their input."""
+
+    bias_dtype: torch.dtype | None = None  # None for the input's
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Applies the layer; ComfyUI sets either attribute on layers that it keeps on the offload device."""
+        if not (self.comfy_cast_weights or self.weight_function):
+            return super().forward(inputs)
+        weight, bias, stream = comfy.ops.cast_bias_weight(
+            self, inputs, bias_dtype=self.bias_dtype, offloadable=True
+        )
+        outputs = self._compute(inputs, weight, bias)
+        comfy.ops.uncast_bias_weight(self, weight, bias, stream)
+        return outputs
+
+
+class MovableRMSNorm(_Movable, RMSNorm):
+    """The core's RMS normalization, movable by ComfyUI."""
 
     bias = None
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Normalises the last dimension of [..., C]."""
-        if not (self.comfy_cast_weights or self.weight_function):
-            return super().forward(hidden_states)
-        weight, bias, stream = comfy.ops.cast_bias_weight(self, hidden_states, offloadable=True)
-        normalized = self.normalize(hidden_states, weight)
-        comfy.ops.uncast_bias_weight(self, weight, bias, stream)
-        return normalized
+    def _compute(self, inputs: Tensor, weight: Tensor, bias: None) -> Tensor:
+        return self.normalize(inputs, weight)
 
 
-class MovableGlobalResponseNorm(GlobalResponseNorm, comfy.ops.CastWeightBiasOp):
-    """The core's response normalisation with weights that may lie on another device than its input."""
+class MovableGlobalResponseNorm(_Movable, GlobalResponseNorm):
+    """The core's global response normalization, movable by ComfyUI."""
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Normalises [B, h, w, C]."""
-        if not (self.comfy_cast_weights or self.weight_function):
-            return super().forward(features)
-        weight, bias, stream = comfy.ops.cast_bias_weight(self, features, offloadable=True)
-        normalized = self.normalize(features, weight, bias)
-        comfy.ops.uncast_bias_weight(self, weight, bias, stream)
-        return normalized
+    def _compute(self, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return self.normalize(inputs, weight, bias)
 
 
-class MovableInt8Linear(Int8Linear, comfy.ops.CastWeightBiasOp):
-    """The core's layer of whole-number weights, which may lie on another device than its input."""
+class MovableInt8Linear(_Movable, Int8Linear):
+    """The core's linear layer with int8 weights, movable by ComfyUI."""
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Maps [..., in] to [..., out]."""
-        if not (self.comfy_cast_weights or self.weight_function):
-            return super().forward(hidden_states)
-        weight, bias, stream = comfy.ops.cast_bias_weight(
-            self, hidden_states, bias_dtype=torch.float32, offloadable=True
-        )
-        products = torch.nn.functional.linear(hidden_states, weight)
-        outputs = self.scaled(products, self.scale.to(hidden_states.device), bias)
-        comfy.ops.uncast_bias_weight(self, weight, bias, stream)
-        return outputs.to(hidden_states.dtype)
+    bias_dtype = torch.float32
+
+    def _compute(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        products = torch.nn.functional.linear(inputs, weight)
+        return self.scaled(products, self.scale.to(inputs.device), bias).to(inputs.dtype)
 
 
-# Layers that ComfyUI can leave on the CPU and move one by one when they are used; others would be stranded
-# there by a partial load. Weights and inputs have one dtype, so nothing needs to be cast when all fits.
+# Layer classes that ComfyUI can leave on the CPU and copy to the device when they are used. A layer of any
+# other class would stay there after a partial load, and fail. Weights and inputs have the same dtype, so that
+# nothing is cast when the whole model fits on the device.
 _MOVABLE = {
     torch.nn.Linear: comfy.ops.disable_weight_init.Linear,
     torch.nn.Conv2d: comfy.ops.disable_weight_init.Conv2d,
@@ -121,16 +127,16 @@ _MOVABLE = {
 
 
 def make_movable(model: Janus) -> None:
-    """Exchanges the classes of a model's layers for ones that ComfyUI can move.
+    """Replaces the classes of a model's layers by ones that ComfyUI can move.
 
     Raises:
-        TypeError: if a layer with weights has no such class; an error of this package.
+        TypeError: if a layer with weights has no such class, which is a bug of this package.
     """
     for name, module in model.named_modules():
         if type(module) in _MOVABLE:
             module.__class__ = _MOVABLE[type(module)]
             if isinstance(module, torch.nn.Embedding):
-                module.bias = None  # type: ignore[assignment]  # ComfyUI looks at it
+                module.bias = None  # type: ignore[assignment]  # ComfyUI reads it
         elif any(True for _ in module.parameters(recurse=False)):
             raise TypeError(
                 f"layer {name} must be of a class that ComfyUI can move, got {type(module).__name__}"
@@ -138,10 +144,12 @@ def make_movable(model: Janus) -> None:
 
 
 def _cast_shared_weights(model: Janus) -> None:
-    """Lets layers that share a weight look for it each time: moving one of them moves the other's as well."""
+    """Makes layers with a shared parameter cast it at each use: moving one layer also moves the others'."""
     owners: dict[int, list[torch.nn.Module]] = {}
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
             owners.setdefault(id(parameter), []).append(module)
-    for module in (module for modules in owners.values() if len(modules) > 1 for module in modules):
-        module.comfy_cast_weights = True  # type: ignore[assignment]  # a switch of ComfyUI's classes
+    for modules in owners.values():
+        if len(modules) > 1:
+            for module in modules:
+                module.comfy_cast_weights = True  # type: ignore[assignment]  # a switch of ComfyUI's classes

@@ -1,6 +1,7 @@
-"""Where checkpoints lie: `models/janus`, every `janus` entry of extra_model_paths.yaml, and this pack.
+"""Folders of checkpoints and images that a workflow can name.
 
-And which folders of images a workflow can reach: those within ComfyUI's input and output.
+Workflows may come from strangers. They can load only the checkpoints that are listed here, and write only
+into ComfyUI's input and output folders.
 """
 
 import os
@@ -9,18 +10,16 @@ from pathlib import Path, PureWindowsPath
 import folder_paths
 
 from ..janus_core import DEMONSTRATION, RELEASES, missing_files
-from .types import chosen
+from .choices import resolve_choice
 
 FOLDER = "janus"
-
-# What the Load node calls the checkpoint that comes with the pack.
 BUILT_IN = "Janus-Shapes (built-in demonstration)"
 
-# Which of ComfyUI's own folders a workflow may name folders in.
+# ComfyUI's folders in which a workflow may name folders.
 LOCATIONS = {"input": folder_paths.get_input_directory, "output": folder_paths.get_output_directory}
 
-# A folder with any of these is, or was meant to be, a checkpoint.
-_SIGNS = ("config.json", "tokenizer.json", "*.safetensors", "*.bin", "*.index.json")
+# A folder with any of these files is listed as a checkpoint, even if others are missing.
+_CHECKPOINT_FILES = ("config.json", "tokenizer.json", "*.safetensors", "*.bin", "*.index.json")
 
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
 
@@ -32,28 +31,26 @@ def installed() -> dict[str, Path]:
         for folder in sorted([*root.glob("*/"), *root.glob("*/*/")]):
             name = folder.relative_to(root).as_posix()
             if folder.parent != root and (folder.parent / "config.json").is_file():
-                continue  # a part of a checkpoint, such as its VAE
+                continue  # part of a checkpoint, such as its VAE
             hidden = any(part.startswith(".") for part in name.split("/"))
-            if not hidden and any(any(folder.glob(sign)) for sign in _SIGNS):
+            if not hidden and any(any(folder.glob(pattern)) for pattern in _CHECKPOINT_FILES):
                 found.setdefault(name, folder)
     return found
 
 
 def loadable() -> dict[str, Path]:
-    """Checkpoints that are here: those installed, then the built-in one, whose name no folder can take."""
+    """Installed checkpoints, then the built-in one, whose name takes precedence over a folder's."""
     return {**installed(), BUILT_IN: DEMONSTRATION}
 
 
 def choices() -> list[str]:
-    """What the Load node offers: checkpoints that are here, then releases that can be downloaded."""
+    """The options of the Load node: loadable checkpoints, then releases that can be downloaded."""
     names = list(loadable())
     return names + [name for name in RELEASES if name not in names]
 
 
 def find(name: str) -> Path:
-    """The folder of a checkpoint.
-
-    Only names that `choices` lists are looked at, so a workflow from a stranger reaches no other folder.
+    """The folder of a checkpoint that `choices` lists; no other name is ever used as a path.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
@@ -76,10 +73,10 @@ def find(name: str) -> Path:
 
 
 def fingerprint(name: str) -> str:
-    """Changes when the files that make up a checkpoint do.
+    """A value that changes when the files of a checkpoint do.
 
-    A copy of pickled weights in safetensors is not one of them, and what a release will be is known before it
-    is downloaded: neither makes a model that was just loaded look new.
+    Two changes must not make ComfyUI load a model again that it has just loaded: a download, so that the
+    fingerprint of a release is its revision, and a safetensors copy beside pickled weights, which is ignored.
     """
     folder = loadable().get(name)
     if folder is None or (name in RELEASES and missing_files(folder)):
@@ -92,40 +89,39 @@ def fingerprint(name: str) -> str:
 
 
 def download_folder(name: str) -> Path:
-    """Where a release is downloaded to: where it already lies in part, else the first of the paths."""
+    """The folder to download a release to: an incomplete one that exists, or a new one in the first path."""
     return installed().get(name) or Path(folder_paths.get_folder_paths(FOLDER)[0]) / name
 
 
 def folder_in(location: str, name: str) -> Path:
-    """A folder within ComfyUI's input or output.
+    """A folder inside ComfyUI's input or output folder.
 
     Args:
         location: one of `LOCATIONS`.
-        name: relative to it; a dot for the whole of it.
+        name: the folder's path relative to it; a dot for all of it.
 
     Raises:
-        ValueError: if it is empty, or a way leads out of there: an absolute path, another drive, `..` or a
-            link.
+        ValueError: if the name is empty or leads outside: an absolute path, another drive, `..` or a link.
         FileNotFoundError: if there is no such folder.
     """
-    root = Path(LOCATIONS[chosen("location", location, LOCATIONS)]()).resolve()
+    root = Path(LOCATIONS[resolve_choice("location", location, LOCATIONS)]()).resolve()
     if not name.strip():
         raise ValueError(
             f"folder must name a folder in ComfyUI's {location} folder, got {name!r}; enter one, or a dot "
             "for all of it"
         )
-    # Windows's rules everywhere, for they know both kinds of slashes, and drives.
+    # Parse with Windows' rules on every system: they recognize drives and both kinds of slashes.
     path = PureWindowsPath(name)
-    within = not (path.anchor or ".." in path.parts or "\0" in name)
-    folder = root.joinpath(*path.parts).resolve() if within else root.parent
+    is_relative = not (path.anchor or ".." in path.parts or "\0" in name)
+    folder = root.joinpath(*path.parts).resolve() if is_relative else root.parent
     if not folder.is_relative_to(root):
         raise ValueError(
-            f"folder must lie in ComfyUI's {location} folder, got {name!r}; move it there, and name it as it "
-            "is called in there"
+            f"folder must lie in ComfyUI's {location} folder, got {name!r}; move it there, and enter its "
+            f"path relative to {location}"
         )
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"folder must be one in ComfyUI's {location} folder, got {name!r}, which is not there; correct "
+            f"folder must be one in ComfyUI's {location} folder, got {name!r}, which does not exist; correct "
             "its name"
         )
     return folder

@@ -1,4 +1,7 @@
-"""From the core's steps to ComfyUI: progress bars, streaming text, live previews, and cancelling."""
+"""Progress of the core's loops on the canvas: progress bar, streamed text, live previews, cancelling.
+
+All callbacks raise ComfyUI's `InterruptProcessingException` if the run was cancelled.
+"""
 
 import math
 import time
@@ -14,16 +17,17 @@ from torch import Tensor
 
 from ..janus_core import JanusPipeline
 
-# Of the pack's own front end: core's progress text stands in a field that goes when the node ends.
+# Our own event, handled by `web/janus_text.js`: ComfyUI removes its own progress text when the node ends.
 TEXT_EVENT = "janus.text"
-TEXT_INTERVAL = 0.1  # seconds between texts: faster than anyone reads, slower than a socket clogs
-PREVIEW_SHARE = 0.03  # of a run's time that previews may take
+TEXT_INTERVAL = 0.1  # seconds between texts
+PREVIEW_SHARE = 0.03  # fraction of the run time that previews may take
 PREVIEW_SIZE = 512  # pixels
-GROUND = (127, 127, 127)  # where nothing is drawn yet
+FINISHED_SIZE = 1024  # pixels of the sheet of finished images
+BACKGROUND = (127, 127, 127)
 
 
-def report_count() -> Callable[[int, int], None]:
-    """Shows how much is done of what is counted: bytes of a file, or images."""
+def progress_callback() -> Callable[[int, int], None]:
+    """A callback `(done, total)` that moves the progress bar, in bytes or images."""
     bar = comfy.utils.ProgressBar(1)
 
     def on_progress(done: int, total: int) -> None:
@@ -33,104 +37,103 @@ def report_count() -> Callable[[int, int], None]:
     return on_progress
 
 
-class TextReport:
-    """Shows steps done, and on the running node the answers so far; an `OnStep` of the core."""
-
-    def __init__(self, pipeline: JanusPipeline, node_id: str) -> None:
-        self.pipeline = pipeline
-        self.node_id = node_id
-        self.bar = comfy.utils.ProgressBar(1)
-        self.next_text = 0.0
-
-    def __call__(self, step: int, total: int, tokens: Tensor) -> None:
-        """Reports one step; raises if the run was cancelled."""
-        throw_exception_if_processing_interrupted()
-        self.bar.update_absolute(step, total)
-        if time.monotonic() >= self.next_text:
-            self._show(tokens)
-            self.next_text = time.monotonic() + TEXT_INTERVAL
-
-    def check(self, done: int, total: int) -> None:
-        """Raises if the run was cancelled; an `OnImage` of the core."""
-        throw_exception_if_processing_interrupted()
-
-    def _show(self, tokens: Tensor) -> None:
-        server = PromptServer.instance
-        if server.client_id is None:  # a script's run: nobody's canvas shows it
-            return
-        message = {
-            "node": self.node_id,
-            "text": "\n\n".join(map(str.strip, self.pipeline.decode_text(tokens))),
-        }
-        server.send_sync(TEXT_EVENT, message, server.client_id)
-
-
-class ImageReport:
-    """Shows steps done, and now and then the half-drawn first image; an `OnStep` of the core."""
-
-    def __init__(self, pipeline: JanusPipeline) -> None:
-        self.pipeline = pipeline
-        self.bar = comfy.utils.ProgressBar(1)
-        self.next_preview = 0.0
-
-    def __call__(self, step: int, total: int, tokens: Tensor) -> None:
-        """Reports one step; raises if the run was cancelled."""
-        throw_exception_if_processing_interrupted()
-        finished = tokens[
-            :1, : tokens.shape[1] // self.pipeline.tokens_per_row * self.pipeline.tokens_per_row
-        ]
-        started = time.monotonic()
-        if finished.shape[1] == 0 or started < self.next_preview:
-            self.bar.update_absolute(step, total)
-            return
-        self.bar.update_absolute(step, total, _preview(self.pipeline.preview_tokens(finished)[0]))
-        self.next_preview = started + (time.monotonic() - started) / PREVIEW_SHARE
-
-    def check(self, done: int, total: int) -> None:
-        """Raises if the run was cancelled; an `OnImage` of the core."""
-        throw_exception_if_processing_interrupted()
-
-    def show(self, images: Tensor) -> None:
-        """Puts the finished images [B, H, W, 3] on the node, side by side.
-
-        Front ends show a node's last preview in place of its output, as long as they hold one; where
-        `web/janus_text.js` can, it has them let go of it.
-        """
-        columns = math.ceil(math.sqrt(len(images)))
-        _, height, width, _ = images.shape
-        scale = min(1.0, PREVIEW_SIZE / columns / max(height, width))
-        width, height = max(1, round(width * scale)), max(1, round(height * scale))
-        sheet = Image.new("RGB", (columns * width, math.ceil(len(images) / columns) * height), GROUND)
-        for index, image in enumerate(images):
-            picture = _picture(image).resize((width, height), Image.Resampling.BICUBIC)
-            sheet.paste(picture, (index % columns * width, index // columns * height))
-        self.bar.update_absolute(self.bar.total, self.bar.total, ("JPEG", sheet, PREVIEW_SIZE))
-
-
-class LatentReport:
-    """Shows steps done, and the first image's latents as colours; an `OnStep` of the core."""
+class _Report:
+    """Base of the `OnStep` callbacks, each with the progress bar of one run."""
 
     def __init__(self) -> None:
         self.bar = comfy.utils.ProgressBar(1)
+
+    def check(self, done: int, total: int) -> None:
+        """An `OnImage` callback that only lets the user cancel: `OnStep` moves the bar."""
+        throw_exception_if_processing_interrupted()
+
+
+class TextReport(_Report):
+    """Streams the answers so far onto the running node."""
+
+    def __init__(self, pipeline: JanusPipeline, node_id: str) -> None:
+        super().__init__()
+        self.pipeline = pipeline
+        self.node_id = node_id
+        self.next_text = 0.0
+
+    def __call__(self, step: int, total: int, tokens: Tensor) -> None:
+        """Reports a step with the tokens [B, n] so far."""
+        throw_exception_if_processing_interrupted()
+        self.bar.update_absolute(step, total)
+        if time.monotonic() >= self.next_text:
+            self._send(tokens)
+            self.next_text = time.monotonic() + TEXT_INTERVAL
+
+    def _send(self, tokens: Tensor) -> None:
+        server = PromptServer.instance
+        if server.client_id is None:  # queued by a script: there is no canvas
+            return
+        text = "\n\n".join(map(str.strip, self.pipeline.decode_text(tokens)))
+        server.send_sync(TEXT_EVENT, {"node": self.node_id, "text": text}, server.client_id)
+
+
+class ImageReport(_Report):
+    """Shows the first image of the batch from time to time while it is generated."""
+
+    def __init__(self, pipeline: JanusPipeline) -> None:
+        super().__init__()
+        self.pipeline = pipeline
+        self.next_preview = 0.0
+
+    def __call__(self, step: int, total: int, tokens: Tensor) -> None:
+        """Reports a step with the image tokens [B, n] so far."""
+        throw_exception_if_processing_interrupted()
+        width = self.pipeline.tokens_per_row
+        complete_rows = tokens[:1, : tokens.shape[1] // width * width]
+        started = time.monotonic()
+        if complete_rows.shape[1] == 0 or started < self.next_preview:
+            self.bar.update_absolute(step, total)
+            return
+        self.bar.update_absolute(step, total, _preview(self.pipeline.preview_tokens(complete_rows)[0]))
+        # A preview that took t seconds is followed by t / PREVIEW_SHARE seconds without one.
+        self.next_preview = started + (time.monotonic() - started) / PREVIEW_SHARE
+
+    def show(self, images: Tensor) -> None:
+        """Shows the finished images [B, H, W, 3] side by side as the last preview.
+
+        Front ends keep a node's last preview and display it instead of the node's output images.
+        """
+        columns = math.ceil(math.sqrt(len(images)))
+        _, height, width, _ = images.shape
+        scale = min(1.0, FINISHED_SIZE / columns / max(height, width))
+        width, height = max(1, round(width * scale)), max(1, round(height * scale))
+        sheet = Image.new("RGB", (columns * width, math.ceil(len(images) / columns) * height), BACKGROUND)
+        for index, image in enumerate(images):
+            picture = _to_pil(image).resize((width, height), Image.Resampling.BICUBIC)
+            sheet.paste(picture, (index % columns * width, index // columns * height))
+        self.bar.update_absolute(self.bar.total, self.bar.total, ("JPEG", sheet, FINISHED_SIZE))
+
+
+class LatentReport(_Report):
+    """Shows an approximation of the first image, from its SDXL latents."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.format = comfy.latent_formats.SDXL()
 
     def __call__(self, step: int, total: int, latents: Tensor) -> None:
-        """Reports one step; raises if the run was cancelled."""
+        """Reports a step with the latents [B, 4, h, w] so far."""
         throw_exception_if_processing_interrupted()
         factors = torch.tensor(self.format.latent_rgb_factors)
         bias = torch.tensor(self.format.latent_rgb_factors_bias)
-        colours = latents[0].float().cpu().permute(1, 2, 0) @ factors + bias
-        self.bar.update_absolute(step, total, _preview((colours + 1) / 2))
+        rgb = latents[0].float().cpu().permute(1, 2, 0) @ factors + bias
+        self.bar.update_absolute(step, total, _preview((rgb + 1) / 2))
 
 
-def _preview(rows: Tensor) -> tuple[str, Image.Image, int]:
-    """The upper rows [h, W, 3] of a square image, on grey ground."""
-    picture = _picture(rows)
-    canvas = Image.new("RGB", (picture.width, picture.width), GROUND)
+def _preview(top: Tensor) -> tuple[str, Image.Image, int]:
+    """A preview of the top part [h, W, 3] of a square image, with the rest grey."""
+    picture = _to_pil(top)
+    canvas = Image.new("RGB", (picture.width, picture.width), BACKGROUND)
     canvas.paste(picture)
     return ("JPEG", canvas, PREVIEW_SIZE)
 
 
-def _picture(image: Tensor) -> Image.Image:
-    """An image [H, W, 3], which may be brighter than white where it is the user's own."""
+def _to_pil(image: Tensor) -> Image.Image:
+    """Converts an image [H, W, 3]; values outside [0, 1], which a user's own image may have, are clipped."""
     return Image.fromarray((image.clamp(0, 1) * 255).byte().cpu().numpy())

@@ -1,27 +1,27 @@
-"""What a node shows on itself once it has run; `web/janus_text.js` puts the text there."""
+"""What a node displays on the canvas after it has run."""
 
 from collections.abc import Sequence
 
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-# What a node must know to write the workflow into the images that it shows, so that a saved one re-opens it.
+# Hidden inputs of nodes that display images: the workflow is written into the image files, so that a saved
+# image can be opened as a workflow.
 WORKFLOW = (io.Hidden.prompt, io.Hidden.extra_pnginfo)
 
 
-def shown(
+def ui_output(
     node: type[io.ComfyNode], texts: Sequence[str] | None = None, images: Tensor | None = None
 ) -> dict[str, object]:
-    """The `ui` of a node's output.
+    """The `ui` part of a node's output.
 
-    ComfyUI joins those of a node that runs for each item of a list by the keys of the first: a node that
-    shows both texts and images must give both each time, an empty one of what it has not.
+    When a node runs once per item of a list, ComfyUI merges the results by the keys of the first one. A node
+    that displays both texts and images must therefore always pass both, with an empty one if need be.
 
     Args:
-        node: the class, with `WORKFLOW` among its hidden inputs if it shows images.
-        texts: one below the other, an empty line between.
-        images: [B, H, W, 3] in [0, 1], B may be 0; they stay when the last preview goes, as when a workflow
-            is re-opened.
+        node: the class, with `WORKFLOW` among its hidden inputs if it displays images.
+        texts: joined with an empty line between; `web/janus_text.js` displays them.
+        images: [B, H, W, 3] in [0, 1]; B may be 0.
     """
     result: dict[str, object] = {}
     if texts is not None:

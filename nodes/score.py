@@ -1,100 +1,89 @@
-"""Score and Choose: what the model holds to be true of images, as numbers."""
+"""Janus Score and Janus Choose: probabilities of given answers about images."""
 
 from comfy_api.latest import io
 
+from . import widgets
 from .memory import LoadedJanus
-from .progress import report_count
-from .result import shown
-from .types import CATEGORY, model_input, seen, seen_inputs, template_input
+from .progress import progress_callback
+from .result import ui_output
 
 
 class JanusScore(io.ComfyNode):
-    """Images and a description in, scores out; the work is `JanusPipeline.score`."""
+    """Scores images against a description by `JanusPipeline.score`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="JanusScore",
             display_name="Janus Score",
-            category=CATEGORY,
-            description="Tells how well images match a description, in the model's own judgement.",
+            category=widgets.CATEGORY,
+            description="Scores how well images match a description, as judged by the model.",
             is_output_node=True,
             inputs=[
-                model_input(),
-                *seen_inputs("Connect this or features."),
-                io.String.Input(
+                widgets.model_input(),
+                *widgets.image_or_features_inputs("Connect this or features."),
+                widgets.text_input(
                     "description",
-                    multiline=True,
-                    default="A red star and a blue circle on a white background.",
-                    tooltip="What the images should show, such as the prompt that they were drawn from.",
+                    widgets.EXAMPLE_PROMPT,
+                    "What the images should show, such as the prompt they were generated from.",
                 ),
-                template_input(),
+                widgets.template_input(),
             ],
-            outputs=[
-                io.Float.Output(
-                    display_name="score",
-                    is_output_list=True,
-                    tooltip="One number from 0 to 1 per image, as a list: the share of Yes against No.",
-                )
-            ],
+            outputs=[widgets.score_output()],
         )
 
     @classmethod
     def execute(
         cls, model: LoadedJanus, description: str, template: str, image=None, features=None
     ) -> io.NodeOutput:
-        images = seen(image, features)
-        scores = model.pipeline.score(
-            images, description, template=template, on_image=report_count()
-        ).tolist()
-        return io.NodeOutput(scores, ui=shown(cls, [f"{score:.4f}" for score in scores]))
+        images = widgets.image_or_features(image, features)
+        scores = model.pipeline.score(images, description, template=template, on_image=progress_callback())
+        ui = ui_output(cls, [f"{score:.4f}" for score in scores])
+        return io.NodeOutput(scores.tolist(), ui=ui)
 
 
 class JanusChoose(io.ComfyNode):
-    """Images, a question and answers in, the likeliest out; the work is `JanusPipeline.choose`."""
+    """Chooses among given answers by `JanusPipeline.choose`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="JanusChoose",
             display_name="Janus Choose",
-            category=CATEGORY,
-            description="Answers a question about images with one of the answers that you give.",
+            category=widgets.CATEGORY,
+            description="Answers a question about images with the most likely of the given options.",
             is_output_node=True,
             inputs=[
-                model_input(),
-                *seen_inputs("Without image and features, only the question is asked."),
-                io.String.Input(
+                widgets.model_input(),
+                *widgets.image_or_features_inputs(),
+                widgets.text_input(
                     "question",
-                    multiline=True,
-                    default="What colour is the background?",
-                    tooltip="Asked of each image. The options are not shown to the model: write them into "
-                    "the question if it should know them.",
+                    "What colour is the background?",
+                    "Asked about each image. The model sees the options only if the question contains them.",
                 ),
-                io.String.Input(
+                widgets.text_input(
                     "options",
-                    multiline=True,
-                    default="white\ngrey\nblack",
-                    tooltip="Answers to choose from, one per line: at least two, and none of them twice.",
+                    "white\ngrey\nblack",
+                    "Possible answers, one per line: at least two, without duplicates.",
                 ),
                 io.Boolean.Input(
                     "per_token",
                     default=False,
-                    tooltip="Off: options are compared by how likely the whole of each is. On: by the mean "
-                    "over their tokens, so that long options are not at a disadvantage.",
+                    tooltip="Off: compares the probabilities of whole options. On: compares the mean "
+                    "log-probability per token, so that long options are not at a disadvantage.",
                 ),
             ],
             outputs=[
                 io.String.Output(
                     display_name="choice",
                     is_output_list=True,
-                    tooltip="The likeliest option, one per image, as a list.",
+                    tooltip="A list with the most likely option for each image.",
                 ),
                 io.Float.Output(
                     display_name="probabilities",
                     is_output_list=True,
-                    tooltip="Of all options in their order, from 0 to 1; for several images one image after "
-                    "the other.",
+                    tooltip="A list with the probability of each option, from 0 to 1, in their order; with "
+                    "several images, one image after the other.",
                 ),
             ],
         )
@@ -103,16 +92,18 @@ class JanusChoose(io.ComfyNode):
     def execute(
         cls, model: LoadedJanus, question: str, options: str, per_token: bool, image=None, features=None
     ) -> io.NodeOutput:
-        images = seen(image, features)
+        images = widgets.image_or_features(image, features)
         answers = [line.strip() for line in options.splitlines() if line.strip()]
-        shares = model.pipeline.choose(
-            images, question, answers, per_token=per_token, on_image=report_count()
-        ).tolist()
-        best = [answers[row.index(max(row))] for row in shares]
-        tables = [_table(answers, row) for row in shares]
-        return io.NodeOutput(best, [share for row in shares for share in row], ui=shown(cls, tables))
+        probabilities = model.pipeline.choose(
+            images, question, answers, per_token=per_token, on_image=progress_callback()
+        )
+        choices = [answers[index] for index in probabilities.argmax(dim=1).tolist()]
+        ui = ui_output(cls, [_table(answers, of_image) for of_image in probabilities.tolist()])
+        return io.NodeOutput(choices, probabilities.flatten().tolist(), ui=ui)
 
 
-def _table(answers: list[str], shares: list[float]) -> str:
+def _table(answers: list[str], probabilities: list[float]) -> str:
     """A line for each answer."""
-    return "\n".join(f"{share:.4f} {answer}" for answer, share in zip(answers, shares, strict=True))
+    return "\n".join(
+        f"{probability:.4f} {answer}" for probability, answer in zip(probabilities, answers, strict=True)
+    )

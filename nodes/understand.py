@@ -1,4 +1,4 @@
-"""Understand: images and a question to text, in conversations of any length."""
+"""Janus Understand: answers to questions about images, and conversations."""
 
 import logging
 from collections.abc import Callable
@@ -14,27 +14,19 @@ from ..janus_core import (
     VisionFeatures,
     json_text,
 )
+from . import widgets
+from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .progress import TextReport
-from .result import shown
-from .types import (
-    CATEGORY,
-    JanusConversation,
-    chosen,
-    is_taken,
-    model_input,
-    seen,
-    seen_inputs,
-    text_sampling_inputs,
-)
+from .result import ui_output
+from .types import JanusConversation
 
 LOG = logging.getLogger(__name__)
 
-ASK = "ask the question below"
-
-# Ready-made questions; the names are what the task widget offers.
+# Options of the task widget, and the questions that they stand for.
+OWN_QUESTION = "ask the question below"
 TASKS = {
-    ASK: None,
+    OWN_QUESTION: None,
     "describe in detail": "Describe the image in detail.",
     "short caption": "Write a short caption for this image in one sentence.",
     "prompt for drawing": DESCRIBE_TO_DRAW,
@@ -45,145 +37,163 @@ TASKS = {
 }
 
 BATCHES = ONE_EACH, ALL_TOGETHER = "one answer per image", "one question about all images"
-HISTORIES = GO_ON, ASK_AFRESH = "go on with its turns", "ask afresh about its images"
+HISTORIES = CONTINUE, START_OVER = "continue", "start over, keep the images"
 FORMATS = TEXT, JSON = "text", "JSON"
 JSON_REQUEST = "\nAnswer with JSON only."
-CONVERSATION_OUTPUT = 1
+CONVERSATION_OUTPUT = 1  # index
 
 
 def question_inputs(note: str = "") -> list[io.Input]:
-    """What is asked: a task, or a question of the user's own with a note about it."""
+    """A predefined task or the user's own question; `note` is added to the question's tooltip."""
+    tooltip = f"Used if task is '{OWN_QUESTION}'. {note}".strip()
     return [
-        io.Combo.Input(
-            "task",
-            options=list(TASKS),
-            default=ASK,
-            tooltip="A ready-made question, which takes the place of the one below, or your own.",
-        ),
-        io.String.Input(
-            "question",
-            multiline=True,
-            default="Describe the image in detail.",
-            tooltip=f"Asked if task is '{ASK}'. {note}".strip(),
-        ),
+        choice_input("task", TASKS, "A predefined question, used instead of the one below, or your own."),
+        widgets.text_input("question", "Describe the image in detail.", tooltip),
     ]
 
 
+def resolve_question(task: str, question: str) -> str:
+    """The question that a task stands for, or the user's own."""
+    return TASKS[resolve_choice("task", task, TASKS)] or question
+
+
 class JanusUnderstand(io.ComfyNode):
-    """Images and a question in, answers out; the work is `JanusPipeline.understand`."""
+    """Answers questions by `JanusPipeline.converse`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="JanusUnderstand",
             display_name="Janus Understand",
-            category=CATEGORY,
-            description="Answers questions about images: captions, tags, text in pictures, prompts for "
-            "drawing.",
+            category=widgets.CATEGORY,
+            description="Answers questions about images: captions, tags, text recognition, prompts for "
+            "image generation.",
             is_output_node=True,
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             inputs=[
-                model_input(),
-                *seen_inputs("Without image and features, only the question is asked."),
+                widgets.model_input(),
+                *widgets.image_or_features_inputs(),
                 *question_inputs(
-                    "Images stand before it, unless it holds <image_placeholder> once per image "
-                    "where they should stand."
+                    "Images come before it, unless it contains <image_placeholder> once per image."
                 ),
-                io.Combo.Input(
-                    "batch",
-                    options=list(BATCHES),
-                    default=ONE_EACH,
-                    tooltip="Several images: ask the question of each, or show all of them in one question.",
+                choice_input(
+                    "batch", BATCHES, "With several images: ask about each one, or about all together."
                 ),
-                *text_sampling_inputs(),
-                io.String.Input(
+                *widgets.text_sampling_inputs(),
+                widgets.text_input(
                     "system_prompt",
-                    multiline=True,
-                    default=DEFAULT_SYSTEM_PROMPT,
-                    tooltip="Stands before the conversation; empty for none. The default is the models' own. "
-                    "A connected conversation keeps its own.",
+                    DEFAULT_SYSTEM_PROMPT,
+                    "Text before the first question; empty for none. The default is the published one. A "
+                    "connected conversation keeps its own.",
                 ),
                 JanusConversation.Input(
                     "conversation",
                     optional=True,
-                    tooltip="From Janus Understand with the same checkpoint: the question is asked after "
-                    "what was said there. Images connected here enter with it.",
+                    tooltip="A conversation to continue, from Janus Understand with the same checkpoint. "
+                    "Images connected here are added to it with the question.",
                 ),
-                io.Combo.Input(
+                choice_input(
                     "history",
-                    options=list(HISTORIES),
-                    default=GO_ON,
+                    HISTORIES,
+                    "Only with a conversation: continue it, or start over with its images and no earlier "
+                    "questions. Either way its images are not encoded again, and up to 2 GB of its KV cache "
+                    "is reused.",
                     optional=True,
-                    tooltip="Only with a conversation: go on with it, or ask about its images as if nothing "
-                    "had been said. Images are not encoded again, and what was read of them is kept up "
-                    "to 2 GB, for the same precision and device.",
                 ),
-                io.Combo.Input(
+                choice_input(
                     "answer_format",
-                    options=list(FORMATS),
-                    default=TEXT,
+                    FORMATS,
+                    "JSON asks for JSON in the question, checks the answer, retries up to 3 times if it "
+                    "contains none, and outputs only the JSON, on one line.",
                     optional=True,
-                    tooltip="JSON adds a request for it to the question, checks the answer, asks up to 3 "
-                    "times more if it holds none, and gives the JSON alone, on one line.",
                 ),
             ],
             outputs=[
                 io.String.Output(
-                    display_name="answer", is_output_list=True, tooltip="One text per image, as a list."
+                    display_name="answer", is_output_list=True, tooltip="A list with one answer per image."
                 ),
                 JanusConversation.Output(
                     display_name="conversation",
                     is_output_list=True,
-                    tooltip="What was said, for another Janus Understand to go on with; one per answer.",
+                    tooltip="One conversation per answer, to be continued by another Janus Understand.",
                 ),
             ],
         )
 
     @classmethod
+    def validate_inputs(cls, history: str = CONTINUE) -> bool | str:
+        """Replaces ComfyUI's check of `history`, which has values that were renamed."""
+        try:
+            resolve_choice("history", history, HISTORIES)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def execute(
-        cls, model: LoadedJanus, task, question, batch, system_prompt, image=None, features=None,
-        conversation=None, history=GO_ON, answer_format=TEXT, **options,
-    ) -> io.NodeOutput:  # fmt: skip
-        images = _images(image, features, chosen("batch", batch, BATCHES) == ALL_TOGETHER)
-        question, check = _asked(TASKS[chosen("task", task, TASKS)] or question, answer_format)
-        past, system_prompt = _past(conversation, history, system_prompt)
-        sampling = TextSampling(**options)
+        cls,
+        model: LoadedJanus,
+        task: str,
+        question: str,
+        batch: str,
+        system_prompt: str,
+        image=None,
+        features=None,
+        conversation: Conversation | None = None,
+        history: str = CONTINUE,
+        answer_format: str = TEXT,
+        **sampling,
+    ) -> io.NodeOutput:
+        images = _batched(widgets.image_or_features(image, features), batch)
+        question, check = _formatted(resolve_question(task, question), answer_format)
+        if resolve_choice("history", history, HISTORIES) == START_OVER and conversation is not None:
+            conversation = conversation.before(0)
         report = TextReport(model.pipeline, cls.hidden.unique_id)
-        said = model.pipeline.converse(
-            images, question, sampling, conversation=past, system_prompt=system_prompt, check=check,
-            remember=is_taken(cls.hidden, CONVERSATION_OUTPUT), on_step=report,
-        )  # fmt: skip
-        _log_tokens(said)
-        answers = [conversation.answer for conversation in said]
-        return io.NodeOutput(answers, said, ui=shown(cls, answers))
+        conversations = model.pipeline.converse(
+            images,
+            question,
+            TextSampling(**sampling),
+            conversation=conversation,
+            system_prompt=system_prompt if conversation is None else None,
+            check=check,
+            remember=_is_connected(cls.hidden, CONVERSATION_OUTPUT),
+            on_step=report,
+        )
+        _log_tokens(conversations)
+        answers = [each.answer for each in conversations]
+        return io.NodeOutput(answers, conversations, ui=ui_output(cls, answers))
 
 
-def _asked(question: str, answer_format: str) -> tuple[str, Callable[[str], str] | None]:
-    """The question as it is put, and the check that its answer has to stand."""
-    if chosen("answer_format", answer_format, FORMATS) == TEXT:
+def _batched(
+    images: Tensor | VisionFeatures | None, batch: str
+) -> Tensor | VisionFeatures | list[Tensor | VisionFeatures] | None:
+    """The images as `JanusPipeline.converse` takes them: as a list if they belong to one question."""
+    together = resolve_choice("batch", batch, BATCHES) == ALL_TOGETHER
+    return list(images.split(1)) if together and images is not None else images
+
+
+def _formatted(question: str, answer_format: str) -> tuple[str, Callable[[str], str] | None]:
+    """The question with a request for the format, and the check of the answer."""
+    if resolve_choice("answer_format", answer_format, FORMATS) == TEXT:
         return question, None
+    # An empty question stays empty, so that it is refused.
     return question + JSON_REQUEST if question.strip() else question, json_text
 
 
-def _past(
-    conversation: Conversation | None, history: str, system_prompt: str
-) -> tuple[Conversation | None, str | None]:
-    """What of a conversation is gone on with, and the system prompt of a new one."""
-    afresh = chosen("history", history, HISTORIES) == ASK_AFRESH
-    if conversation is None:
-        return None, system_prompt
-    return conversation.before(0) if afresh else conversation, None
+def _is_connected(hidden: io.HiddenHolder, output: int) -> bool:
+    """Whether an output of the running node is connected; True if the prompt is unknown.
+
+    Args:
+        hidden: with `unique_id` and `prompt`.
+        output: its index.
+    """
+    prompt = hidden.prompt or {}
+    inputs = [value for node in prompt.values() for value in node["inputs"].values()]
+    return hidden.unique_id not in prompt or [hidden.unique_id, output] in inputs
 
 
-def _log_tokens(said: list[Conversation]) -> None:
-    """Tells how much of the prompts had to be read."""
-    read, reused = (sum(getattr(each, name) for each in said) for name in ("tokens_read", "tokens_reused"))
-    LOG.info("Janus Understand read %d tokens, and knew %d from before.", read, reused)
-
-
-def _images(
-    image: Tensor | None, features: VisionFeatures | None, together: bool
-) -> Tensor | VisionFeatures | list[Tensor | VisionFeatures] | None:
-    """What is connected, as `JanusPipeline.understand` takes it."""
-    images = seen(image, features)
-    return list(images.split(1)) if together and images is not None else images
+def _log_tokens(conversations: list[Conversation]) -> None:
+    """Logs how many prompt tokens were computed and how many came from the KV cache."""
+    computed = sum(each.tokens_read for each in conversations)
+    reused = sum(each.tokens_reused for each in conversations)
+    LOG.info("Janus Understand processed %d prompt tokens and reused %d from its cache.", computed, reused)

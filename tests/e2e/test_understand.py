@@ -142,7 +142,7 @@ def test_three_turns_chain_and_only_the_first_node_encodes_the_image(
     third = ask(graph, "And this?", model=model, conversation=[second[0], 1], image=more)
     afresh = ask(
         graph, "Which colour is it?", model=model, conversation=[second[0], 1],
-        history="ask afresh about its images",
+        history="start over, keep the images",
     )  # fmt: skip
     result = run(client, graph)
     options = TextSampling(**SAMPLING)

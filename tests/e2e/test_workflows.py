@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -13,7 +14,17 @@ from janus_nodes.janus_core.training.shapes.draw import draw_scene
 from janus_nodes.janus_core.training.shapes.read import read_picture
 from janus_nodes.janus_core.training.shapes.scene import CELL_SIZE, PICTURE_SIZE
 from PIL import Image
-from support.workflows import DRAWS, FOLDER, RUNNABLE, SAVES, SAYS, WORKFLOWS, read
+from support.workflows import (
+    DRAWS,
+    FOLDER,
+    FORMER_VALUES,
+    RENAMED,
+    RUNNABLE,
+    SAVES,
+    SAYS,
+    WORKFLOWS,
+    read,
+)
 
 from dev.comfyui.client import ComfyClient
 from dev.comfyui.server import ComfyServer
@@ -123,6 +134,23 @@ def test_workflow_runs(name: str, client: ComfyClient, object_info: dict[str, An
     elif not drawn:
         for image in result.images():
             assert_grey(client.view(image))
+
+
+def test_workflow_with_former_combo_values_gives_the_same_as_with_the_present_ones(
+    client: ComfyClient, object_info: dict[str, Any]
+) -> None:
+    prompt = to_prompt(json.loads(FORMER_VALUES.read_text(encoding="utf-8")), object_info)
+    turns = {node: each["inputs"] for node, each in prompt.items() if each["class_type"] == "JanusUnderstand"}
+    assert {inputs["history"] for inputs in turns.values()} == RENAMED.keys()
+    before = client.run(prompt).check()
+    for inputs in turns.values():
+        inputs["history"] = RENAMED[inputs["history"]]
+        assert (
+            inputs["history"] in object_info["JanusUnderstand"]["input"]["optional"]["history"][1]["options"]
+        )
+    after = client.run(prompt).check()
+    for node in turns:
+        assert before.texts(node) == after.texts(node) != []
 
 
 def assert_grey(png: bytes) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from comfy_api.latest import io
 from janus_nodes.janus_core import Conversation, JanusPipeline, TextSampling
 from janus_nodes.janus_core.pipeline import answering
 from janus_nodes.nodes import understand
+from janus_nodes.nodes.choices import RENAMED
 from janus_nodes.nodes.memory import LoadedJanus
 from janus_nodes.nodes.understand import JanusUnderstand
 from torch import Tensor
@@ -82,12 +85,12 @@ def test_a_conversation_goes_on_with_each_image_of_a_batch_or_with_all(
     assert [turn.num_images for turn in whole.turns] == [1, 2]
 
 
-def test_asking_afresh_forgets_the_turns_and_not_the_images(janus: LoadedJanus, pictures: Tensor) -> None:
+def test_starting_over_drops_the_turns_and_keeps_the_images(janus: LoadedJanus, pictures: Tensor) -> None:
     _, (first,) = ask("What is this?", model=janus, image=pictures[:1])
     went_on, _ = ask("Which colour?", model=janus, conversation=first)
-    afresh, (alone,) = ask("Which colour?", model=janus, conversation=first, history=understand.ASK_AFRESH)
-    assert afresh == ask("Which colour?", model=janus, image=pictures[:1])[0] != went_on
-    assert alone.tokens_read < 30 < alone.tokens_reused
+    answers, (again,) = ask("Which colour?", model=janus, conversation=first, history=understand.START_OVER)
+    assert answers == ask("Which colour?", model=janus, image=pictures[:1])[0] != went_on
+    assert again.tokens_read < 30 < again.tokens_reused
 
 
 def test_a_conversation_keeps_its_system_prompt(janus: LoadedJanus) -> None:
@@ -96,13 +99,14 @@ def test_a_conversation_keeps_its_system_prompt(janus: LoadedJanus) -> None:
     assert second.system_prompt == "Be brief."
 
 
-def test_what_was_read_is_told_in_the_log(janus: LoadedJanus, caplog: pytest.LogCaptureFixture) -> None:
+def test_processed_and_reused_tokens_are_logged(janus: LoadedJanus, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         _, (first,) = ask("Hello!", model=janus)
         _, (second,) = ask("Why?", model=janus, conversation=first)
     told = [record.getMessage() for record in caplog.records if "Understand" in record.getMessage()]
     assert told == [
-        f"Janus Understand read {each.tokens_read} tokens, and knew {each.tokens_reused} from before."
+        f"Janus Understand processed {each.tokens_read} prompt tokens and reused {each.tokens_reused} from "
+        "its cache."
         for each in (first, second)
     ]
 
@@ -148,3 +152,37 @@ def test_neither_question_nor_task_is_an_error(janus: LoadedJanus, answer_format
 def test_choices_that_do_not_exist_are_refused(janus: LoadedJanus, widget: str) -> None:
     with pytest.raises(ValueError, match=f"{widget} must be one of .*, got 'other'; choose one of these"):
         ask("Why?", model=janus, **{widget: "other"})
+
+
+@pytest.mark.parametrize("former", RENAMED)
+def test_a_former_history_value_means_the_same_as_its_present_name(
+    janus: LoadedJanus, pictures: Tensor, former: str
+) -> None:
+    _, (first,) = ask("What is this?", model=janus, image=pictures[:1])
+    present = RENAMED[former]
+    assert present in understand.HISTORIES
+    answers, (said,) = ask("Which colour?", model=janus, conversation=first, history=former)
+    expected_answers, (expected,) = ask("Which colour?", model=janus, conversation=first, history=present)
+    assert answers == expected_answers
+    assert said.turns == expected.turns
+    assert len(said.turns) == (2 if present == understand.CONTINUE else 1)
+
+
+def test_validation_takes_present_and_former_values_and_no_others() -> None:
+    for history in (*understand.HISTORIES, *RENAMED):
+        assert JanusUnderstand.validate_inputs(history=history) is True
+    assert JanusUnderstand.validate_inputs() is True
+    assert "history must be one of continue," in JanusUnderstand.validate_inputs(history="other")
+
+
+def test_former_values_are_known_by_name() -> None:
+    assert RENAMED == {
+        "go on with its turns": "continue",
+        "ask afresh about its images": "start over, keep the images",
+    }
+
+
+def test_the_canvas_knows_the_same_former_values() -> None:
+    script = Path(__file__).resolve().parents[2] / "web" / "janus_text.js"
+    (table,) = re.findall(r"const RENAMED = \{(.*?)\};", script.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert dict(re.findall(r'"([^"]+)": "([^"]+)"', table)) == RENAMED

@@ -127,9 +127,9 @@ def test_images_are_counted_as_they_are_encoded_and_decoded(
 ) -> None:
     monkeypatch.setattr(core, "max_batch_size", 2)
     images = torch.rand(3, 9, 9, 3)
-    core.encode_vision(images, progress.report_count())
-    tokens = core.encode_tokens(images, progress.report_count())
-    core.decode_tokens(tokens, progress.report_count())
+    core.encode_vision(images, progress.progress_callback())
+    tokens = core.encode_tokens(images, progress.progress_callback())
+    core.decode_tokens(tokens, progress.progress_callback())
     one_by_one = [(1, 3), (2, 3), (3, 3)]
     assert [(value, total) for value, total, _ in shown] == [(2, 3), (3, 3), *one_by_one, *one_by_one]
 
@@ -140,7 +140,7 @@ def test_interrupt_stops_between_two_images(core: JanusPipeline, shown: Shown, n
         lambda *_: mm.interrupt_current_processing()
     )
     with pytest.raises(mm.InterruptProcessingException):
-        core.decode_tokens(tokens, progress.report_count())
+        core.decode_tokens(tokens, progress.progress_callback())
     with pytest.raises(mm.InterruptProcessingException):
         core.generate("A lake.", TokenSampling(batch_size=2), on_image=progress.ImageReport(core).check)
     hook.remove()
@@ -148,7 +148,7 @@ def test_interrupt_stops_between_two_images(core: JanusPipeline, shown: Shown, n
 
 
 def test_loading_counts_bytes(shown: Shown) -> None:
-    on_progress = progress.report_count()
+    on_progress = progress.progress_callback()
     on_progress(10, 50)
     on_progress(50, 50)
     assert [(value, total) for value, total, _ in shown] == [(10, 50), (50, 50)]
@@ -166,7 +166,7 @@ def test_interrupt_stops_at_the_next_step(
     comfy.utils.set_progress_bar_global_hook(interrupt_at_three)
     with pytest.raises(mm.InterruptProcessingException):
         if what == "load":
-            on_progress = progress.report_count()
+            on_progress = progress.progress_callback()
             for step in range(1, 100):
                 on_progress(step, 100)
         elif what == "text":

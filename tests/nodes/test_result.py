@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 from janus_nodes.nodes.generate import JanusGenerate
-from janus_nodes.nodes.result import shown
+from janus_nodes.nodes.result import ui_output
 from PIL import Image
 
 
@@ -22,13 +22,13 @@ def file_of(entry: dict[str, Any]) -> Path:
 
 
 def test_texts_stand_one_below_the_other() -> None:
-    assert shown(JanusGenerate, ["One.", "Two."]) == {"text": ("One.\n\nTwo.",)}
+    assert ui_output(JanusGenerate, ["One.", "Two."]) == {"text": ("One.\n\nTwo.",)}
 
 
 def test_images_of_a_batch_are_shown_with_the_workflow_in_each() -> None:
     images = torch.rand(2, 8, 12, 3)
     hidden = {io.Hidden.prompt: {"1": "a prompt"}, io.Hidden.extra_pnginfo: {"workflow": {"nodes": []}}}
-    result = shown(JanusGenerate.PREPARE_CLASS_CLONE(hidden), images=images)
+    result = ui_output(JanusGenerate.PREPARE_CLASS_CLONE(hidden), images=images)
     assert len(result["images"]) == 2
     for entry, expected in zip(result["images"], images, strict=True):
         with Image.open(file_of(entry)) as picture:
@@ -38,10 +38,10 @@ def test_images_of_a_batch_are_shown_with_the_workflow_in_each() -> None:
 
 
 def test_what_is_not_there_is_shown_as_empty() -> None:
-    assert shown(JanusGenerate, [], torch.empty(0, 1, 1, 3)) == {"text": ("",), "images": []}
+    assert ui_output(JanusGenerate, [], torch.empty(0, 1, 1, 3)) == {"text": ("",), "images": []}
 
 
 def test_values_beyond_white_are_cut_off() -> None:
-    (entry,) = shown(JanusGenerate, images=torch.full((1, 4, 4, 3), 1.7))["images"]
+    (entry,) = ui_output(JanusGenerate, images=torch.full((1, 4, 4, 3), 1.7))["images"]
     with Image.open(file_of(entry)) as picture:
         assert picture.getextrema() == ((255, 255),) * 3

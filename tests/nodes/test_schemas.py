@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from comfy_api.latest import io
 from janus_nodes.nodes import comfy_entrypoint
+from janus_nodes.nodes.choices import RENAMED
 from support.checkpoints import copy_checkpoint
 
 PINNED = Path(__file__).with_name("schemas.json")
-MAX_EXECUTE_LINES = 15
+MAX_EXECUTE_STATEMENTS = 15
 # What stands in its combo depends on the machine.
 VARYING = {("JanusLoad", "checkpoint")}
 
@@ -121,9 +122,19 @@ def test_execute_is_short_and_takes_every_input(node: type[io.ComfyNode]) -> Non
     tree = ast.parse(Path(inspect.getfile(node)).read_text(encoding="utf-8"))
     classes = {item.name: item for item in tree.body if isinstance(item, ast.ClassDef)}
     (execute,) = (item for item in classes[node.__name__].body if getattr(item, "name", "") == "execute")
-    assert execute.body[-1].end_lineno - execute.body[0].lineno + 1 <= MAX_EXECUTE_LINES
+    statements = [node for node in ast.walk(execute) if isinstance(node, ast.stmt)]
+    assert len(statements) - 1 <= MAX_EXECUTE_STATEMENTS  # without the definition itself
     signature = inspect.signature(node.execute)
     signature.bind(**{entry.id: None for entry in node.define_schema().inputs})
+
+
+@every_node
+def test_comfyui_leaves_combos_with_renamed_values_to_the_node(node: type[io.ComfyNode]) -> None:
+    # ComfyUI checks a combo's value itself unless `validate_inputs` has an argument of the input's name.
+    arguments = inspect.getfullargspec(node.validate_inputs).args
+    for entry in node.define_schema().inputs:
+        if isinstance(entry, io.Combo.Input) and set(entry.options) & set(RENAMED.values()):
+            assert entry.id in arguments
 
 
 def test_checkpoint_combo_follows_the_folder(janus_folder: Path) -> None:

@@ -36,7 +36,7 @@ UNDERSTAND = {
     "min_p": 1.0,
     "repetition_penalty": 2.0,
     "system_prompt": "",
-    "history": understand.ASK_AFRESH,
+    "history": understand.START_OVER,
     "answer_format": understand.JSON,
 }
 # These are tried in test_conversations.py.
@@ -102,7 +102,7 @@ def test_widget_of_understand_changes_the_answer(janus: LoadedJanus, picture: Te
     assert after != before
 
 
-@pytest.mark.parametrize("task", [task for task in understand.TASKS if task != understand.ASK])
+@pytest.mark.parametrize("task", [task for task in understand.TASKS if task != understand.OWN_QUESTION])
 def test_each_task_asks_its_question(janus: LoadedJanus, picture: Tensor, task: str) -> None:
     base = {"model": janus, "image": picture[:1], "max_new_tokens": 6}
     written_out = run(JanusUnderstand, **base, question=understand.TASKS[task])[0]

@@ -16,6 +16,13 @@ SAYS = {"JanusAsk", "JanusBestOf", "JanusCaptionFolder", "JanusChoose", "JanusSc
 DRAWS = {"JanusAsk", "JanusBestOf", "JanusEdit", "JanusGenerate"}
 SAVES = {"PreviewImage", "SaveImage"}
 
+# A workflow saved before values of its combos were renamed, and the present names of these values.
+FORMER_VALUES = REPO_ROOT / "tests" / "e2e" / "data" / "janus_chat_former_values.json"
+RENAMED = {
+    "go on with its turns": "continue",
+    "ask afresh about its images": "start over, keep the images",
+}
+
 
 def read(name: str) -> dict[str, Any]:
     """The workflow of that name."""
