@@ -1,37 +1,50 @@
-// Text on the node: what a node says stands in a read-only field, while it is written and afterwards.
+// Shows the text of Janus nodes in a read-only field on the node, while it is generated and afterwards.
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
-const NODES = ["JanusAsk", "JanusBestOf", "JanusCaptionFolder", "JanusChoose", "JanusScore", "JanusUnderstand"];
-// Nodes whose seed draws nothing as they are added: a new one for each run would only make all run anew.
-const GREEDY = ["JanusCaptionFolder", "JanusUnderstand"];
+const TEXT_NODES = [
+  "JanusAsk",
+  "JanusBestOf",
+  "JanusCaptionFolder",
+  "JanusChoose",
+  "JanusScore",
+  "JanusUnderstand",
+];
+// Nodes that are greedy by default: changing their seed after each run would only make them run again.
+const GREEDY_NODES = ["JanusCaptionFolder", "JanusUnderstand"];
 const FIELD = "result";
-const FIELD_HEIGHT = 110; // pixels, at least
-const WORDS = {
+const FIELD_HEIGHT = 110; // minimum, in pixels
+const LABELS = {
   en: { label: "result", empty: "Shown here once the node has run." },
   zh: { label: "结果", empty: "节点运行后，结果显示在这里。" },
 };
-const PREVIEWS_END = 600; // milliseconds after which a front end has let go of a node's previews
+// Former values of combos in saved workflows, and their present names; the same table as in nodes/choices.py.
+const RENAMED = {
+  "go on with its turns": "continue",
+  "ask afresh about its images": "start over, keep the images",
+};
+const LAST_PREVIEW = 600; // milliseconds within which the front end has drawn a node's last preview
 
-const words = () => WORDS[app.extensionManager?.setting?.get("Comfy.Locale")] ?? WORDS.en;
+const labels = () => LABELS[app.extensionManager?.setting?.get("Comfy.Locale")] ?? LABELS.en;
 
-/** Adds the field; it is no input, so it is part of neither the saved workflow nor the queued prompt. */
+/** Adds the text field. It is neither saved with the workflow nor sent with the prompt. */
 function addField(node) {
   const { widget } = app.widgets.STRING(node, FIELD, ["STRING", { multiline: true }], app);
   widget.serialize = false;
   widget.options.serialize = false;
   widget.options.read_only = true;
   widget.options.getMinHeight = () => FIELD_HEIGHT;
-  widget.label = words().label;
+  widget.label = labels().label;
   widget.element.readOnly = true;
-  widget.element.placeholder = words().empty;
+  widget.element.placeholder = labels().empty;
   node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
 }
 
-const fieldOf = (node) => NODES.includes(node?.type) && node.widgets?.find((widget) => widget.name === FIELD);
+const fieldOf = (node) =>
+  TEXT_NODES.includes(node?.type) && node.widgets?.find((widget) => widget.name === FIELD);
 
-function show(node, text) {
+function setText(node, text) {
   const field = fieldOf(node);
   if (field) field.value = text;
 }
@@ -40,105 +53,118 @@ const textOf = (output) => output.text.join("\n\n");
 
 const rootGraph = () => app.rootGraph ?? app.graph;
 
-/** The node that runs under an id; within subgraphs the id is a path of nodes, such as "3:12". */
-function runningNode(executionId) {
+/** Finds a node by its execution id. Within subgraphs, that is a path of node ids, such as "3:12". */
+function nodeByExecutionId(executionId) {
   const path = String(executionId).split(":");
   const graph = path.slice(0, -1).reduce((outer, id) => outer?.getNodeById(id)?.subgraph, rootGraph());
   return graph?.getNodeById(path.at(-1));
 }
 
-// Which workflow each prompt was queued from, and what its nodes have said by the ids that they run under: a
-// run goes on while another workflow is open, whose nodes may have the same ids.
-const origins = new Map();
-const said = new WeakMap();
-let running; // the prompt
+// A run continues while another workflow is open, which may have nodes with the same ids. So remember which
+// workflow each prompt was queued from, and the texts of each workflow by execution id.
+const workflowOfPrompt = new Map();
+const textsOfWorkflow = new WeakMap();
+let runningPrompt;
 
-const active = () => app.extensionManager?.workflow?.activeWorkflow;
-const originOf = (prompt) => origins.get(prompt) ?? active();
-const isOpen = (prompt) => originOf(prompt) === active();
+const openWorkflow = () => app.extensionManager?.workflow?.activeWorkflow;
+const originOf = (prompt) => workflowOfPrompt.get(prompt) ?? openWorkflow();
+const isOpen = (prompt) => originOf(prompt) === openWorkflow();
 
-function say(prompt, id, text) {
+/** Stores the text of a node, and shows it if its workflow is open. */
+function updateText(prompt, id, text) {
   const origin = originOf(prompt);
   if (origin) {
-    if (!said.has(origin)) said.set(origin, new Map());
-    said.get(origin).set(String(id), text);
+    if (!textsOfWorkflow.has(origin)) textsOfWorkflow.set(origin, new Map());
+    textsOfWorkflow.get(origin).set(String(id), text);
   }
-  if (isOpen(prompt)) show(runningNode(id), text);
+  if (isOpen(prompt)) setText(nodeByExecutionId(id), text);
 }
 
-function finish({ prompt_id, node, display_node, output }) {
+function onExecuted({ prompt_id, node, display_node, output }) {
   const id = display_node ?? node;
-  if (output?.text) say(prompt_id, id, textOf(output));
+  if (output?.text) updateText(prompt_id, id, textOf(output));
   if (isOpen(prompt_id)) {
-    if (output?.images?.length) endPreviews(id, output);
+    showImages(nodeByExecutionId(id), output?.images);
   } else if (app.nodeOutputs?.[id]) {
-    delete app.nodeOutputs[id].text; // the front end has put it down as the open workflow's
+    delete app.nodeOutputs[id].text; // the front end takes it for an output of the open workflow
   }
 }
 
-/** Shows the finished images: as long as a front end holds a node's last preview, it shows that. */
-function endPreviews(id, output) {
-  const [node, workflow] = [runningNode(id), active()];
-  const store = app.extensionManager?._p?._s?.get("nodeOutput");
-  if (!node?.type?.startsWith("Janus") || !store?.revokePreviewsByExecutionId) return;
-  store.revokePreviewsByExecutionId(id);
-  setTimeout(() => {
-    if (workflow !== active()) return;
-    node.images = node.preview = undefined; // what it has loaded
-    store.setNodeOutputsByExecutionId(id, { ...output });
-    app.canvas?.setDirty(true, true);
-  }, PREVIEWS_END);
+/**
+ * Shows a node's finished images instead of its last preview, which front ends prefer. Where nodes are drawn by
+ * Vue (Nodes 2.0) this has no effect: there, the last preview stays, a sheet of the finished images.
+ */
+async function showImages(node, images) {
+  if (!node?.type?.startsWith("Janus") || !images?.length) return;
+  const loaded = images.map((image) => {
+    const element = new Image();
+    element.src = api.apiURL(`/view?${new URLSearchParams(image)}`);
+    return element;
+  });
+  const delay = new Promise((resolve) => setTimeout(resolve, LAST_PREVIEW));
+  await Promise.all([delay, ...loaded.map((element) => element.decode())]);
+  node.imgs = loaded;
+  node.imageIndex = null;
+  app.canvas?.setDirty(true, true);
 }
 
-/** Nodes are made anew when a change is undone or a workflow is come back to; what they showed is kept. */
-function restore(outputs) {
-  for (const [place, output] of Object.entries(outputs ?? {})) {
-    const path = place.split(":"); // within a subgraph its id comes first, such as "<id>:12"
+/** Fills the fields again after the front end has recreated nodes, as when undoing or switching workflows. */
+function restoreTexts(outputs) {
+  for (const [locator, output] of Object.entries(outputs ?? {})) {
+    const path = locator.split(":"); // "<subgraph id>:12" within a subgraph
     const graph = path.length > 1 ? rootGraph().subgraphs?.get(path[0]) : rootGraph();
-    if (output?.text) show(graph?.getNodeById(path.at(-1)), textOf(output));
+    if (output?.text) setText(graph?.getNodeById(path.at(-1)), textOf(output));
   }
-  said.get(active())?.forEach((text, id) => show(runningNode(id), text));
+  textsOfWorkflow.get(openWorkflow())?.forEach((text, id) => setText(nodeByExecutionId(id), text));
 }
 
 app.registerExtension({
   name: "Janus.Text",
 
   beforeRegisterNodeDef(nodeType, nodeData) {
-    if (!NODES.includes(nodeData.name)) return;
+    if (!TEXT_NODES.includes(nodeData.name)) return;
     const { onNodeCreated } = nodeType.prototype;
     nodeType.prototype.onNodeCreated = function (...rest) {
       onNodeCreated?.apply(this, rest);
       addField(this);
       const control = this.widgets.find((widget) => widget.name === "control_after_generate");
-      if (control && GREEDY.includes(nodeData.name)) control.value = "fixed";
+      if (control && GREEDY_NODES.includes(nodeData.name)) control.value = "fixed";
     };
   },
 
+  loadedGraphNode(node) {
+    if (!node.type?.startsWith("Janus")) return;
+    for (const widget of node.widgets ?? []) {
+      if (widget.type === "combo") widget.value = RENAMED[widget.value] ?? widget.value;
+    }
+  },
+
   afterConfigureGraph() {
-    setTimeout(() => restore(app.nodeOutputs)); // by then the front end knows which workflow is open
+    setTimeout(() => restoreTexts(app.nodeOutputs)); // by then the front end knows which workflow is open
   },
 
   onNodeOutputsUpdated(outputs) {
-    restore(outputs);
+    restoreTexts(outputs);
   },
 
   setup() {
     const { queuePrompt } = api;
     api.queuePrompt = async function (...rest) {
-      const origin = active();
+      const origin = openWorkflow();
       const answer = await queuePrompt.apply(this, rest);
-      if (origin && answer?.prompt_id) origins.set(answer.prompt_id, origin);
+      if (origin && answer?.prompt_id) workflowOfPrompt.set(answer.prompt_id, origin);
       return answer;
     };
-    api.addEventListener("execution_start", ({ detail }) => (running = detail.prompt_id));
-    // No node is what a run ends with, however it ends; a blocked node's error comes in the middle of one.
+    api.addEventListener("execution_start", ({ detail }) => (runningPrompt = detail.prompt_id));
+    // `executing` without a node ends every run, whatever the reason. Other end events do not: a blocked node
+    // sends an error in the middle of a run.
     api.addEventListener("executing", ({ detail }) =>
-      detail ? say(running, detail, "") : origins.delete(running),
+      detail ? updateText(runningPrompt, detail, "") : workflowOfPrompt.delete(runningPrompt),
     );
-    api.addEventListener("executed", ({ detail }) => finish(detail));
+    api.addEventListener("executed", ({ detail }) => onExecuted(detail));
     api.addEventListener("janus.text", ({ detail }) => {
-      say(running, detail.node, detail.text);
-      const { element } = (isOpen(running) && fieldOf(runningNode(detail.node))) || {};
+      updateText(runningPrompt, detail.node, detail.text);
+      const { element } = (isOpen(runningPrompt) && fieldOf(nodeByExecutionId(detail.node))) || {};
       if (element) element.scrollTop = element.scrollHeight;
     });
   },

@@ -6,8 +6,10 @@ Without a browser, or without the newest front end, these tests are skipped with
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from support.workflows import DRAWS, SAVES, SAYS, read
+from support.workflows import DRAWS, FORMER_VALUES, RENAMED, SAVES, SAYS, read
 from support.workflows import WORKFLOWS as NAMES
 
 from dev.browser.canvas import Canvas
@@ -50,6 +52,15 @@ def test_template_opens_runs_and_is_saved_as_it_was(canvas: Canvas, name: str) -
         assert randomized or value == before[node]
     canvas.open(saved)
     assert values_of(canvas.saved()) == values
+
+
+def test_former_combo_values_are_shown_by_their_present_names(canvas: Canvas) -> None:
+    workflow = json.loads(FORMER_VALUES.read_text(encoding="utf-8"))
+    canvas.open(workflow)
+    for node in nodes_of(workflow, {"JanusUnderstand"}):
+        (former,) = set(values_of(workflow)[int(node)]) & RENAMED.keys()
+        assert canvas.widget(int(node), "history") == RENAMED[former]
+    assert canvas.run() == "execution_success"
 
 
 def test_template_browser_shows_thumbnails(canvas: Canvas) -> None:
