@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -170,6 +170,19 @@ def _positive(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
+    common.add_argument("--dtype", default="bf16", choices=tuple(DTYPES), help="of the weights")
+    common.add_argument("--threads", type=_positive, help="CPU threads (default: PyTorch's)")
+    training = argparse.ArgumentParser(add_help=False)
+    training.add_argument("--seed", type=int, default=0)
+    training.add_argument("--compute", default="fp32", choices=tuple(DTYPES), help="autocast dtype")
+    training.add_argument("--max-steps", type=_positive, help="stop after this many steps, to resume later")
+    vision = argparse.ArgumentParser(add_help=False)
+    vision.add_argument(
+        "--sees", choices=tuple(VISION_INPUTS), default="encoder", help="how the model sees pictures"
+    )
+
     parser = argparse.ArgumentParser(
         prog="python -m janus_core.training",
         description=__doc__,
@@ -177,60 +190,35 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add_command(
-        name: str, run: Callable[[argparse.Namespace], None], *paths: str
-    ) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=run.__doc__)
-        command.set_defaults(run=run)
-        for path in paths:
-            command.add_argument(path, type=Path)
-        command.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
-        command.add_argument(
-            "--dtype", default="bf16", choices=tuple(DTYPES), help="dtype of the weights, saved or evaluated"
-        )
-        command.add_argument("--threads", type=_positive, help="CPU threads (default: PyTorch's)")
-        return command
-
-    box = add_command("box", train_box, "folder")
+    box = commands.add_parser("box", help=train_box.__doc__, parents=[common, training, vision])
+    box.set_defaults(run=train_box)
+    box.add_argument("folder", type=Path)
     box.add_argument("--try-out", action="store_true", help="only two small steps of each stage")
     box.add_argument(
         "--coders",
         type=Path,
         metavar="CHECKPOINT",
-        help="take the image tokenizer and the vision tower from this checkpoint, and train the rest",
+        help="take the image tokenizer and the vision tower from here, and train the rest",
     )
-    box.add_argument("--until", metavar="STAGE", help="last stage to train (default: the recipe's last)")
-    tune = add_command("finetune", finetune, "checkpoint", "data", "folder")
-    tune.add_argument("--steps", type=_positive, default=1000, help="default: %(default)s")
-    tune.add_argument(
-        "--batch-size", type=_positive, default=8, help="samples per step (default: %(default)s)"
-    )
-    tune.add_argument("--learning-rate", type=float, default=2e-5, help="peak (default: %(default)s)")
+    box.add_argument("--until", metavar="STAGE", help="last stage (default: the recipe's last)")
+
+    tune = commands.add_parser("finetune", help=finetune.__doc__, parents=[common, training])
+    tune.set_defaults(run=finetune)
+    for path in ("checkpoint", "data", "folder"):
+        tune.add_argument(path, type=Path)
+    tune.add_argument("--steps", type=_positive, default=1000, help="default: 1000")
+    tune.add_argument("--batch-size", type=_positive, default=8, help="samples per step (default: 8)")
+    tune.add_argument("--learning-rate", type=float, default=2e-5, help="peak (default: 2e-5)")
     tune.add_argument("--lora", type=int, default=0, help="rank of LoRA adapters; 0 trains all weights")
-    test = add_command("evaluate", evaluate_checkpoint, "checkpoint")
-    for command in (box, test):
-        command.add_argument(
-            "--sees",
-            choices=tuple(VISION_INPUTS),
-            default="encoder",
-            help="see pictures through the vision encoder or as image tokens",
-        )
-    for command in (box, tune):
-        command.add_argument("--seed", type=int, default=0)
-        command.add_argument(
-            "--compute", default="fp32", choices=tuple(DTYPES), help="autocast dtype; fp32 turns it off"
-        )
-        command.add_argument(
-            "--max-steps", type=_positive, help="stop after this many steps, to resume later"
-        )
-    test.add_argument(
-        "--count", type=_positive, default=200, help="prompts per category and questions per kind"
-    )
+
+    test = commands.add_parser("evaluate", help=evaluate_checkpoint.__doc__, parents=[common, vision])
+    test.set_defaults(run=evaluate_checkpoint)
+    test.add_argument("checkpoint", type=Path)
+    test.add_argument("--count", type=_positive, default=200, help="prompts or questions of each kind")
     for name in SAMPLING_FIELDS:
-        option = f"--{name.replace('_', '-')}"
-        test.add_argument(option, type=float, help="of generated pictures (default: the checkpoint's own)")
+        test.add_argument(f"--{name.replace('_', '-')}", type=float, help="default: the checkpoint's own")
     test.add_argument("--json", type=Path, help="write the report to this file")
-    test.add_argument("--sheet", type=Path, help="write a contact sheet of generated pictures here (PNG)")
+    test.add_argument("--sheet", type=Path, help="write generated pictures to this file (PNG)")
     return parser
 
 

@@ -19,10 +19,7 @@ from .sequences import conversation_sequence, generation_sequence
 CONVERSATIONS = "conversations.jsonl"
 MAX_SIDE = 2048  # pixels; larger images are scaled down when read, as models use far fewer pixels
 # One of these is the question for an image with a caption.
-CAPTION_QUESTIONS = (
-    "Describe the image in detail.",
-    "Write a short caption for this image in one sentence.",
-)
+CAPTION_QUESTIONS = ("Describe the image in detail.", "Write a short caption for this image in one sentence.")
 
 Turns = tuple[tuple[str, str], ...]
 
@@ -78,22 +75,21 @@ class FolderData:
         Raises:
             ValueError: if a text does not fit; the message names it.
         """
-        no_picture = np.empty((1, 1, 3), np.uint8)  # the content of a picture does not matter here
+        picture = np.empty((1, 1, 3), np.uint8)  # its content does not matter here
         question = max(CAPTION_QUESTIONS, key=len)
         for image, caption in self._captions:
             try:
-                conversation_sequence(pipeline, Sample(no_picture, ((question, caption),)))
+                conversation_sequence(pipeline, Sample(picture, ((question, caption),)))
                 generation_sequence(pipeline, caption, drop_caption=False)
             except ValueError as error:
                 raise ValueError(f"{image.with_suffix('.txt')}: {error}") from error
-        samples = [Sample(no_picture, turns) for _, turns in self._image_conversations]
-        samples += [Sample(None, turns) for turns in self._text_conversations]
-        for sample in samples:
+        samples = [Sample(picture, turns) for _, turns in self._image_conversations]
+        for sample in samples + [Sample(None, turns) for turns in self._text_conversations]:
             try:
                 conversation_sequence(pipeline, sample)
             except ValueError as error:
-                file, first_question = self.folder / CONVERSATIONS, sample.turns[0][0]
-                raise ValueError(f"{file}, conversation of {first_question!r}: {error}") from error
+                name = f"{self.folder / CONVERSATIONS}, conversation of {sample.turns[0][0]!r}"
+                raise ValueError(f"{name}: {error}") from error
 
     def picture(self, rng: random.Random) -> np.ndarray:
         """Returns any image of the folder."""

@@ -57,7 +57,7 @@ class Trainer:
             data: source of the samples.
             recipe: the stages.
             folder: for the state and the metrics of the run.
-            seed: seeds the samples and the objectives' initial weights.
+            seed: of the samples and of the objectives' initial weights.
             dtype: autocast dtype; weights and optimizer state stay in float32.
             origin: identifies the initial weights, if they are not determined by recipe, seed and data.
 

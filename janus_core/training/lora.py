@@ -11,11 +11,6 @@ TARGETS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 def add_adapters(body: nn.Module, rank: int, seed: int) -> None:
     """Adds adapters to all linear layers in the blocks of the language model, in place.
 
-    Args:
-        body: the language model.
-        rank: of the adapters.
-        seed: of their initial weights.
-
     Raises:
         ImportError: if peft cannot be imported.
     """

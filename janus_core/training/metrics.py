@@ -32,13 +32,9 @@ def final_losses(file: Path, steps: int = 50) -> dict[str, dict[str, float]]:
 
 
 def truncate(file: Path, stages: Sequence[str], stage_index: int, step: int) -> None:
-    """Drops the lines after a saved state: a run that was killed repeats these steps.
+    """Drops the lines after a saved state, which has done `step` steps of `stages[stage_index]`.
 
-    Args:
-        file: may be missing.
-        stages: names of the recipe's stages, in order.
-        stage_index: the stage of the saved state.
-        step: steps of that stage that are done.
+    A run that was killed repeats the steps after the last saved state.
     """
     if not file.is_file():
         return

@@ -23,7 +23,7 @@ class Stage:
         steps: optimizer steps.
         batch_size: samples per step.
         learning_rate: peak learning rate.
-        warmup: steps over which it rises from zero.
+        warmup: steps over which the learning rate rises from zero.
         decay: share of the steps, at the end, over which it falls to a tenth.
         shares: ratio of understanding, text and generation samples in a batch.
         caption_dropout: share of generation samples without their caption, as classifier-free guidance needs.

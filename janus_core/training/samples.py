@@ -14,22 +14,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Sample:
-    """A conversation, with or without a picture, or a caption with its picture.
+    """A conversation, with or without a picture, or a caption from which the picture is to be generated."""
 
-    Attributes:
-        picture: [H, W, 3] uint8 of any size; None for text only.
-        turns: questions and answers in order.
-        caption: the prompt from which the picture is to be generated; empty for conversations.
-    """
-
-    picture: np.ndarray | None
-    turns: tuple[tuple[str, str], ...] = ()
+    picture: np.ndarray | None  # [H, W, 3] uint8 of any size
+    turns: tuple[tuple[str, str], ...] = ()  # questions and answers
     caption: str = ""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a picture with texts that describe it.
+    """A part of a picture with the texts that describe it.
 
     Attributes:
         picture: index of the picture.

@@ -87,10 +87,7 @@ def conversation_sequence(
 def generation_sequence(pipeline: JanusPipeline, caption: str, drop_caption: bool) -> TokenSequence:
     """Builds a caption with the tokens of its image to predict.
 
-    Args:
-        pipeline: its prompts and image size are used.
-        caption: what the image shows.
-        drop_caption: whether to hide the caption, as in the unconditional prompt of guidance.
+    With `drop_caption`, it is the unconditional prompt of classifier-free guidance instead.
     """
     num_tokens = pipeline.model.generation.config.num_tokens
     prompt = pipeline.prompts.generation(caption, "", use_cfg=True, num_new=num_tokens)

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...config import SiglipConfig
 from ...models.siglip import SiglipBlock
 from ...pipeline.pipeline import JanusPipeline
 from ..pictures import to_images
@@ -34,18 +33,9 @@ class ContrastObjective(nn.Module):
         super().__init__()
         self.pipeline, self.stage, self.data = pipeline, stage, data
         vision = pipeline.model.config.understanding.vision
-        width = vision.hidden_size
-        config = SiglipConfig(
-            hidden_size=width,
-            num_hidden_layers=self.TEXT_LAYERS,
-            num_attention_heads=vision.num_attention_heads,
-            intermediate_size=vision.intermediate_size,
-            image_size=width,  # unused by blocks
-            patch_size=width,
-        )
-        self.embed = nn.Embedding(pipeline.model.config.body.vocab_size, width)
-        self.positions = nn.Embedding(self.TEXT_LENGTH, width)
-        self.blocks = nn.ModuleList(SiglipBlock(config) for _ in range(self.TEXT_LAYERS))
+        self.embed = nn.Embedding(pipeline.model.config.body.vocab_size, vision.hidden_size)
+        self.positions = nn.Embedding(self.TEXT_LENGTH, vision.hidden_size)
+        self.blocks = nn.ModuleList(SiglipBlock(vision) for _ in range(self.TEXT_LAYERS))
         self.scale, self.bias = nn.Parameter(torch.tensor(self.SCALE)), nn.Parameter(torch.tensor(self.BIAS))
 
     def losses(self, step: int, rng: random.Random) -> dict[str, Tensor]:

@@ -23,10 +23,9 @@ class TokenizerObjective(nn.Module):
     well without. Training starts without quantization. Then the codebook is initialised with k-means of the
     latents, and unused codes are regularly moved to latents that are far from any code.
 
-    A latent also depends on the surroundings of its patch, so equal patches would get many different codes:
-    180 for a plain background, and the language model spent three quarters of its loss on which of them comes
-    next. Therefore latents of patches with equal pixels are pulled together, and nearly equal codes are
-    merged at the end.
+    A latent also depends on the surroundings of its patch. So a plain background had 180 codes, and which of
+    them came next was most of the language model's loss. Therefore latents of patches with equal pixels are
+    pulled together, and nearly equal codes are merged at the end.
     """
 
     CONTINUOUS = 0.12  # share of the steps without quantization

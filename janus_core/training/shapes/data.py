@@ -14,7 +14,6 @@ from .draw import draw_scene
 from .prompt_specs import CATEGORIES, random_caption, random_prompt_spec
 from .questions import Question, random_question
 from .scene import (
-    BACKGROUNDS,
     CELL_SIZE,
     COLOURS,
     PICTURE_SIZE,
@@ -41,15 +40,8 @@ _TERMS = {plural(shape): shape for shape in SHAPES} | {
 }
 
 # Requests that ask for each task except understanding.
-_GENERATE = (
-    "Draw {}.",
-    "draw {}",
-    "Paint {}.",
-    "I would like to see {}.",
-    "Make a picture of {}.",
-    "Sketch {}.",
-)
-_DESCRIBE_AND_GENERATE = (
+_DRAW = ("Draw {}.", "draw {}", "Paint {}.", "I would like to see {}.", "Make a picture of {}.", "Sketch {}.")
+_DESCRIBE_AND_DRAW = (
     "Describe the image and then draw it.",
     "Describe this picture and then sketch it.",
     "What is in the image? Draw it again.",
@@ -91,14 +83,13 @@ class ShapesData:
             SceneObject(rng.choice(SHAPES), rng.choice(list(COLOURS)), rng.choice(list(SIZES)))
             for _ in range(rng.choice((4, 5, 6)))
         ]
-        return draw_scene(arrange(objects, rng.choice(list(BACKGROUNDS)), rng))
+        return draw_scene(arrange(objects, rng))
 
     def regions(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[Region]]:
         """Returns pictures and, of each, a quarter of every object's cell and of one empty cell.
 
-        Each quarter must predict the object's shape, colour and region, alone and in pairs. This makes these
-        three separate directions of the features, of similar strength, which a language model learns to
-        read quickly.
+        A quarter has to predict shape, colour and region, alone and in pairs. So these become separate
+        directions of the features, of similar strength, which a language model learns to read quickly.
         """
         scenes = [random_scene(rng) for _ in range(count)]
         regions = [
@@ -150,13 +141,13 @@ def _random_request(rng: random.Random) -> tuple[str, str]:
     if task == "understand":
         request = random_question(random_scene(rng), rng).text
     elif task == "generate":
-        request = rng.choice(_GENERATE).format(random_prompt_spec(rng.choice(CATEGORIES), rng).phrase)
+        request = rng.choice(_DRAW).format(random_prompt_spec(rng.choice(CATEGORIES), rng).phrase)
     elif task == "edit":
         colour = rng.choice(list(COLOURS))
         other = noun_phrase(rng.choice(SHAPES), rng.choice(list(COLOURS)))
         request = rng.choice(_EDIT).format(shape=rng.choice(SHAPES), colour=colour, other=other)
     else:
-        request = rng.choice(_DESCRIBE_AND_GENERATE)
+        request = rng.choice(_DESCRIBE_AND_DRAW)
     return routing_question(request), LETTERS[TASKS.index(task)]
 
 
@@ -185,8 +176,7 @@ def _terms(question: Question) -> frozenset[str]:
 def _scene_of_distinct_objects(rng: random.Random) -> Scene:
     """Returns a scene of three or four objects, different in shape and colour, with nothing held out."""
     while True:
-        objects = distinct_objects(rng.choice((3, 4)), rng)
-        scene = arrange(objects, rng.choice(list(BACKGROUNDS)), rng)
+        scene = arrange(distinct_objects(rng.choice((3, 4)), rng), rng)
         if not scene.held_out:
             return scene
 

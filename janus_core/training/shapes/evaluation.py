@@ -34,15 +34,7 @@ _CONFIDENCE = 0.95000421
 
 @dataclass(frozen=True)
 class Measure:
-    """A measured value with its 95 % confidence interval.
-
-    Attributes:
-        value: the value itself.
-        low: lower end of the interval.
-        high: upper end of the interval.
-        hits: successes, if the value is a share of trials.
-        total: number of these trials.
-    """
+    """A measured value with its 95 % confidence interval; hits and total if it is a share."""
 
     value: float
     low: float
@@ -82,12 +74,9 @@ class EvaluatedModel:
 
 
 def evaluate_drawing(model: EvaluatedModel, count: int, held_out: bool = False) -> dict[str, Measure]:
-    """Returns the share of generated pictures that satisfy their prompt, by category.
+    """Returns the share of `count` generated pictures per category that satisfy their prompt.
 
-    Args:
-        model: the model.
-        count: prompts per category.
-        held_out: whether to ask for combinations held out of training, in the categories that have any.
+    With `held_out`, prompts ask for combinations held out of training, in the categories that have any.
     """
     shares = {}
     for category in HELD_OUT_CATEGORIES if held_out else CATEGORIES:
@@ -111,13 +100,9 @@ def generate_for_category(
 def evaluate_answers(
     model: EvaluatedModel, kinds: Sequence[str], count: int, held_out: bool = False
 ) -> dict[str, Measure]:
-    """Returns the share of correct answers to questions about new scenes, by kind of question.
+    """Returns the share of correct answers to `count` questions per kind, each about another new scene.
 
-    Args:
-        model: the model.
-        kinds: keys of `questions.KINDS`.
-        count: questions per kind, each about another scene.
-        held_out: whether the scenes contain combinations held out of training.
+    With `held_out`, the scenes contain combinations held out of training.
     """
     shares = {}
     for kind in kinds:

@@ -55,10 +55,7 @@ MAX_VOCAB_SIZE = 640
 def write_untrained_checkpoint(folder: Path, data: TrainingData, seed: int) -> None:
     """Writes the checkpoint from which training starts, with the sizes and settings of the shipped one.
 
-    Args:
-        folder: must not contain a model yet.
-        data: the tokenizer is trained on its text.
-        seed: of the initial weights.
+    The tokenizer is trained on the text of the data; the seed determines the weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _train_tokenizer(data)

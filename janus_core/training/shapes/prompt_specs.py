@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
+from . import words
 from .scene import (
     BACKGROUNDS,
     COLOURS,
@@ -20,16 +21,6 @@ from .scene import (
     SceneObject,
     arrange,
     random_scene,
-)
-from .words import (
-    RELATIONS,
-    describe,
-    is_related,
-    join_phrases,
-    list_objects,
-    locate_objects,
-    main_relation,
-    noun_phrase,
 )
 
 CATEGORIES = ("single object", "two objects", "counting", "colours", "position", "colour attribution")
@@ -72,17 +63,11 @@ class ObjectSpec:
 
 @dataclass(frozen=True)
 class PromptSpec:
-    """What a picture has to show.
+    """What a picture has to show: objects of one shape, or of two, with an optional relation of these."""
 
-    Attributes:
-        category: one of `CATEGORIES`.
-        objects: one specification, or two of different shapes.
-        relation: the position of the first object relative to the second; None if it does not matter.
-    """
-
-    category: str
+    category: str  # one of `CATEGORIES`
     objects: tuple[ObjectSpec, ...]
-    relation: str | None = None
+    relation: str | None = None  # one of `RELATIONS`, of the first to the second
 
     @property
     def held_out(self) -> bool:
@@ -95,8 +80,8 @@ class PromptSpec:
     @property
     def phrase(self) -> str:
         """The specification in words, for `paraphrase` to vary."""
-        phrases = [noun_phrase(spec.shape, spec.colour, spec.count) for spec in self.objects]
-        return f"{phrases[0]} {self.relation} {phrases[1]}" if self.relation else join_phrases(phrases)
+        phrases = [words.noun_phrase(spec.shape, spec.colour, spec.count) for spec in self.objects]
+        return f"{phrases[0]} {self.relation} {phrases[1]}" if self.relation else words.join_phrases(phrases)
 
     def is_satisfied_by(self, scene: Scene) -> bool:
         """Whether a scene shows it. As in GenEval, counts must be exact only in the category "counting"."""
@@ -106,7 +91,7 @@ class PromptSpec:
         if self.relation:
             first, second = self.objects
             return any(
-                first.matches(one) and second.matches(other) and is_related(one, self.relation, other)
+                first.matches(one) and second.matches(other) and words.is_related(one, self.relation, other)
                 for one in scene.objects
                 for other in scene.objects
             )
@@ -115,35 +100,28 @@ class PromptSpec:
     def scene(self, rng: random.Random) -> Scene:
         """Returns a scene with these objects and no others; whatever is unspecified is random.
 
-        Without a relation, objects appear in the order in which the caption names them, as in descriptions.
-        Otherwise the model could know which colour belongs to which object only after the first is drawn, and
-        would learn to guess.
+        Without a relation, objects appear in the order in which the caption names them. Otherwise the model
+        could know which colour comes first only after drawing it, and would learn to guess.
         """
         background = rng.choice(list(BACKGROUNDS))
         while True:
             objects = [obj for spec in self.objects for obj in _random_objects(spec, rng)]
-            scene = arrange(objects, background, rng, keep_order=self.relation is None)
+            scene = arrange(objects, rng, background, keep_order=self.relation is None)
             if self.relation is None:
                 return scene
-            first, second = (
-                next(obj for obj in scene.objects if obj.shape == spec.shape) for spec in self.objects
-            )
-            if main_relation(first, second) == self.relation:  # not merely one of two that hold
+            by_shape = {obj.shape: obj for obj in scene.objects}
+            first, second = (by_shape[spec.shape] for spec in self.objects)
+            if words.main_relation(first, second) == self.relation:  # not merely one of two that hold
                 return scene
 
 
 def random_prompt_spec(category: str, rng: random.Random, held_out: bool = False) -> PromptSpec:
-    """Returns a random specification of a category.
+    """Returns a random specification of a category that does, or does not, name a held-out combination.
 
-    Args:
-        category: one of `CATEGORIES`.
-        rng: source of all randomness.
-        held_out: whether it must name a held-out combination; only counting, colours and colour attribution
-            can.
+    Only counting, colours and colour attribution have held-out combinations.
     """
     while True:
-        objects, relation = _random_parts(category, rng)
-        spec = PromptSpec(category, objects, relation)
+        spec = PromptSpec(category, *_random_parts(category, rng))
         if spec.held_out == held_out:
             return spec
 
@@ -152,8 +130,10 @@ def random_caption(rng: random.Random) -> tuple[Scene, str]:
     """Returns a scene and a caption for training: a prompt of some category, or a whole description."""
     if rng.random() < 0.4:
         scene = random_scene(rng)
-        words = rng.choice((describe, list_objects, locate_objects, locate_objects))
-        return scene, paraphrase(words(scene), rng)
+        describe = rng.choice(
+            (words.describe, words.list_objects, words.locate_objects, words.locate_objects)
+        )
+        return scene, paraphrase(describe(scene), rng)
     while True:
         spec = random_prompt_spec(rng.choices(CATEGORIES, _CAPTION_WEIGHTS)[0], rng)
         if spec.relation and rng.random() < 0.5:
@@ -189,7 +169,7 @@ def _random_parts(category: str, rng: random.Random) -> tuple[tuple[ObjectSpec, 
         return (ObjectSpec(first), ObjectSpec(second)), None
     if category == "colour attribution":
         return (ObjectSpec(first, colours[0]), ObjectSpec(second, colours[1])), None
-    return (ObjectSpec(first), ObjectSpec(second)), rng.choice(RELATIONS)
+    return (ObjectSpec(first), ObjectSpec(second)), rng.choice(words.RELATIONS)
 
 
 def _with_random_colour(spec: ObjectSpec, rng: random.Random) -> ObjectSpec:

@@ -7,19 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ...processing.judging import SCORE_TEMPLATE, score_question
+from . import words
 from .scene import COLOURS, SHAPES, Scene, SceneObject
-from .words import (
-    NUMBERS,
-    RELATIONS,
-    describe,
-    list_objects,
-    locate_objects,
-    main_relation,
-    noun_phrase,
-    plural,
-    region_name,
-    sentence,
-)
 
 # A question and its answer; None if the scene does not allow a question of that kind.
 _Pair = tuple[str, str] | None
@@ -27,26 +16,15 @@ _Pair = tuple[str, str] | None
 
 @dataclass(frozen=True)
 class Question:
-    """A question with its only correct answer.
+    """A question with its only correct answer."""
 
-    Attributes:
-        kind: one of `KINDS`.
-        text: the question.
-        answer: the answer, a sentence.
-    """
-
-    kind: str
+    kind: str  # one of `KINDS`
     text: str
     answer: str
 
 
 def random_question(scene: Scene, rng: random.Random, kind: str | None = None) -> Question:
-    """Returns a random question that the scene answers.
-
-    Args:
-        scene: what the question is about.
-        rng: source of all randomness.
-        kind: one of `KINDS`; by default any that the scene allows.
+    """Returns a random question that the scene answers, of a given kind or any.
 
     Raises:
         ValueError: if the scene does not allow a question of the given kind.
@@ -91,8 +69,8 @@ _NOTHING = (
 
 def _describe(scene: Scene, rng: random.Random) -> _Pair:
     if rng.random() < 0.7:
-        return rng.choice(_DESCRIBE), sentence(describe(scene))
-    return rng.choice(_CAPTION), sentence(list_objects(scene))
+        return rng.choice(_DESCRIBE), words.sentence(words.describe(scene))
+    return rng.choice(_CAPTION), words.sentence(words.list_objects(scene))
 
 
 def _tags(scene: Scene, rng: random.Random) -> _Pair:
@@ -101,12 +79,13 @@ def _tags(scene: Scene, rng: random.Random) -> _Pair:
 
 
 def _places(scene: Scene, rng: random.Random) -> _Pair:
-    return rng.choice(_PLACES), sentence(locate_objects(scene))
+    return rng.choice(_PLACES), words.sentence(words.locate_objects(scene))
 
 
 def _match(scene: Scene, rng: random.Random) -> _Pair:
     """Asks as `JanusPipeline.score` does; half of the descriptions have one object changed."""
-    described_scene, words = scene, rng.choice((describe, list_objects, locate_objects))
+    describe = rng.choice((words.describe, words.list_objects, words.locate_objects))
+    described_scene = scene
     if rng.random() < 0.5:
         objects = list(scene.objects)
         index = rng.randrange(len(objects))
@@ -115,7 +94,7 @@ def _match(scene: Scene, rng: random.Random) -> _Pair:
         else:
             objects[index] = replace(objects[index], colour=rng.choice(list(COLOURS)))
         described_scene = replace(scene, objects=tuple(objects))
-    text = score_question(SCORE_TEMPLATE, sentence(words(described_scene)))
+    text = score_question(SCORE_TEMPLATE, words.sentence(describe(described_scene)))
     return text, "Yes." if described_scene == scene else "No."
 
 
@@ -129,7 +108,7 @@ def _colour(scene: Scene, rng: random.Random) -> _Pair:
         return None
     word = rng.choice(("colour", "colour", "color"))
     question = rng.choice(("What {} is the {}?", "Which {} does the {} have?")).format(word, obj.shape)
-    return question, sentence(obj.colour)
+    return question, words.sentence(obj.colour)
 
 
 def _shape(scene: Scene, rng: random.Random) -> _Pair:
@@ -137,19 +116,19 @@ def _shape(scene: Scene, rng: random.Random) -> _Pair:
     if obj is None:
         return None
     question = rng.choice(("What shape is the {} object?", "What is the {} object?")).format(obj.colour)
-    return question, sentence(noun_phrase(obj.shape))
+    return question, words.sentence(words.noun_phrase(obj.shape))
 
 
 def _count(scene: Scene, rng: random.Random) -> _Pair:
     kind = rng.random()
     if kind < 0.4:
         question = rng.choice(("How many objects are there?", "How many shapes are in the image?"))
-        return question, sentence(NUMBERS[len(scene.objects)])
+        return question, words.sentence(words.NUMBERS[len(scene.objects)])
     shape = rng.choice(scene.objects).shape if rng.random() < 0.8 else rng.choice(SHAPES)
     colour = rng.choice(list(COLOURS)) if kind > 0.9 else None
-    name = f"{colour} {plural(shape)}" if colour else plural(shape)
+    name = f"{colour} {words.plural(shape)}" if colour else words.plural(shape)
     question = rng.choice(("How many {} are there?", "How many {} are in the image?")).format(name)
-    return question, sentence(NUMBERS[scene.count(shape, colour)])
+    return question, words.sentence(words.NUMBERS[scene.count(shape, colour)])
 
 
 def _exist(scene: Scene, rng: random.Random) -> _Pair:
@@ -167,7 +146,7 @@ def _exist(scene: Scene, rng: random.Random) -> _Pair:
         ]
         close = [pair for pair in absent if scene.count(pair[0]) or scene.count(None, pair[1])]
         shape, colour = rng.choice(close if close and rng.random() < 0.5 else absent)
-    question = rng.choice(_EXIST).format(noun_phrase(shape, colour))
+    question = rng.choice(_EXIST).format(words.noun_phrase(shape, colour))
     return question, "Yes." if scene.count(shape, colour) else "No."
 
 
@@ -175,7 +154,7 @@ def _where(scene: Scene, rng: random.Random) -> _Pair:
     obj = _unique_object(scene, rng, lambda obj: obj.shape)
     if obj is None:
         return None
-    return f"Where is the {obj.shape}?", sentence(region_name(obj))
+    return f"Where is the {obj.shape}?", words.sentence(words.region_name(obj))
 
 
 def _relation(scene: Scene, rng: random.Random) -> _Pair:
@@ -184,21 +163,21 @@ def _relation(scene: Scene, rng: random.Random) -> _Pair:
     if len(unique) < 2:
         return None
     first, second = rng.sample(unique, 2)
-    regions = (
-        f"The {first.shape} is in the {region_name(first)}, the {second.shape} in the {region_name(second)}"
-    )
-    relation = main_relation(first, second)
+    region, other_region = words.region_name(first), words.region_name(second)
+    regions = f"The {first.shape} is in the {region}, the {second.shape} in the {other_region}"
+    relation = words.main_relation(first, second)
     if rng.random() < 0.5:
-        question = f"Is the {first.shape} {' or '.join(RELATIONS)} the {second.shape}?"
+        question = f"Is the {first.shape} {' or '.join(words.RELATIONS)} the {second.shape}?"
         return question, f"{regions}: {relation}."
-    asked = relation if rng.random() < 0.5 else rng.choice([word for word in RELATIONS if word != relation])
+    others = [other for other in words.RELATIONS if other != relation]
+    asked = relation if rng.random() < 0.5 else rng.choice(others)
     question = f"Is the {first.shape} {asked} the {second.shape}?"
     return question, f"{regions}: {'yes' if asked == relation else 'no'}."
 
 
 def _background(scene: Scene, rng: random.Random) -> _Pair:
     question = rng.choice(("What colour is the background?", "What is the background?"))
-    return question, sentence(scene.background)
+    return question, words.sentence(scene.background)
 
 
 def _unique_object(scene: Scene, rng: random.Random, key: Callable[[SceneObject], str]) -> SceneObject | None:

@@ -51,13 +51,7 @@ def read_picture(picture: np.ndarray) -> Scene:
 
 
 def found_share(found: Scene, expected: Scene, tolerance: float = 6.0) -> float:
-    """Returns the share of expected objects that were found with their shape, colour and position.
-
-    Args:
-        found: the scene that was read.
-        expected: the true scene.
-        tolerance: pixels by which each coordinate of a centre may be off.
-    """
+    """Returns the share of expected objects found with their shape and colour, within `tolerance` pixels."""
     remaining = list(found.objects)
     matches = 0
     for obj in expected.objects:

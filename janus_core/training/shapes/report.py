@@ -28,12 +28,9 @@ SAMPLING_FIELDS = ("guidance_scale", "temperature", "top_p")
 
 
 def evaluate(model: EvaluatedModel, count: int, on_part: Callable[[str], None]) -> dict[str, Any]:
-    """Measures everything that can be measured in the shapes world.
+    """Measures everything, with `count` prompts per category and questions per kind.
 
-    Args:
-        model: a model trained on the shapes world.
-        count: prompts per category and questions per kind.
-        on_part: called with the name of each part before it starts.
+    `on_part` is called with the name of each part before it starts.
 
     Raises:
         ValueError: if the model's images have another size than the pictures of the shapes world.

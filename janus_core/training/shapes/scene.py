@@ -40,15 +40,7 @@ HELD_OUT_COUNTS = {"circle": 3, "square": 4, "triangle": 2, "star": 3, "cross": 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object.
-
-    Attributes:
-        shape: one of `SHAPES`.
-        colour: one of `COLOURS`.
-        size: one of `SIZES`.
-        left: pixels from the left edge of the picture to the object's cell.
-        top: pixels from the top edge of the picture to the object's cell.
-    """
+    """One object, in the cell whose top left corner is at pixel (left, top) of the picture."""
 
     shape: str
     colour: str
@@ -81,15 +73,10 @@ class Scene:
 
 
 def random_scene(rng: random.Random, held_out: bool | None = False) -> Scene:
-    """Returns a random scene of one to four objects.
-
-    Args:
-        rng: source of all randomness.
-        held_out: whether the scene must contain a held-out combination; None for either.
-    """
+    """Returns a random scene of one to four objects, held out or not; None for either."""
     while True:
         count = rng.choice((1, 2, 3, 3, 4, 4))
-        scene = arrange(random_objects(count, rng), rng.choice(list(BACKGROUNDS)), rng)
+        scene = arrange(random_objects(count, rng), rng)
         if held_out is None or scene.held_out == held_out:
             return scene
 
@@ -117,16 +104,16 @@ def distinct_objects(count: int, rng: random.Random) -> list[SceneObject]:
 
 
 def arrange(
-    objects: Sequence[SceneObject], background: str, rng: random.Random, keep_order: bool = False
+    objects: Sequence[SceneObject],
+    rng: random.Random,
+    background: str | None = None,
+    keep_order: bool = False,
 ) -> Scene:
-    """Places objects in random cells of the grid.
+    """Places objects in random cells, on a random background unless one is given.
 
-    Args:
-        objects: the objects; their positions are ignored.
-        background: one of `BACKGROUNDS`.
-        rng: source of all randomness.
-        keep_order: whether the given order is to be the reading order of the scene.
+    With `keep_order`, the order of the objects becomes the reading order of the scene.
     """
+    background = background or rng.choice(list(BACKGROUNDS))
     cells = free_cells(())
     chosen = rng.sample(range(len(cells)), len(objects))
     if keep_order:
