@@ -62,7 +62,7 @@ def formatter_switches(root: Path) -> list[str]:
     """Lines that switch the formatter off."""
     return [
         f"{file}:{number}"
-        for file, text in sources(root, "janus_core")
+        for file, text in sources(root, "janus_core", "nodes")
         for number, line in enumerate(text.splitlines(), start=1)
         if "# fmt:" in line
     ]

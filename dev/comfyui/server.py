@@ -50,7 +50,7 @@ class ComfyServer:
         device: Sequence[str] = ("--cpu",),
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
-        start_timeout: float = 180,
+        start_timeout: float = 600,  # a busy machine takes minutes
     ) -> None:
         self.tree = tree or find_tree()
         self._scratch = None if base else tempfile.mkdtemp(prefix="janus-nodes-comfyui-")

@@ -177,6 +177,7 @@ class ImageTasks(Runtime):
     @property
     def latent_scale(self) -> float:
         """Factor from a VAE's latents to those that the flow integrates."""
+        self.image_options(FlowSampling())  # raises if the model generates image tokens
         return float(self.model.flow_generation.config.scaling_factor)
 
     def _encode(self, images: Tensor, on_image: OnImage) -> Tensor:

@@ -137,3 +137,8 @@ def test_tokens_that_are_not_this_models_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         pipe.decode_tokens(tokens)
+
+
+def test_latent_scale_of_a_model_of_image_tokens_is_refused(pipe: JanusPipeline) -> None:
+    with pytest.raises(ValueError, match="use TokenSampling"):
+        _ = pipe.latent_scale
