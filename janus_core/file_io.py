@@ -38,8 +38,8 @@ def read_json_if_present(path: Path) -> dict[str, Any]:
 def write_atomically(path: Path, content: bytes | Callable[[Path], object]) -> None:
     """Writes a file that is either complete or absent, even if the process is killed halfway.
 
-    The content goes to a hidden temporary file in the same folder, which is then renamed. What a killed
-    process leaves behind has the same name each time, so the next write of this path replaces it.
+    The content goes to a hidden temporary file beside it, which is then renamed. A killed process leaves that
+    file behind, and the next write of the same path replaces it.
 
     Args:
         path: the file to create or replace.

@@ -10,9 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from janus_core.checkpoints.configs import from_original
-from janus_core.checkpoints.configs_flow import from_flow
-from janus_core.checkpoints.detect import detect
+from janus_core.checkpoints.layouts import FLOW, ORIGINAL, detect_layout
 from janus_core.checkpoints.save import save_model
 from janus_core.config import TokenGenerationConfig
 from janus_core.models.janus import Janus
@@ -30,7 +28,7 @@ def write_checkpoint(name: str, folder: Path) -> None:
     raw = json.loads((CONFIGS / f"{name}.config.json").read_text(encoding="utf-8"))
     flows = name in FLOWS
     with torch.device("meta"):
-        config = from_flow(raw) if flows else from_original(raw)
+        config = (FLOW if flows else ORIGINAL).read_config(raw)
         model = Janus(config).to(torch.bfloat16).requires_grad_(False)
     fill_randomly(model, "cpu")
     save_model(model, folder, max_shard_bytes=10**12)
@@ -68,7 +66,7 @@ def peer_model(folder: Path, dtype: torch.dtype, device: str) -> Any:
         LlamaConfig,
     )
 
-    _, ours = detect(folder)
+    _, ours = detect_layout(folder)
     assert isinstance(ours.generation, TokenGenerationConfig)
     body, vision, vq = ours.body, ours.understanding.vision, ours.generation.vq
     width = body.hidden_size

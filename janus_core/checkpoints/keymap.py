@@ -1,121 +1,128 @@
-"""Key maps: how tables of names are applied, in both directions.
+"""Key maps: tables that translate a checkpoint's tensor names to the model's parameter names.
 
-A rule's patterns are names in which `#` stands for a number and `*` for any rest; both sides have the same
-ones, in the same order. A rule with several sources joins them, in that order, along the first dimension of
-its target.
+A rule's patterns are names with wildcards: `#` matches a number and `*` any text. Both sides of a rule have
+the same wildcards, in the same order. A rule with several sources concatenates them, in that order, along the
+first dimension of its target, as for the query, key and value projections.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..config import JanusConfig
 
+Shape = tuple[int, ...]
+
 
 @dataclass(frozen=True)
 class Rule:
-    """One row of a key map.
+    """One line of a key map.
 
     Attributes:
         sources: patterns of the checkpoint's names.
-        target: pattern of the model's name.
-        shares: relative sizes of the sources within the target, which may depend on the model's sizes.
-        leading_one: whether the checkpoint's tensor has a first dimension of 1 that the model's lacks.
-        trailing_ones: last dimensions of 1 that the model's tensor has and the checkpoint's lacks.
+        target: pattern of the parameter's name.
+        shares: relative sizes of the sources within the target, computed from the model's config; None if all
+            have the same size.
+        leading_one: whether the checkpoint's tensor has a first dimension of 1 that the parameter lacks.
+        trailing_ones: last dimensions of 1 that the parameter has and the checkpoint's tensor lacks.
     """
 
     sources: tuple[str, ...]
     target: str
-    shares: Callable[[JanusConfig], tuple[int, ...]] = lambda config: (1,)
+    shares: Callable[[JanusConfig], Sequence[int]] | None = None
     leading_one: bool = False
     trailing_ones: int = 0
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A way in which checkpoints name their tensors.
+class ParameterSlice:
+    """The part of a model parameter that one tensor of a checkpoint fills.
 
     Attributes:
-        name: for error messages.
-        rules: the first that fits a name decides.
-        dropped: patterns of names that the model has no use for, each with the reason.
-        takes_vae: whether a VAE, which has a layout of its own, fills the rest of the model.
-        says_roles: whether a chat template in its folders is the one that the model was trained with.
+        parameter: name of the parameter.
+        start: index along its first dimension where the part begins.
+        shape: shape of the part.
+        source_shape: shape of the tensor in the checkpoint; differs from `shape` by dimensions of 1 only.
+    """
+
+    parameter: str
+    start: int
+    shape: Shape
+    source_shape: Shape
+
+    @property
+    def end(self) -> int:
+        """Index along the parameter's first dimension where the part ends."""
+        return self.start + self.shape[0]
+
+
+@dataclass(frozen=True)
+class KeyMap:
+    """How a layout's tensor names translate to parameter names.
+
+    Attributes:
+        name: name of the layout, for error messages.
+        rules: the first rule whose target matches a parameter applies.
+        dropped: patterns of tensors that the model does not use, each with the reason.
     """
 
     name: str
     rules: tuple[Rule, ...]
     dropped: Mapping[str, str]
-    takes_vae: bool = False
-    says_roles: bool = False
+
+    def expected_tensors(self, config: JanusConfig, shapes: Mapping[str, Shape]) -> dict[str, ParameterSlice]:
+        """Returns every tensor name that a checkpoint must have, with the part of the model it fills.
+
+        Args:
+            config: the model's config, for the shares of concatenated tensors.
+            shapes: shapes of the model's parameters by name.
+
+        Raises:
+            KeyError: if no rule matches a parameter, which is an error in the table.
+        """
+        expected: dict[str, ParameterSlice] = {}
+        for parameter, shape in shapes.items():
+            rule = next((rule for rule in self.rules if matches(rule.target, parameter)), None)
+            if rule is None:
+                raise KeyError(f"no rule of the {self.name!r} key map fills parameter {parameter!r}")
+            shares = [1] * len(rule.sources) if rule.shares is None else rule.shares(config)
+            start = 0
+            for source, share in zip(rule.sources, shares, strict=True):
+                part = (shape[0] * share // sum(shares), *shape[1:])
+                source_shape = part[: len(part) - rule.trailing_ones]
+                if rule.leading_one:
+                    source_shape = (1, *source_shape)
+                name = _translate(parameter, rule.target, source)
+                expected[name] = ParameterSlice(parameter, start, part, source_shape)
+                start += part[0]
+        return expected
+
+    def covers(self, parameters: Iterable[str]) -> bool:
+        """Whether every one of these parameters has a rule."""
+        return all(any(matches(rule.target, name) for rule in self.rules) for name in parameters)
+
+    def drops(self, name: str) -> bool:
+        """Whether a checkpoint's tensor is known to be unused."""
+        return any(matches(pattern, name) for pattern in self.dropped)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a checkpoint's tensor goes: rows [start, start + length) of a parameter."""
-
-    target: str
-    start: int
-    length: int
-    leading_one: bool
-    trailing_ones: int = 0
-
-    def source_shape(self, target_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape that the checkpoint's tensor has."""
-        rows = (self.length, *target_shape[1 : len(target_shape) - self.trailing_ones])
-        return (1, *rows) if self.leading_one else rows
+def rename(*pairs: tuple[str, str]) -> tuple[Rule, ...]:
+    """Rules that only rename: (source, target) pairs."""
+    return tuple(Rule((source,), target) for source, target in pairs)
 
 
-def places(layout: Layout, config: JanusConfig, targets: Mapping[str, tuple[int, ...]]) -> dict[str, Place]:
-    """Every name that a checkpoint of this layout has, with the place of its tensor.
-
-    Args:
-        layout: the table.
-        config: sizes, for how joined tensors share a parameter.
-        targets: shapes of the model's parameters by name.
-
-    Raises:
-        KeyError: if no rule makes one of the parameters; an error in the table.
-    """
-    found: dict[str, Place] = {}
-    for target, shape in targets.items():
-        rule = next((rule for rule in layout.rules if _fill(rule.target, rule.sources[0], target)), None)
-        if rule is None:
-            raise KeyError(f"no rule of layout {layout.name!r} makes parameter {target!r}")
-        shares = rule.shares(config)
-        start = 0
-        for pattern, share in zip(rule.sources, shares, strict=True):
-            source = _fill(rule.target, pattern, target)
-            assert source is not None  # the sources of a rule have the same wildcards
-            length = shape[0] * share // sum(shares)
-            found[source] = Place(target, start, length, rule.leading_one, rule.trailing_ones)
-            start += length
-    return found
+def matches(pattern: str, name: str) -> bool:
+    """Whether a name matches a pattern with wildcards."""
+    return _regex(pattern).fullmatch(name) is not None
 
 
-def covers(layout: Layout, targets: Iterable[str]) -> bool:
-    """Whether a layout has a rule for every one of the model's names."""
-    return all(any(matches(rule.target, [target]) for rule in layout.rules) for target in targets)
-
-
-def is_dropped(layout: Layout, name: str) -> bool:
-    """Whether a checkpoint's tensor is known to be of no use."""
-    return any(_regex(pattern).fullmatch(name) for pattern in layout.dropped)
-
-
-def matches(pattern: str, names: Iterable[str]) -> bool:
-    """Whether any name fits a pattern."""
-    return any(_regex(pattern).fullmatch(name) for name in names)
-
-
-def _fill(pattern: str, other: str, name: str) -> str | None:
-    """Rewrites `name`, which fits `pattern`, by the pattern `other`; None if it does not fit."""
+def _translate(name: str, pattern: str, other: str) -> str:
+    """Copies what the wildcards of `pattern` match in `name` into the wildcards of `other`."""
     match = _regex(pattern).fullmatch(name)
-    if match is None:
-        return None
+    assert match is not None  # the caller has found this rule by its pattern
     values = iter(match.groups())
     return re.sub(r"[#*]", lambda _: next(values), other)
 

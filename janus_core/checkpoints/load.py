@@ -1,4 +1,4 @@
-"""Building a model and filling it from a checkpoint folder."""
+"""Loads a model from a checkpoint folder: validate, build on the meta device, fill."""
 
 from __future__ import annotations
 
@@ -11,22 +11,9 @@ from torch.overrides import TorchFunctionMode
 
 from ..config import JanusConfig
 from ..models.janus import Janus
-from .fill import Filler, OnProgress, parameter_shapes
-from .precision import EMBEDDING, Precision, resolve_precision
-from .sources import LM_HEAD, find_sources
-
-
-def check_weights(folder: Path) -> None:
-    """Makes sure that a folder's weights are those that its config.json describes, without reading them.
-
-    Raises:
-        FileNotFoundError: as `load_model`.
-        ValueError: as `load_model`.
-    """
-    config, sources = find_sources(folder, None)
-    shapes = parameter_shapes(_build(config))
-    for source in sources:
-        source.places(config, shapes)
+from .fill import ModelFiller, OnProgress, parameter_shapes
+from .precision import Precision, resolve_precision
+from .sources import find_sources, match_tensors
 
 
 def load_model(
@@ -37,19 +24,19 @@ def load_model(
     vae: Path | None = None,
     weights_device: torch.device | str | None = None,
 ) -> Janus:
-    """Reads a checkpoint of any supported layout.
+    """Loads a checkpoint of any supported layout.
 
-    The model is built without memory, then each tensor is copied once into its place, so the peak is one copy
-    of the weights and a small part of the file.
+    The model is built without memory and each tensor is copied once, so peak memory is about one copy of the
+    weights.
 
     Args:
         folder: holds config.json and weights.
-        device: where the model is to compute.
-        dtype: of the weights, or a name that `resolve_precision` knows.
-        on_progress: called with bytes read and bytes in all.
-        vae: of a model that draws latents: a diffusers folder or a single file; None for the folder's own
-            `vae`, if there is one.
-        weights_device: where the weights go, if a host brings them to `device` later.
+        device: where the model computes.
+        dtype: of the weights: a PyTorch dtype, or a name that `resolve_precision` knows.
+        on_progress: called with bytes read and bytes in total; raise to cancel.
+        vae: VAE of a model that generates latents, as a diffusers folder or a single file; None for the
+            checkpoint's own `vae` folder or, without one, for latents only.
+        weights_device: where the weights go, if a host moves them to `device` later.
 
     Raises:
         FileNotFoundError: if a file is missing; it says which.
@@ -57,24 +44,31 @@ def load_model(
     """
     precision = resolve_precision(dtype, device)
     config, sources = find_sources(folder, vae)
-    model = _build(config)
-    filler = Filler(model, torch.device(weights_device or device), precision)
-    plans = [(source, source.places(config, filler.shapes)) for source in sources]
-    if LM_HEAD not in filler.fill(plans, on_progress):
-        filler.tie(LM_HEAD, EMBEDDING)
+    model = _build_on_meta(config)
+    tensors = match_tensors(config, sources, parameter_shapes(model))
+    ModelFiller(model, torch.device(weights_device or device), precision).fill(tensors, on_progress)
     assert not any(parameter.is_meta for parameter in model.parameters())
     return model.eval().requires_grad_(False)
 
 
-def _build(config: JanusConfig) -> Janus:
+def check_weights(folder: Path) -> None:
+    """Checks that a folder's weights match its config.json, without reading their values.
+
+    Raises the errors of `load_model`.
+    """
+    config, sources = find_sources(folder, None)
+    match_tensors(config, sources, parameter_shapes(_build_on_meta(config)))
+
+
+def _build_on_meta(config: JanusConfig) -> Janus:
     with torch.device("meta"), _NoInit():
         return Janus(config)
 
 
 class _NoInit(TorchFunctionMode):
-    """Leaves parameters as they are made.
+    """Skips the initialization of parameters.
 
-    Filling tensors without memory is of no use, and loads 80 MB of torch's compiler for its random numbers.
+    It has no effect on meta tensors, but imports 80 MB of torch's compiler for their random numbers.
     """
 
     def __torch_function__(

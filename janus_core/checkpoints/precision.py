@@ -9,7 +9,7 @@ import torch
 
 from ..models.cpu.int8_linear import FbgemmInt8Linear, Int8Linear
 from ..models.cpu.packed_linear import FbgemmFp16Linear, InferenceLinear, OneDnnBf16Linear
-from .keymaps_flow import VAE_PREFIX
+from .layouts.vae import VAE_PREFIX
 
 PRECISIONS = ("bf16", "fp16", "fp32", "int8")
 

@@ -1,124 +1,146 @@
-"""Tensors out of files, a few rows at a time, into memory that is there already."""
+"""Streams tensors in chunks out of memory-mapped weight files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import pickle
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .files import TensorInfo, can_be_mapped, map_tensors
+from .keymap import ParameterSlice, Shape
 
-# Bytes that are read at a time: enough for the disk, few enough to be told of and to be stopped in between.
-PART_BYTES = 2**23
+# Chunks are large enough for the disk, and small enough for a smooth progress bar and quick cancelling.
+CHUNK_BYTES = 2**23
 
-# A pickle is read through this many mappings, one after the other, each of a megabyte at least. A page that
-# was read counts as memory in use until its mapping ends, so loading holds the model and this share of it.
-NUM_MAPPINGS = 32
+# A mapped page counts as memory in use once it was read, until its mapping ends. So a file is mapped again
+# for each 64th of it (of a megabyte at least), and loading needs memory for the model and one such share. A
+# pickle is mapped less often, because that takes a tenth of a second.
+MAPPINGS_PER_FILE = 64
+MAPPINGS_PER_PICKLE = 32
 MIN_MAPPED_BYTES = 2**20
 
+_SAFETENSORS_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
 
-@dataclass
-class Rows:
-    """Some rows of a tensor in a file, which are read when they are copied.
 
-    Attributes:
-        name: of the tensor.
-        start: the first row.
-        shape: of the rows together.
-        num_bytes: that they take in the file.
-    """
+@dataclass(frozen=True)
+class TensorInfo:
+    """Description of a tensor in a file, known before its values are read."""
 
+    file: Path
     name: str
-    start: int
-    shape: tuple[int, ...]
-    num_bytes: int
+    shape: Shape
+    dtype: torch.dtype  # uint8 stands for all that a weight cannot have
 
-    def copy_to(self, target: Tensor) -> None:
-        """Reads them into a tensor of as many numbers, of any dtype, on any device."""
-        raise NotImplementedError
-
-
-@dataclass
-class _MappedRows(Rows):
-    rows: Tensor
-
-    def copy_to(self, target: Tensor) -> None:
-        target.copy_(self.rows.reshape(target.shape))
+    @property
+    def num_bytes(self) -> int:
+        """Size of its values in the file."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
-@dataclass
-class _StoredRows(Rows):
-    stream: BinaryIO
-    offset: int
-    dtype: torch.dtype
-    staging: Tensor
-
-    def copy_to(self, target: Tensor) -> None:
-        direct = target.device.type == "cpu" and target.dtype is self.dtype and target.is_contiguous()
-        stored = target if direct else self.staging[: self.num_bytes].view(self.dtype)
-        view = stored.view(-1).view(torch.uint8).numpy().data
-        self.stream.seek(self.offset)
-        done = 0
-        while done < self.num_bytes:
-            count = self.stream.readinto(view[done:])  # type: ignore[attr-defined]
-            if not count:
-                raise ValueError(
-                    f"{self.stream.name} must stay as it is while it is read, got its end at {self.name}; "
-                    "load it again"
-                )
-            done += count
-        if not direct:
-            target.copy_(stored.view(target.shape))
+def read_infos(file: Path) -> dict[str, TensorInfo]:
+    """Describes a file's tensors by name, without reading their values. Names the file if it is damaged."""
+    with _naming_errors(file):
+        if file.suffix == ".bin":
+            return {
+                name: TensorInfo(file, name, tuple(tensor.shape), tensor.dtype)
+                for name, tensor in load_pickle(file).items()
+            }
+        infos = {}
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():
+                tensor = tensors.get_slice(name)
+                dtype = _SAFETENSORS_DTYPES.get(tensor.get_dtype(), torch.uint8)
+                infos[name] = TensorInfo(file, name, tuple(tensor.get_shape()), dtype)
+        return infos
 
 
-def read_tensors(file: Path, infos: dict[str, TensorInfo]) -> Iterator[Rows]:
-    """Yields the named tensors of a file, large ones in parts: copy each before asking for the next one."""
-    if file.suffix == ".bin":
-        yield from _mapped(file, infos)
-        return
-    longest = max((info.num_bytes // info.shape[0] for info in infos.values()), default=0)
-    # One for all that needs another dtype or device: many would leave holes in the memory that is in use.
-    staging = torch.empty(max(PART_BYTES, longest), dtype=torch.uint8)
-    with file.open("rb", buffering=0) as stream:
-        for name, start, end in (row for group in _groups(infos, PART_BYTES) for row in group):
-            info = infos[name]
-            row_bytes = info.num_bytes // info.shape[0]
-            shape, num_bytes = (end - start, *info.shape[1:]), (end - start) * row_bytes
-            offset = info.offset + start * row_bytes
-            yield _StoredRows(name, start, shape, num_bytes, stream, offset, info.dtype, staging)
+def read_chunks(
+    tensors: Iterable[tuple[TensorInfo, ParameterSlice]],
+) -> Iterator[tuple[TensorInfo, ParameterSlice, int, Tensor]]:
+    """Reads tensors a few megabytes at a time.
+
+    Args:
+        tensors: what to read, grouped by file, with the parts of the model that they fill.
+
+    Yields:
+        The pair, and a chunk of the tensor in the part's shape: its first index, and its values. Copying them
+        reads them from the file. Copy them before the next chunk and keep no reference, which would keep
+        the mapping open.
+    """
+    file: Path | None = None
+    mapped_bytes, limit = 0, 0.0
+    for info, part in tensors:
+        length = part.shape[0]
+        step = max(CHUNK_BYTES * length // info.num_bytes, 1)
+        for start in range(0, length, step):
+            if info.file != file or mapped_bytes >= limit:
+                file, get_tensor = info.file, _map_file(info.file)
+                mapped_bytes, limit = 0, _mapping_limit(info.file)
+            values = get_tensor(info.name).reshape(part.shape)[start : start + step]
+            mapped_bytes += values.nbytes
+            yield info, part, start, values
 
 
-def _mapped(file: Path, infos: dict[str, TensorInfo]) -> Iterator[Rows]:
-    num_bytes = sum(info.num_bytes for info in infos.values())
-    # A pickle of the old, unzipped kind cannot be mapped and is read whole, so once.
-    mapped_bytes = max(num_bytes // NUM_MAPPINGS, MIN_MAPPED_BYTES) if can_be_mapped(file) else num_bytes
-    for group in _groups(infos, mapped_bytes):
-        tensors = map_tensors(file, {name for name, _, _ in group})
-        parts = [(name, start, tensors[name][start:end]) for name, start, end in group]
-        del tensors
-        while parts:
-            name, start, rows = parts.pop(0)
-            yield _MappedRows(name, start, tuple(rows.shape), rows.nbytes, rows)
+def _map_file(file: Path) -> Callable[[str], Tensor]:
+    """Maps a file into memory; returns a function that gives the named tensor as a view of the mapping."""
+    with _naming_errors(file):
+        if file.suffix == ".bin":
+            return load_pickle(file).__getitem__
+        return safe_open(file, framework="pt").get_tensor
 
 
-def _groups(infos: dict[str, TensorInfo], group_bytes: int) -> Iterator[list[tuple[str, int, int]]]:
-    """Names with first and last row, in groups of about `group_bytes`."""
-    group: list[tuple[str, int, int]] = []
-    size = 0
-    for name, info in infos.items():
-        rows = info.shape[0]
-        row_bytes = max(info.num_bytes // rows, 1)
-        step = max(group_bytes // row_bytes, 1)
-        for start in range(0, rows, step):
-            end = min(start + step, rows)
-            if group and size + (end - start) * row_bytes > group_bytes:
-                yield group
-                group, size = [], 0
-            group.append((name, start, end))
-            size += (end - start) * row_bytes
-    if group:
-        yield group
+def _mapping_limit(file: Path) -> float:
+    """Bytes to read from a file through one mapping."""
+    if not _can_be_mapped(file):
+        return math.inf  # each further mapping would read the whole file again
+    count = MAPPINGS_PER_PICKLE if file.suffix == ".bin" else MAPPINGS_PER_FILE
+    return max(file.stat().st_size // count, MIN_MAPPED_BYTES)
+
+
+def load_pickle(file: Path) -> dict[str, Tensor]:
+    """Loads the tensors of a `.bin` file, mapped into memory if its format allows that."""
+    with file.open("rb") as stream:
+        start = stream.read(2)
+    if start != b"PK" and start[:1] != b"\x80":
+        raise RuntimeError("neither a zip archive nor a pickle")
+    content = torch.load(file, map_location="cpu", weights_only=True, mmap=_can_be_mapped(file))
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{file} must hold a dictionary of tensors; it is not a model's weights")
+    return content
+
+
+def _can_be_mapped(file: Path) -> bool:
+    """Pickles of PyTorch before 1.6 are no zip archives and can only be read whole."""
+    return file.suffix != ".bin" or zipfile.is_zipfile(file)
+
+
+@contextmanager
+def _naming_errors(file: Path) -> Iterator[None]:
+    """Turns a reader's error into one that names the file and the fix."""
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{file} must hold tensors only, got a pickle with other objects, which was refused and not run; "
+            "do not use this file"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{file} must be a complete weights file, got: {error}; download it again"
+        ) from error

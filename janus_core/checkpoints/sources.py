@@ -1,4 +1,4 @@
-"""Whether the tensors in files are those of the model that is to be filled, before any is read."""
+"""Validates names and shapes of a checkpoint against the model before loading."""
 
 from __future__ import annotations
 
@@ -6,57 +6,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import FlowGenerationConfig, JanusConfig
-from .detect import detect
-from .files import TensorInfo, find_weight_files, read_infos
-from .keymap import Layout, Place, is_dropped, places
-from .keymaps_flow import VAE_PREFIX
-from .vae import default_vae, detect_vae
+from .files import find_weight_files
+from .keymap import KeyMap, ParameterSlice, Shape
+from .layouts import detect_layout
+from .layouts.vae import VAE_PREFIX, default_vae, detect_vae
+from .reading import TensorInfo, read_infos
 
 LM_HEAD = "body.lm_head.weight"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Weights of a part of a model.
+    """Tensors that fill the VAE, or everything else."""
 
-    Attributes:
-        path: for error messages.
-        layout: how its tensors are named.
-        infos: its tensors by name.
-        is_vae: whether it fills the VAE, or all the rest.
-    """
-
-    path: Path
-    layout: Layout
-    infos: dict[str, TensorInfo]
+    path: Path  # checkpoint folder or VAE, for error messages
+    key_map: KeyMap
+    infos: dict[str, TensorInfo]  # by name, grouped by file
     is_vae: bool
-
-    def places(self, config: JanusConfig, shapes: dict[str, tuple[int, ...]]) -> dict[str, Place]:
-        """Where each of its tensors goes, names and shapes being those of the model."""
-        targets = {
-            name: shape for name, shape in shapes.items() if name.startswith(VAE_PREFIX) is self.is_vae
-        }
-        expected = places(self.layout, config, targets)
-        if config.body.tie_word_embeddings:
-            expected = {
-                name: place
-                for name, place in expected.items()
-                if place.target != LM_HEAD or name in self.infos
-            }
-        _check_names(self.path, self.layout, expected, self.infos)
-        _check_shapes(expected, self.infos, shapes)
-        return expected
 
 
 def find_sources(folder: Path, vae: Path | None) -> tuple[JanusConfig, list[Source]]:
-    """What a model is filled from: a checkpoint folder, and a VAE where it draws with one.
+    """Finds a model's config and tensors: in a checkpoint folder and, for JanusFlow, in a VAE.
 
     Raises:
         FileNotFoundError: if a file is missing; it says which.
-        ValueError: if a file is broken or of another kind.
+        ValueError: if a file is broken or belongs to another kind of model.
     """
     files = find_weight_files(folder)
-    layout, config = detect(folder)
+    layout, config = detect_layout(folder)
     infos: dict[str, TensorInfo] = {}
     for file in files:
         found = read_infos(file)
@@ -67,27 +44,54 @@ def find_sources(folder: Path, vae: Path | None) -> tuple[JanusConfig, list[Sour
                 f"{file.name}; download the checkpoint again"
             )
         infos |= found
-    sources = [Source(folder, layout, infos, is_vae=False)]
+    sources = [Source(folder, layout.key_map, infos, is_vae=False)]
     if not layout.takes_vae:
         if vae is not None:
-            raise ValueError(
-                f"vae must be None for {folder}, which draws without one, got {vae}; leave it out"
-            )
+            raise ValueError(f"vae must be None for {folder}, which needs none, got {vae}; leave it out")
         return config, sources
+    # Without a VAE the model still generates latents.
     vae = vae or default_vae(folder)
     if vae is not None:
-        vae_layout, vae_config, file = detect_vae(vae)
-        assert isinstance(config.generation, FlowGenerationConfig)  # as such layouts' readers make it
+        key_map, vae_config, file = detect_vae(vae)
+        assert isinstance(config.generation, FlowGenerationConfig)  # only its layout takes a VAE
         config = replace(config, generation=replace(config.generation, vae=vae_config))
-        sources.append(Source(vae, vae_layout, read_infos(file), is_vae=True))
+        sources.append(Source(vae, key_map, read_infos(file), is_vae=True))
     return config, sources
 
 
-def _check_names(
-    folder: Path, layout: Layout, expected: dict[str, Place], infos: dict[str, TensorInfo]
-) -> None:
-    missing = [name for name in expected if name not in infos]
-    unknown = [name for name in infos if name not in expected and not is_dropped(layout, name)]
+def match_tensors(
+    config: JanusConfig, sources: list[Source], shapes: dict[str, Shape]
+) -> list[tuple[TensorInfo, ParameterSlice]]:
+    """Matches each tensor of the sources with the part of the model that it fills.
+
+    Returns:
+        Pairs in file order. They fill every parameter in `shapes`, except the output embedding of a
+        checkpoint that ties it to the input embedding.
+
+    Raises:
+        ValueError: if a tensor is missing, unknown, of another shape, or quantized.
+    """
+    pairs: list[tuple[TensorInfo, ParameterSlice]] = []
+    for source in sources:
+        parameters = {
+            name: shape for name, shape in shapes.items() if name.startswith(VAE_PREFIX) is source.is_vae
+        }
+        expected = source.key_map.expected_tensors(config, parameters)
+        _check_names(source, expected, config.body.tie_word_embeddings)
+        for name, info in source.infos.items():
+            if name in expected:
+                _check_tensor(info, expected[name])
+                pairs.append((info, expected[name]))
+    return pairs
+
+
+def _check_names(source: Source, expected: dict[str, ParameterSlice], tied: bool) -> None:
+    missing = [
+        name
+        for name, part in expected.items()
+        if name not in source.infos and not (tied and part.parameter == LM_HEAD)
+    ]
+    unknown = [name for name in source.infos if name not in expected and not source.key_map.drops(name)]
     if missing or unknown:
         found = "; ".join(
             f"{len(names)} {kind}: {', '.join(sorted(names)[:5])}{' …' if len(names) > 5 else ''}"
@@ -95,23 +99,19 @@ def _check_names(
             if names
         )
         raise ValueError(
-            f"the weights in {folder} must be those that its config.json describes ({layout.name} layout), "
-            f"got {found}; use config.json and weights of the same checkpoint"
+            f"the weights in {source.path} must be those that its config.json describes "
+            f"({source.key_map.name} layout), got {found}; use config.json and weights of the same checkpoint"
         )
 
 
-def _check_shapes(
-    expected: dict[str, Place], infos: dict[str, TensorInfo], shapes: dict[str, tuple[int, ...]]
-) -> None:
-    for name, place in expected.items():
-        wanted = place.source_shape(shapes[place.target])
-        if infos[name].shape != wanted:
-            raise ValueError(
-                f"{name} in {infos[name].file} must have shape {list(wanted)} by config.json, got "
-                f"{list(infos[name].shape)}; use config.json and weights of the same checkpoint"
-            )
-        if not infos[name].dtype.is_floating_point:
-            raise ValueError(
-                f"{name} in {infos[name].file} must hold floating-point numbers, got others; use the "
-                "checkpoint that was not quantized"
-            )
+def _check_tensor(info: TensorInfo, part: ParameterSlice) -> None:
+    if info.shape != part.source_shape:
+        raise ValueError(
+            f"{info.name} in {info.file} must have shape {list(part.source_shape)} by config.json, got "
+            f"{list(info.shape)}; use config.json and weights of the same checkpoint"
+        )
+    if not info.dtype.is_floating_point:
+        raise ValueError(
+            f"{info.name} in {info.file} must hold floating-point numbers, got another dtype; use the "
+            "checkpoint that was not quantized"
+        )

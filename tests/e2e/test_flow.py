@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import load_pipeline
-from janus_nodes.janus_core.checkpoints.keymap import places
-from janus_nodes.janus_core.checkpoints.keymaps_flow import single_file_vae
+from janus_nodes.janus_core.checkpoints.layouts.vae import single_file_key_map
 from janus_nodes.janus_core.config import VAEConfig
 from janus_nodes.janus_core.models.sdxl_vae import AutoencoderKL
 from safetensors.torch import save_file
@@ -26,8 +25,9 @@ def write_sdxl_vae(file: Path) -> None:
     torch.manual_seed(0)
     vae = AutoencoderKL(config)
     state = {f"generation.vae.{name}": tensor for name, tensor in vae.state_dict().items()}
-    found = places(single_file_vae(4), None, {name: tuple(t.shape) for name, t in state.items()})
-    save_file({name: state[place.target] for name, place in found.items()}, file)
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    found = single_file_key_map(4).expected_tensors(None, shapes)
+    save_file({name: state[part.parameter] for name, part in found.items()}, file)
 
 
 @pytest.fixture(scope="module")

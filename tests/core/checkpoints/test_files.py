@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 import torch
 from janus_nodes.janus_core import load_pipeline, missing_files
 from janus_nodes.janus_core.checkpoints import reading
-from janus_nodes.janus_core.checkpoints.files import find_weight_files, read_infos
-from janus_nodes.janus_core.checkpoints.reading import read_tensors
+from janus_nodes.janus_core.checkpoints.files import find_weight_files
+from janus_nodes.janus_core.checkpoints.keymap import ParameterSlice
+from janus_nodes.janus_core.checkpoints.reading import TensorInfo, read_chunks, read_infos
 from safetensors.torch import save_file
 from support.checkpoints import copy_checkpoint, edit_json, single_file_checkpoint
 
@@ -21,6 +23,11 @@ SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
 def names(paths: list[Path]) -> list[str]:
     return [path.name for path in paths]
+
+
+def whole(infos: Iterable[TensorInfo]) -> list[tuple[TensorInfo, ParameterSlice]]:
+    """Pairs each tensor with a parameter of its own shape."""
+    return [(info, ParameterSlice(info.name, 0, info.shape, info.shape)) for info in infos]
 
 
 def test_weight_files_are_found_safetensors_first(tmp_path: Path) -> None:
@@ -157,9 +164,9 @@ def test_all_kinds_of_files_give_the_same_tensors(
     else:
         content = {"state_dict": tensors} if kind == "state_dict" else tensors
         torch.save(content, file, _use_new_zipfile_serialization=kind != "old bin")
-    # Small groups, so that the file is opened several times and tensors are read in parts.
+    # Small limits, so that the file is mapped several times and tensors are read in chunks.
     monkeypatch.setattr(reading, "MIN_MAPPED_BYTES", 500)
-    monkeypatch.setattr(reading, "PART_BYTES", 500)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 500)
     infos = read_infos(file)
     assert {name: info.shape for name, info in infos.items()} == {
         name: tuple(tensor.shape) for name, tensor in tensors.items()
@@ -168,8 +175,8 @@ def test_all_kinds_of_files_give_the_same_tensors(
         name: tensor.nbytes for name, tensor in tensors.items()
     }
     read = {name: torch.full_like(tensor, torch.nan) for name, tensor in tensors.items()}
-    for rows in read_tensors(file, infos):
-        rows.copy_to(read[rows.name][rows.start : rows.start + rows.shape[0]])
+    for info, _, start, values in read_chunks(whole(infos.values())):
+        read[info.name][start : start + len(values)] = values
     for name, tensor in tensors.items():
         assert torch.equal(read[name], tensor), name
 
@@ -177,7 +184,7 @@ def test_all_kinds_of_files_give_the_same_tensors(
 def test_only_the_tensors_asked_for_are_read(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2), "b": torch.ones(3)}, tmp_path / "x.safetensors")
     infos = read_infos(tmp_path / "x.safetensors")
-    assert [rows.name for rows in read_tensors(tmp_path / "x.safetensors", {"b": infos["b"]})] == ["b"]
+    assert [info.name for info, *_ in read_chunks(whole([infos["b"]]))] == ["b"]
 
 
 def test_shards_are_listed_once(tmp_path: Path) -> None:

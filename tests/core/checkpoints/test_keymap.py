@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from janus_nodes.janus_core.checkpoints.configs import from_original
-from janus_nodes.janus_core.checkpoints.keymap import Layout, Rule, is_dropped, places
-from janus_nodes.janus_core.checkpoints.keymaps import ORIGINAL, TRANSFORMERS
+from janus_nodes.janus_core.checkpoints.keymap import KeyMap, Rule
+from janus_nodes.janus_core.checkpoints.layouts import ORIGINAL, TRANSFORMERS, Layout
 from janus_nodes.janus_core.models.janus import Janus
 from support.checkpoints import small_config
 
@@ -27,26 +26,27 @@ def meta_shapes(config: Any) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("release", ["Janus-Pro-1B", "Janus-Pro-7B"])
 def test_released_checkpoints_map_completely_both_ways(golden_root: Path, release: str) -> None:
     folder = golden_root / "real_configs"
-    config = from_original(json.loads((folder / f"{release}.config.json").read_text(encoding="utf-8")))
+    config = ORIGINAL.read_config(json.loads((folder / f"{release}.config.json").read_text(encoding="utf-8")))
     keys = json.loads((folder / f"{release}.keys.json").read_text(encoding="utf-8"))
     shapes = meta_shapes(config)
-    found = places(ORIGINAL, config, shapes)
-    unused = {name for name in keys if is_dropped(ORIGINAL, name)}
+    found = ORIGINAL.key_map.expected_tensors(config, shapes)
+    unused = {name for name in keys if ORIGINAL.key_map.drops(name)}
     assert found.keys() == keys.keys() - unused
     assert all("attn_pool" in name or name.endswith("codebook_used") for name in unused)
-    for name, place in found.items():
-        assert list(place.source_shape(shapes[place.target])) == keys[name], name
-    rows = dict.fromkeys(shapes, 0)
-    for place in found.values():
-        assert place.start == rows[place.target]
-        rows[place.target] += place.length
-    assert rows == {name: shape[0] for name, shape in shapes.items()}
+    for name, part in found.items():
+        assert list(part.source_shape) == keys[name], name
+    filled = dict.fromkeys(shapes, 0)
+    for part in found.values():
+        assert part.start == filled[part.parameter]
+        assert part.shape[1:] == shapes[part.parameter][1:]
+        filled[part.parameter] = part.end
+    assert filled == {name: shape[0] for name, shape in shapes.items()}
 
 
 def test_released_sizes_are_read_from_configs_that_leave_most_out(golden_root: Path) -> None:
     def config(release: str) -> Any:
         file = golden_root / "real_configs" / f"{release}.config.json"
-        return from_original(json.loads(file.read_text(encoding="utf-8")))
+        return ORIGINAL.read_config(json.loads(file.read_text(encoding="utf-8")))
 
     small, large = config("Janus-Pro-1B"), config("Janus-Pro-7B")
     assert (small.body.hidden_size, small.body.num_attention_heads, small.body.head_dim) == (2048, 16, 128)
@@ -66,21 +66,21 @@ def test_released_sizes_are_read_from_configs_that_leave_most_out(golden_root: P
         )
 
 
-@pytest.mark.parametrize("layout", [ORIGINAL, TRANSFORMERS], ids=lambda layout: layout.name)
-def test_every_row_of_every_parameter_has_exactly_one_source(layout: Layout) -> None:
+@pytest.mark.parametrize("layout", [ORIGINAL, TRANSFORMERS], ids=lambda layout: layout.key_map.name)
+def test_every_part_of_every_parameter_has_exactly_one_source(layout: Layout) -> None:
     shapes = meta_shapes(CONFIG)
     filled = {name: torch.zeros(shape[0], dtype=torch.long) for name, shape in shapes.items()}
-    for place in places(layout, CONFIG, shapes).values():
-        filled[place.target][place.start : place.start + place.length] += 1
-    for name, rows in filled.items():
-        assert rows.tolist() == [1] * len(rows), name
+    for part in layout.key_map.expected_tensors(CONFIG, shapes).values():
+        filled[part.parameter][part.start : part.end] += 1
+    for name, times in filled.items():
+        assert times.tolist() == [1] * len(times), name
 
 
 def test_grouped_heads_share_a_parameter_by_their_number() -> None:
-    found = places(ORIGINAL, CONFIG, meta_shapes(CONFIG))
+    found = ORIGINAL.key_map.expected_tensors(CONFIG, meta_shapes(CONFIG))
     prefix = "language_model.model.layers.2.self_attn"
-    lengths = [found[f"{prefix}.{name}_proj.weight"] for name in "qkv"]
-    assert [(place.start, place.length) for place in lengths] == [(0, 60), (60, 12), (72, 12)]
+    parts = [found[f"{prefix}.{name}_proj.weight"] for name in "qkv"]
+    assert [(part.start, part.shape[0]) for part in parts] == [(0, 60), (60, 12), (72, 12)]
 
 
 @pytest.mark.parametrize(
@@ -94,20 +94,20 @@ def test_grouped_heads_share_a_parameter_by_their_number() -> None:
     ],
 )
 def test_only_what_is_listed_is_dropped(name: str, dropped: bool) -> None:
-    assert is_dropped(ORIGINAL, name) is dropped
+    assert ORIGINAL.key_map.drops(name) is dropped
 
 
 def test_a_parameter_without_a_rule_is_an_error_in_the_table() -> None:
-    layout = Layout("short", (Rule(("a",), "body.a"),), {})
-    with pytest.raises(KeyError, match=r"no rule of layout 'short' makes parameter 'body\.b'"):
-        places(layout, CONFIG, {"body.a": (3,), "body.b": (3,)})
+    key_map = KeyMap("short", (Rule(("a",), "body.a"),), {})
+    with pytest.raises(KeyError, match=r"no rule of the 'short' key map fills parameter 'body\.b'"):
+        key_map.expected_tensors(CONFIG, {"body.a": (3,), "body.b": (3,)})
 
 
-def test_patterns_are_taken_by_the_letter() -> None:
-    layout = Layout("x", (Rule(("in.#.*",), "out.#.*"),), {})
-    found = places(layout, CONFIG, {"out.12.weight": (3, 4)})
-    assert [(name, place.target, place.length) for name, place in found.items()] == [
-        ("in.12.weight", "out.12.weight", 3)
+def test_a_dot_in_a_pattern_matches_only_a_dot() -> None:
+    key_map = KeyMap("x", (Rule(("in.#.*",), "out.#.*"),), {})
+    found = key_map.expected_tensors(CONFIG, {"out.12.weight": (3, 4)})
+    assert [(name, part.parameter, part.shape) for name, part in found.items()] == [
+        ("in.12.weight", "out.12.weight", (3, 4))
     ]
     with pytest.raises(KeyError):
-        places(layout, CONFIG, {"outx12.weight": (3,)})
+        key_map.expected_tensors(CONFIG, {"outx12.weight": (3,)})

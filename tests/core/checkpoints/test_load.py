@@ -194,8 +194,9 @@ def test_unaligned_parts_of_large_tensors_are_joined(
     pipe: JanusPipeline, golden_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "MIN_MAPPED_BYTES", 1)
-    monkeypatch.setattr(reading, "NUM_MAPPINGS", 11)
-    monkeypatch.setattr(reading, "PART_BYTES", 777)
+    monkeypatch.setattr(reading, "MAPPINGS_PER_FILE", 11)
+    monkeypatch.setattr(reading, "MAPPINGS_PER_PICKLE", 11)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 777)
     for name in ("janus-pro-tiny", "janus-pro-tiny-bin"):
         loaded: Any = load_model(golden_root / name, dtype=torch.float32)
         assert_same_weights(loaded, pipe.model)

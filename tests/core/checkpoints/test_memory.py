@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from janus_nodes.janus_core.checkpoints.configs import to_original
-from janus_nodes.janus_core.checkpoints.keymap import places
-from janus_nodes.janus_core.checkpoints.keymaps import ORIGINAL
+from janus_nodes.janus_core.checkpoints.layouts import ORIGINAL
 from janus_nodes.janus_core.models.janus import Janus
 from safetensors.torch import load_file
 from support.checkpoints import GOLDEN, PROCESSOR_FILES, TOKENIZER_FILES, small_config
@@ -58,10 +56,9 @@ def sparse_checkpoint(folder: Path, dtype: str, dtype_bytes: int) -> Path:
     with torch.device("meta"):
         shapes = {name: tuple(parameter.shape) for name, parameter in Janus(config).named_parameters()}
     header, offset = {}, 0
-    for name, place in places(ORIGINAL, config, shapes).items():
-        shape = place.source_shape(shapes[place.target])
-        end = offset + torch.Size(shape).numel() * dtype_bytes
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}
+    for name, part in ORIGINAL.key_map.expected_tensors(config, shapes).items():
+        end = offset + torch.Size(part.source_shape).numel() * dtype_bytes
+        header[name] = {"dtype": dtype, "shape": part.source_shape, "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -69,7 +66,9 @@ def sparse_checkpoint(folder: Path, dtype: str, dtype_bytes: int) -> Path:
     with (folder / "model.safetensors").open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         file.truncate(8 + len(text) + offset)
-    (folder / "config.json").write_text(json.dumps(to_original(config, "bfloat16")), encoding="utf-8")
+    assert ORIGINAL.write_config is not None
+    content = ORIGINAL.write_config(config, "bfloat16")
+    (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
     for name in (*TOKENIZER_FILES, *PROCESSOR_FILES):
         shutil.copyfile(GOLDEN / "janus-pro-tiny" / name, folder / name)
     return folder

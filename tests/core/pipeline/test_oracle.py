@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling, load_pipeline, save_checkpoint
-from janus_nodes.janus_core.checkpoints.detect import detect
+from janus_nodes.janus_core.checkpoints.layouts import detect_layout
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.processing.tokenizer import read_tokenizer
 from janus_nodes.janus_core.sampling.text import sample_text
@@ -226,7 +226,7 @@ def test_silent_entries_of_a_config_take_transformers_defaults(tmp_path: Path) -
     heads = {"hidden_size": 2048, "num_attention_heads": 16}
     silent = {"model_type": "janus", "text_config": heads, "vision_config": {}, "vq_config": {}}
     (tmp_path / "config.json").write_text(json.dumps(silent), encoding="utf-8")
-    config = detect(tmp_path)[1]
+    config = detect_layout(tmp_path)[1]
     expected_vision, expected_vq = JanusVisionConfig(), JanusVQVAEConfig()
     vision, vq = config.understanding.vision, config.generation.vq
     assert vision.hidden_size == expected_vision.hidden_size

@@ -60,7 +60,7 @@ def test_quantized_weights_are_refused(folder: Path) -> None:
     tensors = load_file(file)
     name = next(iter(tensors))
     save_file({**tensors, name: tensors[name].to(torch.int8)}, file)
-    with pytest.raises(ValueError, match=f"{name} in .* must hold floating-point numbers, got others"):
+    with pytest.raises(ValueError, match=f"{name} in .* must hold floating-point numbers, got another dtype"):
         load_pipeline(folder)
 
 

@@ -5,19 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, load_pipeline, save_checkpoint
-from janus_nodes.janus_core.checkpoints.configs_flow import from_flow, to_flow
-from janus_nodes.janus_core.checkpoints.keymap import Place, is_dropped, places
-from janus_nodes.janus_core.checkpoints.keymaps_flow import (
-    FLOW,
-    OLD_DIFFUSERS_ATTENTION,
-    diffusers_vae,
-    single_file_vae,
-)
+from janus_nodes.janus_core.checkpoints.keymap import KeyMap
+from janus_nodes.janus_core.checkpoints.layouts import FLOW
+from janus_nodes.janus_core.checkpoints.layouts.vae import diffusers_key_map, single_file_key_map
 from janus_nodes.janus_core.models.janus import Janus
 from safetensors.torch import load_file, save_file
 from support.checkpoints import assert_same_weights, copy_checkpoint, edit_json
@@ -25,25 +19,26 @@ from support.checkpoints import assert_same_weights, copy_checkpoint, edit_json
 
 def test_the_released_checkpoint_maps_completely_both_ways(golden_root: Path) -> None:
     folder = golden_root / "real_configs"
-    config = from_flow(json.loads((folder / "JanusFlow-1.3B.config.json").read_text(encoding="utf-8")))
+    config = FLOW.read_config(json.loads((folder / "JanusFlow-1.3B.config.json").read_text(encoding="utf-8")))
     keys = json.loads((folder / "JanusFlow-1.3B.keys.json").read_text(encoding="utf-8"))
     with torch.device("meta"):
         model = Janus(config)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    found = places(FLOW, config, shapes)
-    unused = {name for name in keys if is_dropped(FLOW, name)}
+    found = FLOW.key_map.expected_tensors(config, shapes)
+    unused = {name for name in keys if FLOW.key_map.drops(name)}
     assert all("attn_pool" in name for name in unused)
     assert found.keys() == keys.keys() - unused
-    for name, place in found.items():
-        assert list(place.source_shape(shapes[place.target])) == keys[name], name
-    rows = dict.fromkeys(shapes, 0)
-    for place in found.values():
-        rows[place.target] += place.length
-    assert rows == {name: shape[0] for name, shape in shapes.items()}
+    for name, part in found.items():
+        assert list(part.source_shape) == keys[name], name
+    filled = dict.fromkeys(shapes, 0)
+    for part in found.values():
+        filled[part.parameter] += part.shape[0]
+    assert filled == {name: shape[0] for name, shape in shapes.items()}
     assert config.generation.latent_shape == (4, 48, 48)
     assert config.generation.num_tokens == 577
     assert config.understanding.num_embeddings == 577
-    assert from_flow(to_flow(config, "bfloat16")) == config
+    assert FLOW.write_config is not None
+    assert FLOW.read_config(FLOW.write_config(config, "bfloat16")) == config
 
 
 def test_pickles_and_shards_give_the_same_model(golden_root: Path, flow_pipe: JanusPipeline) -> None:
@@ -65,7 +60,7 @@ def test_saving_and_loading_gives_the_same_model(flow_pipe: JanusPipeline, tmp_p
     assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
 
 
-def vae_tensors(pipe: JanusPipeline, layout: Any) -> dict[str, torch.Tensor]:
+def vae_tensors(pipe: JanusPipeline, key_map: KeyMap) -> dict[str, torch.Tensor]:
     """The golden VAE's tensors in another layout."""
     state = {
         name: parameter
@@ -73,16 +68,16 @@ def vae_tensors(pipe: JanusPipeline, layout: Any) -> dict[str, torch.Tensor]:
         if name.startswith("generation.vae.")
     }
     shapes = {name: tuple(parameter.shape) for name, parameter in state.items()}
-
-    def tensor(place: Place) -> torch.Tensor:
-        return state[place.target].reshape(place.source_shape(shapes[place.target])).contiguous().clone()
-
-    return {name: tensor(place) for name, place in places(layout, pipe.model.config, shapes).items()}
+    parts = key_map.expected_tensors(pipe.model.config, shapes)
+    return {
+        name: state[part.parameter].reshape(part.source_shape).contiguous().clone()
+        for name, part in parts.items()
+    }
 
 
 @pytest.mark.parametrize("prefix", ["", "first_stage_model."])
 def test_a_single_file_gives_the_same_vae(flow_pipe: JanusPipeline, tmp_path: Path, prefix: str) -> None:
-    tensors = vae_tensors(flow_pipe, single_file_vae(4, prefix))
+    tensors = vae_tensors(flow_pipe, single_file_key_map(4, prefix))
     # The names of the training code, the decoder's levels counted from the highest resolution.
     assert f"{prefix}encoder.down.0.block.0.conv1.weight" in tensors
     assert tensors[f"{prefix}decoder.up.0.block.0.nin_shortcut.weight"].shape == (16, 32, 1, 1)
@@ -100,7 +95,7 @@ def test_old_names_of_a_diffusers_vae_are_known(flow_pipe: JanusPipeline, tmp_pa
     copy_vae.mkdir()
     text = (flow_pipe.folder / "vae" / "config.json").read_text(encoding="utf-8")
     (copy_vae / "config.json").write_text(text, encoding="utf-8")
-    tensors = vae_tensors(flow_pipe, diffusers_vae("old", OLD_DIFFUSERS_ATTENTION))
+    tensors = vae_tensors(flow_pipe, diffusers_key_map(old_names=True))
     assert tensors["encoder.mid_block.attentions.0.query.weight"].shape == (32, 32)
     save_file(tensors, copy_vae / "diffusion_pytorch_model.safetensors")
     loaded = load_pipeline(flow_pipe.folder, dtype=torch.float32, vae=copy_vae)
@@ -122,7 +117,7 @@ def test_the_vae_is_never_fp16(flow_pipe: JanusPipeline) -> None:
 
 
 def test_a_vae_of_other_latents_is_refused(flow_pipe: JanusPipeline, tmp_path: Path) -> None:
-    tensors = vae_tensors(flow_pipe, single_file_vae(4))
+    tensors = vae_tensors(flow_pipe, single_file_key_map(4))
     tensors["decoder.conv_in.weight"] = torch.zeros(32, 16, 3, 3)
     save_file(tensors, tmp_path / "vae.safetensors")
     with pytest.raises(ValueError, match="vae must have 4 latent channels, got 16; use the VAE of SDXL"):
@@ -142,5 +137,5 @@ def test_what_is_no_vae_is_refused(flow_pipe: JanusPipeline, pipe: JanusPipeline
     save_file({"something.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="must hold a VAE's weights, got none named"):
         load_pipeline(flow_pipe.folder, vae=tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match=r"vae must be None for .*janus-pro-tiny, which draws without one"):
+    with pytest.raises(ValueError, match=r"vae must be None for .*janus-pro-tiny, which needs none"):
         load_pipeline(pipe.folder, vae=flow_pipe.folder / "vae")

@@ -1,0 +1,148 @@
+"""The layout of the transformers library: `model_type: janus`, as in the deepseek-community conversions."""
+
+from __future__ import annotations
+
+from ...config import (
+    JanusConfig,
+    ProjectorConfig,
+    SiglipConfig,
+    TokenGenerationConfig,
+    TokenHeadConfig,
+    UnderstandingConfig,
+    VQConfig,
+)
+from ..keymap import KeyMap, Rule, rename
+from .shared import ROTARY_TABLE, Json, Layout, llama_rules, read_llama
+
+# Defaults of transformers' JanusConfig for what a config.json leaves out.
+_VISION_DEFAULTS = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "mlp_ratio": 4.0,
+    "image_size": 384,
+    "patch_size": 16,
+    "projection_dim": 2048,
+    "depth": 2,
+    "layer_norm_eps": 1e-6,
+}
+_VQ_DEFAULTS = {
+    "embed_dim": 8,
+    "num_embeddings": 16384,
+    "latent_channels": 256,
+    "base_channels": 128,
+    "channel_multiplier": [1, 1, 2, 2, 4],
+    "num_res_blocks": 2,
+    "projection_dim": 2048,
+    "num_hidden_layers": 2,
+    "image_token_embed_dim": 2048,
+}
+
+
+def _read_config(config: Json) -> JanusConfig:
+    vision: Json = _VISION_DEFAULTS | config["vision_config"]
+    vq: Json = _VQ_DEFAULTS | config["vq_config"]
+    for name, part in (("vision_config", vision), ("vq_config", vq)):
+        if part.get("hidden_act", "gelu") != "gelu":
+            raise ValueError(
+                f"{name}.hidden_act must be 'gelu', got {part['hidden_act']!r}; no other is supported"
+            )
+    multipliers = tuple(vq["channel_multiplier"])
+    return JanusConfig(
+        understanding=UnderstandingConfig(
+            vision=SiglipConfig(
+                hidden_size=vision["hidden_size"],
+                num_hidden_layers=vision["num_hidden_layers"],
+                num_attention_heads=vision["num_attention_heads"],
+                intermediate_size=int(vision["hidden_size"] * vision["mlp_ratio"]),
+                image_size=vision["image_size"],
+                patch_size=vision["patch_size"],
+                layer_norm_eps=vision["layer_norm_eps"],
+            ),
+            aligner=ProjectorConfig(vision["hidden_size"], vision["projection_dim"], vision["depth"]),
+        ),
+        body=read_llama(config["text_config"], default_tie=config.get("tie_word_embeddings", True)),
+        generation=TokenGenerationConfig(
+            vq=VQConfig(
+                codebook_size=vq["num_embeddings"],
+                codebook_dim=vq["embed_dim"],
+                ch=vq["base_channels"],
+                encoder_ch_mult=multipliers,
+                decoder_ch_mult=multipliers,
+                num_res_blocks=vq["num_res_blocks"],
+                z_channels=vq["latent_channels"],
+            ),
+            aligner=ProjectorConfig(vq["embed_dim"], vq["projection_dim"], vq["num_hidden_layers"]),
+            head=TokenHeadConfig(vq["image_token_embed_dim"], vq["projection_dim"], vq["num_embeddings"]),
+            image_size=vision["image_size"],
+        ),
+    )
+
+
+_TOWER = "model.vision_model"
+_VQ = "model.vqmodel"
+_MAX_PROJECTOR_DEPTH = 16
+
+
+def _projector_rules(source: str, target: str) -> tuple[Rule, ...]:
+    """Rules of a projector. The model numbers its activations too, so linear layers have even indices."""
+    hidden = (
+        (f"{source}.hidden_layers.{i}.*", f"{target}.layers.{2 * i + 2}.*")
+        for i in range(_MAX_PROJECTOR_DEPTH)
+    )
+    return rename((f"{source}.fc1.*", f"{target}.layers.0.*"), *hidden)
+
+
+def _fused_qkv_rule(kind: str) -> Rule:
+    return Rule(
+        tuple(f"{_TOWER}.encoder.layers.#.self_attn.{name}_proj.{kind}" for name in "qkv"),
+        f"understanding.tower.blocks.#.attn.qkv.{kind}",
+    )
+
+
+_KEY_MAP = KeyMap(
+    name="transformers",
+    rules=(
+        _fused_qkv_rule("weight"),
+        _fused_qkv_rule("bias"),
+        *rename(
+            (f"{_TOWER}.embeddings.patch_embedding.*", "understanding.tower.patch_embed.*"),
+            (f"{_TOWER}.embeddings.position_embedding.*", "understanding.tower.position_embedding.*"),
+            (f"{_TOWER}.encoder.layers.#.layer_norm1.*", "understanding.tower.blocks.#.norm1.*"),
+            (f"{_TOWER}.encoder.layers.#.layer_norm2.*", "understanding.tower.blocks.#.norm2.*"),
+            (
+                f"{_TOWER}.encoder.layers.#.self_attn.projection_layer.*",
+                "understanding.tower.blocks.#.attn.proj.*",
+            ),
+            (f"{_TOWER}.encoder.layers.#.mlp.*", "understanding.tower.blocks.#.mlp.*"),
+            (f"{_TOWER}.post_layernorm.*", "understanding.tower.norm.*"),
+            (f"{_VQ}.quantize.embedding.weight", "generation.vq.codebook.weight"),
+            (f"{_VQ}.encoder.down.#.block.#.*", "generation.vq.encoder.conv_blocks.#.res.#.*"),
+            (f"{_VQ}.encoder.down.#.downsample.*", "generation.vq.encoder.conv_blocks.#.resample.*"),
+            (f"{_VQ}.encoder.down.#.attn.#.*", "generation.vq.encoder.conv_blocks.#.attn.#.*"),
+            (f"{_VQ}.decoder.up.#.block.#.*", "generation.vq.decoder.conv_blocks.#.res.#.*"),
+            (f"{_VQ}.decoder.up.#.upsample.*", "generation.vq.decoder.conv_blocks.#.resample.*"),
+            (f"{_VQ}.decoder.up.#.attn.#.*", "generation.vq.decoder.conv_blocks.#.attn.#.*"),
+            (f"{_VQ}.encoder.mid.block_1.*", "generation.vq.encoder.mid.0.*"),
+            (f"{_VQ}.encoder.mid.attn_1.*", "generation.vq.encoder.mid.1.*"),
+            (f"{_VQ}.encoder.mid.block_2.*", "generation.vq.encoder.mid.2.*"),
+            (f"{_VQ}.decoder.mid.block_1.*", "generation.vq.decoder.mid.0.*"),
+            (f"{_VQ}.decoder.mid.attn_1.*", "generation.vq.decoder.mid.1.*"),
+            (f"{_VQ}.decoder.mid.block_2.*", "generation.vq.decoder.mid.2.*"),
+            (f"{_VQ}.*", "generation.vq.*"),
+            ("model.generation_embeddings.weight", "generation.embed.weight"),
+            ("model.generation_head.proj_out.*", "generation.head.output_mlp_projector.*"),
+            ("model.generation_head.vision_head.*", "generation.head.vision_head.*"),
+            ("lm_head.weight", "body.lm_head.weight"),
+        ),
+        *_projector_rules("model.aligner", "understanding.aligner"),
+        *_projector_rules("model.generation_aligner", "generation.aligner"),
+        *llama_rules("model.language_model."),
+    ),
+    dropped={
+        f"{_TOWER}.embeddings.position_ids": "the numbers 0, 1, 2, …",
+        "model.language_model.rotary_emb.inv_freq": ROTARY_TABLE,
+    },
+)
+
+TRANSFORMERS = Layout("janus", "vq_config", _read_config, None, _KEY_MAP, trusts_chat_template=True)

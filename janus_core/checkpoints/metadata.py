@@ -1,0 +1,69 @@
+"""Role texts and form of editing that a checkpoint was trained with, from its files or its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..file_io import read_json, read_json_if_present
+from ..presets import EDIT_FORMS_BY_NAME, PLAIN_ROLES, TAGGED_ROLES, edit_form_by_name, roles_by_name
+
+
+def detect_roles(folder: Path, template: str | None) -> tuple[str, str] | None:
+    """Finds the texts of the user and assistant roles; None if they are unknown.
+
+    Looked up in this order: the `roles` entry of `processor_config.json`, which only this package writes; the
+    chat template of the checkpoint; the folder's name and the one in `config.json`.
+
+    Args:
+        folder: the checkpoint.
+        template: the Jinja chat template that the checkpoint was trained with, if known.
+    """
+    roles = read_json_if_present(folder / "processor_config.json").get("roles")
+    if roles is not None:
+        if not isinstance(roles, list) or len(roles) != 2 or not all(isinstance(role, str) for role in roles):
+            raise ValueError(
+                f"roles in {folder / 'processor_config.json'} must be two texts, of user and assistant, got "
+                f"{roles!r}; fix or remove the entry"
+            )
+        return roles[0], roles[1]
+    if template:
+        return TAGGED_ROLES if TAGGED_ROLES[0] in template else PLAIN_ROLES
+    return roles_by_name(*_names(folder))
+
+
+def detect_edit_form(folder: Path) -> str | None:
+    """Finds how a checkpoint was trained to edit images by instruction; None if it is not known to be.
+
+    Looked up in this order: the `edit_form` entry of `processor_config.json`, which only this package writes;
+    the folder's name and the one in `config.json`.
+    """
+    forms = [form for _, form in EDIT_FORMS_BY_NAME]
+    form = read_json_if_present(folder / "processor_config.json").get("edit_form")
+    if form is None:
+        return edit_form_by_name(*_names(folder))
+    if form not in forms:
+        raise ValueError(
+            f"edit_form in {folder / 'processor_config.json'} must be one of {', '.join(forms)}, got "
+            f"{form!r}; fix or remove the entry"
+        )
+    return str(form)
+
+
+def read_chat_template(folder: Path) -> str | None:
+    """Reads a checkpoint's Jinja chat template from whichever file has it; None if it has none."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+        template = read_json_if_present(folder / name).get("chat_template")
+        if isinstance(template, str):
+            return template
+    return None
+
+
+def _names(folder: Path) -> tuple[str, str]:
+    """Names of a checkpoint: its folder's, and the one in its config.json."""
+    resolved = folder.resolve()
+    if resolved.parent.name == "snapshots":  # the hub's cache: models--owner--name/snapshots/commit
+        resolved = resolved.parent.parent
+    return resolved.name, str(read_json(folder / "config.json").get("_name_or_path", ""))
