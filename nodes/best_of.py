@@ -46,7 +46,7 @@ class JanusBestOf(io.ComfyNode):
     def execute(
         cls, model: LoadedJanus, prompt: str, negative_prompt: str, keep: int, template: str, **sampling
     ) -> io.NodeOutput:
-        options = TokenSampling(**sampling)
+        options = model.image_options(TokenSampling(**sampling))
         report = ImageReport(model.pipeline)
         ranked = best_of(
             model.pipeline,

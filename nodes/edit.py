@@ -99,7 +99,7 @@ class JanusEdit(io.ComfyNode):
     def execute(
         cls, model: LoadedJanus, image: Tensor, instruction: str, form: str, mask=None, **sampling
     ) -> io.NodeOutput:
-        options = EditSampling(**sampling)
+        options = model.image_options(EditSampling(**sampling))
         form = resolve_choice("form", form, EDIT_FORM_CHOICES)
         report = ImageReport(model.pipeline)
         edited = model.pipeline.edit(

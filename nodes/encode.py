@@ -4,6 +4,7 @@ import comfy.model_management as mm
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..janus_core import TokenSampling
 from . import widgets
 from .memory import LoadedJanus
 from .progress import progress_callback
@@ -56,6 +57,7 @@ class JanusVQEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: LoadedJanus, image: Tensor) -> io.NodeOutput:
+        model.image_options(TokenSampling())
         tokens = model.pipeline.encode_tokens(image, progress_callback())
         return io.NodeOutput(tokens.to(mm.intermediate_device()))
 
@@ -83,5 +85,6 @@ class JanusVQDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: LoadedJanus, tokens: Tensor) -> io.NodeOutput:
+        model.image_options(TokenSampling())
         images = model.pipeline.decode_tokens(tokens, progress_callback())
         return io.NodeOutput(images.to(mm.intermediate_device()))

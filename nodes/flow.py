@@ -58,7 +58,7 @@ class JanusFlowSampler(io.ComfyNode):
     def execute(
         cls, model: LoadedJanus, prompt: str, negative_prompt: str, steps: int, latent=None, **sampling
     ) -> io.NodeOutput:
-        options = FlowSampling(num_steps=steps, **sampling)
+        options = model.image_options(FlowSampling(num_steps=steps, **sampling))
         scale = model.pipeline.latent_scale
         generated = model.pipeline.generate(
             prompt,

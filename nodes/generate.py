@@ -32,7 +32,7 @@ class JanusGenerate(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: LoadedJanus, prompt: str, negative_prompt: str, **sampling) -> io.NodeOutput:
-        options = TokenSampling(**sampling)
+        options = model.image_options(TokenSampling(**sampling))
         report = ImageReport(model.pipeline)
         generated = model.pipeline.generate(
             prompt, options, negative_prompt=negative_prompt, on_step=report, on_image=report.check

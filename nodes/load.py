@@ -37,8 +37,8 @@ class JanusLoad(io.ComfyNode):
                     "download",
                     default=False,
                     tooltip="On: downloads Janus-Pro-1B (4.2 GB) or Janus-Pro-7B (14.8 GB) from "
-                    "huggingface.co to models/janus if it is not installed; an error for other checkpoints. "
-                    "Off: nothing is ever downloaded.",
+                    "huggingface.co to models/janus if it is not installed; an error for your own "
+                    "checkpoints. Off: nothing is ever downloaded.",
                 ),
                 choice_input(
                     "precision",

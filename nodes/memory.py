@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import comfy.model_management as mm
 import comfy.ops
@@ -11,16 +12,20 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..janus_core import (
+    FlowSampling,
     GlobalResponseNorm,
     Int8Linear,
     Janus,
     JanusPipeline,
     Precision,
     RMSNorm,
+    TokenSampling,
     load_pipeline,
     packed_bytes,
 )
 from .progress import progress_callback
+
+Options = TypeVar("Options", TokenSampling, FlowSampling)
 
 
 @dataclass
@@ -29,6 +34,20 @@ class LoadedJanus:
 
     pipeline: JanusPipeline
     patcher: ModelPatcher
+
+    def image_options(self, options: Options) -> Options:
+        """Returns the options if they are for this kind of model.
+
+        Raises:
+            ValueError: if not; the message names the node for this model.
+        """
+        try:
+            self.pipeline.image_options(options)
+        except ValueError as error:
+            problem, _, _ = str(error).partition("; ")
+            node = "Janus Generate" if isinstance(options, FlowSampling) else "JanusFlow Sampler"
+            raise ValueError(f"{problem}; use {node}, or load another checkpoint") from error
+        return options
 
 
 def load(folder: Path, precision: str | torch.dtype, template: str | None) -> LoadedJanus:

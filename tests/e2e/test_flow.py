@@ -119,8 +119,16 @@ def test_cancelled_sampling_ends_at_once_and_the_next_run_is_right(flow_client: 
 @pytest.mark.parametrize(
     ("checkpoint", "node", "message"),
     [
-        ("janus-pro-tiny", sampler(), "use TokenSampling, or load another checkpoint"),
-        ("janusflow-tiny", None, "use FlowSampling, or load another checkpoint"),
+        (
+            "janus-pro-tiny",
+            sampler(),
+            "token by token; use Janus Generate, or load another checkpoint",
+        ),
+        (
+            "janusflow-tiny",
+            None,
+            "by flow; use JanusFlow Sampler, or load another checkpoint",
+        ),
         ("janusflow-tiny", sampler(latent=["4", 0]), "encode images of 64 x 64 pixels with SDXL's VAE"),
         ("janusflow-tiny", sampler(denoise=0.5), "denoise must be 1 without latents"),
         ("janusflow-tiny", "JanusVQEncode", "which generates them by flow"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
-from janus_nodes.janus_core import FlowSampling, load_pipeline
+from janus_nodes.janus_core import EditSampling, FlowSampling, TokenSampling, load_pipeline
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.nodes import memory
 from janus_nodes.nodes.flow import JanusFlowSampler
@@ -82,6 +82,22 @@ def test_latents_of_half_precision_are_not_rounded_again(
     half = latent["samples"].to(dtype)
     back = sample(model=loaded, latent={"samples": half}, denoise=0.0)
     torch.testing.assert_close(back, half.float(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("janusflow-tiny", TokenSampling(), "by flow; use JanusFlow Sampler, or load another checkpoint"),
+        ("janusflow-tiny", EditSampling(), "by flow; use JanusFlow Sampler, or load another checkpoint"),
+        ("janus-pro-tiny", FlowSampling(), "token by token; use Janus Generate, or load another checkpoint"),
+    ],
+)
+def test_a_model_of_the_other_kind_is_refused_with_the_name_of_its_node(
+    golden_root: Path, name: str, options: TokenSampling | FlowSampling, expected: str
+) -> None:
+    model = memory.load(golden_root / name, "fp32", None)
+    with pytest.raises(ValueError, match=f"^model must .*, got '{name}', which generates them {expected}$"):
+        model.image_options(options)
 
 
 def test_what_is_no_whole_latent_is_refused(loaded: LoadedJanus, latent: dict[str, Tensor]) -> None:
