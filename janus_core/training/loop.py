@@ -101,6 +101,7 @@ class Trainer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / METRICS
+        # A killed run may have logged steps after its last saved state, which are about to be repeated.
         metrics.truncate(file, [stage.name for stage in self.recipe.stages], self.stage_index, self.step)
         saved_at, pause = time.monotonic(), save_every
         steps_done = 0
@@ -116,6 +117,7 @@ class Trainer:
                 if self.step == stage.steps:
                     self._finish_stage()
                 is_consistent = True
+                # Save from time to time, but spend at most a tenth of the time on it.
                 now = time.monotonic()
                 if now - saved_at > pause:
                     self.save()

@@ -28,8 +28,7 @@ def to_pictures(images: Tensor) -> list[np.ndarray]:
 def encoder_embeds(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
     """Encodes images [H, W, 3] in [0, 1] with the understanding encoder, as Janus does: [B, N, C]."""
     pixel_values = pipeline.image_processor.pixel_values(images).to(pipeline.device)
-    embeds: Tensor = pipeline.model.understanding(pixel_values)[1]
-    return embeds
+    return pipeline.model.understanding(pixel_values)[1]
 
 
 def token_embeds(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:

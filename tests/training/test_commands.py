@@ -1,4 +1,4 @@
-"""The commands: what they refuse, and what becomes of a run that is stopped or done."""
+"""The commands: invalid input, and runs that are stopped, resumed or complete."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def tune(checkpoint: Path, folder: Path, *options: str) -> Path:
     return run
 
 
-def test_a_model_that_draws_by_a_flow_is_refused(folder: Path, golden_root: Path) -> None:
+def test_a_flow_model_is_refused(folder: Path, golden_root: Path) -> None:
     with pytest.raises(ValueError, match=r"'janusflow-tiny' generates by flow, but training needs image tok"):
         tune(golden_root / "janusflow-tiny", folder)
 
 
-def test_ctrl_c_waits_for_the_step_and_the_same_command_goes_on(
+def test_ctrl_c_waits_for_the_step_and_the_same_command_resumes(
     folder: Path, golden_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = golden_root / "janus-pro-tiny"
@@ -61,7 +61,7 @@ def test_ctrl_c_waits_for_the_step_and_the_same_command_goes_on(
     assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").open()] == [1, 2, 3, 4]
 
 
-def test_a_run_that_is_done_stays_as_it_is(
+def test_a_complete_run_is_left_unchanged(
     folder: Path, golden_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = golden_root / "janus-pro-tiny"
@@ -77,7 +77,7 @@ def test_a_run_that_is_done_stays_as_it_is(
         tune(golden_root / "janus-pro-tiny-bin", folder)
 
 
-def test_adapters_go_on_after_a_pause_as_without_one_and_depend_on_the_seed_alone(
+def test_resumed_adapters_equal_uninterrupted_ones_and_depend_only_on_the_seed(
     folder: Path, golden_root: Path
 ) -> None:
     pytest.importorskip("peft")
@@ -86,7 +86,7 @@ def test_adapters_go_on_after_a_pause_as_without_one_and_depend_on_the_seed_alon
     weights = []
     for place, rounds in (("whole", ((),)), ("parts", (("--max-steps", "1"), ("--max-steps", "2"), ()))):
         for options in rounds:
-            torch.rand(3)  # what else drew numbers must not matter
+            torch.rand(3)  # the state of the global generator must not matter
             run = tune(checkpoint, folder, "--lora", "2", *options)
         weights.append(load_pipeline(run / "checkpoint", dtype=torch.float32).model.state_dict()[key])
         run.rename(run.with_name(place))
@@ -96,16 +96,18 @@ def test_adapters_go_on_after_a_pause_as_without_one_and_depend_on_the_seed_alon
         tune(checkpoint, folder, "--lora", "3")
 
 
-def test_text_alone_can_be_learnt(folder: Path, golden_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_on_text_only(folder: Path, golden_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for file in folder.iterdir():
         file.unlink()
     (folder / CONVERSATIONS).write_text('{"turns": [["Who?", "Me."]]}', encoding="utf-8")
-    monkeypatch.setattr("time.monotonic", iter(range(0, 100_000, 1000)).__next__)  # a saving at each step
+    monkeypatch.setattr(
+        "time.monotonic", iter(range(0, 100_000, 1000)).__next__
+    )  # the state is saved at each step
     assert (tune(golden_root / "janus-pro-tiny", folder) / "checkpoint").is_dir()
 
 
 @pytest.mark.parametrize("option", ["--steps", "--batch-size", "--max-steps"])
-def test_numbers_that_are_none_are_refused(
+def test_numbers_below_one_are_refused(
     option: str, folder: Path, golden_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -113,7 +115,7 @@ def test_numbers_that_are_none_are_refused(
     assert f"{option}: must be 1 or more, got 0" in capsys.readouterr().err
 
 
-def test_a_body_is_trained_on_coders_that_are_there(tmp_path: Path) -> None:
+def test_a_language_model_is_trained_on_existing_coders(tmp_path: Path) -> None:
     run, short = tmp_path / "run", ("--try-out", "--dtype", "fp32", "--until", "looking")
     main(["box", str(run), "--coders", str(DEMONSTRATION), *short])
     trained = load_pipeline(run / "checkpoint", dtype=torch.float32).model.state_dict()
@@ -136,9 +138,7 @@ def test_a_body_is_trained_on_coders_that_are_there(tmp_path: Path) -> None:
     assert training["losses"]["looking"]["loss"] == pytest.approx(mean, abs=1e-5)
 
 
-def test_coders_of_other_sizes_and_stages_that_are_none_are_refused(
-    tmp_path: Path, golden_root: Path
-) -> None:
+def test_coders_of_other_sizes_and_unknown_stages_are_refused(tmp_path: Path, golden_root: Path) -> None:
     with pytest.raises(ValueError, match=r"coders must be of the sizes .*janus-pro-tiny; use a check"):
         main(["box", str(tmp_path), "--coders", str(golden_root / "janus-pro-tiny")])
     with pytest.raises(ValueError, match=r"last stage must be one of tokenizer, .* got 'cooking'"):

@@ -17,7 +17,7 @@ from PIL import Image
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two images with captions, one with a conversation, and a conversation about none."""
+    """Two images with captions, one with a conversation, and a conversation without an image."""
     place = tmp_path / "data"
     place.mkdir()
     for index, name in enumerate(("a", "b", "c")):
@@ -71,7 +71,7 @@ def test_a_broken_line_is_named(folder: Path, line: str, error: type[Exception],
         FolderData(folder)
 
 
-def test_texts_may_have_a_mark_before_them_and_separators_within(folder: Path) -> None:
+def test_texts_may_have_a_byte_order_mark_and_unicode_separators(folder: Path) -> None:
     (folder / "a.txt").write_text("a dark picture", encoding="utf-8-sig")
     line = json.dumps({"turns": [["One\u2028or two?", "Two."]]}, ensure_ascii=False)
     (folder / CONVERSATIONS).write_text(line, encoding="utf-8-sig")
@@ -93,7 +93,7 @@ def test_a_broken_caption_is_named(folder: Path, content: bytes, message: str) -
         FolderData(folder)
 
 
-def test_only_images_count_wherever_they_lie(folder: Path) -> None:
+def test_images_in_subfolders_are_found_and_other_files_ignored(folder: Path) -> None:
     inner = folder / "inner.png"
     inner.mkdir()
     Image.new("RGBA", (9, 9)).save(inner / "D.PNG")
@@ -105,7 +105,7 @@ def test_only_images_count_wherever_they_lie(folder: Path) -> None:
     assert shapes == {(20, 30, 3), (20, 31, 3), (20, 32, 3), (9, 9, 3)}
 
 
-def test_an_image_stands_upright_and_is_not_huge(tmp_path: Path) -> None:
+def test_an_image_is_turned_upright_and_scaled_down(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     Image.new("RGB", (3000, 1500), "red").save(tmp_path / "a.jpg", exif=exif)
@@ -120,13 +120,13 @@ def test_an_image_that_cannot_be_read_is_named(folder: Path) -> None:
         FolderData(folder).picture(random.Random(0))
 
 
-def test_other_texts_are_other_data(folder: Path) -> None:
+def test_the_version_depends_on_the_texts(folder: Path) -> None:
     version = FolderData(folder).version
     (folder / "a.txt").write_text("another text", encoding="utf-8")
     assert FolderData(folder).version != version == f"folder-{version[7:]}"
 
 
-def test_a_text_that_does_not_fit_is_found_before_training(folder: Path, pipe: JanusPipeline) -> None:
+def test_a_text_that_does_not_fit_is_reported_before_training(folder: Path, pipe: JanusPipeline) -> None:
     FolderData(folder).check(pipe)
     (folder / "a.txt").write_text("see <image_placeholder>", encoding="utf-8")
     with pytest.raises(ValueError, match=r"a.txt: .* must hold no <image_placeholder>"):
@@ -138,7 +138,7 @@ def test_a_text_that_does_not_fit_is_found_before_training(folder: Path, pipe: J
         FolderData(folder).check(pipe)
 
 
-def test_a_folder_with_nothing_to_learn_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_texts_is_refused(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(
         FileNotFoundError, match=r"must hold images with captions .* got 1 images and neither"

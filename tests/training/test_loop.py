@@ -1,4 +1,4 @@
-"""Each stage learns, leaves alone what it freezes, and goes on after a pause as if there had been none."""
+"""Each stage learns and trains only its own parameters; resumed runs equal uninterrupted ones."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def fresh(golden_root: Path) -> Callable[[], JanusPipeline]:
     return lambda: load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)
 
 
-# What the end of a stage gives its first weights, for the stages behind it.
-BEGUN = {"tokenizer": ("generation.embed.*",)}
+# What the end of a stage initialises for later stages.
+INITIALISED = {"tokenizer": ("generation.embed.*",)}
 
 
 def short(name: str, steps: int = 10) -> Recipe:
@@ -45,15 +45,15 @@ def test_a_stage_learns_and_moves_only_what_it_trains(
     trainer = Trainer(pipeline, ShapesData(), short(name), tmp_path)
     trainer.run(on_step=lambda stage, step, found: losses.append(found["loss"]))
     assert trainer.done and len(losses) == 10
-    # The codebook stands aside in a tokenizer's first steps and makes the loss another one when it comes in.
+    # The tokenizer's first steps are without quantization; then its loss changes.
     assert min(losses[-4:]) < max(losses[2:5])
-    trains = (*STAGES[name].trains, *BEGUN.get(name, ()))
+    trains = (*STAGES[name].trains, *INITIALISED.get(name, ()))
     moved = {key for key, value in pipeline.model.state_dict().items() if not torch.equal(value, before[key])}
     assert moved
     assert [key for key in moved if not any(fnmatch(key, pattern) for pattern in trains)] == []
 
 
-def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     fresh: Callable[[], JanusPipeline], tmp_path: Path
 ) -> None:
     recipe = Recipe(tuple(replace(STAGES[name], steps=4, batch_size=2) for name in ("vision", "unified")))
@@ -70,7 +70,9 @@ def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(
     assert lines[0] == lines[1]
 
 
-def test_a_run_that_raises_keeps_what_was_learnt(fresh: Callable[[], JanusPipeline], tmp_path: Path) -> None:
+def test_an_exception_between_steps_keeps_all_steps(
+    fresh: Callable[[], JanusPipeline], tmp_path: Path
+) -> None:
     def stop(stage: Stage, step: int, losses: dict[str, float]) -> None:
         if step == 2:
             raise KeyboardInterrupt
@@ -100,7 +102,7 @@ def test_half_a_step_is_not_kept(
     assert all(torch.equal(value, kept[key]) for key, value in later.model.state_dict().items())
 
 
-def test_a_stop_between_two_stages_is_survived(
+def test_a_run_stopped_between_two_stages_resumes(
     fresh: Callable[[], JanusPipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = Recipe((*short("vision", 2).stages, *short("looking", 2).stages))
@@ -118,9 +120,7 @@ def test_a_stop_between_two_stages_is_survived(
     assert trainer.done
 
 
-def test_metrics_of_steps_that_were_lost_are_dropped(
-    fresh: Callable[[], JanusPipeline], tmp_path: Path
-) -> None:
+def test_metrics_of_lost_steps_are_dropped(fresh: Callable[[], JanusPipeline], tmp_path: Path) -> None:
     Trainer(fresh(), ShapesData(), short("looking", 3), tmp_path).run(1)
     metrics = tmp_path / "metrics.jsonl"
     first = metrics.read_text()
@@ -130,7 +130,7 @@ def test_metrics_of_steps_that_were_lost_are_dropped(
     assert lines[0] == first and [json.loads(line)["step"] for line in lines] == [1, 2, 3]
 
 
-def test_a_trained_model_is_as_a_loaded_one(fresh: Callable[[], JanusPipeline], tmp_path: Path) -> None:
+def test_a_trained_model_has_no_gradients(fresh: Callable[[], JanusPipeline], tmp_path: Path) -> None:
     pipeline = fresh()
     Trainer(pipeline, ShapesData(), short("looking", 1), tmp_path).run()
     assert not any(p.requires_grad or p.grad is not None for p in pipeline.model.parameters())
@@ -140,7 +140,7 @@ def test_a_trained_model_is_as_a_loaded_one(fresh: Callable[[], JanusPipeline], 
 def test_a_stage_learns_in_bfloat16_too(
     name: str, fresh: Callable[[], JanusPipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TokenizerObjective, "DEAD_BELOW", 1.0)  # codes that start again
+    monkeypatch.setattr(TokenizerObjective, "DEAD_BELOW", 1.0)  # restarts codes
     pipeline = fresh()
     recipe = Recipe((replace(STAGES[name], steps=1, batch_size=1),))
     Trainer(pipeline, ShapesData(), recipe, tmp_path, dtype=torch.bfloat16).run()
@@ -153,7 +153,7 @@ def test_a_model_in_bfloat16_is_refused(golden_root: Path, tmp_path: Path) -> No
         Trainer(pipeline, ShapesData(), short("looking"), tmp_path)
 
 
-def test_a_stage_of_no_steps_and_two_of_one_name_are_refused() -> None:
+def test_a_stage_without_steps_and_duplicate_names_are_refused() -> None:
     with pytest.raises(ValueError, match=r"steps must be above 0, got 0"):
         short("looking", 0)
     with pytest.raises(ValueError, match=r"stages must have different names, got looking, looking"):

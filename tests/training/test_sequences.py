@@ -1,4 +1,4 @@
-"""Training reads the very tokens that the pipeline writes when it is used."""
+"""Training sequences are the prompts of inference."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_later_turns_follow_as_in_a_rendered_conversation(pipe: JanusPipeline) -
     assert tokenizer.decode(answered).split() == ["Yes.", "No."]
 
 
-def test_a_drawing_is_the_prompt_of_generation_and_room_for_tokens(pipe: JanusPipeline) -> None:
+def test_a_generation_sequence_is_its_prompt_and_image_positions(pipe: JanusPipeline) -> None:
     count = pipe.model.generation.config.num_tokens
     for hidden in (False, True):
         sequence = generation_sequence(pipe, "A star.", hidden)
@@ -52,7 +52,7 @@ def test_a_drawing_is_the_prompt_of_generation_and_room_for_tokens(pipe: JanusPi
         assert len(sequence.generated) == count and sequence.generated.stop == len(sequence.ids)
 
 
-def test_padding_stands_where_nothing_sees_it(pipe: JanusPipeline) -> None:
+def test_padding_is_on_the_right(pipe: JanusPipeline) -> None:
     sequences = [generation_sequence(pipe, text, False) for text in ("A star.", "A long red star on white.")]
     batch = batch_sequences(pipe, sequences)
     assert (

@@ -152,7 +152,7 @@ def _random_request(rng: random.Random) -> tuple[str, str]:
 
 
 def _independent_turns(ask: Callable[[], Question]) -> tuple[tuple[str, str], ...]:
-    """Collects turns none of which gives away the answer of a later one."""
+    """Collects turns that do not give away the answers of later ones."""
     turns: list[tuple[str, str]] = []
     earlier: list[tuple[str, frozenset[str]]] = []  # kind and terms of each turn
     while len(turns) < TURNS:

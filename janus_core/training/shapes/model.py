@@ -135,12 +135,12 @@ def _train_tokenizer(data: TrainingData) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_texts(data), trainer)
+    tokenizer.train_from_iterator(_sample_texts(data), trainer)
     tokenizer.add_tokens([AddedToken(DEFAULT_SYSTEM_PROMPT, normalized=False)])
     return tokenizer
 
 
-def _texts(data: TrainingData) -> Iterator[str]:
+def _sample_texts(data: TrainingData) -> Iterator[str]:
     rng = random.Random("words")
     for _ in range(4000):
         for sample in (data.understanding(rng), data.text(rng), data.generation(rng)):

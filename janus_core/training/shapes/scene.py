@@ -99,7 +99,7 @@ def random_objects(count: int, rng: random.Random) -> list[SceneObject]:
 
 
 def distinct_objects(count: int, rng: random.Random) -> list[SceneObject]:
-    """Returns objects no two of which share a shape or a colour."""
+    """Returns objects that all differ in shape and in colour."""
     return _with_random_sizes(rng.sample(SHAPES, count), rng.sample(list(COLOURS), count), rng)
 
 

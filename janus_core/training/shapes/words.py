@@ -1,4 +1,4 @@
-"""Phrases about objects, of which captions, questions and answers are composed."""
+"""Phrases about objects, for captions, questions and answers."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def locate_objects(scene: Scene) -> str:
 
 def region_name(obj: SceneObject) -> str:
     """Names the part of the picture that an object is in, one of nine."""
-    row = ("top", "middle", "bottom")[round(obj.top / CELL_SIZE)]
-    column = ("left", "middle", "right")[round(obj.left / CELL_SIZE)]
-    if row == column == "middle":
+    vertical = ("top", "middle", "bottom")[round(obj.top / CELL_SIZE)]
+    horizontal = ("left", "middle", "right")[round(obj.left / CELL_SIZE)]
+    if vertical == horizontal == "middle":
         return "centre"
-    return " ".join(part for part in (row, column) if part != "middle")
+    return " ".join(part for part in (vertical, horizontal) if part != "middle")
 
 
 def object_phrases(obj: SceneObject) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Equal patches become one token: what the tokenizer's training adds to the usual losses."""
+"""Equal patches get equal tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_only_patches_with_equal_pixels_share_a_mean() -> None:
     assert torch.equal(means[1, 0, 1], latents[1, 0, 1])
 
 
-def test_codes_that_lie_together_are_joined_to_the_one_that_is_used_most(golden_root: Path) -> None:
+def test_nearly_equal_codes_are_merged_into_the_most_used_one(golden_root: Path) -> None:
     pipeline = load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)
     objective = TokenizerObjective(pipeline, SHAPES_RECIPE.stages[0], ShapesData())
     codes = objective.vq.codebook.weight.data

@@ -1,4 +1,4 @@
-"""The world as training data."""
+"""The shapes world as training data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from janus_nodes.janus_core.training.shapes.model import SHAPES_RECIPE
 from janus_nodes.janus_core.training.shapes.scene import COLOURS, SHAPES
 
 
-def test_no_answer_of_a_conversation_stands_in_an_earlier_turn() -> None:
+def test_no_turn_gives_away_a_later_answer() -> None:
     where = colour = 0
     for index in range(500):
         turns = ShapesData().understanding(random.Random(index)).turns

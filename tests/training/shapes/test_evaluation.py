@@ -28,7 +28,7 @@ from janus_nodes.janus_core.training.shapes.report import evaluate
 
 @dataclass(frozen=True)
 class FakeModel(EvaluatedModel):
-    """Generates correct pictures, and answers as it is told."""
+    """Generates correct pictures, and answers with `reply`."""
 
     reply: Callable[[Question], str] = lambda question: question.answer
 

@@ -1,4 +1,4 @@
-"""Captions fit their scenes, and questions have the right answers."""
+"""Captions match their scenes, and questions have correct answers."""
 
 from __future__ import annotations
 
