@@ -68,9 +68,9 @@ class FlowGenerationConfig:
         require_equal("vision_gen_enc_config.hidden_size", self.hidden_size, source, width)
 
     @property
-    def codec_channels(self) -> int:
-        """Channels of the VAE at full resolution; 0 without a VAE."""
-        return self.vae.block_out_channels[0] if self.vae else 0
+    def codec_levels(self) -> list[tuple[int, int]]:
+        """Input and output channels of the VAE's levels at full resolution; empty without a VAE."""
+        return self.vae.outer_levels if self.vae else []
 
     @property
     def scaling_factor(self) -> float:
@@ -92,6 +92,14 @@ class FlowGenerationConfig:
     def tokens_per_step(self) -> int:
         """Image tokens that the language model processes in one step: all of them."""
         return self.num_tokens
+
+    def output_bytes(self, itemsize: int) -> int:
+        """Working memory per sequence and token to turn hidden states into a velocity.
+
+        In a decoder block, 2 features and 3 inner activations, 4 times as wide, exist at the same time. The
+        decoder is twice as wide as the encoder, whose features it takes as well.
+        """
+        return 30 * self.decoder.block_out_channels * itemsize
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,12 @@ class VAEConfig:
                     f"vae channels must be multiples of its {self.norm_num_groups} normalisation groups, "
                     f"got {channels}; use the VAE of SDXL with its own config.json"
                 )
+
+    @property
+    def outer_levels(self) -> list[tuple[int, int]]:
+        """Input and output channels of the encoder's first and the decoder's last level."""
+        width, *wider = self.block_out_channels
+        return [(width, width), (wider[0] if wider else width, width)]
 
     @property
     def downsample_factor(self) -> int:

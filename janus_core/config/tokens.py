@@ -39,9 +39,9 @@ class TokenGenerationConfig:
         )
 
     @property
-    def codec_channels(self) -> int:
-        """Channels of the image tokenizer at full resolution."""
-        return self.vq.ch
+    def codec_levels(self) -> list[tuple[int, int]]:
+        """Input and output channels of the tokenizer's levels at full resolution: encoder's and decoder's."""
+        return self.vq.outer_levels
 
     @property
     def grid_size(self) -> int:
@@ -52,6 +52,10 @@ class TokenGenerationConfig:
     def tokens_per_step(self) -> int:
         """Image tokens that the language model processes in one decode step."""
         return 1
+
+    def output_bytes(self, itemsize: int) -> int:
+        """Working memory per sequence and token to sample from hidden states: logits in several copies."""
+        return 32 * self.vq.codebook_size
 
     @property
     def num_tokens(self) -> int:
@@ -85,6 +89,13 @@ class VQConfig:
                 f"VQ channels must be multiples of the {self.num_groups} normalisation groups, "
                 f"got {self.ch * mult}",
             )
+
+    @property
+    def outer_levels(self) -> list[tuple[int, int]]:
+        """Input and output channels of the encoder's first and the decoder's last level."""
+        encoder, decoder = self.encoder_ch_mult, self.decoder_ch_mult
+        decoder_input = decoder[1] if len(decoder) > 1 else decoder[0]
+        return [(self.ch, self.ch * encoder[0]), (self.ch * decoder_input, self.ch * decoder[0])]
 
     @property
     def downsample_factor(self) -> int:

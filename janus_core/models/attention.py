@@ -31,6 +31,17 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal, enable_gqa=grouped)
 
 
+def score_bytes(device: torch.device, heads: int, head_dim: int, slots: int) -> int:
+    """Working memory per query token; 0 with a fused kernel, which never holds all scores at a time.
+
+    Without one, there are two float32 copies of the scores, and queries, keys and values in float32.
+    """
+    fused = device.type in ("cpu", "xpu", "meta")
+    if device.type == "cuda":  # CUDA, or ROCm, which may lack the kernels
+        fused = torch.backends.cuda.is_flash_attention_available()
+    return 0 if fused else heads * (8 * slots + 12 * head_dim)
+
+
 def _use_single_query_kernel(query: Tensor, key: Tensor, value: Tensor) -> bool:
     """Whether the kernel applies and is faster: in float32 with MKL, as measured on x86 CPUs."""
     *strides, last_stride = value.stride()

@@ -61,9 +61,10 @@ def answer_questions(
     """
     # Before any image is encoded, so that a prompt that does not fit costs nothing.
     prompts = tokenize(runtime, questions)
-    runtime.reserve(answer_bytes(runtime, questions, prompts.batches, prompts.shared_length, options))
     # A retry continues from the saved prefix, so the prompt is not computed again.
-    answered = _generate(runtime, questions, prompts, options, save_prefix or check is not None, on_step)
+    saves = save_prefix or check is not None
+    runtime.reserve(answer_bytes(runtime, questions, prompts, options, saves))
+    answered = _generate(runtime, questions, prompts, options, saves, on_step)
     for offset, conversation in zip(questions.seed_offsets, answered, strict=True):
         if check is not None:
             conversation = _retry_until_valid(runtime, conversation, offset, options, check, on_step)
@@ -104,6 +105,7 @@ def _generate(
             cache,
         )
 
+        conversations = []
         for row, index in enumerate(chunk):
             ids, images = tokens[row].tolist(), prefix.image_embeds
             if image_embeds is not None and not questions.shares_images:
@@ -123,14 +125,19 @@ def _generate(
             answer = runtime.prompts.tokenizer.decode(ids)
             # The first sequence pays for the shared prefix.
             reused = prefix.length if index else prefix.num_reused
-            yield replace(
-                start,
-                turns=(*start.turns, Turn(questions.texts[index], questions.num_images, answer)),
-                image_embeds=images,
-                tokens_read=len(prompts.sequences[index]) - reused,
-                tokens_reused=reused,
-                saved_prefix=saved,
+            conversations.append(
+                replace(
+                    start,
+                    turns=(*start.turns, Turn(questions.texts[index], questions.num_images, answer)),
+                    image_embeds=images,
+                    tokens_read=len(prompts.sequences[index]) - reused,
+                    tokens_reused=reused,
+                    saved_prefix=saved,
+                )
             )
+        # Free the memory before the next chunk or a retry allocates its own.
+        del cache, image_embeds
+        yield from conversations
 
 
 def _prefill_shared(

@@ -12,11 +12,11 @@ from ..processing.edit_forms import EDIT_FORMS, TOKENS, VISION, EditForm
 from ..processing.edit_prompts import edit_prompt
 from ..prompt_batch import PromptBatch
 from ..sampling.guidance import guide_edit, uses_guidance, uses_source
-from ..sampling.steps import OnStep, part_of
+from ..sampling.steps import OnStep, ignore_step, part_of
 from ..sampling.tokens import sample_image_tokens
 from .edit_request import EditRequest
 from .runtime import Runtime
-from .workspace import edit_bytes
+from .workspace import codec_bytes, drawing_bytes, vision_bytes
 
 
 def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[Tensor, Tensor]:
@@ -35,6 +35,9 @@ def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[
     """
     options = request.options
     prompt = instruction_prompt(runtime, request)
+    count, preview = options.batch_size, on_step is not ignore_step
+    drawing = drawing_bytes(runtime, prompt, count, preview)
+    runtime.reserve(max(vision_bytes(runtime, 1), drawing, codec_bytes(runtime, count)))
     source = embed_source(runtime, request, prompt)
     combine = partial(guide_edit, guidance_scale=options.guidance_scale, source_scale=source_scale(request))
     chunks = runtime.chunks(options.batch_size)
@@ -93,10 +96,9 @@ def source_scale(request: EditRequest) -> float:
 
 
 def embed_source(runtime: Runtime, request: EditRequest, prompt: PromptBatch) -> EditSource:
-    """Encodes the image of a request and puts it into the prompt, after asking for memory."""
+    """Encodes the image of a request and puts it into the prompt."""
     model, processor, device = runtime.model, runtime.image_processor, runtime.device
     form, options = EDIT_FORMS[request.form], request.options
-    runtime.reserve(edit_bytes(runtime, prompt, options.batch_size, longest_run=1))
     pixels = (
         processor.cropped_pixels(request.image[0]) if form.center_crop else processor.pixels(request.image)
     )

@@ -61,7 +61,8 @@ class ImageTasks(Runtime):
             self.model.generation.config.num_tokens,
             sampler.prompt_style,
         )
-        self.reserve(drawing_bytes(self, batch, options.batch_size, pixels))
+        drawing = drawing_bytes(self, batch, options.batch_size, preview=on_step is not ignore_step)
+        self.reserve(max(drawing, codec_bytes(self, options.batch_size) if pixels else 0))
 
         batch = batch.to(self.device)
         chunks = self.chunks(options.batch_size)
@@ -145,20 +146,20 @@ class ImageTasks(Runtime):
     def encode_tokens(self, images: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Image tokens [B, N] of images [B, H, W, C] in [0, 1], letterboxed to the model's square."""
         self.image_options(TokenSampling())
-        self.reserve(codec_bytes(self))
+        self.reserve(codec_bytes(self, 1))
         return self._encode(checked_images(images), on_image)
 
     @torch.no_grad()
     def encode_latents(self, images: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Latents [B, 4, h, w] of images [B, H, W, C] in [0, 1], for `generate` to start from."""
         self.image_options(FlowSampling())
-        self.reserve(codec_bytes(self))
+        self.reserve(codec_bytes(self, 1))
         return self._encode(checked_images(images), on_image)
 
     @torch.no_grad()
     def decode_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Images [B, H, W, 3] in [0, 1] of image tokens [B, N]; fewer whole rows give lower images."""
-        self.reserve(codec_bytes(self))
+        self.reserve(codec_bytes(self, len(tokens)))
         return self.preview_tokens(tokens, on_image)
 
     @torch.no_grad()

@@ -16,15 +16,16 @@ from ..processing.masks import (
     pixels_inside_tokens,
     remove_letterbox,
 )
+from ..prompt_batch import PromptBatch
 from ..sampling.guidance import uses_guidance
 from ..sampling.inpainting import MaskedImage, best_candidates, candidate_indices, inpaint_tokens
 from ..sampling.options import EditSampling
 from ..sampling.results import EditedImages
 from ..sampling.seeds import seeded_generator
-from ..sampling.steps import OnStep, part_of
+from ..sampling.steps import OnStep, ignore_step, part_of
 from .edit_request import EditRequest
 from .runtime import Runtime
-from .workspace import edit_bytes
+from .workspace import codec_bytes, drawing_bytes
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,15 @@ class InpaintingPlan:
     candidates: int
 
     @property
-    def longest_run(self) -> int:
-        """The most tokens that are read in one pass: known ones at the start, or a drawn and known ones."""
-        stops = [[*positions, self.num_tokens] for positions in self.free]
-        return max(stop - start for each in stops for start, stop in pairwise([0, *each]))
+    def num_known(self) -> int:
+        """The most tokens before the first drawn one, which are read with the prompt."""
+        return max(positions[0] for positions in self.free)
+
+    @property
+    def longest_pass(self) -> int:
+        """The most tokens that are read at once later: a drawn one, and the known ones after it."""
+        stops = [(*positions, self.num_tokens) for positions in self.free]
+        return max(stop - start for each in stops for start, stop in pairwise(each))
 
     def runs(self, max_batch_size: int) -> list[InpaintingRun]:
         """Splits images and their candidates into batches."""
@@ -116,8 +122,7 @@ def draw_masked(runtime: Runtime, request: EditRequest, plan: InpaintingPlan, on
     options, device = request.options, runtime.device
     use_cfg = uses_guidance(options.guidance_scale)
     prompt = runtime.prompts.generation(request.instruction, "", use_cfg, plan.num_tokens, name="instruction")
-    num_drawn = options.batch_size * plan.candidates
-    runtime.reserve(edit_bytes(runtime, prompt, num_drawn, plan.longest_run))
+    runtime.reserve(_inpainting_bytes(runtime, request, prompt, plan, preview=on_step is not ignore_step))
 
     pixels = runtime.image_processor.pixels(request.image).to(device)
     source_tokens = runtime.model.generation.encode(pixels)[0]
@@ -138,6 +143,20 @@ def draw_masked(runtime: Runtime, request: EditRequest, plan: InpaintingPlan, on
     ]
     tokens, log_prob = (torch.cat(parts) for parts in zip(*drawn, strict=True))
     return best_candidates(tokens, log_prob, plan.candidates)
+
+
+def _inpainting_bytes(
+    runtime: Runtime, request: EditRequest, prompt: PromptBatch, plan: InpaintingPlan, preview: bool
+) -> int:
+    """Working memory: drawing, decoding, and blending in the source's size follow each other."""
+    num_images, (height, width) = len(plan.free), request.image.shape[1:3]
+    # The source; for each image its weights, and two of: the resized image, its clamped and its blended copy.
+    blending = 4 * height * width * (3 + 7 * num_images)
+    phases = [codec_bytes(runtime, num_images), blending]
+    if plan.free[0]:
+        num_drawn = max(len(run.seed_offsets) for run in plan.runs(runtime.max_batch_size))
+        phases.append(drawing_bytes(runtime, prompt, num_drawn, preview, plan.num_known, plan.longest_pass))
+    return max(phases)
 
 
 def blend_edits(

@@ -1,106 +1,169 @@
-"""Memory that a run allocates beside the weights, estimated before it starts."""
+"""Working memory of a run beside the weights, estimated from exact sizes before it starts.
+
+An estimate is the largest phase of a run: the tensors that exist at the same time, as tests count them.
+Workspaces of cuBLAS and cuDNN, and the allocator's fragmentation, are not included.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import torch
 
+from ..models.attention import score_bytes
 from ..models.cache import KVCache
+from ..models.cpu.registry import conversion_bytes
 from ..prompt_batch import PromptBatch
 from ..sampling.options import TextSampling
 from ..sampling.text import initial_answer_slots
-from .questions import QuestionBatch
+from .questions import QuestionBatch, TokenizedQuestions
 from .runtime import Runtime
 
-# Feature maps of the image autoencoder's widest resolution that live at once.
-_PIXEL_MAPS = 8
+# Bytes per text logit: for sampling, float32 copies, probabilities, noise, and their order for top_p; for
+# log-probabilities, 16-bit logits and two float32 copies, or float32 logits and the check for NaN.
+_SAMPLING_BYTES, _LOG_PROB_BYTES = 32, 11
 
 
 def answer_bytes(
     runtime: Runtime,
     questions: QuestionBatch,
-    batches: Sequence[PromptBatch],
-    shared_length: int,
+    prompts: TokenizedQuestions,
     options: TextSampling,
+    saves: bool,
 ) -> int:
-    """Bytes to answer questions.
-
-    Args:
-        runtime: the model.
-        questions: with the images that are encoded.
-        batches: the tokenized questions of each chunk.
-        shared_length: tokens of the prefix that all of them share.
-        options: how long answers may be.
-    """
-    prompt = max(batch.length for batch in batches)
-    rows = max(len(batch.input_ids) for batch in batches)
-    cache = _cache(runtime, rows, prompt + initial_answer_slots(options)) + _cache(runtime, 1, shared_length)
-    tokens = max(rows * (prompt - shared_length), shared_length)
-    return cache + _activations(runtime, tokens) + vision_bytes(runtime, questions.max_images_encoded)
+    """Bytes to answer questions with at most `CACHE_GROWTH` tokens; `saves`: keys and values are copied."""
+    shared = prompts.shared_length
+    prefix = _cache(runtime, 1, shared)
+    phases = [prefix + _pass(runtime, 1, shared - prompts.reused_length, shared)]
+    for batch in prompts.batches:
+        sequences, length = batch.input_ids.shape
+        slots = length + initial_answer_slots(options)
+        cache = prefix + _cache(runtime, sequences, slots)
+        prompt_states = _states(runtime, sequences, 2 * (length - shared))
+        phases += [
+            cache + _pass(runtime, sequences, length - shared, length),
+            cache + prompt_states + _text_head(runtime, sequences, _SAMPLING_BYTES),
+            cache + saves * _cache(runtime, 1, slots),
+        ]
+    return _with_images(runtime, questions, max(phases))
 
 
 def answer_likelihood_bytes(
-    runtime: Runtime, questions: QuestionBatch, batches: Sequence[PromptBatch], longest_answer: int
+    runtime: Runtime, questions: QuestionBatch, batches: list[PromptBatch], longest_answer: int
 ) -> int:
     """Bytes to compare answers of at most `longest_answer` tokens to questions."""
-    prompt = max(batch.length for batch in batches)
-    rows = max(len(batch.input_ids) for batch in batches)
-    # Logits in the model's dtype, in float32, and their logarithms.
-    logits = rows * longest_answer * 3 * 4 * runtime.model.config.body.vocab_size
-    cache = _cache(runtime, rows, prompt + longest_answer)
-    return (
-        cache
-        + logits
-        + _activations(runtime, rows * prompt)
-        + vision_bytes(runtime, questions.max_images_encoded)
-    )
+    phases = []
+    for batch in batches:
+        sequences, length = batch.input_ids.shape
+        cache = _cache(runtime, sequences, length + longest_answer - 1)
+        first = sequences * 4 * runtime.model.config.body.vocab_size  # its log-probabilities are kept
+        later = _text_head(runtime, sequences * max(longest_answer - 1, 1), _LOG_PROB_BYTES)
+        phases += [
+            cache + _pass(runtime, sequences, length, length),
+            cache + _states(runtime, sequences, 2 * length) + first + later,
+        ]
+    return _with_images(runtime, questions, max(phases))
 
 
-def drawing_bytes(runtime: Runtime, prompt: PromptBatch, num_images: int, pixels: bool) -> int:
-    """Bytes to draw images of a prompt, whose batch has one sequence per condition."""
-    generation = runtime.model.generation.config
-    conditions = len(prompt.input_ids)
-    images = min(num_images, runtime.max_batch_size)
-    # The prompt is read once, then its cache is copied for each image.
-    prefill = _cache(runtime, conditions, prompt.length) + _activations(runtime, conditions * prompt.length)
-    cache = _cache(runtime, conditions * images, prompt.length + generation.num_tokens)
-    step = _activations(runtime, conditions * images * generation.tokens_per_step)
-    return prefill + cache + step + (codec_bytes(runtime) if pixels else 0)
+def drawing_bytes(
+    runtime: Runtime, prompt: PromptBatch, num_images: int, preview: bool, known: int = 0, new: int = 1
+) -> int:
+    """Bytes to draw images, without decoding them afterwards.
 
-
-def edit_bytes(runtime: Runtime, prompt: PromptBatch, num_images: int, longest_run: int) -> int:
-    """Bytes to redraw images behind a prompt, reading runs of at most `longest_run` tokens at once."""
-    generation = runtime.model.generation.config
-    conditions = len(prompt.input_ids)
-    images = min(num_images, runtime.max_batch_size)
-    drawn = drawing_bytes(runtime, prompt, num_images, pixels=True)
-    run = _activations(runtime, conditions * images * longest_run)
-    # Log-probabilities of the known tokens of one image, in float32: logits, logarithms and a copy.
-    likelihood = (
-        3 * 4 * generation.num_tokens * runtime.model.token_generation.config.vq.codebook_size
-        if longest_run > 1
-        else 0
-    )
-    return drawn + run + likelihood + vision_bytes(runtime, 1)
+    Args:
+        runtime: the model.
+        prompt: one sequence per condition.
+        num_images: of the whole batch, which is split into chunks.
+        preview: whether the callback of a run may decode an image while others are drawn.
+        known: tokens of an image that are read with the prompt.
+        new: the most tokens that are read in one pass after it.
+    """
+    generation, itemsize = runtime.model.generation.config, runtime.dtype.itemsize
+    num_images = min(num_images, runtime.max_batch_size)
+    conditions, length = len(prompt.input_ids), prompt.length + known
+    sequences, slots = conditions * num_images, prompt.length + generation.num_tokens
+    new = max(new, generation.tokens_per_step)
+    # The prompt is read once for all images, then its cache is copied for each of them.
+    cache = _cache(runtime, sequences, slots)
+    prompt_cache = _cache(runtime, conditions, length) if num_images > 1 else 0
+    prompt_states = _states(runtime, conditions, 2 * length)
+    # Outputs of a step are those of all sequences; of known tokens, those of one image at a time.
+    outputs = max(sequences * generation.tokens_per_step, new) * generation.output_bytes(itemsize)
+    step = max(_pass(runtime, sequences, new, slots), _states(runtime, sequences, 2 * new) + outputs)
+    prefill = (prompt_cache or cache) + _pass(runtime, conditions, length, length)
+    later = max(prompt_cache, step, preview * codec_bytes(runtime, 1))
+    return _with_margin(max(prefill, cache + prompt_states + later))
 
 
 def vision_bytes(runtime: Runtime, images: int) -> int:
     """Bytes to encode images with the understanding encoder."""
-    vision = runtime.model.config.understanding.vision
-    per_position = 8 * vision.hidden_size + 2 * vision.intermediate_size
-    return min(images, runtime.max_batch_size) * vision.num_positions * per_position * runtime.dtype.itemsize
+    config, itemsize = runtime.model.config.understanding, runtime.dtype.itemsize
+    vision = config.vision
+    size, heads, positions = vision.hidden_size, vision.num_attention_heads, vision.num_positions
+    attention = 7 * size * itemsize + score_bytes(runtime.device, heads, size // heads, positions)
+    feed_forward = (3 * size + 2 * vision.intermediate_size) * itemsize
+    pixels = 3 * vision.image_size**2 * (4 + itemsize)
+    outputs = config.num_embeddings * (size + config.aligner.hidden_size) * itemsize
+    # The outputs of all chunks are kept, then copied into one tensor.
+    chunk = min(images, runtime.max_batch_size)
+    tower = chunk * (positions * max(attention, feed_forward) + pixels) + (images - chunk) * outputs
+    return _with_margin(max(tower, 2 * images * outputs))
 
 
-def codec_bytes(runtime: Runtime) -> int:
-    """Bytes to encode or decode pixels, one image at a time."""
+def codec_bytes(runtime: Runtime, images: int) -> int:
+    """Bytes to encode or decode pixels one image at a time, and to keep so many images."""
     generation = runtime.model.generation.config
-    return _PIXEL_MAPS * generation.image_size**2 * generation.codec_channels * 4
+    # At full resolution, a level's first block holds its input, also normalised and activated; the next block
+    # holds the level's input, its own, the first convolution's output, and that normalised and activated.
+    channels = [max(3 * first, first + 4 * second) for first, second in generation.codec_levels]
+    # The autoencoders are kept in float32 where the model computes in fp16.
+    itemsize = 4 if runtime.dtype is torch.float16 else runtime.dtype.itemsize
+    per_pixel = max(channels, default=0) * itemsize + 3 * 4 * (images + 1)
+    return _with_margin(generation.image_size**2 * per_pixel)
 
 
-def _cache(runtime: Runtime, sequences: int, length: int) -> int:
-    return KVCache.num_bytes(runtime.model.config.body, sequences, length, runtime.dtype)
+def _with_images(runtime: Runtime, questions: QuestionBatch, answering: int) -> int:
+    """The larger of encoding a chunk's images and answering, beside the images' embeddings."""
+    chunk = min(len(questions.texts), runtime.max_batch_size)
+    images = questions.start.num_images + len(questions.images)
+    # Those of images that all sequences share are kept once more.
+    embeds = _states(runtime, chunk + 1, images * runtime.embeds_shape[0])
+    encoding = vision_bytes(runtime, min(questions.max_images_encoded, chunk))
+    return _with_margin(embeds + max(encoding, answering))
 
 
-def _activations(runtime: Runtime, tokens: int) -> int:
-    """Hidden states of some tokens within one block of the language model."""
-    body = runtime.model.config.body
-    return tokens * (6 * body.hidden_size + 4 * body.intermediate_size) * runtime.dtype.itemsize
+def _pass(runtime: Runtime, sequences: int, tokens: int, slots: int) -> int:
+    """Activations of the transformer while it reads tokens, with the attention mask in bool and its dtype.
+
+    The feed-forward layers run beside 5 hidden states: the transformer's inputs, the block's inputs, the
+    output of attention, the sum, and the normalised sum.
+    """
+    config, itemsize = runtime.model.config.body, runtime.dtype.itemsize
+    size, heads, head_dim = config.hidden_size, config.num_attention_heads, config.head_dim
+    rotated = (heads + config.num_key_value_heads) * head_dim
+    projected = rotated + config.num_key_value_heads * head_dim
+    scores = score_bytes(runtime.device, heads, head_dim, slots) + 2 * (1 + itemsize) * slots
+    attention = (3 * size + projected + 3 * rotated) * itemsize + scores
+    feed_forward = (5 * size + 4 * config.intermediate_size + 2 * head_dim) * itemsize + slots
+    widest = runtime.model.body.get_submodule("layers.0.mlp.gate_up_proj")
+    conversion = conversion_bytes(widest, sequences * tokens, itemsize)
+    return sequences * tokens * max(attention, feed_forward) + conversion
+
+
+def _text_head(runtime: Runtime, vectors: int, bytes_per_logit: int) -> int:
+    """Text logits, and what is computed from them."""
+    conversion = conversion_bytes(runtime.model.body.lm_head, vectors, runtime.dtype.itemsize)
+    return max(conversion, vectors * runtime.model.config.body.vocab_size * bytes_per_logit)
+
+
+def _states(runtime: Runtime, sequences: int, tokens: int) -> int:
+    """Hidden states, or inputs of the transformer."""
+    return sequences * tokens * runtime.model.config.body.hidden_size * runtime.dtype.itemsize
+
+
+def _cache(runtime: Runtime, sequences: int, slots: int) -> int:
+    """Keys and values."""
+    return KVCache.num_bytes(runtime.model.config.body, sequences, slots, runtime.dtype)
+
+
+def _with_margin(num_bytes: int) -> int:
+    """A fiftieth more, for token ids, positions, small tensors and what the allocator rounds up."""
+    return num_bytes * 51 // 50

@@ -39,6 +39,10 @@ class FbgemmInt8Linear(InferenceLinear):
         self.bias = None if bias is None else bias.float()
         self.packed_bytes = weight.numel() + 4 * self.out_features * (1 if bias is None else 2)
 
+    def conversion_bytes(self, vectors: int, itemsize: int) -> int:
+        """See `InferenceLinear`: three digits of the inputs, their products, and a sum."""
+        return 4 * vectors * (3 * self.in_features + 4 * self.out_features)
+
     def _multiply(self, inputs: Tensor) -> Tensor:
         inputs = inputs.detach().float()
         peak = torch.linalg.vector_norm(inputs, torch.inf, dim=-1, keepdim=True)
@@ -80,6 +84,10 @@ class Int8Linear(InferenceLinear):
             return super().forward(hidden_states)
         products = F.linear(hidden_states, self.weight.to(hidden_states.dtype))
         return self.scaled(products, self.scale, self.bias).to(hidden_states.dtype)
+
+    def conversion_bytes(self, vectors: int, itemsize: int) -> int:
+        """See `InferenceLinear`: the weight in the inputs' dtype, then two float32 copies of the outputs."""
+        return max(self.weight.numel() * itemsize, 8 * vectors * self.out_features)
 
     def _multiply(self, inputs: Tensor) -> Tensor:
         # The kernel is fast only in bf16, and would round the scales to it: they are applied afterwards.

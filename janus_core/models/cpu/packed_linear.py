@@ -52,6 +52,10 @@ class InferenceLinear(nn.Module):
         outputs = self._multiply(hidden_states.reshape(-1, self.in_features))
         return outputs.view(*hidden_states.shape[:-1], self.out_features).to(hidden_states.dtype)
 
+    def conversion_bytes(self, vectors: int, itemsize: int) -> int:
+        """Working memory beside inputs and outputs for some input vectors of a dtype's size."""
+        return 0
+
     def _multiply(self, inputs: Tensor) -> Tensor:
         """Maps vectors [N, in] to [N, out] of any float dtype."""
         raise NotImplementedError
@@ -94,6 +98,10 @@ class OneDnnBf16Linear(InferenceLinear):
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().bfloat16().contiguous(), None)
         self.bias = None if bias is None else bias.detach().bfloat16()
         self.packed_bytes = 2 * (weight.numel() + (0 if bias is None else bias.numel()))
+
+    def conversion_bytes(self, vectors: int, itemsize: int) -> int:
+        """See `InferenceLinear`: inputs and outputs in bf16."""
+        return 2 * vectors * (self.in_features + self.out_features)
 
     def _multiply(self, inputs: Tensor) -> Tensor:
         inputs, count = inputs.bfloat16(), len(inputs)

@@ -17,6 +17,11 @@ def packed_bytes(model: nn.Module) -> int:
     return sum(module.packed_bytes for module in model.modules() if isinstance(module, InferenceLinear))
 
 
+def conversion_bytes(layer: nn.Module, vectors: int, itemsize: int) -> int:
+    """Working memory of a linear layer beside inputs and outputs, for input vectors of a dtype's size."""
+    return layer.conversion_bytes(vectors, itemsize) if isinstance(layer, InferenceLinear) else 0
+
+
 def check_not_quantized(model: nn.Module) -> None:
     """Rejects a model with packed or quantized layers, which can be neither trained nor saved.
 
