@@ -1,21 +1,29 @@
-"""Memory is reserved once per run, before anything is computed."""
+"""Memory is reserved once per run, before anything is computed, and hardly more than the run takes."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 import torch
-from janus_nodes.janus_core import EditSampling, JanusPipeline, TextSampling, TokenSampling
+from janus_nodes.janus_core import EditSampling, FlowSampling, JanusPipeline, TextSampling, TokenSampling
+from janus_nodes.janus_core.sampling.steps import OnStep
+from support.allocations import AllocationCounter, FusedAttention
 from support.drawing import counted_images, traced
+from support.sizes import released_config, shrunk_config, sized_pipeline
 from torch import Tensor
 
 IMAGES = torch.full((2, 20, 30, 3), 0.5)
 MASK = torch.ones(20, 30)
 SHORT = TextSampling(max_new_tokens=2)
 
-RUNS: dict[str, Callable[[JanusPipeline], object]] = {
+Run = Callable[[JanusPipeline], object]
+
+RUNS: dict[str, Run] = {
     "understand": lambda pipe: pipe.understand(IMAGES, "What?", SHORT),
     "converse": lambda pipe: pipe.converse(IMAGES, "What?", SHORT),
     "chat": lambda pipe: pipe.chat("What?", IMAGES[:1], options=SHORT),
@@ -53,3 +61,119 @@ def test_previews_within_a_run_reserve_nothing(pipe: JanusPipeline) -> None:
 
     own.generate("A cat.", on_step=preview)
     assert len(reserved) == 1
+
+
+class EnoughError(Exception):
+    """Ends a run whose peak is behind it."""
+
+
+def stop_drawing(pipe: JanusPipeline) -> OnStep:
+    """Ends a run after a few steps with a preview of a whole image, as a host may show one near the end."""
+
+    def on_step(step: int, total: int, state: Tensor) -> None:
+        if step == 3:
+            pipe.preview_tokens(torch.zeros(1, pipe.tokens_per_row**2, dtype=torch.long))
+            raise EnoughError
+
+    return on_step
+
+
+def stop_answering(step: int, total: int, tokens: Tensor) -> None:
+    """Ends a run whose cache could hold a longer answer."""
+    if step == 3:
+        raise EnoughError
+
+
+PROMPT = "A red fox in the snow. " * 3
+QUESTIONS = [f"What does the {animal} do?" for animal in ("cat", "dog", "fox", "cow")]
+SAMPLED = TextSampling(4, temperature=0.7, top_k=50, top_p=0.9, min_p=0.1, repetition_penalty=1.1)
+PICTURE = torch.full((1, 40, 40, 3), 0.5)
+LARGE_PICTURE, LARGE_MASK = torch.full((1, 500, 500, 3), 0.5), torch.ones(500, 500)
+HOLE = torch.zeros(40, 40)
+HOLE[16:24, :12] = 1
+
+
+def draw(count: int, guidance: float = 5.0) -> Run:
+    options = TokenSampling(batch_size=count, guidance_scale=guidance)
+    return lambda pipe: pipe.generate(PROMPT, options, on_step=stop_drawing(pipe))
+
+
+def edit(count: int, form: str) -> Run:
+    options = EditSampling(batch_size=count)
+    return lambda pipe: pipe.edit(PICTURE, PROMPT, options, form=form, on_step=stop_drawing(pipe))
+
+
+# What every model does.
+COUNTED: dict[str, Run] = {
+    "one image": lambda pipe: pipe.understand(PICTURE, PROMPT, SHORT),
+    "8 images": lambda pipe: pipe.understand(PICTURE.expand(8, -1, -1, -1), PROMPT, SHORT),
+    "20 images": lambda pipe: pipe.understand(PICTURE.expand(20, -1, -1, -1), PROMPT, SHORT),
+    "3 images in a question": lambda pipe: pipe.understand([PICTURE] * 3, PROMPT, SHORT),
+    "several questions": lambda pipe: pipe.understand(PICTURE, QUESTIONS, SHORT),
+    "long answers": lambda pipe: pipe.understand(PICTURE, PROMPT, on_step=stop_answering),
+    "text": lambda pipe: pipe.understand(None, PROMPT, SAMPLED),
+    "converse": lambda pipe: pipe.converse(PICTURE, PROMPT, SHORT),
+    "score": lambda pipe: pipe.score(PICTURE.expand(8, -1, -1, -1), PROMPT),
+    "choose": lambda pipe: pipe.choose(PICTURE.expand(2, -1, -1, -1), "What?", ["A cat " * 10, "A dog"]),
+    "encode_vision 1": lambda pipe: pipe.encode_vision(PICTURE),
+    "encode_vision 8": lambda pipe: pipe.encode_vision(PICTURE.expand(8, -1, -1, -1)),
+    "encode_vision 20": lambda pipe: pipe.encode_vision(PICTURE.expand(20, -1, -1, -1)),
+}
+TOKENS: dict[str, Run] = {
+    "generate 1": draw(1),
+    "generate 8": draw(8),
+    "generate 1 unguided": draw(1, guidance=1.0),
+    "generate 8 unguided": draw(8, guidance=1.0),
+    "janus-4o 1": edit(1, "janus-4o"),
+    "janus-4o 8": edit(8, "janus-4o"),
+    "janus-pro-r1": edit(1, "janus-pro-r1"),
+    "inpaint": lambda pipe: pipe.edit(PICTURE, PROMPT, EditSampling(), mask=HOLE),
+    "inpaint a large image": lambda pipe: pipe.edit(
+        LARGE_PICTURE, PROMPT, EditSampling(candidates=1), mask=LARGE_MASK
+    ),
+    "encode_tokens": lambda pipe: pipe.encode_tokens(PICTURE.expand(2, -1, -1, -1)),
+    "decode_tokens": lambda pipe: pipe.decode_tokens(
+        torch.zeros(2, pipe.tokens_per_row**2, dtype=torch.long)
+    ),
+}
+FLOW: dict[str, Run] = {
+    "flow 1": lambda pipe: pipe.generate(PROMPT, FlowSampling(num_steps=1)),
+    "flow 8": lambda pipe: pipe.generate(PROMPT, FlowSampling(num_steps=1, batch_size=8)),
+    "heun": lambda pipe: pipe.generate(PROMPT, FlowSampling(2, solver="heun", guidance_scale=1.0)),
+    "encode_latents": lambda pipe: pipe.encode_latents(PICTURE.expand(2, -1, -1, -1)),
+}
+
+
+def check_estimate(pipe: JanusPipeline, run: Run, most: float) -> None:
+    """An estimate is no less than what a run takes, and at most `most` times as much."""
+    reserved: list[int] = []
+    gc.collect()
+    with AllocationCounter(pipe.device.type) as counter, FusedAttention(pipe.device.type), torch.no_grad():
+        with contextlib.suppress(EnoughError):
+            run(replace(pipe, reserve=reserved.append))
+    assert counter.peak <= reserved[0] <= most * counter.peak, reserved[0] / counter.peak
+
+
+@pytest.fixture(scope="module")
+def sized() -> Callable[..., JanusPipeline]:
+    """`sized_pipeline`, made once."""
+    return lru_cache(sized_pipeline)
+
+
+@pytest.mark.parametrize("name", [*COUNTED, *TOKENS])
+def test_a_real_run_takes_what_was_reserved(sized: Callable[..., JanusPipeline], name: str) -> None:
+    check_estimate(sized(shrunk_config("Janus-Pro-1B"), "cpu"), (COUNTED | TOKENS)[name], 1.5)
+
+
+@pytest.mark.parametrize("name", FLOW)
+def test_a_real_run_by_flow_takes_what_was_reserved(sized: Callable[..., JanusPipeline], name: str) -> None:
+    check_estimate(sized(shrunk_config("JanusFlow-1.3B"), "cpu"), FLOW[name], 1.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("int8", [False, True], ids=["bf16", "int8"])
+@pytest.mark.parametrize("checkpoint", ["Janus-Pro-1B", "Janus-Pro-7B", "JanusFlow-1.3B"])
+def test_a_run_of_released_size_takes_what_was_reserved(checkpoint: str, int8: bool) -> None:
+    pipe = sized_pipeline(released_config(checkpoint), "meta", torch.bfloat16, int8)
+    for run in (COUNTED | (FLOW if "Flow" in checkpoint else TOKENS)).values():
+        check_estimate(pipe, run, 1.3)

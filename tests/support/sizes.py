@@ -1,0 +1,113 @@
+"""Pipelines of the released models' sizes or of their proportions, without their weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import torch
+from janus_nodes.janus_core import Int8Linear, JanusPipeline, Precision, load_pipeline
+from janus_nodes.janus_core.checkpoints.configs import from_original
+from janus_nodes.janus_core.checkpoints.configs_flow import from_flow
+from janus_nodes.janus_core.config import FlowGenerationConfig, JanusConfig, ProjectorConfig, VAEConfig
+from janus_nodes.janus_core.models.janus import Janus
+
+from .checkpoints import GOLDEN, random_model
+
+SDXL_VAE = VAEConfig(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4)
+
+
+def released_config(name: str) -> JanusConfig:
+    """The config of a released checkpoint, such as `Janus-Pro-7B`; with SDXL's VAE if it draws by flow."""
+    raw = json.loads((GOLDEN / "real_configs" / f"{name}.config.json").read_text(encoding="utf-8"))
+    if not name.startswith("JanusFlow"):
+        return from_original(raw)
+    config = from_flow(raw)
+    return replace(config, generation=replace(config.generation, vae=SDXL_VAE))
+
+
+def shrunk_config(name: str) -> JanusConfig:
+    """A config of the same proportions that a CPU runs in a moment: 96 pixels, width 256, 2 layers."""
+    config = released_config(name)
+    width, image_size = 256, 96
+    vision = replace(
+        config.understanding.vision,
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=512,
+        image_size=image_size,
+    )
+    understanding = replace(
+        config.understanding,
+        vision=vision,
+        aligner=replace(config.understanding.aligner, input_size=128, hidden_size=width),
+    )
+    body = replace(
+        config.body,
+        vocab_size=8192,
+        hidden_size=width,
+        intermediate_size=704,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        head_dim=64,
+    )
+    generation = config.generation
+    if isinstance(generation, FlowGenerationConfig):
+        ends = [
+            replace(end, block_out_channels=96, hidden_size=width)
+            for end in (generation.encoder, generation.decoder)
+        ]
+        vae = replace(SDXL_VAE, block_out_channels=(32, 64, 64, 64))
+        generation = replace(
+            generation,
+            encoder=ends[0],
+            decoder=ends[1],
+            hidden_size=width,
+            image_size=image_size,
+            vae=vae,
+        )
+    else:
+        vq = replace(generation.vq, ch=32, codebook_size=2048)
+        generation = replace(
+            generation,
+            vq=vq,
+            aligner=ProjectorConfig(vq.codebook_dim, width, generation.aligner.depth),
+            head=replace(generation.head, hidden_size=width, image_token_embed=width, codebook_size=2048),
+            image_size=image_size,
+        )
+    return JanusConfig(understanding, body, generation)
+
+
+def sized_pipeline(
+    config: JanusConfig, device: str, dtype: torch.dtype = torch.float32, int8: bool = False
+) -> JanusPipeline:
+    """A pipeline with random weights, or on `meta` with none, and a golden checkpoint's tokenizer."""
+    if device == "meta":
+        with torch.device("meta"):
+            model = Janus(config).to(dtype).eval().requires_grad_(False)
+    else:
+        model = random_model(config, dtype=dtype)
+    if int8:
+        _quantize(model, Precision(dtype, int8=True))
+    flow = isinstance(config.generation, FlowGenerationConfig)
+    golden = load_pipeline(GOLDEN / ("janusflow-tiny" if flow else "janus-pro-tiny"), dtype=torch.float32)
+    vision = config.understanding.vision
+    prompts = replace(
+        golden.prompts,
+        num_image_tokens=vision.num_positions,
+        vocab_size=config.body.vocab_size,
+        max_length=config.body.max_position_embeddings,
+    )
+    processor = replace(golden.image_processor, image_size=vision.image_size)
+    return replace(
+        golden, model=model, prompts=prompts, image_processor=processor, device=torch.device(device)
+    )
+
+
+def _quantize(model: Janus, precision: Precision) -> None:
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, torch.nn.Linear) and precision.layer_class(name) is Int8Linear:
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, Int8Linear(layer.weight, layer.bias))
