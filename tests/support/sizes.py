@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import torch
 from janus_nodes.janus_core import Int8Linear, JanusPipeline, Precision, load_pipeline
-from janus_nodes.janus_core.checkpoints.configs import from_original
-from janus_nodes.janus_core.checkpoints.configs_flow import from_flow
+from janus_nodes.janus_core.checkpoints.layouts import LAYOUTS
 from janus_nodes.janus_core.config import FlowGenerationConfig, JanusConfig, ProjectorConfig, VAEConfig
 from janus_nodes.janus_core.models.janus import Janus
 
@@ -19,11 +18,12 @@ SDXL_VAE = VAEConfig(block_out_channels=(128, 256, 512, 512), layers_per_block=2
 
 def released_config(name: str) -> JanusConfig:
     """The config of a released checkpoint, such as `Janus-Pro-7B`; with SDXL's VAE if it draws by flow."""
-    raw = json.loads((GOLDEN / "real_configs" / f"{name}.config.json").read_text(encoding="utf-8"))
-    if not name.startswith("JanusFlow"):
-        return from_original(raw)
-    config = from_flow(raw)
-    return replace(config, generation=replace(config.generation, vae=SDXL_VAE))
+    content = json.loads((GOLDEN / "real_configs" / f"{name}.config.json").read_text(encoding="utf-8"))
+    layout = next(layout for layout in LAYOUTS if layout.describes(content))
+    config = layout.read_config(content)
+    if isinstance(config.generation, FlowGenerationConfig):
+        config = replace(config, generation=replace(config.generation, vae=SDXL_VAE))
+    return config
 
 
 def shrunk_config(name: str) -> JanusConfig:
