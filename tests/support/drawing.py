@@ -13,7 +13,7 @@ from torch import Tensor
 
 @contextmanager
 def counted_images(pipe: JanusPipeline) -> Iterator[list[int]]:
-    """Notes how many images each pass through the vision tower takes."""
+    """Records the number of images in each pass through the vision encoder."""
     sizes: list[int] = []
     hook = pipe.model.understanding.register_forward_hook(lambda *call: sizes.append(len(call[1][0])))
     yield sizes
@@ -21,7 +21,7 @@ def counted_images(pipe: JanusPipeline) -> Iterator[list[int]]:
 
 
 class Trace:
-    """What passed through a model while it drew, per step."""
+    """Inputs, hidden states and logits of each step of generation."""
 
     def __init__(self) -> None:
         self.hidden: list[Tensor] = []
@@ -30,13 +30,13 @@ class Trace:
 
     @property
     def rows(self) -> list[int]:
-        """Rows that the body saw in each pass."""
+        """Batch size of each pass through the transformer."""
         return [len(inputs) for inputs in self.inputs]
 
 
 @contextmanager
 def traced(model: Janus) -> Iterator[Trace]:
-    """Notes every pass through the body and the head."""
+    """Records every pass through the transformer and the token head."""
     trace = Trace()
 
     def note_head(module: Any, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -53,15 +53,15 @@ def traced(model: Janus) -> Iterator[Trace]:
 
 
 class Forced:
-    """Stands in for the drawer and draws recorded tokens, so that a path drawn elsewhere can be followed."""
+    """Replaces the token sampler and returns recorded tokens, so that a recorded image can be followed."""
 
     def __init__(self, tokens: Tensor) -> None:
         self.steps = iter(tokens.long().unbind(dim=1))
 
     def __call__(self, options: TokenSampling, rows: Sequence[int]) -> Forced:
-        """Takes the place of making a drawer."""
+        """Replaces the constructor of the sampler."""
         return self
 
     def draw(self, logits: Tensor) -> Tensor:
-        """The next recorded token of every row."""
+        """The next recorded token of every sequence."""
         return next(self.steps)

@@ -1,4 +1,4 @@
-"""What tests of editing share."""
+"""Helpers of the tests of editing."""
 
 from __future__ import annotations
 
