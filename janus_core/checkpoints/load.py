@@ -54,7 +54,8 @@ def load_model(
 def check_weights(folder: Path) -> None:
     """Checks that a folder's weights match its config.json, without reading their values.
 
-    Raises the errors of `load_model`.
+    Raises:
+        FileNotFoundError, ValueError: as `load_model`.
     """
     config, sources = find_sources(folder, None)
     match_tensors(config, sources, parameter_shapes(_build_on_meta(config)))

@@ -52,7 +52,11 @@ class TensorInfo:
 
 
 def read_infos(file: Path) -> dict[str, TensorInfo]:
-    """Describes a file's tensors by name, without reading their values. Names the file if it is damaged."""
+    """Describes a file's tensors by name, without reading their values.
+
+    Raises:
+        ValueError: if the file is damaged or holds something else; it says which.
+    """
     with _naming_errors(file):
         if file.suffix == ".bin":
             return {

@@ -9,7 +9,7 @@ from ..config import FlowGenerationConfig, JanusConfig
 from .files import find_weight_files
 from .keymap import KeyMap, ParameterSlice, Shape
 from .layouts import detect_layout
-from .layouts.vae import VAE_PREFIX, default_vae, detect_vae
+from .layouts.vae import VAE_PREFIX, detect_vae
 from .reading import TensorInfo, read_infos
 
 LM_HEAD = "body.lm_head.weight"
@@ -49,9 +49,9 @@ def find_sources(folder: Path, vae: Path | None) -> tuple[JanusConfig, list[Sour
         if vae is not None:
             raise ValueError(f"vae must be None for {folder}, which needs none, got {vae}; leave it out")
         return config, sources
-    # Without a VAE the model still generates latents.
-    vae = vae or default_vae(folder)
-    if vae is not None:
+    if vae is None and (folder / "vae").is_dir():
+        vae = folder / "vae"
+    if vae is not None:  # without one, the model still generates latents
         key_map, vae_config, file = detect_vae(vae)
         assert isinstance(config.generation, FlowGenerationConfig)  # only its layout takes a VAE
         config = replace(config, generation=replace(config.generation, vae=vae_config))

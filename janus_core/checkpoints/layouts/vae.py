@@ -28,11 +28,6 @@ _NUM_GROUPS = 32
 _USE_SDXL = "use the VAE of SDXL, as a diffusers folder or as one file"
 
 
-def default_vae(folder: Path) -> Path | None:
-    """The `vae` folder inside a checkpoint folder; None if it has none."""
-    return folder / "vae" if (folder / "vae").is_dir() else None
-
-
 def detect_vae(path: Path) -> tuple[KeyMap, VAEConfig, Path]:
     """Recognizes a VAE; returns its key map, config and weights file.
 
