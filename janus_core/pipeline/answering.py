@@ -42,18 +42,10 @@ def answer_questions(
     save_prefix: bool,
     on_step: OnStep,
 ) -> Iterator[Conversation]:
-    """Answers each question of a batch.
+    """Answers each question of a batch, and yields its conversation.
 
-    Args:
-        runtime: the model.
-        questions: the batch.
-        options: length and randomness of the answers.
-        check: the form that answers must have; None for any.
-        save_prefix: whether the conversations keep keys and values for their next turn.
-        on_step: called after every step; raise to cancel.
-
-    Yields:
-        One conversation per question. They hold embeddings of images, so take what you need of each.
+    Conversations hold embeddings of images: keep only what you need. With `save_prefix`, they keep keys and
+    values for their next turn as well.
 
     Raises:
         ValueError: if a question does not fit into the model's context.

@@ -71,13 +71,7 @@ def start_conversation(
     folder: Path,
     embeds_shape: tuple[int, int],
 ) -> Conversation:
-    """The conversation to continue, or a new one.
-
-    Args:
-        conversation: what the caller passed; None for a new one.
-        system_prompt: of a new conversation, the models' own by default; None to keep that of an old one.
-        folder: the checkpoint that is to answer.
-        embeds_shape: positions and width of its embeddings of one image.
+    """The conversation to continue, or a new one with the checkpoint in `folder`.
 
     Raises:
         ValueError: if the conversation is not one, or is about images that another checkpoint encoded.

@@ -20,18 +20,10 @@ from .workspace import codec_bytes, drawing_bytes, vision_bytes
 
 
 def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[Tensor, Tensor]:
-    """Draws the tokens of edited images.
+    """Draws edited images: their tokens [B, N], and those of the source [N].
 
     The images are the model's own squares and are not pasted back into the source: whether a checkpoint keeps
     the bars beside a letterboxed image is up to its training.
-
-    Args:
-        runtime: a model that generates image tokens.
-        request: without a mask; `candidates` and `strength` of its options have no effect.
-        on_step: called after every token; raise to cancel.
-
-    Returns:
-        Tokens [B, N] of the images, and [N] of the source.
     """
     options = request.options
     prompt = instruction_prompt(runtime, request)
@@ -74,11 +66,7 @@ class EditSource:
 
 
 def instruction_prompt(runtime: Runtime, request: EditRequest) -> PromptBatch:
-    """The token ids of an edit, one sequence per condition.
-
-    Raises:
-        ValueError: if they do not fit into the model's context.
-    """
+    """The token ids of an edit, one sequence per condition; a ValueError if they do not fit."""
     return edit_prompt(
         runtime.prompts,
         request.instruction,

@@ -30,12 +30,7 @@ from .workspace import codec_bytes, drawing_bytes
 
 @dataclass(frozen=True)
 class InpaintingRun:
-    """Images or candidates that are drawn together.
-
-    Attributes:
-        seed_offsets: added to the seed, one per image or candidate.
-        free: positions to draw, the same for all of them.
-    """
+    """Images or candidates that are drawn together: what is added to their seeds, and positions to draw."""
 
     seed_offsets: list[int]
     free: list[int]
@@ -109,12 +104,6 @@ def _free_positions(masked: Tensor, options: EditSampling, image: int) -> list[i
 
 def draw_masked(runtime: Runtime, request: EditRequest, plan: InpaintingPlan, on_step: OnStep) -> Tensor:
     """Draws the masked tokens: tokens [B, N] of the images, the likeliest candidate of each.
-
-    Args:
-        runtime: a model that generates image tokens.
-        request: with a mask; its instruction describes the whole image as it should be.
-        plan: of this request.
-        on_step: called after every token; raise to cancel.
 
     Raises:
         ValueError: if the instruction does not fit into the model's context.

@@ -66,11 +66,7 @@ def image_batches(images: Images | None) -> list[ImageBatch]:
 
 
 def checked_images(images: Tensor) -> Tensor:
-    """The same batch of images.
-
-    Raises:
-        ValueError: if it is not [B, H, W, C] with at least one image.
-    """
+    """The same images, or a ValueError if they are not [B, H, W, C] with at least one image."""
     if not isinstance(images, Tensor):
         raise ValueError(
             f"images must be a tensor [B, H, W, C], got {type(images).__name__}; convert it with "
@@ -85,16 +81,7 @@ def checked_images(images: Tensor) -> Tensor:
 
 
 def check_embeds(name: str, image_embeds: Tensor, embeds_shape: tuple[int, int]) -> None:
-    """Refuses image embeddings [B, N, C] of another kind of model.
-
-    Args:
-        name: of the input, for the message.
-        image_embeds: the embeddings.
-        embeds_shape: N and C of this model.
-
-    Raises:
-        ValueError: if the shapes differ.
-    """
+    """Raises ValueError if image embeddings [B, N, C] are another model's; `embeds_shape` is this one's."""
     if image_embeds.shape[1:] != embeds_shape:
         raise ValueError(
             f"{name} must be [B, {embeds_shape[0]}, {embeds_shape[1]}] as this model's, got shape "
@@ -103,16 +90,7 @@ def check_embeds(name: str, image_embeds: Tensor, embeds_shape: tuple[int, int])
 
 
 def checked_tokens(tokens: Tensor, grid_size: int, codebook_size: int) -> Tensor:
-    """The same image tokens [B, N].
-
-    Args:
-        tokens: codebook ids, row by row; whole rows of the token grid, as many as an image has at most.
-        grid_size: tokens along one side of an image.
-        codebook_size: entries of the codebook.
-
-    Raises:
-        ValueError: if the shape does not fit, or ids are not in the codebook.
-    """
+    """The same image tokens [B, N], or a ValueError if they are not whole rows of ids in the codebook."""
     lengths = range(grid_size, grid_size**2 + 1, grid_size)
     if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] not in lengths:
         raise ValueError(

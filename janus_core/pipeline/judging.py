@@ -17,13 +17,7 @@ from .workspace import answer_likelihood_bytes
 def answer_log_probs(
     runtime: Runtime, questions: QuestionBatch, answers: Sequence[Sequence[int]], on_image: OnImage
 ) -> Tensor:
-    """Log-probabilities [B, K] of K answers to each of B questions.
-
-    Args:
-        runtime: the model.
-        questions: the batch; its conversation is a new one.
-        answers: token ids of each answer.
-        on_image: called with the questions that are done; raise to cancel.
+    """Log-probabilities [B, K] of K answers, as token ids, to each of B questions of a new conversation.
 
     Raises:
         ValueError: if a question does not fit into the model's context.

@@ -65,12 +65,10 @@ class SavedPrefix:
 
 @dataclass(frozen=True)
 class SharedPrefix:
-    """The prefix that all sequences of a call have in common.
+    """The prefix that all sequences of a call have in common, in a cache of one sequence.
 
     Attributes:
-        length: its tokens.
-        num_reused: how many of them came from a saved prefix.
-        cache: one sequence that has read them.
+        length: its tokens, of which `num_reused` came from a saved prefix.
         kv_segments: their keys and values in main memory; empty unless they are to be saved.
         image_embeds: [I, N, C] on the CPU, if all sequences see the same images.
     """
@@ -90,11 +88,9 @@ def common_length(sequences: Sequence[list[int]]) -> int:
 
 
 def with_unique_image_ids(token_keys: list[list[int]], num_shared: int) -> list[list[int]]:
-    """Renumbers images that sequences do not share, so that their keys differ.
+    """Renumbers the images after the first `num_shared`, so that no two sequences have the same keys there.
 
-    Args:
-        token_keys: keys of each sequence; the i-th image of a sequence is -1 - i at each of its positions.
-        num_shared: images at the start that are the same in all sequences.
+    The i-th image of a sequence has the key -1 - i at each of its positions.
     """
     lowest = min(map(min, token_keys))
     if lowest >= -num_shared:
@@ -108,16 +104,9 @@ def with_unique_image_ids(token_keys: list[list[int]], num_shared: int) -> list[
 def image_embeds_between(
     image_embeds: Tensor | None, token_keys: Sequence[int], start: int, stop: int | None = None
 ) -> Tensor | None:
-    """Embeddings for the image positions from `start` to before `stop`.
+    """Embeddings [B, n, C] for the image positions from `start` to before `stop`; None if there are none.
 
-    Args:
-        image_embeds: [B, I, N, C] of all images of B sequences, or None.
-        token_keys: keys of one of them; all have their images at the same positions up to `stop`.
-        start: first position.
-        stop: the position after the last; None for the end.
-
-    Returns:
-        [B, n, C], or None if there is no image position in that range.
+    Takes those [B, I, N, C] of all images of B sequences, which have them at the positions of `token_keys`.
     """
     first, last = (sum(key < 0 for key in token_keys[:end]) for end in (start, stop))
     return None if image_embeds is None or first == last else image_embeds.flatten(1, 2)[:, first:last]
