@@ -1,4 +1,4 @@
-"""Janus Ask as a node: the core's decision and result, and what keeps unused branches from running."""
+"""Janus Ask: the core's decision and result, and outputs without a value, which block the nodes behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ask(loaded: LoadedJanus, **inputs: object) -> tuple[object, ...]:
     return run(JanusAsk, model=loaded, max_new_tokens=4, **inputs)
 
 
-def test_the_model_decides_unless_told(loaded: LoadedJanus, core: JanusPipeline) -> None:
+def test_the_model_decides_unless_a_task_is_set(loaded: LoadedJanus, core: JanusPipeline) -> None:
     request = widgets(JanusAsk)["request"]
     decided = route(core, request).task
     text, image, task = ask(loaded)

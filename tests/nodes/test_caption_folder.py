@@ -1,4 +1,4 @@
-"""Caption Folder as a node: which folders it reaches, its widgets, what it shows, and cancelling."""
+"""Janus Caption Folder: accessible folders, widgets, displayed text and cancelling."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_lines_name_images_of_subfolders(janus: LoadedJanus, folders: Path) -> N
     assert names == ["image_0.png", "image_1.png", "more/image_0.png"]
 
 
-def test_node_runs_each_time_it_is_asked_to() -> None:
+def test_node_runs_every_time() -> None:
     assert math.isnan(JanusCaptionFolder.fingerprint_inputs(folder="set"))
 
 

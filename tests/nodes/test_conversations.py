@@ -1,4 +1,4 @@
-"""Conversations from node to node: what is read, what is remembered, which answers have to be JSON."""
+"""Conversations between nodes: prompt tokens processed and reused, history values, JSON answers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def pictures() -> Tensor:
     return torch.rand(3, 24, 40, 3, generator=torch.Generator().manual_seed(0))
 
 
-def test_turns_chain_from_node_to_node(janus: LoadedJanus, core: JanusPipeline, pictures: Tensor) -> None:
+def test_turns_continue_from_node_to_node(janus: LoadedJanus, core: JanusPipeline, pictures: Tensor) -> None:
     _, (first,) = ask("What is this?", model=janus, image=pictures[:1])
     _, (second,) = ask("Which colour?", model=janus, conversation=first)
     answers, (third,) = ask("And this?", model=janus, conversation=second, image=pictures[1:2])
@@ -73,7 +73,7 @@ def test_a_batch_gives_one_conversation_per_image(janus: LoadedJanus, pictures: 
         )
 
 
-def test_a_conversation_goes_on_with_each_image_of_a_batch_or_with_all(
+def test_a_conversation_continues_with_each_image_of_a_batch_or_with_all(
     janus: LoadedJanus, pictures: Tensor
 ) -> None:
     _, (first,) = ask("What is this?", model=janus, image=pictures[:1])
@@ -112,7 +112,7 @@ def test_processed_and_reused_tokens_are_logged(janus: LoadedJanus, caplog: pyte
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_only_what_another_node_takes_is_remembered(janus: LoadedJanus, taken: bool) -> None:
+def test_the_cache_is_kept_only_if_the_conversation_is_connected(janus: LoadedJanus, taken: bool) -> None:
     prompt = {
         "1": {"class_type": "JanusUnderstand", "inputs": {"question": "Hello!"}},
         "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
@@ -124,7 +124,7 @@ def test_only_what_another_node_takes_is_remembered(janus: LoadedJanus, taken: b
     assert (second.tokens_reused > 0) is taken
 
 
-def test_answers_that_have_to_be_json_are_asked_for_and_given_on_one_line(
+def test_json_answers_are_requested_and_output_on_one_line(
     janus: LoadedJanus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = iter(["no", "well", 'Here:\n```json\n{"colour":\n "红"}\n```'])
@@ -136,7 +136,7 @@ def test_answers_that_have_to_be_json_are_asked_for_and_given_on_one_line(
     assert said.turns[0].question == "Which colour?\nAnswer with JSON only."
 
 
-def test_an_answer_that_never_is_json_is_an_error_that_shows_it(janus: LoadedJanus) -> None:
+def test_the_error_after_all_attempts_shows_the_last_answer(janus: LoadedJanus) -> None:
     wrong = rf"answer must hold JSON, got '.*'; say .* \(row 1, the last of {answering.ATTEMPTS} attempts\)"
     with pytest.raises(RuntimeError, match=f"(?s){wrong}"):
         ask("Which colour?", model=janus, answer_format=understand.JSON)

@@ -63,7 +63,7 @@ def load(download: bool) -> JanusPipeline:
     return output.args[0].pipeline
 
 
-def test_nothing_is_asked_for_with_the_switch_off(hub: FakeHub, janus_folder: Path) -> None:
+def test_nothing_is_requested_with_download_off(hub: FakeHub, janus_folder: Path) -> None:
     with pytest.raises(FileNotFoundError, match="turn on download on the Load node"):
         load(download=False)
     assert hub.requests == []
@@ -83,13 +83,13 @@ def test_release_is_fetched_at_its_pinned_revision_and_loads(
     )
 
 
-def test_built_in_checkpoint_asks_for_nothing(hub: FakeHub, janus_folder: Path) -> None:
+def test_built_in_checkpoint_sends_no_request(hub: FakeHub, janus_folder: Path) -> None:
     download_release(BUILT_IN)
     assert hub.requests == []
     assert list(janus_folder.iterdir()) == []
 
 
-def test_second_run_asks_for_nothing(hub: FakeHub, janus_folder: Path) -> None:
+def test_second_run_sends_no_request(hub: FakeHub, janus_folder: Path) -> None:
     load(download=True)
     hub.requests.clear()
     load(download=True)
@@ -110,7 +110,7 @@ def test_progress_counts_the_bytes_up_to_all_of_them(
     assert len(values) > size / CHUNK / 2
 
 
-def test_cancelled_download_stops_at_once_and_goes_on_in_the_next_run(
+def test_cancelled_download_stops_at_once_and_continues_in_the_next_run(
     hub: FakeHub, janus_folder: Path, on_progress: Callable[..., None], no_interrupt: None
 ) -> None:
     size = sum(map(len, wanted(hub).values()))
@@ -140,7 +140,7 @@ def test_cancelled_download_stops_at_once_and_goes_on_in_the_next_run(
     assert asked == [(RELEASE.revision, ""), (LAST_FILE, f"bytes={len(kept[partial])}-")]
 
 
-def test_file_that_was_whole_but_not_yet_renamed_is_taken(hub: FakeHub, janus_folder: Path) -> None:
+def test_complete_file_that_was_not_renamed_yet_is_used(hub: FakeHub, janus_folder: Path) -> None:
     download_release(NAME)
     file = janus_folder / NAME / LAST_FILE
     file.rename(file.with_name(f"{LAST_FILE}.{RELEASE.revision[:8]}.partial"))
@@ -148,7 +148,7 @@ def test_file_that_was_whole_but_not_yet_renamed_is_taken(hub: FakeHub, janus_fo
     assert contents(janus_folder / NAME) == wanted(hub)
 
 
-def test_too_long_part_is_fetched_anew(hub: FakeHub, janus_folder: Path) -> None:
+def test_partial_file_that_is_too_long_is_downloaded_again(hub: FakeHub, janus_folder: Path) -> None:
     partial = janus_folder / NAME / f"{LAST_FILE}.{RELEASE.revision[:8]}.partial"
     partial.parent.mkdir()
     partial.write_bytes(b"x" * 3_000_000)
@@ -156,7 +156,7 @@ def test_too_long_part_is_fetched_anew(hub: FakeHub, janus_folder: Path) -> None
     assert contents(janus_folder / NAME) == wanted(hub)
 
 
-def test_lost_connection_is_taken_up_again(hub: FakeHub, janus_folder: Path) -> None:
+def test_lost_connection_is_resumed(hub: FakeHub, janus_folder: Path) -> None:
     lost: list[str] = []
 
     def once(name: str, sent: int) -> bool:
@@ -171,7 +171,7 @@ def test_lost_connection_is_taken_up_again(hub: FakeHub, janus_folder: Path) -> 
     assert contents(janus_folder / NAME) == wanted(hub)
 
 
-def test_missing_file_of_a_part_is_added_and_what_is_there_is_left(hub: FakeHub, janus_folder: Path) -> None:
+def test_missing_files_are_added_and_existing_ones_kept(hub: FakeHub, janus_folder: Path) -> None:
     folder = janus_folder / NAME
     shutil.copytree(hub.folder, folder, ignore=shutil.ignore_patterns(LAST_FILE, "tokenizer.json", "images"))
     own = (folder / "config.json").read_text(encoding="utf-8") + "\n"
@@ -183,7 +183,7 @@ def test_missing_file_of_a_part_is_added_and_what_is_there_is_left(hub: FakeHub,
     } == {name: data for name, data in wanted(hub).items() if name in (LAST_FILE, "tokenizer.json")}
 
 
-def test_failure_names_the_release_and_what_to_do(hub: FakeHub, janus_folder: Path) -> None:
+def test_error_names_the_release_and_the_fix(hub: FakeHub, janus_folder: Path) -> None:
     hub.repo_id = "somebody/else"
     message = rf"{NAME} must be downloadable from huggingface.co/{RELEASE.repo_id}, got: .*404.*; run again"
     with pytest.raises(RuntimeError, match=message):

@@ -1,4 +1,4 @@
-"""Janus Edit under ComfyUI: what goes through it is the core's, and each widget has an effect."""
+"""Janus Edit: the same results as the core, and an effect of each widget."""
 
 from __future__ import annotations
 

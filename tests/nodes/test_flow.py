@@ -100,7 +100,7 @@ def test_a_model_of_the_other_kind_is_refused_with_the_name_of_its_node(
         model.image_options(options)
 
 
-def test_what_is_no_whole_latent_is_refused(loaded: LoadedJanus, latent: dict[str, Tensor]) -> None:
+def test_incomplete_latents_are_refused(loaded: LoadedJanus, latent: dict[str, Tensor]) -> None:
     masked = latent | {"noise_mask": torch.ones(1, 1, 64, 64)}
     with pytest.raises(ValueError, match=r"latent must have no noise_mask, .*, got one; take it from VAE En"):
         sample(model=loaded, latent=masked, denoise=0.5)

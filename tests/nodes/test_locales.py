@@ -1,11 +1,11 @@
-"""What users read on the canvas, in every language: texts of nodes in `locales/`, help pages in `web/docs/`.
+"""Translated texts of nodes in `locales/`, and help pages in `web/docs/`.
 
 A new language is a folder under `locales/` with a `nodeDefs.json`, and a help page
 `web/docs/<node>/<language>.md` for each node.
 
 English needs no folder: its texts are the schemas' own, and its pages, `web/docs/<node>.md`, are those that
-the frontend falls back to. The first table of a page is of the inputs, the second of the outputs. Behind its
-first paragraph stands a picture of a small graph, `web/docs/graphs/<workflow>.jpg`, the same in every
+the frontend falls back to. The first table of a page is of the inputs, the second of the outputs. After its
+first paragraph comes a picture of a small graph, `web/docs/graphs/<workflow>.jpg`, the same in every
 language.
 """
 
@@ -193,12 +193,12 @@ def test_translated_page_shows_the_canvas_names_beside_the_identifiers(language:
 
 
 @every_node
-def test_every_page_has_one_picture_and_it_is_there(node_id: str) -> None:
+def test_every_page_has_one_picture_that_exists(node_id: str) -> None:
     shown = {check_picture(page(node_id, language)) for language in (None, *LANGUAGES)}
     assert len(shown) == 1
 
 
-def test_no_page_is_of_a_node_or_language_that_is_not_there() -> None:
+def test_every_page_belongs_to_a_node_and_a_language() -> None:
     pages = {file.relative_to(PAGES).as_posix() for file in PAGES.rglob("*.md")}
     assert pages == {
         *(f"{node_id}.md" for node_id in NODES),

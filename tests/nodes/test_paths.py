@@ -66,7 +66,7 @@ def test_empty_folder_lists_the_built_in_checkpoint_first_then_the_releases(janu
     assert "(none yet)" in refused("mine")
 
 
-def test_release_that_is_there_is_listed_once(janus_folder: Path) -> None:
+def test_installed_release_is_listed_once(janus_folder: Path) -> None:
     copy_checkpoint("janus-pro-tiny", janus_folder / "Janus-Pro-7B")
     assert paths.choices() == ["Janus-Pro-7B", paths.BUILT_IN, "Janus-Pro-1B"]
 

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on, and how it is stopped."""
+"""Progress of a run on the canvas, and cancelling."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_text_is_streamed_onto_the_node(
     assert len(first) < len(last) <= len(answers[0])
 
 
-def test_text_of_a_run_that_no_browser_asked_for_is_sent_to_none(
+def test_text_is_not_sent_without_a_browser(
     core: JanusPipeline, shown: Shown, sent: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress.PromptServer.instance, "client_id", None)

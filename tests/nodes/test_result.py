@@ -1,4 +1,4 @@
-"""What a node shows on itself once it has run."""
+"""What a node displays on the canvas after it has run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def file_of(entry: dict[str, Any]) -> Path:
     return Path(folder_paths.get_temp_directory()) / entry["subfolder"] / entry["filename"]
 
 
-def test_texts_stand_one_below_the_other() -> None:
+def test_texts_are_joined_with_an_empty_line_between() -> None:
     assert ui_output(JanusGenerate, ["One.", "Two."]) == {"text": ("One.\n\nTwo.",)}
 
 
@@ -37,7 +37,7 @@ def test_images_of_a_batch_are_shown_with_the_workflow_in_each() -> None:
             assert json.loads(picture.info["workflow"]) == {"nodes": []}
 
 
-def test_what_is_not_there_is_shown_as_empty() -> None:
+def test_no_texts_and_no_images_give_empty_entries() -> None:
     assert ui_output(JanusGenerate, [], torch.empty(0, 1, 1, 3)) == {"text": ("",), "images": []}
 
 

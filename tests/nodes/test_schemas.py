@@ -1,8 +1,8 @@
-"""What the nodes promise to workflows: ids, names, order, types, ranges and defaults, pinned in schemas.json.
+"""Node schemas, which saved workflows depend on: ids, names, order, types, ranges, defaults.
 
-A change there that drops, reorders or narrows anything breaks saved workflows, and so does a widget that is
-added before others. After an addition at the end, write the file anew:
-`python -m pytest -vv tests/nodes/test_schemas.py`, then copy what the failure shows.
+They are pinned in schemas.json. Dropping, reordering or narrowing anything breaks saved workflows, and so
+does adding a widget before others. After adding one at the end, update the file: run
+`python -m pytest -vv tests/nodes/test_schemas.py`, and copy the JSON from the failure.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from support.checkpoints import copy_checkpoint
 
 PINNED = Path(__file__).with_name("schemas.json")
 MAX_EXECUTE_STATEMENTS = 15
-# What stands in its combo depends on the machine.
+# Combos whose options depend on the machine.
 VARYING = {("JanusLoad", "checkpoint")}
 
 NODES: list[type[io.ComfyNode]] = asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())

@@ -1,4 +1,4 @@
-"""No widget without effect: each one, changed alone, changes what its node gives."""
+"""Every widget has an effect: changed alone, it changes the result of its node."""
 
 from __future__ import annotations
 
