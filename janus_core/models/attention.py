@@ -34,12 +34,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
 def score_bytes(device: torch.device, heads: int, head_dim: int, slots: int) -> int:
     """Working memory per query token; 0 with a fused kernel, which never holds all scores at a time.
 
-    Without one, there are two float32 copies of the scores, and queries, keys and values in float32.
+    Without one, there are two float32 copies of the scores, and 6 other float32 tensors: queries, keys and
+    values, scaled queries and keys, and the outputs.
     """
     fused = device.type in ("cpu", "xpu", "meta")
     if device.type == "cuda":  # CUDA, or ROCm, which may lack the kernels
         fused = torch.backends.cuda.is_flash_attention_available()
-    return 0 if fused else heads * (8 * slots + 12 * head_dim)
+    return 0 if fused else heads * (8 * slots + 24 * head_dim)
 
 
 def _use_single_query_kernel(query: Tensor, key: Tensor, value: Tensor) -> bool:

@@ -1,15 +1,24 @@
-"""Pipelines of the released models' sizes or of their proportions, without their weights."""
+"""Pipelines of the released models' sizes or of their proportions, without their weights.
+
+The README's table of checkpoints has the working memory to draw images; this prints it:
+
+    python -c "import sys; sys.path.insert(0, 'tests'); from support.packages import load_packages
+    load_packages(); from support.sizes import drawing_gigabytes; print(drawing_gigabytes())"
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from janus_nodes.janus_core import Int8Linear, JanusPipeline, Precision, load_pipeline
 from janus_nodes.janus_core.checkpoints.layouts import LAYOUTS
 from janus_nodes.janus_core.config import FlowGenerationConfig, JanusConfig, ProjectorConfig, VAEConfig
 from janus_nodes.janus_core.models.janus import Janus
+from janus_nodes.janus_core.pipeline.workspace import drawing_bytes
+from janus_nodes.janus_core.prompt_batch import GenerationPromptStyle
 
 from .checkpoints import GOLDEN, random_model
 
@@ -111,3 +120,21 @@ def _quantize(model: Janus, precision: Precision) -> None:
         if isinstance(layer, torch.nn.Linear) and precision.layer_class(name) is Int8Linear:
             parent, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(parent), leaf, Int8Linear(layer.weight, layer.bias))
+
+
+def drawing_gigabytes() -> dict[str, list[float]]:
+    """Working memory in bf16 to draw 1 and 8 images with guidance and previews, by checkpoint."""
+    pipelines = {
+        name: sized_pipeline(released_config(name), "meta", torch.bfloat16)
+        for name in ("Janus-Pro-1B", "Janus-Pro-7B")
+    }
+    shapes = Path(__file__).resolve().parents[2] / "janus_core/assets/janus-shapes"
+    pipelines["Janus-Shapes"] = load_pipeline(shapes, dtype=torch.bfloat16)
+    table = {}
+    for name, pipe in pipelines.items():
+        style = GenerationPromptStyle()
+        prompt = pipe.prompts.generation(
+            "A red fox in the snow.", "", True, pipe.model.generation.config.num_tokens, style
+        )
+        table[name] = [round(drawing_bytes(pipe, prompt, count, preview=True) / 1e9, 3) for count in (1, 8)]
+    return table

@@ -6,11 +6,12 @@ import contextlib
 import gc
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import pytest
 import torch
 from janus_nodes.janus_core import EditSampling, FlowSampling, JanusPipeline, TextSampling, TokenSampling
+from janus_nodes.janus_core.pipeline import workspace
 from janus_nodes.janus_core.sampling.steps import OnStep
 from support.allocations import AllocationCounter, FusedAttention
 from support.drawing import counted_images, traced
@@ -88,9 +89,10 @@ PROMPT = "A red fox in the snow. " * 3
 QUESTIONS = [f"What does the {animal} do?" for animal in ("cat", "dog", "fox", "cow")]
 SAMPLED = TextSampling(4, temperature=0.7, top_k=50, top_p=0.9, min_p=0.1, repetition_penalty=1.1)
 PICTURE = torch.full((1, 40, 40, 3), 0.5)
-LARGE_PICTURE, LARGE_MASK = torch.full((1, 500, 500, 3), 0.5), torch.ones(500, 500)
+LARGE_PICTURE, LARGE_HOLE = torch.full((1, 500, 500, 3), 0.5), torch.zeros(500, 500)
+LARGE_HOLE[480:, 480:] = 1
 HOLE = torch.zeros(40, 40)
-HOLE[16:24, :12] = 1
+HOLE[16:20, :6] = 1
 
 
 def draw(count: int, guidance: float = 5.0) -> Run:
@@ -129,7 +131,7 @@ TOKENS: dict[str, Run] = {
     "janus-pro-r1": edit(1, "janus-pro-r1"),
     "inpaint": lambda pipe: pipe.edit(PICTURE, PROMPT, EditSampling(), mask=HOLE),
     "inpaint a large image": lambda pipe: pipe.edit(
-        LARGE_PICTURE, PROMPT, EditSampling(candidates=1), mask=LARGE_MASK
+        LARGE_PICTURE, PROMPT, EditSampling(candidates=1), mask=LARGE_HOLE
     ),
     "encode_tokens": lambda pipe: pipe.encode_tokens(PICTURE.expand(2, -1, -1, -1)),
     "decode_tokens": lambda pipe: pipe.decode_tokens(
@@ -144,11 +146,12 @@ FLOW: dict[str, Run] = {
 }
 
 
-def check_estimate(pipe: JanusPipeline, run: Run, most: float) -> None:
+def check_estimate(pipe: JanusPipeline, run: Run, most: float, fused: bool = True) -> None:
     """An estimate is no less than what a run takes, and at most `most` times as much."""
     reserved: list[int] = []
     gc.collect()
-    with AllocationCounter(pipe.device.type) as counter, FusedAttention(pipe.device.type), torch.no_grad():
+    attention = FusedAttention() if pipe.device.type == "meta" and fused else contextlib.nullcontext()
+    with AllocationCounter(pipe.device.type) as counter, attention, torch.no_grad():
         with contextlib.suppress(EnoughError):
             run(replace(pipe, reserve=reserved.append))
     assert counter.peak <= reserved[0] <= most * counter.peak, reserved[0] / counter.peak
@@ -168,6 +171,17 @@ def test_a_real_run_takes_what_was_reserved(sized: Callable[..., JanusPipeline],
 @pytest.mark.parametrize("name", FLOW)
 def test_a_real_run_by_flow_takes_what_was_reserved(sized: Callable[..., JanusPipeline], name: str) -> None:
     check_estimate(sized(shrunk_config("JanusFlow-1.3B"), "cpu"), FLOW[name], 1.5)
+
+
+@pytest.mark.parametrize("name", ["8 images", "3 images in a question", "score", "encode_vision 8"])
+def test_attention_without_a_fused_kernel_is_counted(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(workspace, "score_bytes", partial(without_fused_kernels, workspace.score_bytes))
+    pipe = sized_pipeline(shrunk_config("Janus-Pro-1B"), "meta", torch.bfloat16)
+    check_estimate(pipe, COUNTED[name], 1.5, fused=False)
+
+
+def without_fused_kernels(score_bytes: Callable[..., int], device: torch.device, *sizes: int) -> int:
+    return score_bytes(torch.device("mps"), *sizes)
 
 
 @pytest.mark.slow
