@@ -16,12 +16,7 @@ LAYOUTS = (ORIGINAL, FLOW, TRANSFORMERS)
 
 
 def detect_layout(folder: Path) -> tuple[Layout, JanusConfig]:
-    """Recognizes a checkpoint's layout by its config.json, and reads the model's config from it.
-
-    Raises:
-        FileNotFoundError: if there is no config.json.
-        ValueError: if it belongs to another kind of model, or an entry is missing or wrong.
-    """
+    """Recognizes a checkpoint's layout by its config.json, and reads the model's config from it."""
     file = folder / "config.json"
     content = read_json(file)
     layout = next((layout for layout in LAYOUTS if layout.describes(content)), None)

@@ -43,15 +43,8 @@ def _read_uvit(params: Json, channels: int, patch_size: int) -> UViTConfig:
             "vision_gen_enc_config and vision_gen_dec_config must have one width, a middle block and norms "
             f"with weights, got {params}; no other U-ViT is supported"
         )
-    return UViTConfig(
-        channels=channels,
-        block_out_channels=widths[0],
-        patch_size=patch_size,
-        layers_in_middle=params["layers_in_middle"],
-        hidden_size=params["hidden_size"],
-        norm_eps=params["norm_eps"],
-        use_bias=params["use_bias"],
-    )
+    sizes = {"channels": channels, "block_out_channels": widths[0], "patch_size": patch_size}
+    return shared.read_fields(UViTConfig, params | sizes)
 
 
 def _write_config(config: JanusConfig, dtype_name: str) -> Json:
@@ -93,14 +86,8 @@ def _write_config(config: JanusConfig, dtype_name: str) -> Json:
 
 
 def _write_uvit(config: UViTConfig) -> Json:
-    return {
-        "block_out_channels": [config.block_out_channels],
-        "layers_in_middle": config.layers_in_middle,
-        "hidden_size": config.hidden_size,
-        "norm_eps": config.norm_eps,
-        "use_bias": config.use_bias,
-        "use_mid_block": True,
-    }
+    same = {key: getattr(config, key) for key in ("layers_in_middle", "hidden_size", "norm_eps", "use_bias")}
+    return {"block_out_channels": [config.block_out_channels], **same, "use_mid_block": True}
 
 
 _TOWER = "vision_und_enc_model.vision_tower"

@@ -15,17 +15,21 @@ from ..keymap import KeyMap, Rule, rename
 from . import shared
 from .shared import Json
 
+# Fields of our configs that have another name in config.json.
+_PROJECTOR_NAMES = {"input_size": "input_dim", "hidden_size": "n_embed"}
+_VQ_NAMES = {"codebook_size": "image_token_size", "codebook_dim": "n_embed"}
+_HEAD_NAMES = {"hidden_size": "n_embed", "codebook_size": "image_token_size"}
+
 
 def _read_config(config: Json) -> JanusConfig:
     vision = shared.read_vision(config["vision_config"]["params"])
-    head = config["gen_head_config"]["params"]
     return JanusConfig(
         understanding=UnderstandingConfig(vision, _read_projector(config["aligner_config"]["params"])),
         body=shared.read_llama(config["language_config"]),
         generation=TokenGenerationConfig(
             vq=_read_vq(config["gen_vision_config"]),
             aligner=_read_projector(config["gen_aligner_config"]["params"]),
-            head=TokenHeadConfig(head["n_embed"], head["image_token_embed"], head["image_token_size"]),
+            head=shared.read_fields(TokenHeadConfig, config["gen_head_config"]["params"], **_HEAD_NAMES),
             image_size=vision.image_size,
         ),
     )
@@ -35,7 +39,7 @@ def _read_projector(params: Json) -> ProjectorConfig:
     kind = params.get("projector_type", "mlp_gelu")
     if kind != "mlp_gelu":
         raise ValueError(f"projector_type must be 'mlp_gelu', got {kind!r}; no other projector is supported")
-    return ProjectorConfig(params["input_dim"], params["n_embed"], params.get("depth", 1))
+    return shared.read_fields(ProjectorConfig, {"depth": 1} | params, **_PROJECTOR_NAMES)
 
 
 def _read_vq(config: Json) -> VQConfig:
@@ -46,23 +50,15 @@ def _read_vq(config: Json) -> VQConfig:
             "image tokenizer is supported"
         )
     sizes = IMAGE_TOKENIZERS[kind] | config["params"]
-    return VQConfig(
-        codebook_size=sizes["image_token_size"],
-        codebook_dim=sizes["n_embed"],
-        ch=sizes["ch"],
-        encoder_ch_mult=tuple(sizes.get("encoder_ch_mult", sizes["ch_mult"])),
-        decoder_ch_mult=tuple(sizes.get("decoder_ch_mult", sizes["ch_mult"])),
-        num_res_blocks=sizes["num_res_blocks"],
-        z_channels=sizes["z_channels"],
-        num_groups=sizes["num_groups"],
-    )
+    for key in ("encoder_ch_mult", "decoder_ch_mult"):
+        sizes[key] = tuple(sizes.get(key, sizes["ch_mult"]))
+    return shared.read_fields(VQConfig, sizes, **_VQ_NAMES)
 
 
 def _write_config(config: JanusConfig, dtype_name: str) -> Json:
     """Writes every size explicitly, so that no reader depends on defaults."""
     generation = config.generation
     assert isinstance(generation, TokenGenerationConfig)  # the key map covers such models only
-    vq, head = generation.vq, generation.head
     return {
         "architectures": ["MultiModalityCausalLM"],
         "model_type": "multi_modality",
@@ -70,44 +66,16 @@ def _write_config(config: JanusConfig, dtype_name: str) -> Json:
         "vision_config": shared.write_vision(config.understanding.vision, "vision"),
         "aligner_config": _write_projector(config.understanding.aligner, "aligner"),
         "gen_aligner_config": _write_projector(generation.aligner, "gen_aligner"),
-        "gen_vision_config": {
-            "cls": "VQ-16",
-            "model_type": "gen_vision",
-            "params": {
-                "image_token_size": vq.codebook_size,
-                "n_embed": vq.codebook_dim,
-                "ch": vq.ch,
-                "encoder_ch_mult": list(vq.encoder_ch_mult),
-                "decoder_ch_mult": list(vq.decoder_ch_mult),
-                "num_res_blocks": vq.num_res_blocks,
-                "z_channels": vq.z_channels,
-                "num_groups": vq.num_groups,
-            },
-        },
-        "gen_head_config": {
-            "cls": "vision_head",
-            "model_type": "gen_head",
-            "params": {
-                "n_embed": head.hidden_size,
-                "image_token_embed": head.image_token_embed,
-                "image_token_size": head.codebook_size,
-            },
-        },
+        "gen_vision_config": shared.write_part(generation.vq, "VQ-16", "gen_vision", **_VQ_NAMES),
+        "gen_head_config": shared.write_part(generation.head, "vision_head", "gen_head", **_HEAD_NAMES),
         "language_config": shared.write_llama(config.body, dtype_name),
     }
 
 
 def _write_projector(config: ProjectorConfig, model_type: str) -> Json:
-    return {
-        "cls": "MlpProjector",
-        "model_type": model_type,
-        "params": {
-            "depth": config.depth,
-            "input_dim": config.input_size,
-            "n_embed": config.hidden_size,
-            "projector_type": "mlp_gelu",
-        },
-    }
+    part = shared.write_part(config, "MlpProjector", model_type, **_PROJECTOR_NAMES)
+    part["params"]["projector_type"] = "mlp_gelu"
+    return part
 
 
 _TOWER = "vision_model.vision_tower"

@@ -4,42 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from ...config import JanusConfig, LlamaConfig, SiglipConfig
 from ...presets import LLAMA_DEFAULTS, VISION_TOWERS
 from ..keymap import KeyMap, Rule, rename
 
 Json = dict[str, Any]
+Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a family of checkpoints describes its model in config.json and names its tensors.
-
-    Attributes:
-        model_type: `model_type` in its config.json.
-        config_key: an entry of its config.json that other layouts of this `model_type` lack.
-        read_config: reads the content of config.json.
-        write_config: returns the content of config.json, given the name of the weights' dtype; None if saving
-            in this layout is not supported.
-        key_map: translates its tensor names.
-        takes_vae: whether images are latents that a separate VAE decodes.
-        trusts_chat_template: whether a chat template in its folders is the one of the training; original
-            checkpoints often carry another model's.
-    """
+    """How a family of checkpoints describes its model in config.json and names its tensors."""
 
     model_type: str
-    config_key: str
+    config_key: str  # an entry of its config.json that other layouts of this `model_type` lack
     read_config: Callable[[Json], JanusConfig]
+    # The second argument is the name of the weights' dtype; None if saving in this layout is not supported.
     write_config: Callable[[JanusConfig, str], Json] | None
     key_map: KeyMap
-    takes_vae: bool = False
+    takes_vae: bool = False  # images are latents that a separate VAE decodes
+    # Whether a chat template in its folders is the training's; original checkpoints often carry another one.
     trusts_chat_template: bool = False
 
     def describes(self, config: Json) -> bool:
         """Whether a config.json is of this layout."""
         return config.get("model_type") == self.model_type and self.config_key in config
+
+
+def read_fields(config_class: type[Config], params: Json, **names: str) -> Config:
+    """Builds a config dataclass from a part of config.json.
+
+    Fields are looked up by name; `names` maps those whose key in config.json differs, as field="key".
+    """
+    field_names = [field.name for field in fields(config_class)]  # type: ignore[arg-type]
+    return config_class(**{name: params[names.get(name, name)] for name in field_names})
+
+
+def write_part(config: Any, cls: str, model_type: str, **names: str) -> Json:
+    """Writes a part of config.json; its `params` are what `read_fields` reads with the same `names`."""
+    params = {names.get(name, name): value for name, value in asdict(config).items()}
+    return {"cls": cls, "model_type": model_type, "params": params}
 
 
 ROTARY_TABLE = "rotary frequencies, computed from the positions"
@@ -67,17 +73,15 @@ def llama_rules(prefix: str) -> tuple[Rule, ...]:
 
 
 def _qkv_shares(config: JanusConfig) -> tuple[int, int, int]:
-    """Query, key and value are as large as they have heads."""
-    body = config.body
-    return body.num_attention_heads, body.num_key_value_heads, body.num_key_value_heads
+    """The sizes of query, key and value are proportional to their numbers of heads."""
+    heads, key_value_heads = config.body.num_attention_heads, config.body.num_key_value_heads
+    return heads, key_value_heads, key_value_heads
 
 
 def read_llama(config: Json, default_tie: bool = False) -> LlamaConfig:
-    """Reads the config of the language model, which all layouts write alike.
+    """Reads the config of the language model, `language_config` or `text_config`, alike in all layouts.
 
-    Args:
-        config: `language_config` or `text_config`.
-        default_tie: whether input and output embeddings are tied if the file does not say so.
+    `default_tie` applies if the file does not say whether input and output embeddings are tied.
     """
     sizes: Json = LLAMA_DEFAULTS | {key: value for key, value in config.items() if value is not None}
     rope = sizes.get("rope_parameters") or sizes.get("rope_scaling") or {}
@@ -96,8 +100,7 @@ def read_llama(config: Json, default_tie: bool = False) -> LlamaConfig:
     sizes.setdefault("head_dim", sizes["hidden_size"] // heads)
     sizes.setdefault("tie_word_embeddings", default_tie)
     sizes["rope_theta"] = float((sizes | rope)["rope_theta"])
-    # Our field names are those of config.json.
-    return LlamaConfig(**{field.name: sizes[field.name] for field in fields(LlamaConfig)})
+    return read_fields(LlamaConfig, sizes)
 
 
 def write_llama(body: LlamaConfig, dtype_name: str) -> Json:

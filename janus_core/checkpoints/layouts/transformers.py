@@ -12,7 +12,7 @@ from ...config import (
     VQConfig,
 )
 from ..keymap import KeyMap, Rule, rename
-from .shared import ROTARY_TABLE, Json, Layout, llama_rules, read_llama
+from .shared import ROTARY_TABLE, Json, Layout, llama_rules, read_fields, read_llama
 
 # Defaults of transformers' JanusConfig for what a config.json leaves out.
 _VISION_DEFAULTS = {
@@ -47,18 +47,11 @@ def _read_config(config: Json) -> JanusConfig:
             raise ValueError(
                 f"{name}.hidden_act must be 'gelu', got {part['hidden_act']!r}; no other is supported"
             )
+    vision["intermediate_size"] = int(vision["hidden_size"] * vision["mlp_ratio"])
     multipliers = tuple(vq["channel_multiplier"])
     return JanusConfig(
         understanding=UnderstandingConfig(
-            vision=SiglipConfig(
-                hidden_size=vision["hidden_size"],
-                num_hidden_layers=vision["num_hidden_layers"],
-                num_attention_heads=vision["num_attention_heads"],
-                intermediate_size=int(vision["hidden_size"] * vision["mlp_ratio"]),
-                image_size=vision["image_size"],
-                patch_size=vision["patch_size"],
-                layer_norm_eps=vision["layer_norm_eps"],
-            ),
+            vision=read_fields(SiglipConfig, vision),
             aligner=ProjectorConfig(vision["hidden_size"], vision["projection_dim"], vision["depth"]),
         ),
         body=read_llama(config["text_config"], default_tie=config.get("tie_word_embeddings", True)),

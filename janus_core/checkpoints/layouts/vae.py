@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from ...config import VAEConfig
 from ...file_io import read_json
 from ..keymap import KeyMap, Rule, rename
 from ..reading import TensorInfo, read_infos
-from .shared import Json
+from .shared import Json, read_fields
 
 # Prefix of the VAE's parameters in the model.
 VAE_PREFIX = "generation.vae."
@@ -31,13 +31,8 @@ _USE_SDXL = "use the VAE of SDXL, as a diffusers folder or as one file"
 def detect_vae(path: Path) -> tuple[KeyMap, VAEConfig, Path]:
     """Recognizes a VAE; returns its key map, config and weights file.
 
-    Args:
-        path: a diffusers folder, or a single file with the names of the training code, as in ComfyUI's
-            `models/vae` or in a whole SDXL checkpoint.
-
-    Raises:
-        FileNotFoundError: if there is no such VAE.
-        ValueError: if it is something else.
+    It is a diffusers folder, or a single file with the names of the training code, as in ComfyUI's
+    `models/vae` or in a whole SDXL checkpoint.
     """
     if path.is_dir():
         return _detect_diffusers(path)
@@ -57,7 +52,8 @@ def detect_vae(path: Path) -> tuple[KeyMap, VAEConfig, Path]:
 def _detect_diffusers(path: Path) -> tuple[KeyMap, VAEConfig, Path]:
     content = read_json(path / "config.json")
     try:
-        config = _read_diffusers_config(content)
+        widths = tuple(content["block_out_channels"])
+        config = read_fields(VAEConfig, content | {"block_out_channels": widths})
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{path / 'config.json'} must describe a VAE, got a missing or unusable entry: {error}; "
@@ -93,11 +89,6 @@ def _count_indices(pattern: str, names: Iterable[str]) -> int:
     return len({match.group(1) for match in found if match})
 
 
-def _read_diffusers_config(config: Json) -> VAEConfig:
-    sizes = {field.name: config[field.name] for field in fields(VAEConfig)}
-    return VAEConfig(**sizes | {"block_out_channels": tuple(config["block_out_channels"])})
-
-
 def write_diffusers_config(config: VAEConfig) -> Json:
     """Returns the content of a diffusers config.json for a VAE."""
     num_levels = len(config.block_out_channels)
@@ -115,11 +106,7 @@ def write_diffusers_config(config: VAEConfig) -> Json:
 
 
 def diffusers_key_map(old_names: bool = False) -> KeyMap:
-    """Names that diffusers gives a VAE.
-
-    Args:
-        old_names: whether attention layers have the names that diffusers used before 0.15.
-    """
+    """Names that diffusers gives a VAE, or gave the attention layers before version 0.15."""
     if old_names:
         projections = (("query", "q"), ("key", "k"), ("value", "v"), ("proj_attn", "proj_out"))
     else:
@@ -148,12 +135,7 @@ def diffusers_key_map(old_names: bool = False) -> KeyMap:
 
 
 def single_file_key_map(num_levels: int, prefix: str = "") -> KeyMap:
-    """Names of the training code, used by single-file VAEs and SDXL checkpoints.
-
-    Args:
-        num_levels: resolutions of the VAE.
-        prefix: precedes each name; tensors without it belong to other parts of a checkpoint.
-    """
+    """Names of the training code, in files of their own or, after a prefix, in SDXL checkpoints."""
     rules: list[Rule] = []
     for half, direction in (("encoder", "down"), ("decoder", "up")):
         theirs, ours = f"{prefix}{half}", f"{VAE_PREFIX}{half}"
