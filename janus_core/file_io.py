@@ -11,12 +11,7 @@ from typing import Any
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a file that holds one JSON object.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a JSON object.
-    """
+    """Reads a file that holds one JSON object."""
     if not path.is_file():
         raise FileNotFoundError(
             f"{path.parent} must hold {path.name}, got none; download the whole checkpoint folder"
@@ -39,11 +34,8 @@ def write_atomically(path: Path, content: bytes | Callable[[Path], object]) -> N
     """Writes a file that is either complete or absent, even if the process is killed halfway.
 
     The content goes to a hidden temporary file beside it, which is then renamed. A killed process leaves that
-    file behind, and the next write of the same path replaces it.
-
-    Args:
-        path: the file to create or replace.
-        content: what to write, or a function that writes it to the path that it is given.
+    file behind, and the next write of the same path replaces it. The content may be a function that writes to
+    the path that it is given.
     """
     # The digest keeps names unique once they are cut to what file systems allow.
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]

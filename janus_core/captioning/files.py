@@ -14,12 +14,7 @@ class TextFiles:
     """One `name.txt` beside each `name.png`, the format of most LoRA trainers."""
 
     def __init__(self, folder: Path, images: Sequence[str]) -> None:
-        """Finds images whose names would share a caption file, and refuses them.
-
-        Args:
-            folder: the folder of the images.
-            images: their names, relative to the folder.
-        """
+        """Refuses images whose names, relative to the folder, would share a caption file."""
         self.folder = folder
         self.refused: dict[str, str] = {}  # the reason for each image
         sharing: dict[str, list[str]] = {}
@@ -60,11 +55,7 @@ class JsonLines:
     NAME = "metadata.jsonl"
 
     def __init__(self, folder: Path, images: Sequence[str]) -> None:
-        """Reads and tidies up an existing file.
-
-        Raises:
-            ValueError: if the file is a link, or one of its lines is not a caption.
-        """
+        """Reads and tidies up an existing file."""
         self.file = folder / self.NAME
         self.refused: dict[str, str] = {}
         self.finish()

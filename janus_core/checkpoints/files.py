@@ -28,12 +28,7 @@ def missing_files(folder: Path) -> list[str]:
 
 
 def find_weight_files(folder: Path) -> list[Path]:
-    """Returns the files that hold a checkpoint's weights.
-
-    Raises:
-        FileNotFoundError: if the folder or one of its files is missing; it lists them.
-        ValueError: if a shard index is broken or points outside the folder.
-    """
+    """Returns the files that hold a checkpoint's weights; refuses an incomplete checkpoint."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"checkpoint must be a folder, got {folder}, which does not exist; check the name"

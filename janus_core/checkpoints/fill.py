@@ -33,11 +33,6 @@ class ModelFiller:
     A parameter is assigned as soon as all its parts are read. A linear layer that the precision packs or
     quantizes is replaced as soon as its weight and bias are read, in a background thread, so that only a few
     weights exist unpacked at any time.
-
-    Args:
-        model: on the meta device.
-        device: where the weights go.
-        precision: their number formats.
     """
 
     def __init__(self, model: Janus, device: torch.device, precision: Precision) -> None:
@@ -50,11 +45,7 @@ class ModelFiller:
     def fill(
         self, tensors: Sequence[tuple[TensorInfo, ParameterSlice]], on_progress: OnProgress | None
     ) -> None:
-        """Reads tensors into the parts of the model that they fill.
-
-        Raises:
-            ValueError: if a weight is NaN or infinite in the dtype that it gets.
-        """
+        """Reads tensors into the parts of the model that they fill."""
         done, total = 0, sum(info.num_bytes for info, _ in tensors)
         with ThreadPoolExecutor(_MAX_PACKING) as pool:
             for info, part, start, values in read_chunks(tensors):

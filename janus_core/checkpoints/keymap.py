@@ -39,19 +39,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class ParameterSlice:
-    """The part of a model parameter that one tensor of a checkpoint fills.
-
-    Attributes:
-        parameter: name of the parameter.
-        start: index along its first dimension where the part begins.
-        shape: shape of the part.
-        source_shape: shape of the tensor in the checkpoint; differs from `shape` by dimensions of 1 only.
-    """
+    """The part of a model parameter that one tensor of a checkpoint fills."""
 
     parameter: str
-    start: int
-    shape: Shape
-    source_shape: Shape
+    start: int  # index along the parameter's first dimension
+    shape: Shape  # of the part
+    source_shape: Shape  # of the tensor in the checkpoint; differs from `shape` by dimensions of 1 only
 
     @property
     def end(self) -> int:
@@ -61,32 +54,21 @@ class ParameterSlice:
 
 @dataclass(frozen=True)
 class KeyMap:
-    """How a layout's tensor names translate to parameter names.
+    """How a layout's tensor names translate to parameter names."""
 
-    Attributes:
-        name: name of the layout, for error messages.
-        rules: the first rule whose target matches a parameter applies.
-        dropped: patterns of tensors that the model does not use, each with the reason.
-    """
-
-    name: str
-    rules: tuple[Rule, ...]
-    dropped: Mapping[str, str]
+    name: str  # of the layout, for error messages
+    rules: tuple[Rule, ...]  # the first one whose target matches a parameter applies
+    dropped: Mapping[str, str]  # patterns of tensors that the model does not use, each with the reason
 
     def expected_tensors(self, config: JanusConfig, shapes: Mapping[str, Shape]) -> dict[str, ParameterSlice]:
         """Returns every tensor name that a checkpoint must have, with the part of the model it fills.
 
-        Args:
-            config: the model's config, for the shares of concatenated tensors.
-            shapes: shapes of the model's parameters by name.
-
-        Raises:
-            KeyError: if no rule matches a parameter, which is an error in the table.
+        `shapes` are those of the model's parameters by name.
         """
         expected: dict[str, ParameterSlice] = {}
         for parameter, shape in shapes.items():
             rule = next((rule for rule in self.rules if matches(rule.target, parameter)), None)
-            if rule is None:
+            if rule is None:  # an error in the table
                 raise KeyError(f"no rule of the {self.name!r} key map fills parameter {parameter!r}")
             shares = [1] * len(rule.sources) if rule.shares is None else rule.shares(config)
             start = 0

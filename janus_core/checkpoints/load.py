@@ -27,20 +27,7 @@ def load_model(
     """Loads a checkpoint of any supported layout.
 
     The model is built without memory and each tensor is copied once, so peak memory is about one copy of the
-    weights.
-
-    Args:
-        folder: holds config.json and weights.
-        device: where the model computes.
-        dtype: of the weights: a PyTorch dtype, or a name that `resolve_precision` knows.
-        on_progress: called with bytes read and bytes in total; raise to cancel.
-        vae: VAE of a model that generates latents, as a diffusers folder or a single file; None for the
-            checkpoint's own `vae` folder or, without one, for latents only.
-        weights_device: where the weights go, if a host moves them to `device` later.
-
-    Raises:
-        FileNotFoundError: if a file is missing; it says which.
-        ValueError: if a file is broken, or its tensors are not those of the model that config.json describes.
+    weights. The arguments mean what they mean to `janus_core.load_pipeline`.
     """
     precision = resolve_precision(dtype, device)
     config, sources = find_sources(folder, vae)
@@ -52,11 +39,7 @@ def load_model(
 
 
 def check_weights(folder: Path) -> None:
-    """Checks that a folder's weights match its config.json, without reading their values.
-
-    Raises:
-        FileNotFoundError, ValueError: as `load_model`.
-    """
+    """Checks that a folder's weights match its config.json, without reading their values."""
     config, sources = find_sources(folder, None)
     match_tensors(config, sources, parameter_shapes(_build_on_meta(config)))
 

@@ -12,11 +12,7 @@ def detect_roles(folder: Path, template: str | None) -> tuple[str, str] | None:
     """Finds the texts of the user and assistant roles; None if they are unknown.
 
     Looked up in this order: the `roles` entry of `processor_config.json`, which only this package writes; the
-    chat template of the checkpoint; the folder's name and the one in `config.json`.
-
-    Args:
-        folder: the checkpoint.
-        template: the Jinja chat template that the checkpoint was trained with, if known.
+    Jinja chat template of the training, if known; the folder's name and the one in `config.json`.
     """
     roles = read_json_if_present(folder / "processor_config.json").get("roles")
     if roles is not None:

@@ -61,9 +61,6 @@ def resolve_precision(dtype: Precision | torch.dtype | str, device: torch.device
         dtype: one of `PRECISIONS`; "auto" for 16-bit weights where the device is fast with them, else fp32; a
             torch.dtype for all weights and activations; or a `Precision`, returned unchanged.
         device: where the model computes.
-
-    Raises:
-        ValueError: if the name is unknown.
     """
     if isinstance(dtype, Precision):
         return dtype

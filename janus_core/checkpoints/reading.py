@@ -52,11 +52,7 @@ class TensorInfo:
 
 
 def read_infos(file: Path) -> dict[str, TensorInfo]:
-    """Describes a file's tensors by name, without reading their values.
-
-    Raises:
-        ValueError: if the file is damaged or holds something else; it says which.
-    """
+    """Describes a file's tensors by name, without reading their values."""
     with _naming_errors(file):
         if file.suffix == ".bin":
             return {
@@ -75,10 +71,7 @@ def read_infos(file: Path) -> dict[str, TensorInfo]:
 def read_chunks(
     tensors: Iterable[tuple[TensorInfo, ParameterSlice]],
 ) -> Iterator[tuple[TensorInfo, ParameterSlice, int, Tensor]]:
-    """Reads tensors a few megabytes at a time.
-
-    Args:
-        tensors: what to read, grouped by file, with the parts of the model that they fill.
+    """Reads tensors, grouped by file, a few megabytes at a time.
 
     Yields:
         The pair, and a chunk of the tensor in the part's shape: its first index, and its values. Copying them

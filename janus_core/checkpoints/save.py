@@ -27,11 +27,7 @@ MAX_SHARD_BYTES = 5 * 10**9
 
 
 def create_folder(folder: Path) -> None:
-    """Creates the folder for a new model.
-
-    Raises:
-        FileExistsError: if it already holds a config.json or weights.
-    """
+    """Creates the folder for a new model; refuses one that already holds a config.json or weights."""
     folder.mkdir(parents=True, exist_ok=True)
     taken = [
         path.name
@@ -45,16 +41,9 @@ def create_folder(folder: Path) -> None:
 
 
 def save_model(model: Janus, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
-    """Writes config.json and weights in the original layout.
+    """Writes config.json and weights in the original layout, into a new folder.
 
-    Args:
-        model: any dtype and device.
-        folder: created if it does not exist.
-        max_shard_bytes: a larger model is split into several files with an index.
-
-    Raises:
-        FileExistsError: if the folder already holds a config.json or weights; nothing is overwritten.
-        ValueError: if layers are packed or quantized.
+    A model larger than `max_shard_bytes` is split into several files with an index.
     """
     check_not_quantized(model)
     create_folder(folder)

@@ -26,12 +26,7 @@ class Source:
 
 
 def find_sources(folder: Path, vae: Path | None) -> tuple[JanusConfig, list[Source]]:
-    """Finds a model's config and tensors: in a checkpoint folder and, for JanusFlow, in a VAE.
-
-    Raises:
-        FileNotFoundError: if a file is missing; it says which.
-        ValueError: if a file is broken or belongs to another kind of model.
-    """
+    """Finds a model's config and tensors: in a checkpoint folder and, for JanusFlow, in a VAE."""
     files = find_weight_files(folder)
     layout, config = detect_layout(folder)
     infos: dict[str, TensorInfo] = {}
@@ -62,14 +57,10 @@ def find_sources(folder: Path, vae: Path | None) -> tuple[JanusConfig, list[Sour
 def match_tensors(
     config: JanusConfig, sources: list[Source], shapes: dict[str, Shape]
 ) -> list[tuple[TensorInfo, ParameterSlice]]:
-    """Matches each tensor of the sources with the part of the model that it fills.
+    """Matches each tensor of the sources with the part of the model that it fills, in file order.
 
-    Returns:
-        Pairs in file order. They fill every parameter in `shapes`, except the output embedding of a
-        checkpoint that ties it to the input embedding.
-
-    Raises:
-        ValueError: if a tensor is missing, unknown, of another shape, or quantized.
+    Refuses tensors that are missing, unknown, of another shape, or quantized: the pairs fill every parameter
+    in `shapes`, except the output embedding of a checkpoint that ties it to the input embedding.
     """
     pairs: list[tuple[TensorInfo, ParameterSlice]] = []
     for source in sources:

@@ -91,15 +91,7 @@ CHAT_FORMATS = {
 
 
 def chat_format(name: str, roles: tuple[str, str] | None = None) -> ChatFormat:
-    """Returns a template with a checkpoint's role texts.
-
-    Args:
-        name: one of `CHAT_FORMATS`.
-        roles: texts of user and assistant; None for the template's own.
-
-    Raises:
-        ValueError: if no template has that name.
-    """
+    """Returns one of `CHAT_FORMATS`, with a checkpoint's texts for user and assistant if given."""
     if not isinstance(name, str) or name not in CHAT_FORMATS:
         raise ValueError(
             f"chat template must be one of {', '.join(CHAT_FORMATS)}, got {name!r}; choose one of these"

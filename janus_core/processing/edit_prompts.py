@@ -21,14 +21,7 @@ def edit_prompt(
     """The prompt of an edit, one sequence per active condition of its form.
 
     All sequences have the same length, and no token is masked: attention sees their padding, as in training.
-
-    Args:
-        prompts: writes prompts in the checkpoint's format.
-        instruction: what to change.
-        form: the checkpoint's layout of edit prompts.
-        num_tokens: VQ tokens of the source image, and of the new one.
-        use_cfg: whether to include the unconditional sequence.
-        use_source: whether to include the one without the source's VQ tokens, where the form has one.
+    The source image and the new one have `num_tokens` VQ tokens each.
     """
     tokenizer = prompts.tokenizer
     full, blank = _full_sequence(prompts, instruction, form, num_tokens)

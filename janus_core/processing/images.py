@@ -29,19 +29,12 @@ class Frame:
 
 @dataclass(frozen=True)
 class ImageProcessor:
-    """Letterboxes images to a square and normalises them, bit-identical to the reference.
+    """Letterboxes images to a square and normalises them, bit-identical to the reference."""
 
-    Attributes:
-        image_size: side S of the square, in pixels.
-        mean: mean per channel of the vision tower's normalisation.
-        std: standard deviation per channel.
-        min_size: lower limit of the shorter side after resizing, in pixels.
-    """
-
-    image_size: int
-    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    image_size: int  # side S of the square, in pixels
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)  # per channel, for the vision tower
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
-    min_size: int = 14
+    min_size: int = 14  # lower limit of the shorter side after resizing, in pixels
 
     def __post_init__(self) -> None:
         for name, values in (("image_mean", self.mean), ("image_std", self.std)):
@@ -53,8 +46,7 @@ class ImageProcessor:
     def pixel_values(self, images: Iterable[Tensor]) -> Tensor:
         """Makes the input of the vision tower, [B, 3, S, S] float32 normalised with `mean` and `std`.
 
-        Args:
-            images: [H, W, C] tensors in [0, 1], of any size; C is 1 (grey), 3, or 4 (alpha is dropped).
+        The images are [H, W, C] in [0, 1], of any size; C is 1 (grey), 3, or 4 (alpha is dropped).
         """
         mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (self.mean, self.std))
         return torch.stack([torch.from_numpy((self._rescaled(image) - mean) / std) for image in images])
@@ -130,9 +122,6 @@ def read_image(path: Path) -> Tensor:
     """Reads an image file as ComfyUI's Load Image does: [H, W, 3] in [0, 1].
 
     The EXIF rotation is applied and alpha is dropped; of an animation, the first frame is read.
-
-    Raises:
-        ValueError: if the file cannot be read as an image.
     """
     try:
         with Image.open(path) as picture:
@@ -148,11 +137,7 @@ def read_image(path: Path) -> Tensor:
 
 
 def to_pillow(image: Tensor) -> Image.Image:
-    """Converts an [H, W, C] tensor in [0, 1] to an RGB image of Pillow.
-
-    Raises:
-        ValueError: if the tensor is not an image.
-    """
+    """Converts an [H, W, C] tensor in [0, 1] to an RGB image of Pillow."""
     if image.ndim != 3 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
         raise ValueError(
             f"image must be a tensor [H, W, C] with 1, 3 or 4 channels, got shape {list(image.shape)}; "

@@ -12,15 +12,7 @@ _PLACEHOLDER = "{description}"
 
 
 def score_question(template: str, description: str) -> str:
-    """The question whether an image matches a description.
-
-    Args:
-        template: a yes-or-no question with the placeholder {description}. Other braces are plain text.
-        description: what the image should show.
-
-    Raises:
-        ValueError: if the description is empty, or the template lacks the placeholder.
-    """
+    """Puts a description into a yes-or-no question at {description}; other braces are plain text."""
     if not isinstance(description, str) or not description.strip():
         raise ValueError(f"description must hold text, got {description!r}; write what the image should show")
     if _PLACEHOLDER not in template:
@@ -31,11 +23,7 @@ def score_question(template: str, description: str) -> str:
 
 
 def validate_choices(options: Sequence[str]) -> list[str]:
-    """Validates and strips the options of a multiple-choice question.
-
-    Raises:
-        ValueError: if there are fewer than two options, an empty one, or two equal ones.
-    """
+    """Validates and strips the options of a multiple-choice question."""
     if isinstance(options, str):
         raise ValueError(f"options must be a list of texts, got the text {options!r}; put each into a list")
     stripped = [option.strip() for option in options]
@@ -53,9 +41,6 @@ def first_difference(one: Sequence[int], other: Sequence[int]) -> tuple[list[int
     """Cuts two tokenized answers after the first token in which they differ, usually the very first.
 
     That token decides which answer is likelier: the tokens before it are equally likely in both.
-
-    Raises:
-        ValueError: if one answer is a prefix of the other.
     """
     for index, (token, other_token) in enumerate(zip(one, other, strict=False)):
         if token != other_token:

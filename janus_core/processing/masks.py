@@ -19,14 +19,8 @@ FEATHER = 4
 def fit_mask(mask: Tensor, height: int, width: int) -> Tensor:
     """Validates a mask and resizes it to an image, giving [H, W] float32 in [0, 1] on the CPU.
 
-    Args:
-        mask: [h, w] or [1, h, w], 0 where the image is kept. If its size differs, it is resized by area, so
-            that any overlap with a masked pixel gives a value above 0, and a warning is logged.
-        height: H.
-        width: W.
-
-    Raises:
-        ValueError: if it is not a mask.
+    The mask is [h, w] or [1, h, w], 0 where the image is kept. If its size differs, it is resized by area, so
+    that any overlap with a masked pixel gives a value above 0, and a warning is logged.
     """
     if not isinstance(mask, Tensor):
         raise ValueError(f"mask must be a tensor [H, W], got {type(mask).__name__}; convert it")
@@ -43,15 +37,10 @@ def fit_mask(mask: Tensor, height: int, width: int) -> Tensor:
 
 
 def masked_tokens(area: Tensor, frame: Frame, grid_size: int, side: int) -> Tensor:
-    """The image tokens that overlap any pixel of an area, [N] bool.
+    """The image tokens, [N] bool, that overlap any pixel of an area, [H, W] bool.
 
-    An area that covers the whole image selects all tokens, those of the letterbox bars included.
-
-    Args:
-        area: [H, W] bool.
-        frame: the image's rectangle in the square.
-        grid_size: side of the square in tokens.
-        side: side of the square in pixels.
+    The image lies in the `frame` of a square that is `grid_size` tokens or `side` pixels wide. An area that
+    covers the whole image selects all tokens, those of the letterbox bars included.
     """
     if bool(area.all()):
         return torch.ones(grid_size**2, dtype=torch.bool)
@@ -60,14 +49,9 @@ def masked_tokens(area: Tensor, frame: Frame, grid_size: int, side: int) -> Tens
 
 
 def pixels_inside_tokens(tokens: Tensor, frame: Frame, height: int, width: int, side: int) -> Tensor:
-    """The pixels of an image that overlap no other than the selected tokens, [H, W] bool.
+    """The pixels of an image, [H, W] bool, that overlap no other than the selected tokens, [N] bool.
 
-    Args:
-        tokens: [N] bool, the selected ones.
-        frame: the image's rectangle in the square.
-        height: H.
-        width: W.
-        side: side of the square in pixels.
+    `frame` and `side` are as in `masked_tokens`.
     """
     grid_size = round(len(tokens) ** 0.5)
     vertical, horizontal = _overlaps((height, width), frame, grid_size, side)
@@ -78,11 +62,8 @@ def pixels_inside_tokens(tokens: Tensor, frame: Frame, height: int, width: int, 
 def feather_weights(area: Tensor, side: int) -> Tensor:
     """Blending weights of an area, [H, W] float32: 0 outside, rising to 1 from its border inwards.
 
-    Parts too narrow for the full rise still reach 1 in their middle, independently of wider parts.
-
-    Args:
-        area: [H, W] bool, in pixels of an image.
-        side: side of the model's square in pixels, which sets the scale of the border.
+    Parts too narrow for the full rise still reach 1 in their middle, independently of wider parts. The side
+    of the model's square in pixels sets the scale of the border.
     """
     inside = area.float()[None, None]
     # Erode the area by one pixel of the square at a time. A pixel's level counts the erosions it survives.

@@ -14,23 +14,14 @@ _TOKEN_STYLE = GenerationPromptStyle()
 
 @dataclass(frozen=True)
 class PromptBuilder:
-    """Writes prompts in a checkpoint's format.
-
-    Attributes:
-        tokenizer: the text tokenizer.
-        chat: chat template and role texts.
-        num_image_tokens: image placeholder tokens per image in a prompt.
-        vocab_size: size of the language model's vocabulary.
-        max_length: its context length in tokens, prompt and answer together.
-        start_embedding: whether an image also has an embedding for its start token (JanusFlow).
-    """
+    """Writes prompts in a checkpoint's format."""
 
     tokenizer: JanusTokenizer
     chat: ChatFormat
-    num_image_tokens: int
-    vocab_size: int
-    max_length: int
-    start_embedding: bool = False
+    num_image_tokens: int  # placeholder tokens per image in a prompt
+    vocab_size: int  # of the language model
+    max_length: int  # its context length in tokens, prompt and answer together
+    start_embedding: bool = False  # whether an image has an embedding for its start token too (JanusFlow)
 
     def __post_init__(self) -> None:
         if self.tokenizer.max_id >= self.vocab_size:
@@ -42,13 +33,9 @@ class PromptBuilder:
     def understanding(
         self, questions: Sequence[str], images_per_question: int, system_prompt: str, num_new: int = 1
     ) -> PromptBatch:
-        """A batch of questions about images, one row each.
+        """A batch of questions about images, one row each, with `num_new` tokens left for the answer.
 
-        Args:
-            questions: B texts. Unless a text contains `<image_placeholder>`, one per image is put before it.
-            images_per_question: images in each row.
-            system_prompt: put before each question; empty for none.
-            num_new: tokens of context to leave for the answer.
+        Unless a question contains `<image_placeholder>`, one per image is put before it.
         """
         rows = [self.question(text, images_per_question, system_prompt) for text in questions]
         return self.batch(rows, num_new)
@@ -56,14 +43,7 @@ class PromptBuilder:
     def question(
         self, question: str, num_images: int, system_prompt: str, earlier: Sequence[Turn] = ()
     ) -> list[int]:
-        """Token ids of a conversation that ends with a question for the model to answer.
-
-        Args:
-            question: as in `understanding`.
-            num_images: images of the question.
-            system_prompt: put before the conversation; empty for none.
-            earlier: the earlier turns of the conversation.
-        """
+        """Token ids of a conversation: earlier turns, then a question that comes with `num_images` images."""
         if not isinstance(question, str) or not question.strip():
             raise ValueError(f"question must hold text, got {question!r}; ask something about the image")
         turns = (*earlier, Turn(question, num_images, answer=""))
@@ -79,13 +59,8 @@ class PromptBuilder:
     def batch(self, rows: list[list[int]], num_new: int = 1, name: str = "prompt") -> PromptBatch:
         """Pads rows of token ids on the left to a common length.
 
-        Args:
-            rows: B lists of token ids.
-            num_new: tokens of context to leave for what the model generates.
-            name: what to call the longest row in an error.
-
-        Raises:
-            ValueError: if the longest row exceeds the model's context.
+        Refuses rows that leave fewer than `num_new` tokens of the model's context; `name` is what the error
+        calls the longest row.
         """
         longest = max(len(row) for row in rows)
         if longest + num_new > self.max_length:
@@ -113,15 +88,9 @@ class PromptBuilder:
         return keys
 
     def answers(self, answers: Sequence[str], questions: Sequence[str]) -> list[list[int]]:
-        """Token ids of given answers, as the model would generate them after a question.
+        """Token ids of given answers, as the model would generate them after any of these questions.
 
-        Args:
-            answers: K texts.
-            questions: all questions that these answers are for.
-
-        Raises:
-            ValueError: if an answer contains an image placeholder, or the tokenizer would merge the end of a
-                question with the beginning of an answer.
+        Refuses a question whose end the tokenizer would merge with the beginning of an answer.
         """
         encode = self.tokenizer.encode
         for answer in answers:
@@ -152,14 +121,7 @@ class PromptBuilder:
 
         Without a negative prompt, the unconditional row is the first one with padding in place of everything
         but its first token and the image start token, as in the reference (arXiv:2410.13848, section 3.3).
-
-        Args:
-            prompt: what to draw.
-            negative_prompt: replaces the unconditional prompt; empty for none.
-            use_cfg: whether to add the unconditional row.
-            num_new: tokens of context to leave for the image.
-            style: the sampler's prompt style; by default that of image tokens.
-            name: what to call the prompt in an error.
+        `num_new` and `name` are as in `batch`; the style is the sampler's, by default that of image tokens.
         """
         if not isinstance(negative_prompt, str):
             raise ValueError(
@@ -184,11 +146,7 @@ class PromptBuilder:
         return self._turn(text) + self.tokenizer.special.image_start
 
     def encode(self, text: str, num_images: int) -> list[int]:
-        """Token ids of a rendered conversation, with each placeholder expanded to a whole image's tokens.
-
-        Raises:
-            ValueError: if the number of placeholders is not `num_images`.
-        """
+        """Token ids of a rendered conversation, with each placeholder expanded to a whole image's tokens."""
         tokenizer = self.tokenizer
         placeholders = [tokenizer.image_id] * self.num_image_tokens
         image = [tokenizer.image_start_id, *placeholders, tokenizer.image_end_id]

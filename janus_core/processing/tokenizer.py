@@ -30,10 +30,6 @@ class JanusTokenizer:
         """Loads a `tokenizer.json` with the given special tokens.
 
         The file is used unchanged: transformers' model-specific classes alter it differently per release.
-
-        Raises:
-            FileNotFoundError: if the file does not exist.
-            ValueError: if the file is not a tokenizer, or lacks a special token.
         """
         if not tokenizer_file.is_file():
             raise FileNotFoundError(
