@@ -35,13 +35,7 @@ class FolderData:
     prompts: tuple[str, ...]
 
     def __init__(self, folder: Path) -> None:
-        """Reads captions and conversations; images are read when they are sampled.
-
-        Raises:
-            FileNotFoundError: if there are neither captions nor conversations, or a conversation names an
-                image that does not exist.
-            ValueError: if a caption or a conversation cannot be read.
-        """
+        """Reads captions and conversations; images are read when they are sampled."""
         self.folder = folder
         self._images = sorted(path for path in folder.rglob("*") if is_image_file(path))
         self._captions = [
@@ -70,26 +64,22 @@ class FolderData:
         return int(has_understanding), int(bool(self._text_conversations)), int(bool(self._captions))
 
     def check(self, pipeline: JanusPipeline) -> None:
-        """Builds all sequences once, to find texts that do not fit before training starts.
-
-        Raises:
-            ValueError: if a text does not fit; the message names it.
-        """
+        """Builds all sequences once, so that an error names any text that does not fit before training."""
         picture = np.empty((1, 1, 3), np.uint8)  # its content does not matter here
         question = max(CAPTION_QUESTIONS, key=len)
-        for image, caption in self._captions:
-            try:
-                conversation_sequence(pipeline, Sample(picture, ((question, caption),)))
-                generation_sequence(pipeline, caption, drop_caption=False)
-            except ValueError as error:
-                raise ValueError(f"{image.with_suffix('.txt')}: {error}") from error
-        samples = [Sample(picture, turns) for _, turns in self._image_conversations]
-        for sample in samples + [Sample(None, turns) for turns in self._text_conversations]:
+        samples = [Sample(picture, ((question, caption),), caption) for _, caption in self._captions]
+        places = [str(image.with_suffix(".txt")) for image, _ in self._captions]
+        conversations = [Sample(picture, turns) for _, turns in self._image_conversations]
+        conversations += [Sample(None, turns) for turns in self._text_conversations]
+        file = self.folder / CONVERSATIONS
+        places += [f"{file}, conversation of {sample.turns[0][0]!r}" for sample in conversations]
+        for place, sample in zip(places, samples + conversations, strict=True):
             try:
                 conversation_sequence(pipeline, sample)
+                if sample.caption:
+                    generation_sequence(pipeline, sample.caption, drop_caption=False)
             except ValueError as error:
-                name = f"{self.folder / CONVERSATIONS}, conversation of {sample.turns[0][0]!r}"
-                raise ValueError(f"{name}: {error}") from error
+                raise ValueError(f"{place}: {error}") from error
 
     def picture(self, rng: random.Random) -> np.ndarray:
         """Returns any image of the folder."""

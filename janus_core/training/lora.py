@@ -9,11 +9,7 @@ TARGETS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 
 
 def add_adapters(body: nn.Module, rank: int, seed: int) -> None:
-    """Adds adapters to all linear layers in the blocks of the language model, in place.
-
-    Raises:
-        ImportError: if peft cannot be imported.
-    """
+    """Adds adapters to all linear layers in the blocks of the language model, in place."""
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -20,22 +19,17 @@ def append_losses(file: Path, stage: str, step: int, losses: dict[str, float]) -
 
 def final_losses(file: Path, steps: int = 50) -> dict[str, dict[str, float]]:
     """Returns the losses of each stage, averaged over its last steps."""
-    stages: dict[str, deque[dict[str, float]]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        losses = json.loads(line)
-        losses.pop("step")
-        stages.setdefault(losses.pop("stage"), deque(maxlen=steps)).append(losses)
-    return {
-        stage: {name: round(fmean(losses[name] for losses in last), 5) for name in last[-1]}
-        for stage, last in stages.items()
-    }
+    entries = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    means = {}
+    for stage in dict.fromkeys(entry["stage"] for entry in entries):
+        last = [entry for entry in entries if entry["stage"] == stage][-steps:]
+        _, _, *names = last[-1]  # after "stage" and "step"
+        means[stage] = {name: round(fmean(entry[name] for entry in last), 5) for name in names}
+    return means
 
 
 def truncate(file: Path, stages: Sequence[str], stage_index: int, step: int) -> None:
-    """Drops the lines after a saved state, which has done `step` steps of `stages[stage_index]`.
-
-    A run that was killed repeats the steps after the last saved state.
-    """
+    """Drops the lines after a saved state, which has done `step` steps of `stages[stage_index]`."""
     if not file.is_file():
         return
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)

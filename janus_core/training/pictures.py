@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..pipeline.pipeline import JanusPipeline
-from ..processing.images import to_pillow
 from ..sampling.options import TokenSampling
 from .samples import TrainingData
 
@@ -78,14 +78,10 @@ def contact_sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
 def progress_sheet(
     pipeline: JanusPipeline, data: TrainingData, with_generation: bool, columns: int = 8
 ) -> np.ndarray:
-    """Shows how far training is: pictures, their reconstructions and, optionally, generated pictures.
-
-    Returns:
-        [H, W, 3] uint8, with one original and its reconstruction per column.
-    """
+    """Shows how far training is, [H, W, 3] uint8: pictures, their reconstructions, and drawings if wanted."""
     rng = random.Random("samples")
     size = pipeline.model.config.generation.image_size
-    originals = [to_pillow(image) for image in to_images([data.picture(rng) for _ in range(columns)])]
+    originals = [Image.fromarray(data.picture(rng)) for _ in range(columns)]
     pictures = [np.asarray(original.resize((size, size))) for original in originals]
     tokens = pipeline.encode_tokens(torch.stack(to_images(pictures)))
     pictures += to_pictures(pipeline.decode_tokens(tokens))

@@ -14,35 +14,20 @@ BODY = (*ADAPTORS, "body.*")  # the language model with its adaptors
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of training.
+    """One stage of training."""
 
-    Attributes:
-        name: unique within the recipe; seeds the random streams of the stage.
-        objective: a key of `objectives.OBJECTIVES`.
-        trains: patterns of the parameter names to train (`body.*`); all others are frozen.
-        steps: optimizer steps.
-        batch_size: samples per step.
-        learning_rate: peak learning rate.
-        warmup: steps over which the learning rate rises from zero.
-        decay: share of the steps, at the end, over which it falls to a tenth.
-        shares: ratio of understanding, text and generation samples in a batch.
-        caption_dropout: share of generation samples without their caption, as classifier-free guidance needs.
-        sees: how the model sees the pictures of questions, a key of `pictures.VISION_INPUTS`.
-        lesson: a subset of the questions that the data defines; empty for all.
-    """
-
-    name: str
-    objective: str
-    trains: tuple[str, ...]
+    name: str  # unique within the recipe; seeds the random streams of the stage
+    objective: str  # a key of `objectives.OBJECTIVES`
+    trains: tuple[str, ...]  # patterns of the parameter names to train (`body.*`); all others are frozen
     steps: int
     batch_size: int
-    learning_rate: float
-    warmup: int = 50
-    decay: float = 0.6
-    shares: tuple[int, int, int] = (0, 0, 0)
-    caption_dropout: float = 0.1
-    sees: str = "encoder"
-    lesson: str = ""
+    learning_rate: float  # peak
+    warmup: int = 50  # steps over which the learning rate rises from zero
+    decay: float = 0.6  # share of the steps, at the end, over which it falls to a tenth
+    shares: tuple[int, int, int] = (0, 0, 0)  # ratio of understanding, text and generation samples
+    caption_dropout: float = 0.1  # share of captions left out, as classifier-free guidance needs
+    sees: str = "encoder"  # how the model sees the pictures of questions, a key of `VISION_INPUTS`
+    lesson: str = ""  # a subset of the questions that the data defines; empty for all
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate"):
@@ -59,19 +44,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All stages, with the optimizer settings (Janus, arXiv:2410.13848, section 3.3 and table 1).
-
-    Attributes:
-        stages: in order.
-        betas: of AdamW.
-        weight_decay: of AdamW, for matrices only.
-        clip: maximum norm of the gradient of all parameters together.
-    """
+    """All stages in order, with the settings of AdamW (Janus, arXiv:2410.13848, section 3.3 and table 1)."""
 
     stages: tuple[Stage, ...]
     betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.05
-    clip: float = 1.0
+    weight_decay: float = 0.05  # for matrices only
+    clip: float = 1.0  # maximum norm of the gradient of all parameters together
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
@@ -89,11 +67,7 @@ class Recipe:
         return replace(self, stages=tuple(stage for stage in self.stages if stage.objective == objective))
 
     def until(self, last: str) -> Recipe:
-        """Returns the recipe up to and including the stage of that name.
-
-        Raises:
-            ValueError: if there is no such stage.
-        """
+        """Returns the recipe up to and including the stage of that name, which must exist."""
         names = [stage.name for stage in self.stages]
         if last not in names:
             raise ValueError(f"last stage must be one of {', '.join(names)}, got {last!r}")

@@ -23,29 +23,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a picture with the texts that describe it.
+    """A part of a picture with the captions and phrases that hold for it."""
 
-    Attributes:
-        picture: index of the picture.
-        texts: captions and phrases that hold for the region.
-        box: left, top, right and bottom edge, as fractions of the picture's width and height.
-    """
-
-    picture: int
+    picture: int  # index of the picture
     texts: tuple[str, ...]
-    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom; fractions
 
 
 class TrainingData(Protocol):
-    """A source of random samples; all randomness comes from the generator passed in.
+    """A source of random samples; all randomness comes from the generator passed in."""
 
-    Attributes:
-        version: identifies the data in saved states and in the trained checkpoint.
-        prompts: captions to generate during training, as a sign of progress.
-    """
-
-    version: str
-    prompts: tuple[str, ...]
+    version: str  # identifies the data in saved states and in the trained checkpoint
+    prompts: tuple[str, ...]  # captions to generate during training, as a sign of progress
 
     def picture(self, rng: random.Random) -> np.ndarray:
         """Returns a picture for the image tokenizer."""

@@ -19,34 +19,21 @@ IGNORED = -100
 
 @dataclass
 class TokenSequence:
-    """The tokens of one sample.
+    """The tokens of one sample."""
 
-    Attributes:
-        ids: token ids, with placeholders for input images and for the image to generate.
-        labels: the id that each position has to predict, or `IGNORED`.
-        generated: positions of the tokens of the image to generate.
-    """
-
-    ids: list[int]
-    labels: list[int]
-    generated: range = range(0)
+    ids: list[int]  # with placeholders for input images and for the image to generate
+    labels: list[int]  # the id that each position has to predict, or `IGNORED`
+    generated: range = range(0)  # positions of the tokens of the image to generate
 
 
 @dataclass(frozen=True)
 class SequenceBatch:
-    """Sequences padded on the right, where causal attention never sees the padding.
-
-    Attributes:
-        prompt: ids [B, T], position ids, and the mask of input images.
-        labels: [B, T] text ids to predict, or `IGNORED`.
-        generated: [B, T] bool, True at the tokens of images to generate.
-        predicts_image: [B, T] bool, True at the positions that predict these tokens.
-    """
+    """Sequences padded on the right, where causal attention never sees the padding."""
 
     prompt: PromptBatch
-    labels: Tensor
-    generated: Tensor
-    predicts_image: Tensor
+    labels: Tensor  # [B, T] text ids to predict, or `IGNORED`
+    generated: Tensor  # [B, T] bool, True at the tokens of images to generate
+    predicts_image: Tensor  # [B, T] bool, True at the positions that predict these tokens
 
 
 def conversation_sequence(
@@ -54,9 +41,7 @@ def conversation_sequence(
 ) -> TokenSequence:
     """Builds a conversation in which the answers and their end tokens are to be predicted.
 
-    Raises:
-        ValueError: if the number of image tags differs from the number of pictures, or if the conversation is
-            longer than the model's context.
+    Checks that image tags and pictures are equally many, and that the model's context is long enough.
     """
     prompts, tokenizer = pipeline.prompts, pipeline.prompts.tokenizer
     # `prompts.understanding` checks the first question; anywhere else, a tag would be left without an image.

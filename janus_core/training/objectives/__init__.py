@@ -1,7 +1,5 @@
 """Training objectives, by the names that stages use."""
 
-from __future__ import annotations
-
 from .contrast import ContrastObjective
 from .tokenizer import TokenizerObjective
 from .unified import UnifiedObjective

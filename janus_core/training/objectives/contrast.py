@@ -73,16 +73,9 @@ class ContrastObjective(nn.Module):
 
 
 def pool_regions(features: Tensor, regions: list[Region]) -> Tensor:
-    """Averages the features of the patches whose centre lies in a region.
+    """Averages features [B, N, C] of a square grid over the patches whose centre is in a region: [R, C].
 
     A region too small to contain the centre of a patch gets the feature of the patch at its own centre.
-
-    Args:
-        features: [B, N, C] of a square grid of patches.
-        regions: R regions of these B pictures.
-
-    Returns:
-        [R, C].
     """
     side = math.isqrt(features.shape[1])
     centres = (torch.arange(side) + 0.5) / side

@@ -164,15 +164,7 @@ def foreground_weights(pixels: Tensor, extra: float) -> Tensor:
 
 
 def patch_means(latents: Tensor, pixels: Tensor) -> Tensor:
-    """Replaces each latent by the mean over all patches of the batch with exactly the same pixels.
-
-    Args:
-        latents: [B, h, w, D].
-        pixels: [B, 3, H, W].
-
-    Returns:
-        [B, h, w, D].
-    """
+    """Replaces latents [B, h, w, D] by their mean over all patches with the same pixels, of [B, 3, H, W]."""
     patches = F.pixel_unshuffle(pixels, pixels.shape[-1] // latents.shape[2])
     distinct, kinds = torch.unique(patches.permute(0, 2, 3, 1).flatten(0, 2), dim=0, return_inverse=True)
     flat = latents.flatten(0, 2)
