@@ -52,7 +52,7 @@ class TensorInfo:
 
 
 def read_infos(file: Path) -> dict[str, TensorInfo]:
-    """Describes a file's tensors by name, without reading their values."""
+    """Describes a file's tensors by name, without reading their values; refuses a damaged file."""
     with _naming_errors(file):
         if file.suffix == ".bin":
             return {

@@ -43,7 +43,7 @@ class EditForm:
         return len(self.conditions) > 2
 
     def active_conditions(self, use_cfg: bool, use_source: bool) -> tuple[tuple[str, ...], ...]:
-        """The conditions that a run computes: unconditional with `use_cfg`, partial with `use_source`."""
+        """The conditions that a run computes, with or without the unconditional and the partial one."""
         full, *partial, unconditional = self.conditions
         return (full, *(partial if use_source else ()), *((unconditional,) if use_cfg else ()))
 

@@ -121,7 +121,8 @@ def is_image_file(path: Path) -> bool:
 def read_image(path: Path) -> Tensor:
     """Reads an image file as ComfyUI's Load Image does: [H, W, 3] in [0, 1].
 
-    The EXIF rotation is applied and alpha is dropped; of an animation, the first frame is read.
+    The EXIF rotation is applied and alpha is dropped; of an animation, the first frame is read. A file that
+    cannot be read, for whatever reason, raises ValueError.
     """
     try:
         with Image.open(path) as picture:

@@ -31,7 +31,7 @@ _USE_SDXL = "use the VAE of SDXL, as a diffusers folder or as one file"
 def detect_vae(path: Path) -> tuple[KeyMap, VAEConfig, Path]:
     """Recognizes a VAE; returns its key map, config and weights file.
 
-    It is a diffusers folder, or a single file with the names of the training code, as in ComfyUI's
+    The path is a diffusers folder, or a single file with the names of the training code, as in ComfyUI's
     `models/vae` or in a whole SDXL checkpoint.
     """
     if path.is_dir():
@@ -135,7 +135,7 @@ def diffusers_key_map(old_names: bool = False) -> KeyMap:
 
 
 def single_file_key_map(num_levels: int, prefix: str = "") -> KeyMap:
-    """Names of the training code, in files of their own or, after a prefix, in SDXL checkpoints."""
+    """Names of the training code, in VAE files as they are and in whole SDXL checkpoints after a prefix."""
     rules: list[Rule] = []
     for half, direction in (("encoder", "down"), ("decoder", "up")):
         theirs, ours = f"{prefix}{half}", f"{VAE_PREFIX}{half}"
