@@ -37,11 +37,7 @@ class PromptBatch:
     ) -> PromptBatch:
         """Pads token ids on the left with hidden tokens; positions count the visible tokens from 0.
 
-        Args:
-            rows: the token ids of each sequence, none empty.
-            pad_id: the id of the padding.
-            image_id: the id that image embeddings replace.
-            start_embedding: whether an image embedding also replaces the token before each image.
+        Image embeddings replace the tokens `image_id`, and with `start_embedding` the one before each image.
         """
         length = max(len(row) for row in rows)
         input_ids = torch.full((len(rows), length), pad_id)
@@ -96,12 +92,7 @@ class PromptBatch:
 
 @dataclass(frozen=True)
 class GenerationPromptStyle:
-    """How the prompts of an image sampler are written.
+    """How the prompts of an image sampler are written."""
 
-    Attributes:
-        includes_image_start: whether the prompt ends with the image start token.
-        masks_padding: whether the padding of the unconditional prompt is hidden from attention.
-    """
-
-    includes_image_start: bool = True
-    masks_padding: bool = False
+    includes_image_start: bool = True  # whether the prompt ends with the image start token
+    masks_padding: bool = False  # whether the padding of the unconditional prompt is hidden from attention

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .checks import check_positive, require, require_equal
+from .checks import check_positive, require, require_equal, require_multiple
 
 # JanusFlow was trained with SDXL's VAE (arXiv:2307.01952, section 2.4): pixels along one side of a latent,
 # and the factor that scales its latents to unit variance.
@@ -14,23 +14,16 @@ SDXL_SCALING_FACTOR = 0.13025
 
 @dataclass(frozen=True)
 class FlowGenerationConfig:
-    """Velocity-field image generation: U-ViT encoder and decoder around the language model, and a VAE.
+    """Velocity-field image generation: U-ViT encoder and decoder around the language model, and a VAE."""
 
-    Attributes:
-        encoder: from latents to the language model's embeddings (`vision_gen_enc_config`).
-        decoder: from its hidden states to velocities (`vision_gen_dec_config`).
-        hidden_size: width of the language model, and of the timestep embedding.
-        rms_norm_eps: of the norm between the language model and the decoder.
-        image_size: pixels along one side.
-        vae: from latents to pixels; None if only latents are needed.
-    """
+    encoder: UViTConfig  # from latents to the language model's embeddings (`vision_gen_enc_config`)
+    decoder: UViTConfig  # from its hidden states to velocities (`vision_gen_dec_config`)
+    hidden_size: int  # width of the language model, and of the timestep embedding
+    rms_norm_eps: float  # of the norm between the language model and the decoder
+    image_size: int  # pixels along one side
+    vae: VAEConfig | None = None  # from latents to pixels; None if only latents are needed
 
-    encoder: UViTConfig
-    decoder: UViTConfig
-    hidden_size: int
-    rms_norm_eps: float
-    image_size: int
-    vae: VAEConfig | None = None
+    scaling_factor = SDXL_SCALING_FACTOR  # that the VAE's latents are multiplied by for the flow
 
     def __post_init__(self) -> None:
         check_positive(self)
@@ -41,10 +34,7 @@ class FlowGenerationConfig:
             found, expected = getattr(self.decoder, name), getattr(self.encoder, name)
             require_equal(f"{name} of vision_gen_dec_config", found, "the encoder's", expected)
         pixels = SDXL_DOWNSAMPLE_FACTOR * self.encoder.patch_size
-        require(
-            self.image_size % pixels == 0,
-            f"image_size must be a multiple of {pixels} pixels per token, got {self.image_size}",
-        )
+        require_multiple("image_size", self.image_size, pixels, f"{pixels} pixels per token")
         if self.vae is not None:
             self._check_vae(self.vae)
 
@@ -59,11 +49,7 @@ class FlowGenerationConfig:
                 raise ValueError(f"vae must have {rule.format(expected)}, got {found}; use the VAE of SDXL")
 
     def check_width(self, width: int) -> None:
-        """Rejects a language model of another width.
-
-        Raises:
-            ValueError: if `width` is not `hidden_size`.
-        """
+        """Raises ValueError if the language model's width is not `hidden_size`."""
         source = "the language model's hidden_size"
         require_equal("vision_gen_enc_config.hidden_size", self.hidden_size, source, width)
 
@@ -71,11 +57,6 @@ class FlowGenerationConfig:
     def codec_levels(self) -> list[tuple[int, int]]:
         """Input and output channels of the VAE's levels at full resolution; empty without a VAE."""
         return self.vae.outer_levels if self.vae else []
-
-    @property
-    def scaling_factor(self) -> float:
-        """Factor that the VAE's latents are multiplied by for the flow."""
-        return SDXL_SCALING_FACTOR
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -104,25 +85,15 @@ class FlowGenerationConfig:
 
 @dataclass(frozen=True)
 class UViTConfig:
-    """Shallow U-ViT of a flow (`ShallowUViTEncoder` or `ShallowUViTDecoder`).
+    """Shallow U-ViT of a flow (`ShallowUViTEncoder` or `ShallowUViTDecoder`)."""
 
-    Attributes:
-        channels: of the latents.
-        block_out_channels: width of the blocks; those of the decoder take the skip connection's as well.
-        patch_size: latents along one side of a token.
-        layers_in_middle: number of blocks.
-        hidden_size: width of the timestep embedding.
-        norm_eps: of the norms.
-        use_bias: whether convolutions and linear layers have biases.
-    """
-
-    channels: int
-    block_out_channels: int
-    patch_size: int
-    layers_in_middle: int
-    hidden_size: int
+    channels: int  # of the latents
+    block_out_channels: int  # width of the blocks; those of the decoder take the skip connection's as well
+    patch_size: int  # latents along one side of a token
+    layers_in_middle: int  # number of blocks
+    hidden_size: int  # width of the timestep embedding
     norm_eps: float
-    use_bias: bool = True
+    use_bias: bool = True  # whether convolutions and linear layers have biases
 
     def __post_init__(self) -> None:
         check_positive(self)

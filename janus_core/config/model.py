@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .checks import check_positive, require, require_equal
+from .checks import check_positive, require, require_equal, require_multiple
 from .flow import FlowGenerationConfig
 from .projector import ProjectorConfig
 from .tokens import TokenGenerationConfig
@@ -27,17 +27,11 @@ class JanusConfig:
 
 @dataclass(frozen=True)
 class UnderstandingConfig:
-    """Vision tower and the projector from its features to the language model.
-
-    Attributes:
-        vision: the tower.
-        aligner: the projector.
-        start_embedding: whether a learned embedding replaces that of the start tag before each image.
-    """
+    """Vision tower and the projector from its features to the language model."""
 
     vision: SiglipConfig
     aligner: ProjectorConfig
-    start_embedding: bool = False
+    start_embedding: bool = False  # whether a learned embedding replaces the start tag before each image
 
     def __post_init__(self) -> None:
         source, width = "the vision tower's width", self.vision.hidden_size
@@ -63,11 +57,8 @@ class SiglipConfig:
 
     def __post_init__(self) -> None:
         check_positive(self)
-        require(
-            self.hidden_size % self.num_attention_heads == 0,
-            f"vision width must be a multiple of its {self.num_attention_heads} heads, "
-            f"got {self.hidden_size}",
-        )
+        heads = self.num_attention_heads
+        require_multiple("vision width", self.hidden_size, heads, f"its {heads} heads")
         require(
             self.image_size >= self.patch_size,
             f"vision image_size must be at least one patch of {self.patch_size} pixels, "
@@ -98,9 +89,6 @@ class LlamaConfig:
 
     def __post_init__(self) -> None:
         check_positive(self)
-        require(
-            self.num_attention_heads % self.num_key_value_heads == 0,
-            f"num_attention_heads must be a multiple of num_key_value_heads {self.num_key_value_heads}, "
-            f"got {self.num_attention_heads}",
-        )
+        heads, groups = self.num_attention_heads, self.num_key_value_heads
+        require_multiple("num_attention_heads", heads, groups, f"num_key_value_heads {groups}")
         require(self.head_dim % 2 == 0, f"head_dim must be even for rotary positions, got {self.head_dim}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .checks import check_positive, require, require_equal
+from .checks import check_positive, require, require_equal, require_multiple
 from .projector import ProjectorConfig
 
 
@@ -17,21 +17,16 @@ class TokenGenerationConfig:
     head: TokenHeadConfig
     image_size: int
 
+    tokens_per_step = 1  # image tokens that the language model processes in one decode step
+
     def __post_init__(self) -> None:
-        require(
-            self.image_size % self.vq.downsample_factor == 0,
-            f"image_size must be a multiple of the tokenizer's {self.vq.downsample_factor} pixels per token, "
-            f"got {self.image_size}",
-        )
+        pixels = self.vq.downsample_factor
+        require_multiple("image_size", self.image_size, pixels, f"the tokenizer's {pixels} pixels per token")
         found, expected = self.head.codebook_size, self.vq.codebook_size
         require_equal("gen_head_config.image_token_size", found, "the codebook's size", expected)
 
     def check_width(self, width: int) -> None:
-        """Rejects a language model of another width.
-
-        Raises:
-            ValueError: if `width` is not that of the aligner and the head.
-        """
+        """Raises ValueError if the language model's width is not that of the aligner and the head."""
         require(
             self.aligner.hidden_size == width and self.head.hidden_size == width,
             f"gen_aligner_config.n_embed and gen_head_config.n_embed must be the language model's "
@@ -47,11 +42,6 @@ class TokenGenerationConfig:
     def grid_size(self) -> int:
         """Tokens along one side of an image (24 for the released models)."""
         return self.image_size // self.vq.downsample_factor
-
-    @property
-    def tokens_per_step(self) -> int:
-        """Image tokens that the language model processes in one decode step."""
-        return 1
 
     def output_bytes(self, itemsize: int) -> int:
         """Working memory per sequence and token to sample from hidden states: logits in several copies."""

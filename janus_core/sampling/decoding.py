@@ -25,15 +25,10 @@ def prefill(
     copies: int = 1,
     cache: KVCache | None = None,
 ) -> tuple[KVCache, Tensor]:
-    """Reads a prompt into a KV cache.
+    """Reads the embeddings [B, T or more, C] of a prompt, and of any tokens that follow it, into a KV cache.
 
-    Args:
-        model: the model, on the prompt's device.
-        prompt: B left-padded sequences of T tokens.
-        inputs_embeds: [B, T or more, C] embeddings of the prompt and of any tokens that follow it.
-        num_new: slots to keep free after it.
-        copies: how often each sequence is repeated afterwards, for several images of one prompt.
-        cache: what the sequences have read before the prompt; without copies, it is extended in place.
+    The cache has `num_new` free slots after them. A given `cache`, of what the sequences have read before the
+    prompt, is extended in place; with `copies` (several images of one prompt), the result is a new one.
 
     Returns:
         The cache of B * copies sequences, copies of one adjacent; the last token's hidden states [.., 1, C].
@@ -75,16 +70,9 @@ class ImageDecoder:
         start: Tensor | None = None,
         capture: bool = False,
     ) -> None:
-        """Reads the prompt, once for all images.
+        """Reads a prompt of R sequences, embedded as [R, T, C], once for all B = `num_images` images.
 
-        Args:
-            model: a model that generates image tokens, on the prompt's device.
-            prompt: R sequences, one per condition.
-            inputs_embeds: [R, T, C] embeddings of the prompt.
-            combine: guidance.
-            num_images: B.
-            start: [n] tokens that all images begin with.
-            capture: whether to capture the decode step as a CUDA graph.
+        `start` holds [n] tokens that all images begin with. With `capture`, decode steps replay CUDA graphs.
         """
         self._body, self._generation, self._combine = model.body, model.token_generation, combine
         self._num_conditions, self._num_images = len(inputs_embeds), num_images

@@ -32,21 +32,13 @@ def integrate_flow(
     The reference reads the prompt again at each step. Reading it once has the same result, because attention
     is causal. The reference also rounds state and time to the model's dtype; here both are float32.
 
-    Args:
-        model: a model that generates by flow, on the prompt's device.
-        prompt: one sequence, and with guidance the unconditional one after it.
-        options: steps, guidance and randomness; `batch_size` is the size of `noise` and `latents`, and
-            `images` says which of them to use.
-        images: index of each image in the whole batch; image i starts from the noise of seed + i.
-        on_step: called after every step; raise to cancel.
-        noise: [batch_size, 4, h, w] to use instead of the seeded noise.
-        latents: [batch_size or 1, 4, h, w] to start from where `options.denoise` is below 1.
+    The prompt is one sequence, and with guidance the unconditional one after it. `images` holds the index of
+    each image in the whole batch of `options.batch_size`. Image i starts from the noise of seed + i, or from
+    item i of `noise` [batch_size, 4, h, w]. Where `options.denoise` is below 1, that noise is mixed with
+    `latents` [batch_size or 1, 4, h, w]. ValueError if noise or latents do not fit.
 
     Returns:
         [B, 4, h, w] float32 latents in the space of the flow, B being `len(images)`.
-
-    Raises:
-        ValueError: if noise or latents do not fit.
     """
     device, dtype = prompt.input_ids.device, model.body.norm.weight.dtype
     start = 1.0 - options.denoise

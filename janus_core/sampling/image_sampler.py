@@ -19,23 +19,14 @@ from .tokens import sample_image_tokens
 
 @dataclass(frozen=True)
 class ImageSampler:
-    """A way to generate images.
-
-    Attributes:
-        sample: the loop.
-        options: class of its options.
-        prompt_style: how its prompts are written.
-        result: makes the result of pixels (or None) and of what `sample` returns.
-        starts: names of the tensors that `sample` can start from.
-        method: how images are generated, for error messages.
-    """
+    """A way to generate images."""
 
     sample: Callable[..., Tensor]
     options: type[TokenSampling | FlowSampling]
     prompt_style: GenerationPromptStyle
-    result: Callable[[Any, Tensor], GeneratedImages | GeneratedLatents]
-    starts: tuple[str, ...]
-    method: str
+    result: Callable[[Any, Tensor], GeneratedImages | GeneratedLatents]  # of pixels or None, and samples
+    starts: tuple[str, ...]  # names of the tensors that `sample` can start from
+    method: str  # how images are generated, for error messages
 
     def checked_options(
         self, options: TokenSampling | FlowSampling, checkpoint: str

@@ -41,13 +41,8 @@ def inpaint_tokens(
 ) -> tuple[Tensor, Tensor]:
     """Draws the masked tokens of one image, several times.
 
-    Args:
-        model: as for `sample_image_tokens`.
-        prompt: as for `sample_image_tokens`.
-        options: as for `sample_image_tokens`.
-        images: index of each random stream; image i draws from seed + i.
-        source: the image.
-        on_step: called after every drawn token with all tokens before the next masked one; raise to cancel.
+    The arguments are those of `sample_image_tokens`, with the index of each random stream as `images`.
+    `on_step` is called after every drawn token, with all tokens before the next masked one.
 
     Returns:
         [B, N] int64 ids, B being `len(images)`; and [B] float32, the mean log-probability of the kept tokens
@@ -97,10 +92,7 @@ def candidate_indices(image: int, candidates: int) -> list[int]:
 def best_candidates(tokens: Tensor, log_prob: Tensor, candidates: int) -> Tensor:
     """Picks each image's most likely candidate (the first of equals), [B, N].
 
-    Args:
-        tokens: [B * candidates, N], the candidates of an image adjacent.
-        log_prob: [B * candidates].
-        candidates: number per image.
+    `tokens` are [B * candidates, N], the candidates of an image adjacent, and `log_prob` [B * candidates].
     """
     best = log_prob.view(-1, candidates).argmax(dim=1)
     return tokens.view(len(best), candidates, -1)[torch.arange(len(best), device=best.device), best]

@@ -16,15 +16,10 @@ from .logits import check_finite
 def log_likelihoods(
     model: Janus, prompt: PromptBatch, image_embeds: Tensor | None, continuations: Sequence[Sequence[int]]
 ) -> Tensor:
-    """Sums the log-probabilities of the tokens of each continuation of the prompt.
+    """Sums the log-probabilities of the tokens of K continuations, the same for all B sequences of a prompt.
 
-    The prompt is read once: the cache is rewound to its end for each continuation.
-
-    Args:
-        model: the model, on the prompt's device.
-        prompt: B left-padded sequences.
-        image_embeds: [..., C] embeddings for the prompt's image positions, in reading order.
-        continuations: K lists of at least one token id each, of any lengths; the same for all sequences.
+    The prompt is read once, with its image embeddings [..., C] in reading order: the cache is rewound to its
+    end for each continuation. Continuations have at least one token each, and may differ in length.
 
     Returns:
         [B, K] float32 natural logarithms, at most 0. The end of a continuation counts only if it includes the

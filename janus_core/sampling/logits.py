@@ -72,12 +72,10 @@ def keep_likely(logits: Tensor, top_k: int, top_p: float, min_p: float = 0.0) ->
 
 
 def penalize_repetition(logits: Tensor, tokens: Tensor, penalty: float) -> Tensor:
-    """Lowers the logits of tokens that were already generated (CTRL, arXiv:1909.05858, section 4.1).
+    """Lowers the logits [B, V] of tokens [B, n] that were already generated, without those of the prompt.
 
-    Args:
-        logits: [B, V].
-        tokens: [B, n] generated so far, without the prompt.
-        penalty: divides positive logits and multiplies negative ones; 1 is off.
+    The penalty (CTRL, arXiv:1909.05858, section 4.1) divides positive logits and multiplies negative ones; 1
+    is off.
     """
     if penalty == 1.0 or tokens.shape[1] == 0:
         return logits

@@ -6,8 +6,8 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_type_hints
 
-from ..config.checks import field_types
 from .solvers import SOLVERS
 
 MAX_SEED = 2**64 - 1
@@ -137,7 +137,7 @@ _RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
 
 def _check(options: TextSampling | TokenSampling | FlowSampling) -> None:
     """Raises ValueError if an option is out of range, or a fraction (numpy integers are allowed)."""
-    for name, declared in field_types(type(options)).items():
+    for name, declared in get_type_hints(type(options)).items():
         value = getattr(options, name)
         if declared is int:
             try:

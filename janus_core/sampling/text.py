@@ -34,17 +34,10 @@ def sample_text(
     on_step: OnStep = ignore_step,
     cache: KVCache | None = None,
 ) -> Tensor:
-    """Answers each sequence of a prompt.
+    """Answers each of the B sequences of a prompt, with its image embeddings [..., C] in reading order.
 
-    Args:
-        model: the model, on the prompt's device.
-        prompt: B left-padded sequences.
-        image_embeds: [..., C] embeddings for the prompt's image positions, in reading order.
-        options: length and randomness.
-        eos_id: the token that ends an answer.
-        indices: of the sequences in a larger batch, for their seeds; 0, 1, ... by default.
-        on_step: called after every step; raise to cancel.
-        cache: what the sequences have read before the prompt; extended in place by prompt and answers.
+    Sequence i draws from seed + i, or from seed + `indices[i]` as part of a larger batch. A given `cache`, of
+    what the sequences have read before the prompt, is extended in place by prompt and answers.
 
     Returns:
         [B, n] int64 token ids; answers that ended early are filled up with `eos_id`.

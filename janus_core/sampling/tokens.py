@@ -27,14 +27,9 @@ def sample_image_tokens(
 ) -> Tensor:
     """Generates several images of one prompt (Janus, arXiv:2410.13848, section 3.3).
 
-    Args:
-        model: a model that generates image tokens, on the prompt's device.
-        prompt: one sequence per condition: the prompt, and with guidance the unconditional one after it.
-        options: guidance and randomness; `images` replaces `batch_size`.
-        images: index of each image in the whole batch; image i draws from seed + i.
-        on_step: called after every token; raise to cancel.
-        inputs_embeds: [R, T, C] embeddings of a prompt with images; by default those of its text.
-        combine: guidance; by default classifier-free guidance at `options.guidance_scale`.
+    The prompt has R sequences, one per condition: the prompt itself, and with guidance the unconditional one
+    after it. `inputs_embeds` [R, T, C] are needed if it contains images. `images` holds the index of each
+    image in the whole batch: image i draws from seed + i. `combine` is classifier-free guidance by default.
 
     Returns:
         [B, N] int64 ids, B being `len(images)`.
