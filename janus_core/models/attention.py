@@ -13,17 +13,11 @@ _MIN_KEY_ELEMENTS = 2**17
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of new tokens to the tokens in a cache, themselves included.
+    """Attention [B, H, T, D] of T new tokens to S tokens in a cache, themselves (the last T) included.
 
-    Args:
-        query: [B, H, T, D].
-        key: [B, G, S, D] of G key-value heads, H being a multiple of G; the new tokens have the last T slots.
-        value: [B, G, S, D].
-        mask: [B or 1, 1, T, S] bool: True where new token t may attend to slot s; each needs at least one
-            slot. None is causal attention, for T = 1 or T = S.
-
-    Returns:
-        [B, H, T, D].
+    `query` is [B, H, T, D]; `key` and `value` are [B, G, S, D], H being a multiple of the G key-value heads.
+    `mask` [B or 1, 1, T, S] bool is True where new token t may attend to slot s; each needs at least one.
+    None is causal attention, for T = 1 or T = S.
     """
     if _use_single_query_kernel(query, key, value):
         return attend_single_query(query, key, value, mask)

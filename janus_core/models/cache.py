@@ -41,18 +41,10 @@ class KVCache:
         device: torch.device | str,
         dtype: torch.dtype,
     ) -> None:
-        """Allocates an empty cache.
-
-        Args:
-            config: sizes of the transformer.
-            batch_size: B, number of sequences.
-            max_length: S, slots per sequence.
-            device: where the transformer computes.
-            dtype: the dtype that the transformer computes in.
-        """
+        """Allocates an empty cache in the dtype that the transformer computes in."""
         self.config = config
         layers, heads = config.num_hidden_layers, config.num_key_value_heads
-        shape = (layers, batch_size, heads, max_length, config.head_dim)
+        shape = (layers, batch_size, heads, max_length, config.head_dim)  # [L, B, H, S, D]
         self.keys = torch.empty(shape, device=device, dtype=dtype)
         self.values = torch.empty(shape, device=device, dtype=dtype)
         self.length, self.max_length = 0, max_length
@@ -93,11 +85,7 @@ class KVCache:
         self.length += num_new
 
     def mark_padding(self, visible: Tensor) -> None:
-        """Hides padding among the next tokens.
-
-        Args:
-            visible: [B, T] bool for the next T slots, False for padding; slots after them are visible.
-        """
+        """Hides padding among the next T tokens, where `visible` [B, T] is False; later ones are visible."""
         if self.visible is None:
             size = (self.keys.shape[1], self.max_length)
             self.visible = torch.ones(size, device=self.keys.device, dtype=torch.bool)
@@ -176,11 +164,9 @@ class StaticSlotCache:
     length = 0  # `CapturedStep` counts
 
     def __init__(self, cache: KVCache, end: int) -> None:
-        """Prepares the view, and zeroes the hidden slots: even with weight 0 a NaN in them would spread.
+        """Prepares a view of the first `end` slots of a cache, which the caller advances.
 
-        Args:
-            cache: the tokens read so far; the caller advances it.
-            end: number of slots that are attended to; the new token's slot lies before it.
+        It zeroes the slots not filled yet: even with weight 0 a NaN in them would spread.
         """
         self.cache, self.end, self.max_length = cache, end, cache.max_length
         self.slot = torch.zeros(1, device=cache.keys.device, dtype=torch.long)

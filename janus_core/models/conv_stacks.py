@@ -11,7 +11,11 @@ from .conv_blocks import NORM_EPS, AttnBlock, Downsample, ResnetBlock, Upsample
 
 
 class ConvEncoder(nn.Module):
-    """Convolutional encoder from pixels to latents."""
+    """Convolutional encoder from pixels to latents, with one level of `num_blocks` blocks per width.
+
+    All levels but the last halve height and width. `stem_channels` is the width of the first convolution.
+    With `attention`, the lowest resolution has attention blocks; the middle always has one.
+    """
 
     def __init__(
         self,
@@ -22,16 +26,6 @@ class ConvEncoder(nn.Module):
         num_groups: int,
         attention: bool,
     ) -> None:
-        """Builds one level per width.
-
-        Args:
-            stem_channels: channels after the first convolution.
-            widths: channels of each level; all but the last halve height and width.
-            num_blocks: residual blocks per level.
-            out_channels: channels of the output.
-            num_groups: groups of the normalisations.
-            attention: whether the lowest resolution has attention blocks; the middle always has one.
-        """
         super().__init__()
         self.conv_in = nn.Conv2d(3, stem_channels, 3, padding=1)
         self.conv_blocks = nn.ModuleList()
@@ -100,10 +94,8 @@ class ConvLevel(nn.Module):
         resample: nn.Module,
     ) -> None:
         super().__init__()
-        widths = [in_channels] + [out_channels] * num_blocks
-        self.res = nn.ModuleList(
-            ResnetBlock(width, out_channels, num_groups) for width in widths[:num_blocks]
-        )
+        widths = [in_channels] + [out_channels] * (num_blocks - 1)
+        self.res = nn.ModuleList(ResnetBlock(width, out_channels, num_groups) for width in widths)
         self.attn = nn.ModuleList(AttnBlock(out_channels, num_groups) for _ in range(num_blocks * attention))
         self.resample = resample
 

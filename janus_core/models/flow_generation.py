@@ -25,11 +25,7 @@ class FlowGeneration(nn.Module):
         self.vae = AutoencoderKL(config.vae) if config.vae else None
 
     def embed_latents(self, latents: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Embeds noisy latents.
-
-        Args:
-            latents: [B, 4, H, W].
-            timestep: [B] in [0, 1], 0 being noise.
+        """Embeds noisy latents [B, 4, H, W] at times [B] in [0, 1], 0 being noise.
 
         Returns:
             Inputs of the transformer [B, 1 + N, C], the time first; and for `velocity`, the features of the
@@ -42,8 +38,7 @@ class FlowGeneration(nn.Module):
     def velocity(self, hidden_states: Tensor, skip: Tensor, time_embeds: Tensor) -> Tensor:
         """Maps the transformer's output [B, 1 + N, C] for `embed_latents` to a velocity [B, 4, H, W]."""
         features = self.decoder_aligner(self.decoder_norm(hidden_states[:, 1:]))
-        height, width = skip.shape[2:]
-        features = features.transpose(1, 2).unflatten(2, (height, width))
+        features = features.transpose(1, 2).unflatten(2, skip.shape[2:])
         return self.decoder(features, skip, time_embeds)
 
     @property

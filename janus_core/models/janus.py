@@ -61,15 +61,9 @@ class Janus(nn.Module):
         return self.generation
 
     def embed_prompt(self, prompt: PromptBatch, image_embeds: Tensor | None = None) -> Tensor:
-        """Embeds a prompt, with image embeddings at its image positions.
+        """Embeds a prompt as inputs [B, T, C] of the transformer.
 
-        Args:
-            prompt: B sequences of T tokens.
-            image_embeds: [..., C] embeddings in reading order, one for each True in `prompt.image_mask`; None
-                without images.
-
-        Returns:
-            [B, T, C] inputs of the transformer.
+        Image embeddings [..., C], in reading order, replace those where `prompt.image_mask` is True.
         """
         inputs_embeds = self.body.embed(prompt.input_ids)
         if image_embeds is None:

@@ -54,14 +54,9 @@ def rotary_angles(
 ) -> tuple[Tensor, Tensor]:
     """Cosines and sines of rotary positions (RoFormer, arXiv:2104.09864, section 3.2), Llama's half-split.
 
-    Computed from the positions: a buffer would stay on `meta` after a meta build, and on the wrong device
-    under partial offload. Angles are float32 because bf16 would merge neighbouring positions.
-
-    Args:
-        position_ids: [B, T] int64.
-        head_dim: D, even.
-        theta: base of the frequencies.
-        dtype: dtype of the result, that of the queries.
+    Computed from the positions [B, T]: a buffer would stay on `meta` after a meta build, and on the wrong
+    device under partial offload. Angles are float32 because bf16 would merge neighbouring positions; the
+    result has the dtype of the queries. `theta` is the base of the frequencies, and `head_dim` is even.
 
     Returns:
         Two tensors [B, 1, T, D]; the first half of the sines is negative, as `rotate` needs it.

@@ -35,15 +35,9 @@ class Llama(nn.Module):
         return KVCache(self.config, batch_size, max_length, device, self.norm.weight.dtype)
 
     def forward(self, inputs_embeds: Tensor, position_ids: Tensor, cache: Cache) -> Tensor:
-        """Reads T more tokens into the cache.
+        """Reads T more tokens, embedded as [B, T, C], at rotary positions [B, T] into the cache.
 
-        Args:
-            inputs_embeds: [B, T, C].
-            position_ids: [B, T] int64 rotary positions.
-            cache: the tokens read before; extended by T.
-
-        Returns:
-            [B, T, C] hidden states after the final norm.
+        Returns their hidden states [B, T, C] after the final norm.
         """
         num_new = inputs_embeds.shape[1]
         if cache.length + num_new > cache.max_length:
@@ -52,9 +46,8 @@ class Llama(nn.Module):
                 f"got {cache.max_length - cache.length} free slots; "
                 "allocate it for prompt and answer together"
             )
-        rotary = rotary_angles(
-            position_ids, self.config.head_dim, self.config.rope_theta, inputs_embeds.dtype
-        )
+        config = self.config
+        rotary = rotary_angles(position_ids, config.head_dim, config.rope_theta, inputs_embeds.dtype)
         mask = cache.mask(num_new)
         hidden_states = inputs_embeds
         for index, layer in enumerate(self.layers):

@@ -16,6 +16,8 @@ class TokenGeneration(nn.Module):
     `embed` is not the codebook: training initialises it from there, but then changes it.
     """
 
+    can_decode = True  # the tokenizer always decodes
+
     def __init__(self, config: TokenGenerationConfig) -> None:
         super().__init__()
         self.config = config
@@ -27,11 +29,6 @@ class TokenGeneration(nn.Module):
     def embed_tokens(self, image_tokens: Tensor) -> Tensor:
         """Maps ids [B, T] to inputs of the transformer [B, T, C]."""
         return self.aligner(self.embed(image_tokens))
-
-    @property
-    def can_decode(self) -> bool:
-        """Always True: the tokenizer decodes."""
-        return True
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Maps pixels [B, 3, H, W] in [-1, 1] to ids [B, N] in raster order."""

@@ -117,17 +117,10 @@ class TimeEmbedding(nn.Module):
 
 
 def time_waves(timestep: Tensor, channels: int) -> Tensor:
-    """Cosines, then sines, of a time at `channels / 2` frequencies.
+    """Cosines, then sines, of times [B] in [0, 1] at `channels / 2` frequencies, [B, channels] float32.
 
     Computed each time, because a buffer would stay on `meta` after a meta build. Float32 because bf16 would
     merge neighbouring times, as happens in the reference.
-
-    Args:
-        timestep: [B] in [0, 1].
-        channels: even.
-
-    Returns:
-        [B, channels] float32.
     """
     half = channels // 2
     exponents = torch.arange(half, device=timestep.device, dtype=torch.float32) / half

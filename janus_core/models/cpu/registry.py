@@ -23,11 +23,7 @@ def conversion_bytes(layer: nn.Module, vectors: int, itemsize: int) -> int:
 
 
 def check_not_quantized(model: nn.Module) -> None:
-    """Rejects a model with packed or quantized layers, which can be neither trained nor saved.
-
-    Raises:
-        ValueError: naming the layers and the precision to load instead.
-    """
+    """Raises ValueError for a model with packed or quantized layers: it can be neither trained nor saved."""
     names = {type(module).__name__ for module in model.modules() if isinstance(module, InferenceLinear)}
     if names:
         raise ValueError(
