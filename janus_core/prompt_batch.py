@@ -10,21 +10,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """Token ids of several sequences, left-padded to one length.
+    """Token ids of several sequences, left-padded to one length."""
 
-    Attributes:
-        input_ids: [B, T] int64 ids into the language model's vocabulary.
-        attention_mask: [B, T] bool, True where a token is visible to later ones.
-        position_ids: [B, T] int64 rotary positions.
-        image_mask: [B, T] bool, True where an image's embedding replaces the token's own.
-        padded: whether any token is hidden. Known on the host, so that no one has to wait for the device.
-    """
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    position_ids: Tensor
-    image_mask: Tensor
-    padded: bool
+    input_ids: Tensor  # [B, T] int64 ids into the language model's vocabulary
+    attention_mask: Tensor  # [B, T] bool, True where a token is visible to later ones
+    position_ids: Tensor  # [B, T] int64 rotary positions
+    image_mask: Tensor  # [B, T] bool, True where an image's embedding replaces the token's own
+    padded: bool  # whether any token is hidden; known on the host, so that no one waits for the device
 
     @property
     def length(self) -> int:

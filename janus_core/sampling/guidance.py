@@ -12,14 +12,9 @@ def uses_guidance(guidance_scale: float) -> bool:
 
 
 def guide(outputs: Tensor, guidance_scale: float) -> Tensor:
-    """Extrapolates from the unconditional to the conditional output (arXiv:2207.12598, equation 6).
+    """Extrapolates from the unconditional to the conditional output [B, ...] (arXiv:2207.12598, equation 6).
 
-    Args:
-        outputs: [2B, ...], the B conditional outputs, then the B unconditional ones; at scale 1, [B, ...].
-        guidance_scale: `uncond + guidance_scale * (cond - uncond)`.
-
-    Returns:
-        [B, ...].
+    `outputs` are the B conditional ones, then the B unconditional ones; at scale 1, only the former.
     """
     if not uses_guidance(guidance_scale):
         return outputs

@@ -47,23 +47,18 @@ class TokenSampler:
 
 
 def keep_likely(logits: Tensor, top_k: int, top_p: float, min_p: float = 0.0) -> Tensor:
-    """Sets the logits of unlikely tokens to -inf; the most likely token always stays.
-
-    Args:
-        logits: [B, V] float32.
-        top_k: keeps the k most likely; 0 keeps all.
-        top_p: keeps the fewest tokens whose probabilities sum to p (nucleus sampling, arXiv:1904.09751); 1
-            keeps all.
-        min_p: drops tokens less likely than this share of the most likely one (arXiv:2407.01082); 0 is off.
-    """
+    """Sets the logits [B, V] float32 of unlikely tokens to -inf; the most likely token always stays."""
+    # Keep the k most likely tokens; 0 keeps all.
     if 0 < top_k < logits.shape[-1]:
         smallest_kept = logits.topk(top_k, dim=-1).values[:, -1:]
         logits = logits.masked_fill(logits < smallest_kept, -torch.inf)
+    # Keep the fewest tokens whose probabilities sum to p (nucleus sampling, arXiv:1904.09751); 1 keeps all.
     if top_p < 1.0:
         ordered, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
         dropped = ordered.cumsum(dim=-1) - ordered >= top_p
         dropped[:, 0] = False
         logits = logits.masked_fill(dropped.scatter(1, order, dropped), -torch.inf)
+    # Drop tokens less likely than this share of the most likely one (arXiv:2407.01082); 0 drops none.
     if min_p > 0.0:
         probabilities = logits.softmax(dim=-1)
         least = min_p * probabilities.amax(dim=-1, keepdim=True)
