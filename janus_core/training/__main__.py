@@ -141,8 +141,7 @@ def _train(
 def _deferred_interrupts() -> Iterator[list[int]]:
     """Defers the first Ctrl-C to the end of a step, so that no work is lost; a second one acts at once.
 
-    Yields:
-        A list that is empty until the first Ctrl-C.
+    The list that it yields is empty until the first Ctrl-C.
     """
     previous = signal.getsignal(signal.SIGINT)
     interrupts: list[int] = []
@@ -179,9 +178,8 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--compute", default="fp32", choices=tuple(DTYPES), help="autocast dtype")
     training.add_argument("--max-steps", type=_positive, help="stop after this many steps, to resume later")
     vision = argparse.ArgumentParser(add_help=False)
-    vision.add_argument(
-        "--sees", choices=tuple(VISION_INPUTS), default="encoder", help="how the model sees pictures"
-    )
+    sees = tuple(VISION_INPUTS)
+    vision.add_argument("--sees", choices=sees, default=sees[0], help="how the model sees pictures")
 
     parser = argparse.ArgumentParser(
         prog="python -m janus_core.training",
@@ -194,12 +192,8 @@ def _parser() -> argparse.ArgumentParser:
     box.set_defaults(run=train_box)
     box.add_argument("folder", type=Path)
     box.add_argument("--try-out", action="store_true", help="only two small steps of each stage")
-    box.add_argument(
-        "--coders",
-        type=Path,
-        metavar="CHECKPOINT",
-        help="take the image tokenizer and the vision tower from here, and train the rest",
-    )
+    coders = "take the image tokenizer and the vision tower from here, and train the rest"
+    box.add_argument("--coders", type=Path, metavar="CHECKPOINT", help=coders)
     box.add_argument("--until", metavar="STAGE", help="last stage (default: the recipe's last)")
 
     tune = commands.add_parser("finetune", help=finetune.__doc__, parents=[common, training])

@@ -38,11 +38,8 @@ class FolderData:
         """Reads captions and conversations; images are read when they are sampled."""
         self.folder = folder
         self._images = sorted(path for path in folder.rglob("*") if is_image_file(path))
-        self._captions = [
-            (image, _read_caption(image.with_suffix(".txt")))
-            for image in self._images
-            if image.with_suffix(".txt").is_file()
-        ]
+        files = [(image, image.with_suffix(".txt")) for image in self._images]
+        self._captions = [(image, _read_caption(file)) for image, file in files if file.is_file()]
         conversations = self._read_conversations(folder / CONVERSATIONS)
         self._image_conversations = [(image, turns) for image, turns in conversations if image is not None]
         self._text_conversations = [turns for image, turns in conversations if image is None]

@@ -6,7 +6,6 @@ import json
 import random
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
@@ -50,20 +49,10 @@ class Trainer:
         dtype: torch.dtype = torch.float32,
         origin: str = "",
     ) -> None:
-        """Starts a run, or resumes the one in the folder.
+        """Starts a run, or resumes the one in the folder, which must be of the same recipe, seed and data.
 
-        Args:
-            pipeline: the model, in float32, with its prompts and image processor.
-            data: source of the samples.
-            recipe: the stages.
-            folder: for the state and the metrics of the run.
-            seed: of the samples and of the objectives' initial weights.
-            dtype: autocast dtype; weights and optimizer state stay in float32.
-            origin: identifies the initial weights, if they are not determined by recipe, seed and data.
-
-        Raises:
-            ValueError: if the model does not generate image tokens or is not in float32, or if the folder
-                contains the state of a run with another recipe, seed, data or origin.
+        `dtype` is that of autocast; weights and optimizer state stay in float32. The seed determines samples
+        and the objectives' own weights. `origin` identifies the model's initial weights if the rest does not.
         """
         check_trainable(pipeline)
         self.pipeline, self.data, self.recipe, self.folder, self.seed = pipeline, data, recipe, folder, seed
@@ -87,17 +76,11 @@ class Trainer:
         return self.recipe.stages[self.stage_index]
 
     def run(
-        self,
-        max_steps: int | None = None,
-        save_every: float = 120.0,
-        on_step: OnTrainingStep | None = None,
+        self, max_steps: int | None = None, save_every: float = 120.0, on_step: OnTrainingStep | None = None
     ) -> None:
-        """Trains to the end or for a number of steps, then saves the state.
+        """Trains to the end or for `max_steps` steps, then saves the state; raise in `on_step` to stop.
 
-        Args:
-            max_steps: steps to do in this call; None for all that remain.
-            save_every: seconds between saves; more if saving itself takes long.
-            on_step: called after each step; raise to stop.
+        There are `save_every` seconds between saves, or more if saving itself takes long.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / METRICS
@@ -135,9 +118,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.stage.learning_rate_at(self.step)
         rng = random.Random(f"{self.seed} {self.stage.name} {self.step}")
-        device = self.pipeline.device
-        autocast = torch.autocast(device.type, self.dtype, enabled=self.dtype is not torch.float32)
-        with fast_backward_attention(device), autocast:
+        device = self.pipeline.device.type
+        # On CPUs, the backward pass of the fused attention kernel takes twice as long.
+        fused = [] if device == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
+        autocast = torch.autocast(device, self.dtype, enabled=self.dtype is not torch.float32)
+        with sdpa_kernel([*fused, SDPBackend.MATH]), autocast:
             losses = self.objective.losses(self.step, rng)
         self.optimizer.zero_grad()
         losses["loss"].backward()
@@ -182,18 +167,13 @@ class Trainer:
             torch.default_generator.manual_seed(self.seed)
             self.objective: Objective = OBJECTIVES[self.stage.objective](self.pipeline, self.stage, self.data)
         self.objective.to(self.pipeline.device)
-        for name, parameter in self.pipeline.model.named_parameters():
-            parameter.requires_grad_(any(fnmatch(name, pattern) for pattern in self.stage.trains))
-            parameter.grad = None
+        self._train_only(self.stage.trains)
         trained = self._trained_parameters()
         matrices = [parameter for parameter in trained if parameter.ndim > 1]
         vectors = [parameter for parameter in trained if parameter.ndim <= 1]
+        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": self.recipe.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
-            ],
-            betas=self.recipe.betas,
+            groups, betas=self.recipe.betas, weight_decay=self.recipe.weight_decay
         )
         if state:
             self.objective.load_state_dict(state["objective"])
@@ -202,11 +182,14 @@ class Trainer:
     def _finish_stage(self) -> None:
         self.objective.finish()
         self.stage_index, self.step = self.stage_index + 1, 0
-        if not self.done:
+        if self.done:
+            self._train_only(())  # as in a loaded model
+        else:
             self._start_stage(None)
-            return
-        for parameter in self.pipeline.model.parameters():  # as in a loaded model
-            parameter.requires_grad_(False)
+
+    def _train_only(self, patterns: tuple[str, ...]) -> None:
+        for name, parameter in self.pipeline.model.named_parameters():
+            parameter.requires_grad_(any(fnmatch(name, pattern) for pattern in patterns))
             parameter.grad = None
 
     def _trained_parameters(self) -> list[nn.Parameter]:
@@ -223,11 +206,7 @@ class Trainer:
 
 
 def check_trainable(pipeline: JanusPipeline) -> None:
-    """Checks that a model generates image tokens and has float32 weights, which small updates need.
-
-    Raises:
-        ValueError: if it does not; the message says what to use instead.
-    """
+    """Checks that a model generates image tokens and has float32 weights, which small updates need."""
     if not isinstance(pipeline.model.generation, TokenGeneration):
         raise ValueError(
             f"model {pipeline.folder.name!r} generates by flow, but training needs image tokens; use a Janus "
@@ -238,9 +217,3 @@ def check_trainable(pipeline: JanusPipeline) -> None:
             f"model must be in float32 to be trained, got {pipeline.dtype}; load it with dtype=torch.float32"
         )
     check_not_quantized(pipeline.model)
-
-
-def fast_backward_attention(device: torch.device) -> AbstractContextManager[Any]:
-    """Selects the fastest SDPA backend; on CPUs, the fused kernel's backward pass takes twice as long."""
-    fused = [] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
-    return sdpa_kernel([*fused, SDPBackend.MATH])

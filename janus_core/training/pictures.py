@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -40,10 +40,7 @@ def token_embeds(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
 
 
 # How a model can see the pictures that questions are about.
-VISION_INPUTS: dict[str, Callable[[JanusPipeline, Sequence[Tensor]], Tensor]] = {
-    "encoder": encoder_embeds,
-    "tokens": token_embeds,
-}
+VISION_INPUTS = {"encoder": encoder_embeds, "tokens": token_embeds}
 
 
 @torch.no_grad()
@@ -66,20 +63,15 @@ def generate_pictures(pipeline: JanusPipeline, prompt: str, options: TokenSampli
 
 def contact_sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
     """Joins pictures of one size into a single one [H, W, 3] uint8, with two pixels around each."""
-    height, width, _ = pictures[0].shape
-    lines = -(-len(pictures) // columns)
-    sheet = np.full((lines * (height + 4), columns * (width + 4), 3), 200, np.uint8)
-    for index, picture in enumerate(pictures):
-        top, left = index // columns * (height + 4) + 2, index % columns * (width + 4) + 2
-        sheet[top : top + height, left : left + width] = picture
-    return sheet
+    framed = [np.pad(picture, ((2, 2), (2, 2), (0, 0)), constant_values=200) for picture in pictures]
+    framed += [np.full_like(framed[0], 200)] * (-len(framed) % columns)  # empty places of the last line
+    lines = [np.hstack(framed[start : start + columns]) for start in range(0, len(framed), columns)]
+    return np.vstack(lines)
 
 
-def progress_sheet(
-    pipeline: JanusPipeline, data: TrainingData, with_generation: bool, columns: int = 8
-) -> np.ndarray:
+def progress_sheet(pipeline: JanusPipeline, data: TrainingData, with_generation: bool) -> np.ndarray:
     """Shows how far training is, [H, W, 3] uint8: pictures, their reconstructions, and drawings if wanted."""
-    rng = random.Random("samples")
+    rng, columns = random.Random("samples"), 8
     size = pipeline.model.config.generation.image_size
     originals = [Image.fromarray(data.picture(rng)) for _ in range(columns)]
     pictures = [np.asarray(original.resize((size, size))) for original in originals]

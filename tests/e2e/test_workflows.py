@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from janus_nodes.janus_core.training.shapes.draw import draw_scene
-from janus_nodes.janus_core.training.shapes.read import read_picture
+from janus_nodes.janus_core.training.shapes.drawing import draw_scene, read_picture
 from janus_nodes.janus_core.training.shapes.scene import CELL_SIZE, PICTURE_SIZE
 from PIL import Image
 from support.workflows import (

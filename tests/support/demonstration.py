@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from janus_nodes.janus_core import DEMONSTRATION, JanusPipeline, TextSampling, TokenSampling, load_pipeline
 from janus_nodes.janus_core.training.pictures import contact_sheet, to_images, to_pictures
-from janus_nodes.janus_core.training.shapes.draw import draw_scene
+from janus_nodes.janus_core.training.shapes.drawing import draw_scene
 from janus_nodes.janus_core.training.shapes.questions import KINDS, random_question
 from janus_nodes.janus_core.training.shapes.scene import random_scene
 from PIL import Image

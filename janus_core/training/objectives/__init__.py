@@ -6,7 +6,7 @@ from .unified import UnifiedObjective
 
 Objective = TokenizerObjective | ContrastObjective | UnifiedObjective
 
-OBJECTIVES: dict[str, type[TokenizerObjective] | type[ContrastObjective] | type[UnifiedObjective]] = {
+OBJECTIVES: dict[str, type[Objective]] = {
     "tokenizer": TokenizerObjective,
     "contrast": ContrastObjective,
     "unified": UnifiedObjective,

@@ -2,7 +2,7 @@
 
 Pictures are 96 x 96 pixels: plain shapes in plain colours on a plain background.
 
-- `scene`, `draw`, `read`: what a picture contains, scene to picture, picture back to scene.
+- `scene`, `drawing`: what a picture contains; from a scene to its picture and back.
 - `words`, `prompt_specs`, `questions`: captions, prompts, questions and answers about a scene.
 - `data`: all of these as training samples.
 - `model`: the demonstration model before training, with its recipe.

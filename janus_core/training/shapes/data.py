@@ -10,22 +10,10 @@ import numpy as np
 
 from ...pipeline.routing import LETTERS, TASKS, routing_question
 from ..samples import Region, Sample
-from .draw import draw_scene
+from .drawing import draw_scene
 from .prompt_specs import CATEGORIES, random_caption, random_prompt_spec
 from .questions import Question, random_question
-from .scene import (
-    CELL_SIZE,
-    COLOURS,
-    PICTURE_SIZE,
-    SHAPES,
-    SIZES,
-    Scene,
-    SceneObject,
-    arrange,
-    distinct_objects,
-    free_cells,
-    random_scene,
-)
+from .scene import COLOURS, SHAPES, crowded_scene, free_cells, random_quarter, random_scene, varied_scene
 from .words import describe, noun_phrase, object_phrases, plural
 
 TURNS = 6  # of a conversation about one picture
@@ -77,13 +65,8 @@ class ShapesData:
 
     def picture(self, rng: random.Random) -> np.ndarray:
         """Returns a picture for the image tokenizer, [S, S, 3] uint8: mostly crowded, nothing held out."""
-        if rng.random() < 0.3:
-            return draw_scene(random_scene(rng, held_out=None))
-        objects = [
-            SceneObject(rng.choice(SHAPES), rng.choice(list(COLOURS)), rng.choice(list(SIZES)))
-            for _ in range(rng.choice((4, 5, 6)))
-        ]
-        return draw_scene(arrange(objects, rng))
+        scene = random_scene(rng, held_out=None) if rng.random() < 0.3 else crowded_scene(rng)
+        return draw_scene(scene)
 
     def regions(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[Region]]:
         """Returns pictures and, of each, a quarter of every object's cell and of one empty cell.
@@ -93,7 +76,7 @@ class ShapesData:
         """
         scenes = [random_scene(rng) for _ in range(count)]
         regions = [
-            Region(index, texts, _random_quarter(left, top, rng))
+            Region(index, texts, random_quarter(left, top, rng))
             for index, scene in enumerate(scenes)
             for texts, left, top in (
                 *((object_phrases(obj), obj.left, obj.top) for obj in scene.objects),
@@ -106,7 +89,7 @@ class ShapesData:
         """Returns a picture and a conversation about it; the only lesson is `LOOKING`."""
         if lesson:
             assert lesson == LOOKING
-            scene = _scene_of_distinct_objects(rng)
+            scene = varied_scene(rng)
             turns = _independent_turns(lambda: random_question(scene, rng, rng.choice(_LOOKING_KINDS)))
             return Sample(draw_scene(scene), turns)
         scene = random_scene(rng)
@@ -154,10 +137,11 @@ def _random_request(rng: random.Random) -> tuple[str, str]:
 def _independent_turns(ask: Callable[[], Question]) -> tuple[tuple[str, str], ...]:
     """Collects turns that do not give away the answers of later ones."""
     turns: list[tuple[str, str]] = []
-    earlier: list[tuple[str, frozenset[str]]] = []  # kind and terms of each turn
+    earlier: list[tuple[str, set[str]]] = []  # kind and terms of each turn
     while len(turns) < TURNS:
         question = ask()
-        terms = _terms(question)
+        words = re.findall(r"\w+", f"{question.text} {question.answer}".lower())
+        terms = {_TERMS[word] for word in words if word in _TERMS}
         if question.kind in _FULL_ANSWER_WEIGHTS or (question.kind, terms) in earlier:
             continue
         # If one earlier turn has named all of the terms, the answer follows from it without looking.
@@ -165,25 +149,3 @@ def _independent_turns(ask: Callable[[], Question]) -> tuple[tuple[str, str], ..
             turns.append((question.text, question.answer))
             earlier.append((question.kind, terms))
     return tuple(turns)
-
-
-def _terms(question: Question) -> frozenset[str]:
-    """Returns the shapes, colours and parts of regions that a question and its answer name."""
-    words = re.findall(r"\w+", f"{question.text} {question.answer}".lower())
-    return frozenset(_TERMS[word] for word in words if word in _TERMS)
-
-
-def _scene_of_distinct_objects(rng: random.Random) -> Scene:
-    """Returns a scene of three or four objects, different in shape and colour, with nothing held out."""
-    while True:
-        scene = arrange(distinct_objects(rng.choice((3, 4)), rng), rng)
-        if not scene.held_out:
-            return scene
-
-
-def _random_quarter(left: int, top: int, rng: random.Random) -> tuple[float, float, float, float]:
-    """Returns a random quarter of the cell at (left, top), as a `Region.box`."""
-    half = CELL_SIZE // 2
-    left, top = left + rng.choice((0, half)), top + rng.choice((0, half))
-    right, bottom = left + half, top + half
-    return left / PICTURE_SIZE, top / PICTURE_SIZE, right / PICTURE_SIZE, bottom / PICTURE_SIZE

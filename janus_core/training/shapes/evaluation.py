@@ -19,10 +19,9 @@ from ...pipeline.inputs import VisionFeatures
 from ...pipeline.pipeline import JanusPipeline
 from ...sampling.options import TextSampling, TokenSampling
 from ..pictures import VISION_INPUTS, generate_pictures, to_images, to_pictures
-from .draw import draw_scene
+from .drawing import draw_scene, found_share, read_picture
 from .prompt_specs import CATEGORIES, PromptSpec, paraphrase, random_prompt_spec
 from .questions import Question, random_question
-from .read import found_share, read_picture
 from .scene import random_scene
 
 QUESTION_KINDS = ("describe", "colour", "shape", "count", "where", "relation", "background")
@@ -45,17 +44,11 @@ class Measure:
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model with the way it is used in an evaluation.
-
-    Attributes:
-        pipeline: the model.
-        options: how it generates; picture i of a category gets the seed `options.seed` + i.
-        sees: how it sees pictures, a key of `VISION_INPUTS`.
-    """
+    """A model with the way it is used in an evaluation."""
 
     pipeline: JanusPipeline
-    options: TokenSampling
-    sees: str = "encoder"
+    options: TokenSampling  # how it generates; picture i of a category gets the seed `options.seed` + i
+    sees: str = "encoder"  # how it sees pictures, a key of `VISION_INPUTS`
 
     def generate(self, spec: PromptSpec, prompt: str, index: int) -> np.ndarray:
         """Generates picture `index` of a category, [H, W, 3] uint8, from a prompt that asks for `spec`."""
@@ -80,11 +73,9 @@ def evaluate_drawing(model: EvaluatedModel, count: int, held_out: bool = False) 
     """
     shares = {}
     for category in HELD_OUT_CATEGORIES if held_out else CATEGORIES:
-        hits = 0
-        for index in range(count):
-            spec, picture = generate_for_category(model, category, index, held_out)
-            hits += spec.is_satisfied_by(read_picture(picture))
-        shares[category] = share(hits, count)
+        drawn = (generate_for_category(model, category, index, held_out) for index in range(count))
+        satisfied = [spec.is_satisfied_by(read_picture(picture)) for spec, picture in drawn]
+        shares[category] = share(sum(satisfied), count)
     return shares
 
 
@@ -106,28 +97,44 @@ def evaluate_answers(
     """
     shares = {}
     for kind in kinds:
-        pictures, questions = _questions(kind, count, held_out)
-        answers = model.answer(pictures, questions)
-        correct = [
-            _equal(answer, question.answer) for answer, question in zip(answers, questions, strict=True)
-        ]
-        shares[kind] = share(sum(correct), count)
+        answers = ask_questions(model, kind, count, held_out)
+        shares[kind] = share(sum(answer == expected for answer, expected in answers), count)
     return shares
 
 
 def evaluate_presence(model: EvaluatedModel, count: int) -> dict[str, Measure]:
     """Asks whether an object is present; returns POPE's accuracy, precision, recall, F1 and share of yes."""
-    pictures, questions = _questions("exist", count, held_out=False)
-    said_yes = np.array([_equal(answer, "Yes.") for answer in model.answer(pictures, questions)])
-    is_yes = np.array([question.answer == "Yes." for question in questions])
+    answers = ask_questions(model, "exist", count)
+    pairs = np.array([(answer == "yes.", expected == "yes.") for answer, expected in answers])
+    said_yes, is_yes = pairs.T
     true_positives = int((said_yes & is_yes).sum())
     return {
         "accuracy": share(int((said_yes == is_yes).sum()), count),
         "precision": share(true_positives, int(said_yes.sum())),
         "recall": share(true_positives, int(is_yes.sum())),
-        "f1": bootstrap(_f1, np.stack((said_yes, is_yes), axis=1)),
+        "f1": bootstrap(_f1, pairs),
         "yes_share": share(int(said_yes.sum()), count),
     }
+
+
+def ask_questions(
+    model: EvaluatedModel, kind: str, count: int, held_out: bool = False
+) -> list[tuple[str, str]]:
+    """Returns `count` answers and the expected ones in lower case, each about another new scene."""
+    pictures: list[np.ndarray] = []
+    questions: list[Question] = []
+    index = 0
+    while len(questions) < count:
+        rng = random.Random(f"question {kind} {held_out} {index}")
+        index += 1
+        scene = random_scene(rng, held_out)
+        try:
+            questions.append(random_question(scene, rng, kind))
+        except ValueError:  # the scene allows no such question
+            continue
+        pictures.append(draw_scene(scene))
+    answers = [answer.strip().lower() for answer in model.answer(pictures, questions)]
+    return list(zip(answers, (question.answer.lower() for question in questions), strict=True))
 
 
 def evaluate_tokenizer(pipeline: JanusPipeline, count: int) -> dict[str, Measure]:
@@ -150,11 +157,7 @@ def evaluate_tokenizer(pipeline: JanusPipeline, count: int) -> dict[str, Measure
 
 
 def share(hits: int, total: int) -> Measure:
-    """Returns a share of successes, with Wilson's score interval; NaN without trials.
-
-    Raises:
-        ImportError: if SciPy cannot be imported.
-    """
+    """Returns a share of successes, with Wilson's score interval; NaN without trials."""
     try:
         from scipy.stats import binomtest
     except ImportError as error:
@@ -179,24 +182,3 @@ def _f1(pairs: np.ndarray) -> float:
     """F1 of pairs [N, 2] of predicted and true labels."""
     predicted, true = pairs.T
     return float(2 * (predicted & true).sum() / max(predicted.sum() + true.sum(), 1))
-
-
-def _questions(kind: str, count: int, held_out: bool) -> tuple[list[np.ndarray], list[Question]]:
-    """Returns `count` pictures, and a question of a kind about each."""
-    pictures: list[np.ndarray] = []
-    questions: list[Question] = []
-    index = 0
-    while len(questions) < count:
-        rng = random.Random(f"question {kind} {held_out} {index}")
-        index += 1
-        scene = random_scene(rng, held_out)
-        try:
-            questions.append(random_question(scene, rng, kind))
-        except ValueError:  # the scene allows no such question
-            continue
-        pictures.append(draw_scene(scene))
-    return pictures, questions
-
-
-def _equal(answer: str, expected: str) -> bool:
-    return answer.strip().lower() == expected.lower()

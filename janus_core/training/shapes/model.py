@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,11 +68,7 @@ def write_untrained_checkpoint(folder: Path, data: TrainingData, seed: int) -> N
 
 
 def copy_coders(model: Janus, folder: Path) -> None:
-    """Copies the vision tower and the image tokenizer of a trained checkpoint into a model.
-
-    Raises:
-        ValueError: if their sizes differ from the model's.
-    """
+    """Copies the vision tower and the image tokenizer of a trained checkpoint into a model of their sizes."""
     trained = load_pipeline(folder, dtype=torch.float32).model
     expected, found = _coder_sizes(model), _coder_sizes(trained)
     if found != expected:
@@ -135,13 +130,13 @@ def _train_tokenizer(data: TrainingData) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_sample_texts(data), trainer)
+    rng = random.Random("words")
+    tasks = (data.understanding, data.text, data.generation)
+    samples = (task(rng) for _ in range(4000) for task in tasks)
+    texts = (
+        sample.caption or "\n\n".join(f" {part}" for turn in sample.turns for part in turn)
+        for sample in samples
+    )
+    tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens([AddedToken(DEFAULT_SYSTEM_PROMPT, normalized=False)])
     return tokenizer
-
-
-def _sample_texts(data: TrainingData) -> Iterator[str]:
-    rng = random.Random("words")
-    for _ in range(4000):
-        for sample in (data.understanding(rng), data.text(rng), data.generation(rng)):
-            yield sample.caption or "\n\n".join(f" {part}" for turn in sample.turns for part in turn)

@@ -16,10 +16,10 @@ from .scene import (
     HELD_OUT_COUNTS,
     MAX_OBJECTS,
     SHAPES,
-    SIZES,
     Scene,
     SceneObject,
     arrange,
+    random_object,
     random_scene,
 )
 
@@ -180,7 +180,4 @@ def _with_random_colour(spec: ObjectSpec, rng: random.Random) -> ObjectSpec:
 def _random_objects(spec: ObjectSpec, rng: random.Random) -> list[SceneObject]:
     """Returns objects that match a specification; without a colour, half of the time of one colour."""
     colour = spec.colour or (rng.choice(list(COLOURS)) if rng.random() < 0.5 else None)
-    return [
-        SceneObject(spec.shape, colour or rng.choice(list(COLOURS)), rng.choice(list(SIZES)))
-        for _ in range(spec.count)
-    ]
+    return [random_object(rng, spec.shape, colour) for _ in range(spec.count)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
 
 from ...processing.judging import SCORE_TEMPLATE, score_question
 from . import words
@@ -24,11 +25,7 @@ class Question:
 
 
 def random_question(scene: Scene, rng: random.Random, kind: str | None = None) -> Question:
-    """Returns a random question that the scene answers, of a given kind or any.
-
-    Raises:
-        ValueError: if the scene does not allow a question of the given kind.
-    """
+    """Returns a random question of a kind, which the scene must allow, or of any kind that it allows."""
     while True:
         chosen = kind or rng.choices(list(KINDS), _WEIGHTS)[0]
         pair = KINDS[chosen](scene, rng)
@@ -138,12 +135,8 @@ def _exist(scene: Scene, rng: random.Random) -> _Pair:
     if rng.random() < 0.5:
         shape, colour = present.shape, present.colour if with_colour else None
     else:
-        absent = [
-            (shape, colour)
-            for shape in SHAPES
-            for colour in (COLOURS if with_colour else (None,))
-            if not scene.count(shape, colour)
-        ]
+        colours = list(COLOURS) if with_colour else [None]
+        absent = [pair for pair in product(SHAPES, colours) if not scene.count(*pair)]
         close = [pair for pair in absent if scene.count(pair[0]) or scene.count(None, pair[1])]
         shape, colour = rng.choice(close if close and rng.random() < 0.5 else absent)
     question = rng.choice(_EXIST).format(words.noun_phrase(shape, colour))

@@ -31,9 +31,6 @@ def evaluate(model: EvaluatedModel, count: int, on_part: Callable[[str], None]) 
     """Measures everything, with `count` prompts per category and questions per kind.
 
     `on_part` is called with the name of each part before it starts.
-
-    Raises:
-        ValueError: if the model's images have another size than the pictures of the shapes world.
     """
     size = model.pipeline.model.config.generation.image_size
     if size != PICTURE_SIZE:
@@ -52,10 +49,8 @@ def evaluate(model: EvaluatedModel, count: int, on_part: Callable[[str], None]) 
         report["answers" + suffix] = _with_overall(answers)
         on_part("drawings" + suffix)
         report["drawings" + suffix] = _with_overall(evaluate_drawing(model, count, held_out))
-    report["sees"] = model.sees
-    for name in SAMPLING_FIELDS:
-        report[name] = getattr(model.options, name)
-    return report
+    settings = {name: getattr(model.options, name) for name in SAMPLING_FIELDS}
+    return report | {"sees": model.sees} | settings
 
 
 def to_table(report: dict[str, Any]) -> str:
@@ -74,11 +69,8 @@ def to_table(report: dict[str, Any]) -> str:
 
 def drawing_sheet(model: EvaluatedModel, columns: int = 8) -> np.ndarray:
     """Returns generated pictures, one line per category of prompts, as one picture [H, W, 3] uint8."""
-    pictures = [
-        generate_for_category(model, category, index)[1]
-        for category in CATEGORIES
-        for index in range(columns)
-    ]
+    prompts = [(category, index) for category in CATEGORIES for index in range(columns)]
+    pictures = [generate_for_category(model, category, index)[1] for category, index in prompts]
     return contact_sheet(pictures, columns)
 
 

@@ -48,18 +48,17 @@ class SceneObject:
     left: int = 0
     top: int = 0
 
-    @property
-    def centre(self) -> tuple[float, float]:
-        """Pixels from the left edge and from the top edge."""
-        return self.left + CELL_SIZE / 2, self.top + CELL_SIZE / 2
-
 
 @dataclass(frozen=True)
 class Scene:
-    """A background and one to four objects that do not touch, in reading order."""
+    """A background and objects that do not touch, in reading order: top to bottom, then left to right."""
 
     background: str
     objects: tuple[SceneObject, ...]
+
+    def __post_init__(self) -> None:
+        in_order = sorted(self.objects, key=lambda obj: (obj.top, obj.left))
+        object.__setattr__(self, "objects", tuple(in_order))  # the only way in a frozen dataclass
 
     def count(self, shape: str | None = None, colour: str | None = None) -> int:
         """Number of objects with this shape and colour; None matches any."""
@@ -81,6 +80,20 @@ def random_scene(rng: random.Random, held_out: bool | None = False) -> Scene:
             return scene
 
 
+def varied_scene(rng: random.Random) -> Scene:
+    """Returns a scene of three or four objects, different in shape and colour, with nothing held out."""
+    while True:
+        scene = arrange(distinct_objects(rng.choice((3, 4)), rng), rng)
+        if not scene.held_out:
+            return scene
+
+
+def crowded_scene(rng: random.Random) -> Scene:
+    """Returns a scene of four to six objects, held out or not."""
+    objects = [random_object(rng) for _ in range(rng.choice((4, 5, 6)))]
+    return arrange(objects, rng)
+
+
 def random_objects(count: int, rng: random.Random) -> list[SceneObject]:
     """Returns random objects: half of the time all different, else often of one shape, for counting.
 
@@ -95,12 +108,19 @@ def random_objects(count: int, rng: random.Random) -> list[SceneObject]:
     colour = rng.choice(list(COLOURS)) if same_shape and rng.random() < 0.5 else None
     shapes = [shape if same_shape else rng.choice(SHAPES) for _ in range(count)]
     colours = [colour or rng.choice(list(COLOURS)) for _ in range(count)]
-    return _with_random_sizes(shapes, colours, rng)
+    return [random_object(rng, *pair) for pair in zip(shapes, colours, strict=True)]
+
+
+def random_object(rng: random.Random, shape: str | None = None, colour: str | None = None) -> SceneObject:
+    """Returns an object of this shape and colour; None for a random one."""
+    shape = shape or rng.choice(SHAPES)
+    return SceneObject(shape, colour or rng.choice(list(COLOURS)), rng.choice(list(SIZES)))
 
 
 def distinct_objects(count: int, rng: random.Random) -> list[SceneObject]:
     """Returns objects that all differ in shape and in colour."""
-    return _with_random_sizes(rng.sample(SHAPES, count), rng.sample(list(COLOURS), count), rng)
+    kinds = zip(rng.sample(SHAPES, count), rng.sample(list(COLOURS), count), strict=True)
+    return [random_object(rng, shape, colour) for shape, colour in kinds]
 
 
 def arrange(
@@ -114,15 +134,11 @@ def arrange(
     With `keep_order`, the order of the objects becomes the reading order of the scene.
     """
     background = background or rng.choice(list(BACKGROUNDS))
-    cells = free_cells(())
-    chosen = rng.sample(range(len(cells)), len(objects))
+    cells = rng.sample(free_cells(()), len(objects))
     if keep_order:
-        chosen.sort()
-    placed = [
-        replace(obj, left=cells[index][0], top=cells[index][1])
-        for obj, index in zip(objects, chosen, strict=True)
-    ]
-    return Scene(background, reading_order(placed))
+        cells.sort(key=lambda cell: (cell[1], cell[0]))
+    placed = [replace(obj, left=left, top=top) for obj, (left, top) in zip(objects, cells, strict=True)]
+    return Scene(background, tuple(placed))
 
 
 def free_cells(objects: Sequence[SceneObject]) -> list[tuple[int, int]]:
@@ -132,13 +148,9 @@ def free_cells(objects: Sequence[SceneObject]) -> list[tuple[int, int]]:
     return [(left, top) for top in steps for left in steps if (left, top) not in taken]
 
 
-def reading_order(objects: Sequence[SceneObject]) -> tuple[SceneObject, ...]:
-    """Returns the objects from top to bottom, and at equal height from left to right."""
-    return tuple(sorted(objects, key=lambda obj: (obj.top, obj.left)))
-
-
-def _with_random_sizes(
-    shapes: Sequence[str], colours: Sequence[str], rng: random.Random
-) -> list[SceneObject]:
-    pairs = zip(shapes, colours, strict=True)
-    return [SceneObject(shape, colour, rng.choice(list(SIZES))) for shape, colour in pairs]
+def random_quarter(left: int, top: int, rng: random.Random) -> tuple[float, float, float, float]:
+    """Returns a random quarter of the cell at (left, top), as edges in fractions of the picture's size."""
+    half = CELL_SIZE // 2
+    left, top = left + rng.choice((0, half)), top + rng.choice((0, half))
+    right, bottom = left + half, top + half
+    return left / PICTURE_SIZE, top / PICTURE_SIZE, right / PICTURE_SIZE, bottom / PICTURE_SIZE

@@ -47,9 +47,8 @@ def describe(scene: Scene) -> str:
 
 def locate_objects(scene: Scene) -> str:
     """Names each object with its region."""
-    return join_phrases(
-        [f"{noun_phrase(obj.shape, obj.colour)} in the {region_name(obj)}" for obj in scene.objects]
-    )
+    named = [(noun_phrase(obj.shape, obj.colour), region_name(obj)) for obj in scene.objects]
+    return join_phrases([f"{name} in the {region}" for name, region in named])
 
 
 def region_name(obj: SceneObject) -> str:

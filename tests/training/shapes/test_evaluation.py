@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from janus_nodes.janus_core import JanusPipeline, TokenSampling
-from janus_nodes.janus_core.training.shapes.draw import draw_scene
+from janus_nodes.janus_core.training.shapes.drawing import draw_scene
 from janus_nodes.janus_core.training.shapes.evaluation import (
     EvaluatedModel,
     Measure,

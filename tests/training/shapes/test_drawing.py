@@ -7,8 +7,12 @@ import sys
 
 import numpy as np
 import pytest
-from janus_nodes.janus_core.training.shapes.draw import draw_scene
-from janus_nodes.janus_core.training.shapes.read import connected_areas, found_share, read_picture
+from janus_nodes.janus_core.training.shapes.drawing import (
+    connected_areas,
+    draw_scene,
+    found_share,
+    read_picture,
+)
 from janus_nodes.janus_core.training.shapes.scene import PICTURE_SIZE, Scene, random_scene
 from PIL import Image, ImageFilter
 
