@@ -10,6 +10,7 @@ from .encode import JanusSiglipEncode, JanusVQDecode, JanusVQEncode
 from .flow import JanusFlowSampler
 from .generate import JanusGenerate
 from .load import JanusLoad
+from .paths import register_folder
 from .score import JanusChoose, JanusScore
 from .understand import JanusUnderstand
 
@@ -37,4 +38,5 @@ class JanusExtension(ComfyExtension):
 
 async def comfy_entrypoint() -> JanusExtension:
     """Called by ComfyUI when it loads the pack."""
+    register_folder()
     return JanusExtension()

@@ -41,12 +41,14 @@ class LoadedJanus:
         Raises:
             ValueError: if not; the message names the node for this model.
         """
-        try:
-            self.pipeline.image_options(options)
-        except ValueError as error:
-            problem, _, _ = str(error).partition("; ")
-            node = "Janus Generate" if isinstance(options, FlowSampling) else "JanusFlow Sampler"
-            raise ValueError(f"{problem}; use {node}, or load another checkpoint") from error
+        if not isinstance(options, type(self.pipeline.default_options)):
+            flow = isinstance(options, FlowSampling)
+            method, node = ("token by token", "Janus Generate") if flow else ("by flow", "JanusFlow Sampler")
+            raise ValueError(
+                f"model must generate images with {type(options).__name__}, got "
+                f"{self.pipeline.folder.name!r}, which generates them {method}; use {node}, or load another "
+                "checkpoint"
+            )
         return options
 
 

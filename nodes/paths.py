@@ -21,7 +21,10 @@ LOCATIONS = {"input": folder_paths.get_input_directory, "output": folder_paths.g
 # A folder with any of these files is listed as a checkpoint, even if others are missing.
 _CHECKPOINT_FILES = ("config.json", "tokenizer.json", "*.safetensors", "*.bin", "*.index.json")
 
-folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+
+def register_folder() -> None:
+    """Adds `models/janus` to ComfyUI's model folders."""
+    folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
 
 
 def installed() -> dict[str, Path]:

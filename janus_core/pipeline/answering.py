@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from ..models.cache import KVCache
@@ -17,8 +16,9 @@ from ..sampling.steps import OnStep, part_of
 from ..sampling.text import initial_answer_slots, sample_text
 from .conversation import Conversation
 from .prefix import SavedPrefix, SharedPrefix, image_embeds_between
-from .questions import ImageEmbedder, QuestionBatch, TokenizedQuestions, tokenize, valid_prefix
+from .questions import QuestionBatch, TokenizedQuestions, tokenize, valid_prefix
 from .runtime import Runtime
+from .vision import ImageEmbedder
 from .workspace import answer_bytes
 
 # Memory for the saved prefixes of one call; the sequences that do not fit are computed again next time.
@@ -31,7 +31,7 @@ RETRY_TEMPERATURE = 0.7
 RETRY_SEED_STEP = 1_000_003
 
 Check = Callable[[str], str]
-"""Returns an answer in the wanted form; raises ValueError if it has another form."""
+"""Validates an answer and returns it in the wanted form; raises ValueError to have it generated again."""
 
 
 def answer_questions(
@@ -72,12 +72,12 @@ def _generate(
     on_step: OnStep,
 ) -> Iterator[Conversation]:
     """Generates one answer per sequence."""
-    start, eos_id = questions.start, runtime.prompts.tokenizer.eos_id
-    embedder = ImageEmbedder(runtime, questions.images)
+    model, eos_id = runtime.model, runtime.prompts.tokenizer.eos_id
+    embedder = ImageEmbedder(runtime, questions)
     budget = SAVED_PREFIX_BYTES if save_prefix else 0
     prefix: SharedPrefix | None = None
     for number, (chunk, batch) in enumerate(zip(prompts.chunks, prompts.batches, strict=True)):
-        image_embeds = _append_images(runtime, start.image_embeds, embedder.embed(chunk), len(chunk))
+        image_embeds = embedder.embed(chunk)
         if prefix is None:
             prefix = _prefill_shared(runtime, questions, prompts, image_embeds, save_prefix)
             budget -= _kv_bytes(runtime, prefix.length - prefix.num_reused)
@@ -87,7 +87,7 @@ def _generate(
         prompt_end = prefix.length + rest.length
         cache = prefix.cache.repeat(len(chunk), prompt_end + initial_answer_slots(options))
         tokens = sample_text(
-            runtime.model,
+            model,
             rest.to(runtime.device),
             image_embeds_between(image_embeds, prompts.token_keys[0], prefix.length),
             options,
@@ -97,39 +97,53 @@ def _generate(
             cache,
         )
 
+        # Copy what the next turn needs to main memory, as far as the budget goes.
         conversations = []
         for row, index in enumerate(chunk):
-            ids, images = tokens[row].tolist(), prefix.image_embeds
+            ids, images, saved = tokens[row].tolist(), prefix.image_embeds, None
             if image_embeds is not None and not questions.shares_images:
                 images = image_embeds[row].to("cpu", copy=True)
-            # Tokens that were read: up to the end of the answer, without the last one of the batch, which was
-            # sampled and not read. What follows an end token is filling.
-            end = ids.index(eos_id) + 1 if eos_id in ids else len(ids)
-            read = ids[: min(end, cache.length - prompt_end)]
-            saved = None
+            # The model has read the answer up to its end token, which padding follows, but not the last token
+            # of the longest answer, which was only sampled.
+            answer_end = ids.index(eos_id) + 1 if eos_id in ids else len(ids)
+            read = ids[: min(answer_end, cache.length - prompt_end)]
             size = _kv_bytes(runtime, len(prompts.sequences[index]) + len(read) - prefix.length)
             if save_prefix and size <= budget:
                 budget -= size
-                own = cache.saved(row, prefix.length, prompt_end + len(read))
+                segments = (*prefix.kv_segments, cache.saved(row, prefix.length, prompt_end + len(read)))
                 keys = prompts.token_keys[index] + read
-                reader = weakref.ref(runtime.model)
-                saved = SavedPrefix(reader, runtime.device, keys, images, (*prefix.kv_segments, own))
-            answer = runtime.prompts.tokenizer.decode(ids)
-            # The first sequence pays for the shared prefix.
-            reused = prefix.length if index else prefix.num_reused
+                saved = SavedPrefix(weakref.ref(model), runtime.device, keys, images, segments)
             conversations.append(
-                replace(
-                    start,
-                    turns=(*start.turns, Turn(questions.texts[index], questions.num_images, answer)),
-                    image_embeds=images,
-                    tokens_read=len(prompts.sequences[index]) - reused,
-                    tokens_reused=reused,
-                    saved_prefix=saved,
-                )
+                _conversation(runtime, questions, prompts, prefix, index, ids, images, saved)
             )
         # Free the memory before the next chunk or a retry allocates its own.
         del cache, image_embeds
         yield from conversations
+
+
+def _conversation(
+    runtime: Runtime,
+    questions: QuestionBatch,
+    prompts: TokenizedQuestions,
+    prefix: SharedPrefix,
+    index: int,
+    ids: list[int],
+    image_embeds: Tensor | None,
+    saved: SavedPrefix | None,
+) -> Conversation:
+    """The conversation of one sequence, with the answer of these token ids."""
+    answer = runtime.prompts.tokenizer.decode(ids)
+    turn = Turn(questions.texts[index], questions.num_images, answer)
+    # The first sequence pays for the shared prefix.
+    reused = prefix.length if index else prefix.num_reused
+    return replace(
+        questions.start,
+        turns=(*questions.start.turns, turn),
+        image_embeds=image_embeds,
+        tokens_read=len(prompts.sequences[index]) - reused,
+        tokens_reused=reused,
+        saved_prefix=saved,
+    )
 
 
 def _prefill_shared(
@@ -140,12 +154,14 @@ def _prefill_shared(
     save_prefix: bool,
 ) -> SharedPrefix:
     """Reads the shared prefix into a cache of one sequence, from saved keys and values as far as they go."""
+    # Restore what is saved.
     length, reused = prompts.shared_length, prompts.reused_length
     model, saved = runtime.model, valid_prefix(runtime, questions.start)
     cache = model.body.new_cache(1, length, runtime.device)
     segments = () if saved is None else saved.truncated(reused)
     for keys, values in segments:
         cache.restore(keys, values)
+    # Compute the rest.
     if length > reused:
         part = runtime.prompts.batch([prompts.sequences[0]]).part(reused, length).to(runtime.device)
         first = None if image_embeds is None else image_embeds[:1]
@@ -157,14 +173,6 @@ def _prefill_shared(
     if image_embeds is not None and questions.images and questions.shares_images:
         images = image_embeds[0].to("cpu", copy=True)
     return SharedPrefix(length, reused, cache, segments, images)
-
-
-def _append_images(runtime: Runtime, earlier: Tensor | None, new: Tensor | None, count: int) -> Tensor | None:
-    """Embeddings [count, I, N, C] of a conversation's images [I', N, C] and of the new ones behind them."""
-    if earlier is None:
-        return new
-    expanded = earlier.to(runtime.device).expand(count, -1, -1, -1)
-    return expanded if new is None else torch.cat((expanded, new), dim=1)
 
 
 def _kv_bytes(runtime: Runtime, length: int) -> int:

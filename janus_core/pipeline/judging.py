@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..sampling.likelihood import log_likelihoods
 from ..sampling.steps import OnImage
-from .questions import ImageEmbedder, QuestionBatch
+from .questions import QuestionBatch
 from .runtime import Runtime
+from .vision import ImageEmbedder
 from .workspace import answer_likelihood_bytes
 
 
@@ -32,7 +33,7 @@ def answer_log_probs(
         for chunk in chunks
     ]
     runtime.reserve(answer_likelihood_bytes(runtime, questions, batches, longest))
-    embedder = ImageEmbedder(runtime, questions.images)
+    embedder = ImageEmbedder(runtime, questions)
     sums = []
     for chunk, batch in zip(chunks, batches, strict=True):
         batch = batch.to(runtime.device)

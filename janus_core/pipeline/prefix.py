@@ -1,4 +1,4 @@
-"""KV-cache prefixes: what a model has read, kept in main memory and reused by sequences that start alike."""
+"""KV-cache prefixes, kept in main memory and reused by sequences that start with the same tokens."""
 
 from __future__ import annotations
 

@@ -1,20 +1,17 @@
-"""Batches of questions: paired with images, tokenized, and their images embedded."""
+"""Batches of questions: paired with images, and tokenized."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..prompt_batch import PromptBatch
-from ..sampling.steps import ignore_image
 from .conversation import Conversation, start_conversation
 from .inputs import ImageBatch, Images, VisionFeatures, check_embeds, image_batches
 from .prefix import SavedPrefix, common_length, with_unique_image_ids
 from .runtime import Runtime
-from .vision import encode_vision
 
 
 @dataclass(frozen=True)
@@ -133,7 +130,7 @@ def tokenize(runtime: Runtime, questions: QuestionBatch) -> TokenizedQuestions:
     reused = 0 if saved is None else min(longest_prefix, common_length([saved.token_keys, *token_keys]))
     num_shared = start.num_images + questions.num_shared
     shared = min(longest_prefix, common_length(with_unique_image_ids(token_keys, num_shared)))
-    # A prefix earns a pass of its own if that is more tokens than what then differs between sequences.
+    # A separate prefill pays off only if the shared part is longer than what differs between sequences.
     longest = max(map(len, token_keys))
     if len(token_keys) == 1 or shared - reused <= longest - shared:
         shared = reused
@@ -146,28 +143,3 @@ def valid_prefix(runtime: Runtime, start: Conversation) -> SavedPrefix | None:
     if saved is None or not saved.is_valid_for(runtime.model, runtime.device, start.image_embeds):
         return None
     return saved
-
-
-class ImageEmbedder:
-    """Embeds the new images of a question batch, chunk by chunk; images that all share, only once."""
-
-    def __init__(self, runtime: Runtime, images: Sequence[ImageBatch]) -> None:
-        self.runtime = runtime
-        self.images = images
-        self.shared = [self._embed(batch) if len(batch) == 1 else None for batch in images]
-
-    def embed(self, chunk: range) -> Tensor | None:
-        """Embeddings [B, I, N, C] of the I images of some sequences; None without images."""
-        if not self.images:
-            return None
-        columns = [
-            self._embed(batch[list(chunk)]) if shared is None else shared.expand(len(chunk), -1, -1)
-            for batch, shared in zip(self.images, self.shared, strict=True)
-        ]
-        return torch.stack(columns, dim=1)
-
-    def _embed(self, images: ImageBatch) -> Tensor:
-        """Embeddings [B, N, C] of images or of their features."""
-        if isinstance(images, VisionFeatures):
-            return images.image_embeds.to(self.runtime.device)
-        return encode_vision(self.runtime, images, ignore_image).image_embeds

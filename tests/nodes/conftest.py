@@ -27,6 +27,11 @@ HERE = Path(__file__).parent
 INSIDE = "JANUS_INSIDE_COMFYUI" in os.environ
 REMOTE_TESTS = pytest.StashKey[RemoteTests]()
 
+if INSIDE:
+    from janus_nodes.nodes.paths import register_folder
+
+    register_folder()  # as ComfyUI does when it loads the pack
+
 
 class InsideFile(pytest.File):
     """A test file that is only parsed here, and runs in the other process."""
