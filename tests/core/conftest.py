@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from janus_nodes.janus_core import JanusPipeline, load_pipeline
+from janus_nodes.janus_core import DEMONSTRATION, JanusPipeline, load_pipeline
 from janus_nodes.janus_core.processing.chat import Message
 from PIL import Image
 from torch import Tensor
@@ -69,6 +69,12 @@ def flow_recorded(golden: Callable[[str], Any]) -> Recorded:
 def flow_pipe(golden_root: Path) -> JanusPipeline:
     """The golden checkpoint that draws by a flow, with its VAE, in float32. Tests must leave it as it is."""
     return load_pipeline(golden_root / "janusflow-tiny", dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def shapes_pipe() -> JanusPipeline:
+    """The built-in demonstration checkpoint, in float32. Tests must leave it as it is."""
+    return load_pipeline(DEMONSTRATION, dtype=torch.float32)
 
 
 @pytest.fixture(scope="session")

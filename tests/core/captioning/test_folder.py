@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from janus_nodes.janus_core.captioning import folder as folder_module
 from janus_nodes.janus_core.processing.images import read_image
 from PIL import Image
 from support.captioning import write_images
+from support.parametrize import slow_except
 
 SHORT = TextSampling(max_new_tokens=6)
 VARIED = TextSampling(max_new_tokens=6, temperature=1.3, seed=5)
@@ -49,8 +51,10 @@ def expected(pipe: JanusPipeline, folder: Path, sampling: TextSampling = SHORT) 
     return found
 
 
-@OUTPUTS
-@pytest.mark.parametrize("sampling", [SHORT, VARIED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize(
+    ("output", "sampling"),
+    slow_except(product(("txt", "jsonl"), (SHORT, VARIED)), ("txt", SHORT), ("jsonl", VARIED)),
+)
 def test_each_image_gets_its_own_answer(
     pipe: JanusPipeline, images: Path, output: str, sampling: TextSampling, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from janus_nodes.janus_core import load_pipeline
 from janus_nodes.janus_core.checkpoints.metadata import detect_edit_form, detect_roles
 from support.checkpoints import copy_checkpoint, edit_json
+from support.parametrize import slow_except
 
 TAGGED, PLAIN = ("<|User|>", "<|Assistant|>"), ("User", "Assistant")
 
@@ -55,7 +56,14 @@ def test_a_name_that_says_nothing_leaves_the_template_its_own(folder: Path) -> N
     assert load_pipeline(folder).prompts.chat.user == "<|User|>"
 
 
-@pytest.mark.parametrize("file", ["chat_template.jinja", "chat_template.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "file",
+    slow_except(
+        ["chat_template.jinja", "chat_template.json", "tokenizer_config.json"],
+        "chat_template.jinja",
+        "tokenizer_config.json",
+    ),
+)
 def test_chat_templates_of_original_checkpoints_tell_nothing(folder: Path, file: str) -> None:
     template = "{% for message in messages %}User: ...{% endfor %}Assistant:"
     if file.endswith(".jinja"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from janus_nodes.janus_core import (
 )
 from janus_nodes.janus_core.pipeline import answering
 from support.drawing import counted_images
+from support.parametrize import slow_except
 from torch import Tensor
 
 GREEDY = TextSampling(max_new_tokens=24)
@@ -59,8 +61,10 @@ def test_a_second_turn_equals_the_reference(kind: str, request: Any, picture: Pi
     )) + pipe.prompts.num_image_tokens + 1  # fmt: skip
 
 
-@pytest.mark.parametrize("options", [GREEDY, VARIED], ids=["greedy", "sampled"])
-@pytest.mark.parametrize("kind", ["pipe", "flow_pipe"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    slow_except(product(("pipe", "flow_pipe"), (GREEDY, VARIED)), ("pipe", GREEDY), ("flow_pipe", VARIED)),
+)
 def test_turns_on_a_saved_prefix_equal_the_same_text_computed_from_scratch(
     kind: str, request: Any, images: Tensor, options: TextSampling
 ) -> None:
@@ -107,8 +111,9 @@ def test_ten_questions_about_an_image_encode_and_prefill_it_once(pipe: JanusPipe
     assert {each.tokens_reused for each in said[1:]} == {together[0]}
 
 
-@pytest.mark.parametrize("options", [SHORT, VARIED], ids=["greedy", "sampled"])
-@pytest.mark.parametrize("rows_at_once", [1, 3, 8])
+@pytest.mark.parametrize(
+    ("rows_at_once", "options"), slow_except(product((1, 3, 8), (SHORT, VARIED)), (3, VARIED), (8, SHORT))
+)
 def test_branches_equal_their_single_turns_for_any_split(
     pipe: JanusPipeline,
     images: Tensor,

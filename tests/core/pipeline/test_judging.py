@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from janus_nodes.janus_core import DEFAULT_SYSTEM_PROMPT, DEMONSTRATION, JanusPipeline, load_pipeline
+from janus_nodes.janus_core import DEFAULT_SYSTEM_PROMPT, JanusPipeline
 from janus_nodes.janus_core.models.cache import NoCache
 from janus_nodes.janus_core.pipeline import text_tasks
 from janus_nodes.janus_core.processing.judging import score_question
 from support.drawing import counted_images
+from support.parametrize import slow_except
 from torch import Tensor
 
 Picture = Callable[[str], Tensor]
@@ -20,12 +21,6 @@ QUESTION = "Describe the image in detail."
 TEMPLATE, DESCRIPTION = "Describe the {description} in detail.", "image"
 WORDS = ["I", "a", "the", "code", "photo"]  # one token each, a space before it
 OPTIONS = ["red", "a blue circle", "close", "the photo of a cat"]
-
-
-@pytest.fixture(scope="module")
-def demonstration() -> JanusPipeline:
-    """The checkpoint in the box, whose tokenizer knows " Yes" and " No" as one token each."""
-    return load_pipeline(DEMONSTRATION, dtype=torch.float32)
 
 
 def ids_of(pipe: JanusPipeline, words: list[str]) -> list[int]:
@@ -68,16 +63,17 @@ def test_score_is_the_softmax_of_the_two_recorded_logits(
 
 @torch.no_grad()
 def test_score_compares_yes_and_no_where_the_answer_begins(
-    demonstration: JanusPipeline, images: Tensor
+    shapes_pipe: JanusPipeline, images: Tensor
 ) -> None:
+    # The demonstration's tokenizer has " Yes" and " No" as one token each.
     question = "Does this image match the description? Answer Yes or No.\nDescription: a red star"
-    yes, no = ids_of(demonstration, ["Yes", "No"])
+    yes, no = ids_of(shapes_pipe, ["Yes", "No"])
     expected = []
     for image in images:
-        logits, start = logits_behind(demonstration, image, question, "")
+        logits, start = logits_behind(shapes_pipe, image, question, "")
         assert start == len(logits)
         expected.append(logits[-1, [yes, no]].softmax(dim=0)[0])
-    found = demonstration.score(images, "a red star")
+    found = shapes_pipe.score(images, "a red star")
     assert (found.shape, found.dtype) == ((5,), torch.float32)
     torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-5)
 
@@ -114,7 +110,7 @@ def test_options_of_any_length_count_by_all_of_their_tokens(
     torch.testing.assert_close(found, torch.stack(told).softmax(dim=0)[None], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("rows_at_once", [1, 2, 8])
+@pytest.mark.parametrize("rows_at_once", slow_except([1, 2, 8], 2))
 def test_scores_and_choices_do_not_depend_on_the_split(
     pipe: JanusPipeline, images: Tensor, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
 ) -> None:

@@ -16,6 +16,7 @@ from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.processing.tokenizer import read_tokenizer
 from janus_nodes.janus_core.sampling.text import sample_text
 from support.checkpoints import GOLDEN, TOKENIZER_FILES, assert_same_weights, randomize
+from support.parametrize import slow_except
 from torch import Tensor
 from transformers import (
     JanusConfig,
@@ -84,7 +85,7 @@ class Pair:
     pipe: JanusPipeline
 
 
-@pytest.fixture(scope="module", params=SIZES)
+@pytest.fixture(scope="module", params=slow_except(SIZES, "grouped, untied", "one key head, tied"))
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """Builds a model of transformers', saves it, and loads what it saved."""
     sizes = SIZES[request.param]
