@@ -18,7 +18,7 @@ _TASKS = (AUTO, *ROUTED_TASKS)
 
 
 class JanusAsk(io.ComfyNode):
-    """Handles a request by `janus_core.route` and `janus_core.reply`."""
+    """Handles a request with `janus_core.route` and `janus_core.reply`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -11,7 +11,7 @@ from .result import WORKFLOW, ui_output
 
 
 class JanusBestOf(io.ComfyNode):
-    """Generates and ranks images by `janus_core.best_of`."""
+    """Generates and ranks images with `janus_core.best_of`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

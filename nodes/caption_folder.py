@@ -12,7 +12,7 @@ from .understand import question_inputs, resolve_question
 
 
 class JanusCaptionFolder(io.ComfyNode):
-    """Captions a folder by `janus_core.caption_folder`."""
+    """Captions a folder with `janus_core.caption_folder`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -14,7 +14,7 @@ from .types import JanusTokens
 
 
 class JanusEdit(io.ComfyNode):
-    """Edits an image by `JanusPipeline.edit`."""
+    """Edits an image with `JanusPipeline.edit`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -12,7 +12,7 @@ from .types import JanusFeatures, JanusTokens
 
 
 class JanusSiglipEncode(io.ComfyNode):
-    """Encodes images for understanding by `JanusPipeline.encode_vision`."""
+    """Encodes images for understanding with `JanusPipeline.encode_vision`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -37,7 +37,7 @@ class JanusSiglipEncode(io.ComfyNode):
 
 
 class JanusVQEncode(io.ComfyNode):
-    """Encodes images as image tokens by `JanusPipeline.encode_tokens`."""
+    """Encodes images as image tokens with `JanusPipeline.encode_tokens`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -63,7 +63,7 @@ class JanusVQEncode(io.ComfyNode):
 
 
 class JanusVQDecode(io.ComfyNode):
-    """Decodes image tokens by `JanusPipeline.decode_tokens`."""
+    """Decodes image tokens with `JanusPipeline.decode_tokens`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

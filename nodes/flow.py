@@ -12,7 +12,7 @@ from .progress import LatentReport
 
 
 class JanusFlowSampler(io.ComfyNode):
-    """Generates latents by `JanusPipeline.generate`."""
+    """Generates latents with `JanusPipeline.generate`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

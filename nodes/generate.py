@@ -11,7 +11,7 @@ from .result import WORKFLOW, ui_output
 
 
 class JanusGenerate(io.ComfyNode):
-    """Generates images by `JanusPipeline.generate`."""
+    """Generates images with `JanusPipeline.generate`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

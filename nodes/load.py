@@ -15,7 +15,7 @@ _TEMPLATES = ["auto", *(name for name, chat in CHAT_FORMATS.items() if chat.user
 
 
 class JanusLoad(io.ComfyNode):
-    """Loads a checkpoint by `janus_core.load_pipeline`."""
+    """Loads a checkpoint with `janus_core.load_pipeline`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

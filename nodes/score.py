@@ -9,7 +9,7 @@ from .result import ui_output
 
 
 class JanusScore(io.ComfyNode):
-    """Scores images against a description by `JanusPipeline.score`."""
+    """Scores images against a description with `JanusPipeline.score`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -43,7 +43,7 @@ class JanusScore(io.ComfyNode):
 
 
 class JanusChoose(io.ComfyNode):
-    """Chooses among given answers by `JanusPipeline.choose`."""
+    """Chooses among given answers with `JanusPipeline.choose`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -58,7 +58,7 @@ def resolve_question(task: str, question: str) -> str:
 
 
 class JanusUnderstand(io.ComfyNode):
-    """Answers questions by `JanusPipeline.converse`."""
+    """Answers questions with `JanusPipeline.converse`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

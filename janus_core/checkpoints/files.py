@@ -43,7 +43,7 @@ def find_weight_files(folder: Path) -> list[Path]:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """Returns the first complete set of weight files; else the first that is begun, else nothing."""
+    """Returns the first complete set of weight files; else the first incomplete set, else nothing."""
     sets = [
         _shards(folder / name) if name.endswith(".index.json") else [folder / name]
         for name in _WEIGHT_FILES

@@ -1,4 +1,4 @@
-"""Number formats of a model's weights and activations, and which ones a device is fast in."""
+"""The dtypes of a model's weights and activations, and which ones a device is fast in."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EMBEDDING = "body.embed_tokens.weight"
 
 @dataclass(frozen=True)
 class Precision:
-    """Number formats of a model's weights.
+    """The dtypes of a model's weights, and the layers that hold them.
 
     Attributes:
         compute: dtype of the activations, and of all weights that the other attributes do not cover.
@@ -55,7 +55,7 @@ class Precision:
 
 
 def resolve_precision(dtype: Precision | torch.dtype | str, device: torch.device | str) -> Precision:
-    """Chooses the number formats for a device.
+    """Chooses the dtypes for a device.
 
     Args:
         dtype: one of `PRECISIONS`; "auto" for 16-bit weights where the device is fast with them, else fp32; a

@@ -19,9 +19,9 @@ from .keymap import ParameterSlice, Shape
 # Chunks are large enough for the disk, and small enough for a smooth progress bar and quick cancelling.
 CHUNK_BYTES = 2**23
 
-# A mapped page counts as memory in use once it was read, until its mapping ends. So a file is mapped again
-# for each 64th of it (of a megabyte at least), and loading needs memory for the model and one such share. A
-# pickle is mapped less often, because that takes a tenth of a second.
+# Pages that were read stay resident until unmapped, so each file is remapped after every 1/64 of it (a
+# megabyte at least): loading needs memory for the model and one such part. A pickle is remapped less often,
+# because that takes a tenth of a second.
 MAPPINGS_PER_FILE = 64
 MAPPINGS_PER_PICKLE = 32
 MIN_MAPPED_BYTES = 2**20
@@ -43,7 +43,7 @@ class TensorInfo:
     file: Path
     name: str
     shape: Shape
-    dtype: torch.dtype  # uint8 stands for all that a weight cannot have
+    dtype: torch.dtype  # uint8 stands for any dtype that weights cannot have
 
     @property
     def num_bytes(self) -> int:

@@ -64,11 +64,14 @@ def match_tensors(
     """
     pairs: list[tuple[TensorInfo, ParameterSlice]] = []
     for source in sources:
+        # A VAE fills its own parameters, a checkpoint folder all others.
         parameters = {
             name: shape for name, shape in shapes.items() if name.startswith(VAE_PREFIX) is source.is_vae
         }
+        # What the source should contain, by its own names: no name missing, none unknown.
         expected = source.key_map.expected_tensors(config, parameters)
         _check_names(source, expected, config.body.tie_word_embeddings)
+        # Pair the tensors in file order; those that the layout drops are skipped.
         for name, info in source.infos.items():
             if name in expected:
                 _check_tensor(info, expected[name])
@@ -103,6 +106,6 @@ def _check_tensor(info: TensorInfo, part: ParameterSlice) -> None:
         )
     if not info.dtype.is_floating_point:
         raise ValueError(
-            f"{info.name} in {info.file} must hold floating-point numbers, got another dtype; use the "
+            f"{info.name} in {info.file} must contain floating-point numbers, got another dtype; use the "
             "checkpoint that was not quantized"
         )

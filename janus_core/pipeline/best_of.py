@@ -75,21 +75,25 @@ def best_of(
             f"model must turn latents into pixels to judge them, got {pipeline.folder.name!r} without a VAE; "
             "load it with vae"
         )
-    # Scored images continue the step count of drawing, with the last state that it reported.
-    last_step: list[tuple[int, Tensor]] = []
-
-    def report_step(step: int, total: int, state: Tensor) -> None:
-        last_step[:] = [(total, state)]
-        on_step(step, total + count, state)
-
-    def report_scored(done: int, total: int) -> None:
-        steps, state = last_step[0]
-        on_step(steps + done, steps + total, state)
-
+    progress = _Progress(on_step, count)
     drawn = pipeline.generate(
-        prompt, options, negative_prompt=negative_prompt, on_step=report_step, on_image=on_image
+        prompt, options, negative_prompt=negative_prompt, on_step=progress.drawn, on_image=on_image
     )
     assert drawn.images is not None
-    scores = pipeline.score(drawn.images, prompt, template=template, on_image=report_scored)
+    scores = pipeline.score(drawn.images, prompt, template=template, on_image=progress.scored)
     order = scores.argsort(descending=True, stable=True)[: keep or count]
     return RankedImages(drawn.select(order), scores[order])
+
+
+class _Progress:
+    """Reports scored images as steps that continue those of drawing, with the last state of drawing."""
+
+    def __init__(self, on_step: OnStep, num_images: int) -> None:
+        self._on_step, self._num_images = on_step, num_images
+
+    def drawn(self, step: int, total: int, state: Tensor) -> None:
+        self._num_steps, self._state = total, state
+        self._on_step(step, total + self._num_images, state)
+
+    def scored(self, done: int, total: int) -> None:
+        self._on_step(self._num_steps + done, self._num_steps + total, self._state)

@@ -27,7 +27,7 @@ class Conversation:
         tokens_read: tokens of the last prompt that were computed.
         tokens_reused: tokens of the last prompt whose keys and values came from a saved prefix or from
             another sequence of the batch.
-        saved_prefix: for the pipeline only. Without it, the next turn gives the same and computes everything.
+        saved_prefix: internal. Without it, the next turn gives the same answer but recomputes the prompt.
     """
 
     folder: Path
@@ -66,10 +66,7 @@ class Conversation:
 
 
 def start_conversation(
-    conversation: Conversation | None,
-    system_prompt: str | None,
-    folder: Path,
-    embeds_shape: tuple[int, int],
+    conversation: Conversation | None, system_prompt: str | None, folder: Path, embeds_shape: tuple[int, int]
 ) -> Conversation:
     """The conversation to continue, or a new one with the checkpoint in `folder`.
 

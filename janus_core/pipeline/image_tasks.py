@@ -47,8 +47,8 @@ class ImageTasks(Runtime):
             noise: [B, 4, h, w] in place of the seeded noise, for a flow model.
             latents: [B or 1, 4, h, w] to start from where `options.denoise` is below 1, for a flow model.
             pixels: whether to decode images, and not only to return their tokens or latents.
-            on_step: as for all methods.
-            on_image: as for all methods.
+            on_step: see `JanusPipeline`.
+            on_image: see `JanusPipeline`.
         """
         options = self.image_options(options)
         sampler = IMAGE_SAMPLERS[type(self.model.generation)]
@@ -98,8 +98,8 @@ class ImageTasks(Runtime):
                 masked pixel falls on it; every pixel outside the mask stays as it is.
             form: `mask`; or the form of the prompt, `janus-4o` or `janus-pro-r1`; `auto` is `mask` if there
                 is one, else what the checkpoint was trained for.
-            on_step: as for all methods.
-            on_image: as for all methods.
+            on_step: see `JanusPipeline`.
+            on_image: see `JanusPipeline`.
 
         Returns:
             With a mask, images of the source's size; else, the model's own squares.
@@ -158,7 +158,7 @@ class ImageTasks(Runtime):
 
     @torch.no_grad()
     def decode_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
-        """Images [B, H, W, 3] in [0, 1] of image tokens [B, N]; fewer whole rows give lower images."""
+        """Images [B, H, W, 3] in [0, 1] of tokens [B, N]; fewer whole rows decode to a shorter image."""
         self.reserve(codec_bytes(self, len(tokens)))
         return self.preview_tokens(tokens, on_image)
 

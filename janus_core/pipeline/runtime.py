@@ -29,13 +29,13 @@ class Runtime:
         model: the network.
         prompts: text to token ids, in the checkpoint's own format.
         image_processor: images to pixel tensors.
-        device: where the model computes. Weights may lie elsewhere if their layers move them.
+        device: where the model computes. Weights may be on another device if their layers move them.
         folder: the checkpoint.
         default_options: how images are drawn if no options are given.
         edit_form: the form of edit prompts that the checkpoint was trained for, one of `EDIT_FORMS`; None if
             it is not known to edit.
         max_batch_size: sequences or images that are computed together; larger batches are split.
-        reserve: asks the host for memory, such as ComfyUI.
+        reserve: asks the host (e.g. ComfyUI) for memory.
     """
 
     model: Janus

@@ -53,7 +53,7 @@ class TextTasks(Runtime):
             check: returns an answer in the form that it must have, or raises ValueError to have it generated
                 again, sampled with another seed; `json_text` is one.
             rows: what is added to the seed for each question; 0, 1, … by default.
-            on_step: as for all methods.
+            on_step: see `JanusPipeline`.
 
         Returns:
             One answer per image or question.
@@ -89,7 +89,7 @@ class TextTasks(Runtime):
             check: as for `understand`.
             remember: whether to keep keys and values in main memory (about 2 GB at most for all of them), so
                 that the next turn computes only what is new.
-            on_step: as for all methods.
+            on_step: see `JanusPipeline`.
 
         Returns:
             One conversation per image or question.
@@ -117,8 +117,8 @@ class TextTasks(Runtime):
         questions = question_batch(self, images, question, conversation, system_prompt)
         if len(questions.texts) > 1:
             raise ValueError(
-                f"images and question must be of one row in a chat, got {len(questions.texts)}; use "
-                "converse, or pass images as a list to show all of them"
+                f"images and question must make one question in a chat, got {len(questions.texts)}; use "
+                "converse, or pass images as a list to show them all with one question"
             )
         (said,) = answer_questions(self, questions, options or TextSampling(), check, True, on_step)
         return said
@@ -136,20 +136,20 @@ class TextTasks(Runtime):
         """Rates how well images match a description, by the model's own judgement.
 
         The score is P(Yes) / (P(Yes) + P(No)) at the first token of the answer (VQAScore, arXiv:2404.01291,
-        takes P(Yes) alone), or at the first token that differs where a tokenizer starts both alike.
+        takes P(Yes) alone), or, if their first tokens are equal, at the first token that differs.
 
         Args:
             images: as for `understand`, from any source.
             description: what they should show; one for all images, or one per image.
             template: a yes-or-no question that contains {description}.
             system_prompt: text before the question; empty for none.
-            on_image: as for all methods.
+            on_image: see `JanusPipeline`.
 
         Returns:
             [B] float32 in [0, 1].
         """
         if images is None:
-            raise ValueError("images must be what is to be judged, got None; pass at least one image")
+            raise ValueError("images must hold at least one image to score, got None; pass one")
         descriptions = [description] if isinstance(description, str) else description
         texts = [score_question(template, text) for text in descriptions]
         verdicts = first_difference(*self.prompts.answers(VERDICTS, texts))
@@ -170,16 +170,16 @@ class TextTasks(Runtime):
     ) -> Tensor:
         """Computes how likely each of some answers to a question is.
 
-        An option counts by the likelihood of its tokens as the start of the answer, so "red" is never less
+        An option is scored by its likelihood as a prefix of the answer, so "red" is never less
         likely than "red star", unless they are compared per token.
 
         Args:
             images: as for `understand`; None to ask without an image.
             question: one for all images, or one per image.
             options: K answers to choose from; spaces around them are ignored.
-            per_token: compares means over tokens in place of sums, which long options need.
+            per_token: normalises by length, so that long options are not penalised.
             system_prompt: text before the question; empty for none.
-            on_image: as for all methods.
+            on_image: see `JanusPipeline`.
 
         Returns:
             [B, K] float32 probabilities; each row sums to 1.

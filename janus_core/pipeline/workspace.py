@@ -38,11 +38,10 @@ def answer_bytes(
         slots = length + initial_answer_slots(options)
         cache = prefix + _cache(runtime, sequences, slots)
         prompt_states = _states(runtime, sequences, 2 * (length - shared))
-        phases += [
-            cache + _pass(runtime, sequences, length - shared, length),
-            cache + prompt_states + _text_head(runtime, sequences, _SAMPLING_BYTES),
-            cache + saves * _cache(runtime, 1, slots),
-        ]
+        prefill = cache + _pass(runtime, sequences, length - shared, length)
+        sampling = cache + prompt_states + _text_head(runtime, sequences, _SAMPLING_BYTES)
+        saving = cache + saves * _cache(runtime, 1, slots)  # one sequence at a time
+        phases += [prefill, sampling, saving]
     return _with_images(runtime, questions, max(phases))
 
 
@@ -64,7 +63,12 @@ def answer_likelihood_bytes(
 
 
 def drawing_bytes(
-    runtime: Runtime, prompt: PromptBatch, num_images: int, preview: bool, known: int = 0, new: int = 1
+    runtime: Runtime,
+    prompt: PromptBatch,
+    num_images: int,
+    preview: bool,
+    num_known_tokens: int = 0,
+    tokens_per_pass: int = 1,
 ) -> int:
     """Bytes to draw images, without decoding them afterwards.
 
@@ -73,21 +77,21 @@ def drawing_bytes(
         prompt: one sequence per condition.
         num_images: of the whole batch, which is split into chunks.
         preview: whether the callback of a run may decode an image while others are drawn.
-        known: tokens of an image that are read with the prompt.
-        new: the most tokens that are read in one pass after it.
+        num_known_tokens: tokens of an image that are read with the prompt.
+        tokens_per_pass: the most tokens that are read in one pass after it.
     """
     generation, itemsize = runtime.model.generation.config, runtime.dtype.itemsize
     num_images = min(num_images, runtime.max_batch_size)
-    conditions, length = len(prompt.input_ids), prompt.length + known
+    conditions, length = len(prompt.input_ids), prompt.length + num_known_tokens
     sequences, slots = conditions * num_images, prompt.length + generation.num_tokens
-    new = max(new, generation.tokens_per_step)
+    num_new = max(tokens_per_pass, generation.tokens_per_step)
     # The prompt is read once for all images, then its cache is copied for each of them.
     cache = _cache(runtime, sequences, slots)
     prompt_cache = _cache(runtime, conditions, length) if num_images > 1 else 0
     prompt_states = _states(runtime, conditions, 2 * length)
     # Outputs of a step are those of all sequences; of known tokens, those of one image at a time.
-    outputs = max(sequences * generation.tokens_per_step, new) * generation.output_bytes(itemsize)
-    step = max(_pass(runtime, sequences, new, slots), _states(runtime, sequences, 2 * new) + outputs)
+    outputs = max(sequences * generation.tokens_per_step, num_new) * generation.output_bytes(itemsize)
+    step = max(_pass(runtime, sequences, num_new, slots), _states(runtime, sequences, 2 * num_new) + outputs)
     prefill = (prompt_cache or cache) + _pass(runtime, conditions, length, length)
     later = max(prompt_cache, step, preview * codec_bytes(runtime, 1))
     return _with_margin(max(prefill, cache + prompt_states + later))
@@ -109,7 +113,7 @@ def vision_bytes(runtime: Runtime, images: int) -> int:
 
 
 def codec_bytes(runtime: Runtime, images: int) -> int:
-    """Bytes to encode or decode pixels one image at a time, and to keep so many images."""
+    """Bytes to encode or decode pixels one image at a time, plus `images` decoded images."""
     generation = runtime.model.generation.config
     # At full resolution, a level's first block holds its input, also normalised and activated; the next block
     # holds the level's input, its own, the first convolution's output, and that normalised and activated.
@@ -165,5 +169,5 @@ def _cache(runtime: Runtime, sequences: int, slots: int) -> int:
 
 
 def _with_margin(num_bytes: int) -> int:
-    """A fiftieth more, for token ids, positions, small tensors and what the allocator rounds up."""
+    """Adds 2 %, for token ids, positions, small tensors and what the allocator rounds up."""
     return num_bytes * 51 // 50

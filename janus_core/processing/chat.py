@@ -34,7 +34,7 @@ class ChatFormat:
 
     Attributes:
         name: the template's name in `processor_config.json`.
-        user: role text of the user. It must be the one the checkpoint was trained with: another one costs
+        user: role text of the user. It must be the one the checkpoint was trained with: another one degrades
             quality.
         assistant: role text of the model.
         shows_roles: whether each message begins with "Role: ".

@@ -149,13 +149,13 @@ def to_pillow(image: Tensor) -> Image.Image:
             f"image sides must be at most {MAX_SIDE} pixels, got {list(image.shape[:2])}; resize it first"
         )
     if not image.is_floating_point():
-        raise ValueError(f"image must hold floats between 0 and 1, got {image.dtype}; divide bytes by 255")
+        raise ValueError(f"image must contain floats between 0 and 1, got {image.dtype}; divide bytes by 255")
     values = image.detach().cpu().float()
     if not bool(torch.isfinite(values).all()):
-        raise ValueError("image must hold finite numbers, got NaN or infinity; check the node that made it")
+        raise ValueError("image must contain finite numbers, got NaN or infinity; check what produced it")
     if (largest := float(values.max())) > 2.0:  # slightly above 1 is clamped below
         raise ValueError(
-            f"image must hold numbers from 0 to 1, got up to {largest:g}; divide 8-bit values by 255"
+            f"image must contain numbers from 0 to 1, got up to {largest:g}; divide 8-bit values by 255"
         )
     # Rounding, not truncating, makes the conversion of 8-bit images to floats and back lossless.
     bytes_ = (values[..., :3] * 255).round().clamp(0, 255).to(torch.uint8)

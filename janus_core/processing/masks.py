@@ -28,7 +28,7 @@ def fit_mask(mask: Tensor, height: int, width: int) -> Tensor:
         raise ValueError(f"mask must be one mask [H, W], got shape {list(mask.shape)}; choose one of a batch")
     values = mask.detach().cpu().float().view(1, 1, *mask.shape[-2:])
     if not bool(torch.isfinite(values).all()):
-        raise ValueError("mask must hold finite numbers, got NaN or infinity; check what made it")
+        raise ValueError("mask must contain finite numbers, got NaN or infinity; check what produced it")
     if values.shape[-2:] != (height, width):
         old_size = values.shape[3], values.shape[2]
         _log.warning("mask of %d x %d pixels is resized to the image's %d x %d", *old_size, width, height)

@@ -27,8 +27,8 @@ def prefill(
 ) -> tuple[KVCache, Tensor]:
     """Reads the embeddings [B, T or more, C] of a prompt, and of any tokens that follow it, into a KV cache.
 
-    The cache has `num_new` free slots after them. A given `cache`, of what the sequences have read before the
-    prompt, is extended in place; with `copies` (several images of one prompt), the result is a new one.
+    The cache has `num_new` free slots after them. `cache`, if given, holds the keys and values of earlier
+    tokens and is extended in place; with `copies` (several images of one prompt), the result is a new one.
 
     Returns:
         The cache of B * copies sequences, copies of one adjacent; the last token's hidden states [.., 1, C].
@@ -90,7 +90,7 @@ class ImageDecoder:
         self._captured = CapturedStep(self._cache) if capture else None
         self.hidden_states = hidden_states[:num_images]
         self.logits = self._guided_logits(hidden_states)
-        # A broken model is an error before a whole image is generated.
+        # Fail early instead of after a whole image.
         check_finite(self.logits, self.hidden_states.dtype)
         self._finite = torch.ones((), dtype=torch.bool, device=self.logits.device)
 
@@ -99,7 +99,7 @@ class ImageDecoder:
         end = self._num_read + tokens.shape[1]
         position_ids = self._position_ids[:, self._num_read : end]
         if self._captured is not None and tokens.shape[1] == 1:
-            # `_read` is passed each time: kept there, the cycle of references would keep the cache in memory.
+            # Pass `_read` each time; storing it would create a reference cycle that keeps the cache alive.
             hidden_states, self.logits = self._captured(self._read, tokens, position_ids)
         else:
             hidden_states, self.logits = self._read(tokens, position_ids, self._cache)

@@ -36,11 +36,11 @@ def sample_text(
 ) -> Tensor:
     """Answers each of the B sequences of a prompt, with its image embeddings [..., C] in reading order.
 
-    Sequence i draws from seed + i, or from seed + `indices[i]` as part of a larger batch. A given `cache`, of
-    what the sequences have read before the prompt, is extended in place by prompt and answers.
+    Sequence i draws from seed + i, or from seed + `indices[i]` as part of a larger batch. `cache`, if given,
+    holds the keys and values of earlier tokens; prompt and answers extend it in place.
 
     Returns:
-        [B, n] int64 token ids; answers that ended early are filled up with `eos_id`.
+        [B, n] int64 token ids; answers that ended early are padded with `eos_id`.
     """
     batch_size = prompt.input_ids.shape[0]
     # Padding takes no space in the context: an answer may be as long as without a batch.

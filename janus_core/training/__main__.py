@@ -102,6 +102,8 @@ def _train(
     if trainer.done and (checkpoint / "training.json").is_file():
         _say(f"training is complete already; the checkpoint is in {checkpoint}")
         return
+
+    # Train, or resume training, and save the state at the end or at an interrupt.
     start = time.monotonic()
 
     def on_step(stage: Stage, step: int, losses: dict[str, float]) -> None:
@@ -119,11 +121,14 @@ def _train(
     if not trainer.done:
         _say(f"stopped in stage {trainer.stage.name}; the same command resumes training")
         return
+
+    # Write the checkpoint to a temporary folder, and rename that when it is complete.
     merge_adapters(pipeline.model.body)
     pipeline.model.to(DTYPES[options.dtype])
     partial = options.folder / "checkpoint.partial"
     shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed here
     save_checkpoint(pipeline, partial)
+    # Record how it was made.
     training = {
         "recipe": asdict(recipe),
         "seed": options.seed,

@@ -94,7 +94,7 @@ def test_image_and_features_together_are_refused(loaded: LoadedJanus, picture: T
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({}, "images must be what is to be judged, got None"),
+        ({}, "images must hold at least one image to score, got None"),
         ({"description": " "}, "description must hold text, got ' '"),
         ({"template": "Good?"}, r"template must hold \{description\}, got 'Good\?'"),
     ],

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from pathlib import Path
 
 import pytest
 import torch
 from janus_nodes.janus_core import weight_bytes
+from janus_nodes.janus_core.training.shapes.questions import random_question
+from janus_nodes.janus_core.training.shapes.scene import random_scene
 from janus_nodes.nodes import comfy_entrypoint, understand
 from janus_nodes.nodes.ask import JanusAsk
 from janus_nodes.nodes.best_of import JanusBestOf
@@ -107,6 +110,13 @@ def test_each_task_asks_its_question(janus: LoadedJanus, picture: Tensor, task: 
     base = {"model": janus, "image": picture[:1], "max_new_tokens": 6}
     written_out = run(JanusUnderstand, **base, question=understand.TASKS[task])[0]
     assert run(JanusUnderstand, **base, task=task, question="Something else?")[0] == written_out
+
+
+def test_the_demonstration_model_learns_the_question_of_each_task() -> None:
+    rng = random.Random(0)
+    kinds = ("describe", "tags", "nothing") * 200
+    asked = {random_question(random_scene(rng), rng, kind).text for kind in kinds}
+    assert {question for question in understand.TASKS.values() if question} <= asked
 
 
 @pytest.mark.parametrize("widget", GENERATE)

@@ -10,7 +10,7 @@ from .packed_linear import InferenceLinear, output_chunks
 
 # For more input vectors than this, converting the weight first is faster than PyTorch's int8 kernel.
 _MAX_KERNEL_VECTORS = 128
-_KERNEL_BLOCK = 32  # input elements that the kernel reads at a time, beyond the end if they are fewer
+_KERNEL_BLOCK = 32  # input elements that the kernel reads at a time; it reads past the end of shorter rows
 
 # Bounds the float32 copy of a weight while it is quantized: small enough to stay in the CPU's cache.
 _MAX_QUANTIZING_ELEMENTS = 2**20

@@ -73,9 +73,11 @@ def test_images_of_the_wrong_shape_are_refused(pipe: JanusPipeline) -> None:
 
 
 def test_several_rows_are_no_chat(pipe: JanusPipeline, images: Tensor) -> None:
-    with pytest.raises(ValueError, match="images and question must be of one row in a chat, got 3; use conv"):
+    with pytest.raises(
+        ValueError, match="images and question must make one question in a chat, got 3; use conv"
+    ):
         pipe.chat("Why?", images[:3])
-    with pytest.raises(ValueError, match="of one row in a chat, got 2"):
+    with pytest.raises(ValueError, match="make one question in a chat, got 2"):
         pipe.chat(["Why?", "What?"])  # type: ignore[arg-type]
 
 

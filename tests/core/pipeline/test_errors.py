@@ -79,7 +79,7 @@ def test_other_numbers_of_channels_are_refused(pipe: JanusPipeline, channels: in
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_images_with_broken_numbers_are_refused(pipe: JanusPipeline, images: Tensor, value: float) -> None:
     images[2, 3, 4, 1] = value
-    with pytest.raises(ValueError, match="image must hold finite numbers, got NaN or infinity"):
+    with pytest.raises(ValueError, match="image must contain finite numbers, got NaN or infinity"):
         pipe.understand(images, "What?", SHORT)
 
 

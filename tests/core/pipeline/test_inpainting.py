@@ -114,19 +114,19 @@ def whole_logits(pipe: JanusPipeline, prompt: Any, tokens: Tensor) -> Tensor:
     return pipe.model.generation.head(hidden[:, prompt.length - 1 : -1])
 
 
-@pytest.mark.parametrize("free", [[0, 1, 7], [5, 6, 9, 10], [3, 15], [15], list(range(16))], ids=str)
+@pytest.mark.parametrize("masked", [[0, 1, 7], [5, 6, 9, 10], [3, 15], [15], list(range(16))], ids=str)
 def test_drawn_tokens_and_log_probs_equal_those_of_one_forward_pass(
-    pipe: JanusPipeline, free: list[int]
+    pipe: JanusPipeline, masked: list[int]
 ) -> None:
     source = torch.randint(128, (16,), generator=torch.Generator().manual_seed(8))
     prompt = pipe.prompts.generation(PROMPT, "", True, 16)
     options = TokenSampling(guidance_scale=3.0, temperature=0.0)
-    tokens, log_prob = inpaint_tokens(pipe.model, prompt, options, [0], MaskedImage(source, free))
-    kept = [place for place in range(16) if place not in free]
+    tokens, log_prob = inpaint_tokens(pipe.model, prompt, options, [0], MaskedImage(source, masked))
+    kept = [place for place in range(16) if place not in masked]
     assert tokens[0, kept].tolist() == source[kept].tolist()
     logits = whole_logits(pipe, prompt, tokens[0])
-    assert tokens[0, free].tolist() == guide(logits, 3.0)[0].argmax(dim=-1)[free].tolist()
-    behind = [place for place in kept if place > free[0]]
+    assert tokens[0, masked].tolist() == guide(logits, 3.0)[0].argmax(dim=-1)[masked].tolist()
+    behind = [place for place in kept if place > masked[0]]
     chances = logits[0].log_softmax(dim=-1)
     expected = sum(chances[place, tokens[0, place]] for place in behind) / max(len(behind), 1)
     assert float(log_prob) == pytest.approx(float(expected), abs=1e-4)
@@ -137,10 +137,10 @@ def test_the_candidate_that_makes_the_kept_tokens_most_likely_wins(pipe: JanusPi
     chosen = pipe.edit(image, PROMPT, options, mask=mask).tokens[0]
     (run,) = planned(pipe, image, options, mask).runs(8)
     prompt = pipe.prompts.generation(PROMPT, "", True, 16)
-    source = MaskedImage(pipe.encode_tokens(image[None])[0], run.free)
+    source = MaskedImage(pipe.encode_tokens(image[None])[0], run.masked)
     drawn, _ = inpaint_tokens(pipe.model, prompt, options, run.seed_offsets, source)
     assert len(drawn.unique(dim=0)) > 1
-    behind = [place for place in range(run.free[0], 16) if place not in run.free]
+    behind = [place for place in range(run.masked[0], 16) if place not in run.masked]
     scores = []
     for candidate in drawn:
         chances = whole_logits(pipe, prompt, candidate)[0].log_softmax(dim=-1)
@@ -171,17 +171,17 @@ def test_strength_keeps_a_random_share_of_the_masked_tokens(pipe: JanusPipeline)
     source = pipe.encode_tokens(image[None])[0]
     options = EditSampling(strength=0.5, candidates=1)
     plan = planned(pipe, image, replace(options, batch_size=3), mask)
-    assert [len(free) for free in plan.free] == [6, 6, 6]
-    assert all(free[0] >= 4 and free == sorted(set(free)) for free in plan.free)
-    assert plan.free[0] != plan.free[1] != plan.free[2]
+    assert [len(masked) for masked in plan.masked] == [6, 6, 6]
+    assert all(masked[0] >= 4 and masked == sorted(set(masked)) for masked in plan.masked)
+    assert plan.masked[0] != plan.masked[1] != plan.masked[2]
     again = planned(pipe, image, replace(options, seed=1), mask)
-    assert again.free[0] == plan.free[1]
+    assert again.masked[0] == plan.masked[1]
     edited = pipe.edit(image, PROMPT, options, mask=mask)
-    kept = [place for place in range(16) if place not in plan.free[0]]
+    kept = [place for place in range(16) if place not in plan.masked[0]]
     assert edited.tokens[0, kept].tolist() == source[kept].tolist()
     # Pixels of tokens that stay are the source's as well.
     cells = torch.ones(16)
-    cells[plan.free[0]] = 0
+    cells[plan.masked[0]] = 0
     pixels = cells.view(4, 4).repeat_interleave(16, dim=0).repeat_interleave(16, dim=1).bool()
     assert torch.equal(edited.images[0, pixels], image[pixels])
     assert torch.equal(edited.changed[0], (~pixels).float())
@@ -244,6 +244,6 @@ def test_steps_grow_to_the_whole_and_may_cancel(pipe: JanusPipeline) -> None:
 def test_the_smallest_strength_draws_a_token_and_greedy_candidates_are_one(pipe: JanusPipeline) -> None:
     image, mask = noise(64, 64), rectangle(64, 64)
     least = planned(pipe, image, replace(VARIED, strength=0.01), mask)
-    assert [len(free) for free in least.free] == [1] and least.candidates == VARIED.candidates
+    assert [len(masked) for masked in least.masked] == [1] and least.candidates == VARIED.candidates
     for alike in ({"temperature": 0.0}, {"top_k": 1}):
         assert planned(pipe, image, replace(VARIED, **alike), mask).candidates == 1

@@ -29,7 +29,7 @@ def test_a_template_without_a_place_is_refused(pipe: JanusPipeline, images: Tens
 
 
 def test_nothing_to_score_is_refused(pipe: JanusPipeline) -> None:
-    with pytest.raises(ValueError, match=r"^images must be what is to be judged, got None; pass"):
+    with pytest.raises(ValueError, match=r"^images must hold at least one image to score, got None; pass"):
         pipe.score(None, "a cat")  # type: ignore[arg-type]
 
 

@@ -60,7 +60,9 @@ def test_quantized_weights_are_refused(folder: Path) -> None:
     tensors = load_file(file)
     name = next(iter(tensors))
     save_file({**tensors, name: tensors[name].to(torch.int8)}, file)
-    with pytest.raises(ValueError, match=f"{name} in .* must hold floating-point numbers, got another dtype"):
+    with pytest.raises(
+        ValueError, match=f"{name} in .* must contain floating-point numbers, got another dtype"
+    ):
         load_pipeline(folder)
 
 
@@ -94,7 +96,7 @@ def test_numbers_of_the_wrong_kind_are_named(folder: Path, key: str, value: obje
 
 
 def test_eight_bit_values_as_floats_are_refused(pipe: JanusPipeline) -> None:
-    with pytest.raises(ValueError, match="image must hold numbers from 0 to 1, got up to 255; divide"):
+    with pytest.raises(ValueError, match="image must contain numbers from 0 to 1, got up to 255; divide"):
         pipe.encode_tokens(torch.full((1, 8, 8, 3), 255.0))
 
 

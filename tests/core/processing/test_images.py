@@ -127,12 +127,12 @@ def test_tensors_that_are_not_images_are_refused(image: Tensor) -> None:
 def test_images_with_nan_or_infinity_are_refused(value: float) -> None:
     image = torch.zeros(4, 4, 3)
     image[1, 2, 0] = value
-    with pytest.raises(ValueError, match="image must hold finite numbers, got NaN or infinity"):
+    with pytest.raises(ValueError, match="image must contain finite numbers, got NaN or infinity"):
         to_pillow(image)
 
 
 def test_integer_pictures_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"image must hold floats between 0 and 1, got torch.uint8"):
+    with pytest.raises(ValueError, match=r"image must contain floats between 0 and 1, got torch.uint8"):
         to_pillow(torch.zeros(4, 4, 3, dtype=torch.uint8))
 
 

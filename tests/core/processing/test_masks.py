@@ -138,7 +138,7 @@ def test_masks_are_clamped_to_0_to_1() -> None:
         (torch.zeros(2, 4, 4), r"mask must be one mask \[H, W\], got shape \[2, 4, 4\]; choose one"),
         (torch.zeros(1, 1, 4, 4), r"mask must be one mask \[H, W\], got shape \[1, 1, 4, 4\]"),
         (torch.zeros(0, 4), r"mask must be one mask \[H, W\], got shape \[0, 4\]"),
-        (torch.full((4, 4), float("nan")), "mask must hold finite numbers, got NaN or infinity; check"),
+        (torch.full((4, 4), float("nan")), "mask must contain finite numbers, got NaN or infinity; check"),
     ],
     ids=range(5),
 )
