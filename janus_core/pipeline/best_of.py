@@ -62,10 +62,7 @@ def best_of(
     options = pipeline.image_options(options)
     count = options.batch_size
     if not 0 <= keep <= count:
-        raise ValueError(
-            f"keep must be from 0 (all) to the {count} images that are drawn, got {keep}; draw more or keep "
-            "fewer"
-        )
+        raise ValueError(f"keep must be from 0 (all) to {count} images, got {keep}; draw more or keep fewer")
     # Before drawing, so that a question that does not fit costs nothing.
     question = score_question(template, prompt)
     pipeline.prompts.answers(VERDICTS, [question])

@@ -164,9 +164,7 @@ def blend_edits(
     changed = torch.stack(
         [(plan.weights > 0) & pixels_inside_tokens(row, frame, height, width, side) for row in drawn]
     )
-    alpha = torch.stack([plan.weights * feather_weights(pixels, side) for pixels in changed]).to(
-        images.device
-    )
+    alpha = torch.stack([plan.weights * feather_weights(pixels, side) for pixels in changed]).to(images)
     source = request.image[..., :3].float().expand(-1, -1, -1, 3).to(images.device)
     # At weight 0, lerp gives exactly the source.
     blended = torch.lerp(source, remove_letterbox(images, frame, height, width), alpha[..., None])

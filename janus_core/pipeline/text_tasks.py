@@ -8,13 +8,7 @@ import torch
 from torch import Tensor
 
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
-from ..processing.judging import (
-    SCORE_TEMPLATE,
-    VERDICTS,
-    first_difference,
-    score_question,
-    validate_choices,
-)
+from ..processing.judging import SCORE_TEMPLATE, VERDICTS, first_difference, score_question, validate_choices
 from ..sampling.options import TextSampling
 from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step
 from .answering import Check, answer_questions

@@ -55,10 +55,9 @@ def answer_likelihood_bytes(
         cache = _cache(runtime, sequences, length + longest_answer - 1)
         first = sequences * 4 * runtime.model.config.body.vocab_size  # its log-probabilities are kept
         later = _text_head(runtime, sequences * max(longest_answer - 1, 1), _LOG_PROB_BYTES)
-        phases += [
-            cache + _pass(runtime, sequences, length, length),
-            cache + _states(runtime, sequences, 2 * length) + first + later,
-        ]
+        prefill = cache + _pass(runtime, sequences, length, length)
+        comparing = cache + _states(runtime, sequences, 2 * length) + first + later
+        phases += [prefill, comparing]
     return _with_images(runtime, questions, max(phases))
 
 

@@ -128,7 +128,6 @@ def _train(
     partial = options.folder / "checkpoint.partial"
     shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed here
     save_checkpoint(pipeline, partial)
-    # Record how it was made.
     training = {
         "recipe": asdict(recipe),
         "seed": options.seed,

@@ -129,9 +129,9 @@ def test_latents_without_pixels_are_refused(tmp_path: Path) -> None:
     [
         (
             {"keep": 6},
-            r"keep must be from 0 \(all\) to the 5 images that are drawn, got 6; draw more or keep",
+            r"keep must be from 0 \(all\) to 5 images, got 6; draw more or keep",
         ),
-        ({"keep": -1}, r"keep must be from 0 \(all\) to the 5 images that are drawn, got -1;"),
+        ({"keep": -1}, r"keep must be from 0 \(all\) to 5 images, got -1;"),
         ({"template": "Good?"}, r"template must hold \{description\}, got"),
         ({"options": FlowSampling()}, "model must generate images with FlowSampling"),
     ],
