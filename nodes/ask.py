@@ -79,6 +79,8 @@ class JanusAsk(io.ComfyNode):
         decision = Route(resolve_choice("task", task, _TASKS), {})
         if decision.task == AUTO:
             decision = route(model.pipeline, request, image)
+        if decision.task != ROUTED_TASKS[0]:  # all others draw
+            model.image_options(image_options)
         on_text = TextReport(model.pipeline, cls.hidden.unique_id)
         on_step = ImageReport(model.pipeline)
         result = reply(

@@ -121,10 +121,10 @@ class JanusUnderstand(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, history: str = CONTINUE) -> bool | str:
-        """Replaces ComfyUI's check of `history`, which has values that were renamed."""
+    def validate_inputs(cls, history: str | None = CONTINUE) -> bool | str:
+        """Replaces ComfyUI's check of `history`, which has values that were renamed; None if it is linked."""
         try:
-            resolve_choice("history", history, HISTORIES)
+            resolve_choice("history", CONTINUE if history is None else history, HISTORIES)
         except ValueError as error:
             return str(error)
         return True

@@ -102,7 +102,8 @@ async function showImages(node, images) {
     return element;
   });
   const delay = new Promise((resolve) => setTimeout(resolve, LAST_PREVIEW));
-  await Promise.all([delay, ...loaded.map((element) => element.decode())]);
+  const results = await Promise.allSettled([delay, ...loaded.map((element) => element.decode())]);
+  if (results.some((result) => result.status === "rejected")) return; // an image is gone: keep the preview
   node.imgs = loaded;
   node.imageIndex = null;
   app.canvas?.setDirty(true, true);

@@ -56,6 +56,7 @@ class ModelFiller:
                 if self._unread[part.parameter] == 0:
                     self._assign(part.parameter, pool)
                 done += values.nbytes
+                del values  # it would keep a mapping of the file open
                 if on_progress is not None:
                     on_progress(done, total)
             for packed in self._packing:

@@ -19,12 +19,12 @@ from .keymap import ParameterSlice, Shape
 # Chunks are large enough for the disk, and small enough for a smooth progress bar and quick cancelling.
 CHUNK_BYTES = 2**23
 
-# Pages that were read stay resident until unmapped, so each file is remapped after every 1/64 of it (a
-# megabyte at least): loading needs memory for the model and one such part. A pickle is remapped less often,
+# Pages that were read stay resident until unmapped, so each file is remapped after every 1/64 of it (8 MB
+# at least): loading needs memory for the model and one such part. A pickle is remapped less often,
 # because that takes a tenth of a second.
 MAPPINGS_PER_FILE = 64
 MAPPINGS_PER_PICKLE = 32
-MIN_MAPPED_BYTES = 2**20
+MIN_MAPPED_BYTES = 2**23
 
 _SAFETENSORS_DTYPES = {
     "F64": torch.float64,
@@ -90,6 +90,7 @@ def read_chunks(
             values = get_tensor(info.name).reshape(part.shape)[start : start + step]
             mapped_bytes += values.nbytes
             yield info, part, start, values
+            del values  # it would keep this mapping open beside the next
 
 
 def _map_file(file: Path) -> Callable[[str], Tensor]:

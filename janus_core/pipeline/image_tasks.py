@@ -159,20 +159,26 @@ class ImageTasks(Runtime):
     @torch.no_grad()
     def decode_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Images [B, H, W, 3] in [0, 1] of tokens [B, N]; fewer whole rows decode to a shorter image."""
+        tokens = self._checked_tokens(tokens)
         self.reserve(codec_bytes(self, len(tokens)))
-        return self.preview_tokens(tokens, on_image)
+        return self._decode(tokens, on_image)
 
     @torch.no_grad()
     def preview_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """`decode_tokens` for use within `on_step`: the run has reserved the memory already."""
+        return self._decode(self._checked_tokens(tokens), on_image)
+
+    def _checked_tokens(self, tokens: Tensor) -> Tensor:
+        """The image tokens on the device, or a ValueError if they or the model are of another kind."""
         self.image_options(TokenSampling())
         generation = self.model.token_generation.config
         tokens = checked_tokens(tokens, generation.grid_size, generation.vq.codebook_size)
-        return self._decode(tokens.to(self.device, torch.int64), on_image)
+        return tokens.to(self.device, torch.int64)
 
     @property
     def tokens_per_row(self) -> int:
         """Image tokens in one row of an image."""
+        self.image_options(TokenSampling())  # raises if the model generates by flow
         return self.model.token_generation.config.grid_size
 
     @property

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling, reply, route
+from janus_nodes.nodes import memory
 from janus_nodes.nodes.ask import JanusAsk
 from janus_nodes.nodes.memory import LoadedJanus
 from support.node_runs import run, run_and_show, widgets
@@ -67,3 +70,11 @@ def test_answers_and_pictures_of_a_list_of_requests_can_be_shown_together(loaded
 def test_an_edit_without_a_model_for_it_is_refused(loaded: LoadedJanus) -> None:
     with pytest.raises(ValueError, match=r"model must be trained to edit by instruction"):
         ask(loaded, image=torch.rand(1, 16, 16, 3), task="edit")
+
+
+def test_a_flow_model_that_is_to_draw_is_refused_with_the_node_for_it(golden_root: Path) -> None:
+    flow = memory.load(golden_root / "janusflow-tiny", "fp32", None)
+    for task in ("generate", "edit", "describe and generate"):
+        with pytest.raises(ValueError, match="which generates them by flow; use JanusFlow Sampler"):
+            run(JanusAsk, model=flow, request="A cat.", task=task, image=torch.rand(1, 8, 8, 3))
+    assert run(JanusAsk, model=flow, request="Hello!", task="understand", max_new_tokens=2)[2] == "understand"

@@ -172,6 +172,7 @@ def test_validation_takes_present_and_former_values_and_no_others() -> None:
     for history in (*understand.HISTORIES, *RENAMED):
         assert JanusUnderstand.validate_inputs(history=history) is True
     assert JanusUnderstand.validate_inputs() is True
+    assert JanusUnderstand.validate_inputs(history=None) is True  # a linked value is unknown at that time
     assert "history must be one of continue," in JanusUnderstand.validate_inputs(history="other")
 
 

@@ -84,3 +84,15 @@ def test_wrong_requests_are_refused(pipe: JanusPipeline, image: Tensor) -> None:
         reply(pipe, "A cat.", image.repeat(2, 1, 1, 1), "understand")
     with pytest.raises(ValueError, match=r"model must be trained to edit by instruction"):
         reply(pipe, "A cat.", image, "edit")
+
+
+@pytest.mark.parametrize("task", ["generate", "edit", "describe and generate"])
+def test_options_for_another_model_are_refused_before_anything_is_computed(
+    flow_pipe: JanusPipeline, image: Tensor, task: str
+) -> None:
+    steps: list[int] = []
+    with pytest.raises(ValueError, match=r"model must generate images with (Token|Edit)Sampling, got"):
+        reply(flow_pipe, "A cat.", image, task, SHORT, TokenSampling(), on_text=lambda *step: steps.append(1))
+    assert steps == []
+    with pytest.raises(ValueError, match="model must generate images with EditSampling, got"):
+        reply(flow_pipe, "A cat.", image, "edit")

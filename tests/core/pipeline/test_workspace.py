@@ -211,3 +211,17 @@ def test_a_run_of_released_size_takes_what_was_reserved(checkpoint: str, int8: b
     pipe = sized_pipeline(released_config(checkpoint), "meta", torch.bfloat16, int8)
     for run in (COUNTED | (FLOW if "Flow" in checkpoint else TOKENS)).values():
         check_estimate(pipe, run, 1.3)
+
+
+def test_refused_tokens_reserve_nothing(pipe: JanusPipeline, flow_pipe: JanusPipeline) -> None:
+    reserved: list[int] = []
+    for model, tokens in (
+        (pipe, torch.tensor(3)),
+        (pipe, torch.full((1, 16), -1)),
+        (flow_pipe, torch.ones(1, 16)),
+    ):
+        with pytest.raises(ValueError, match=r"tokens must be|model must generate"):
+            replace(model, reserve=reserved.append).decode_tokens(tokens)
+    assert reserved == []
+    with pytest.raises(ValueError, match="model must generate images with TokenSampling"):
+        _ = flow_pipe.tokens_per_row
