@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).resolve().parent
 
 
+# Until all tests are collected: the imports make no garbage, and collections would walk through them.
+gc.disable()
+
 load_packages()
 
 # transformers' and peft's model classes, which some tests use, import torchvision.
@@ -37,6 +40,7 @@ torch.set_num_threads(1)
 def pytest_collection_finish() -> None:
     """Keeps garbage collections from walking through all imported modules, over and over."""
     gc.freeze()
+    gc.enable()
 
 
 class Golden:

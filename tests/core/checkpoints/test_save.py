@@ -140,7 +140,9 @@ def test_a_save_that_breaks_off_leaves_no_model(
         load_pipeline(tmp_path / "model")
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json", "preprocessor_config.json"])
+@pytest.mark.parametrize(
+    "name", slow_except(["tokenizer.json", "preprocessor_config.json"], "preprocessor_config.json")
+)
 def test_a_save_that_breaks_off_beside_the_weights_leaves_no_model(
     pipe: JanusPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -204,6 +206,7 @@ def test_sharded_pickles_of_awkward_tensors_are_converted(tmp_path: Path) -> Non
     assert torch.equal(converted.body.lm_head.weight, converted.body.embed_tokens.weight)
 
 
+@pytest.mark.slow
 def test_a_conversion_that_breaks_off_leaves_the_pickle_in_use(
     tmp_path: Path, pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
