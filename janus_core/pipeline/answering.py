@@ -203,4 +203,4 @@ def _retry_until_valid(
             problem = error
         else:
             return replace(valid, tokens_read=tokens_read, tokens_reused=first.tokens_reused)
-    raise RuntimeError(f"{problem} (row {seed_offset + 1}, the last of {ATTEMPTS} attempts)") from problem
+    raise RuntimeError(f"{problem} (answer {seed_offset + 1}, the last of {ATTEMPTS} attempts)") from problem

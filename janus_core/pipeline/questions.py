@@ -75,18 +75,19 @@ def question_batch(
     questions = [question] if isinstance(question, str) else list(question)
     if not questions:
         raise ValueError(
-            "question must be a text or at least one text per row, got an empty list; pass a question"
+            "question must be a text or a list of at least one, got an empty list; pass a question"
         )
     count = max([len(questions), *map(len, batches)])
     for name, number in (("questions", len(questions)), *(("images", len(batch)) for batch in batches)):
         if number not in (1, count):
             raise ValueError(
-                f"{name} must be 1 or as many as there are rows, got {number} for {count} rows; repeat them"
+                f"{name} must be 1 or as many as the batch has, got {number} for a batch of {count}; repeat "
+                "them"
             )
     offsets = range(count) if seed_offsets is None else seed_offsets
     if len(offsets) != count:
         raise ValueError(
-            f"rows must be one index for each of the {count} rows, got {len(offsets)}; leave them out"
+            f"rows must be one index for each of the {count} questions, got {len(offsets)}; leave them out"
         )
     return QuestionBatch(start, questions * (count // len(questions)), offsets, batches)
 

@@ -137,7 +137,9 @@ def test_json_answers_are_requested_and_output_on_one_line(
 
 
 def test_the_error_after_all_attempts_shows_the_last_answer(janus: LoadedJanus) -> None:
-    wrong = rf"answer must hold JSON, got '.*'; say .* \(row 1, the last of {answering.ATTEMPTS} attempts\)"
+    wrong = (
+        rf"answer must hold JSON, got '.*'; say .* \(answer 1, the last of {answering.ATTEMPTS} attempts\)"
+    )
     with pytest.raises(RuntimeError, match=f"(?s){wrong}"):
         ask("Which colour?", model=janus, answer_format=understand.JSON)
 

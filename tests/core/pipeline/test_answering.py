@@ -240,6 +240,8 @@ def test_an_answer_that_never_has_its_form_is_an_error(pipe: JanusPipeline) -> N
         tried.append(answer)
         raise ValueError(f"answer must rhyme, got {answer!r}; ask for it")
 
-    with pytest.raises(RuntimeError, match=r"(?s)answer must rhyme, .* \(row \d, the last of 4 attempts\)"):
+    with pytest.raises(
+        RuntimeError, match=r"(?s)answer must rhyme, .* \(answer \d, the last of 4 attempts\)"
+    ):
         pipe.understand(None, "Hello!", SHORT, check=never)
     assert len(tried) == answering.ATTEMPTS == 4

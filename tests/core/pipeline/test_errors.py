@@ -38,7 +38,9 @@ def test_empty_questions_are_refused(pipe: JanusPipeline, images: Tensor, questi
 
 
 def test_rows_that_do_not_match_the_questions_are_refused(pipe: JanusPipeline, images: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"^rows must be one index for each of the 5 rows, got 2; leave"):
+    with pytest.raises(
+        ValueError, match=r"^rows must be one index for each of the 5 questions, got 2; leave"
+    ):
         pipe.understand(images, "What?", SHORT, rows=[0, 1])
 
 
@@ -87,7 +89,9 @@ def test_images_with_broken_numbers_are_refused(pipe: JanusPipeline, images: Ten
 def test_numbers_of_images_and_questions_that_do_not_fit_are_refused(
     pipe: JanusPipeline, images: Tensor, count: int, questions: int, name: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be 1 or as many as there are rows, got 2 for 3 rows"):
+    with pytest.raises(
+        ValueError, match=f"{name} must be 1 or as many as the batch has, got 2 for a batch of 3"
+    ):
         pipe.understand(images[:count], ["What?"] * questions, SHORT)
 
 
