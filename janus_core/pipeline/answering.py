@@ -16,7 +16,7 @@ from ..sampling.steps import OnStep, part_of
 from ..sampling.text import initial_answer_slots, sample_text
 from .conversation import Conversation
 from .prefix import SavedPrefix, SharedPrefix, image_embeds_between
-from .questions import QuestionBatch, TokenizedQuestions, tokenize, valid_prefix
+from .questions import QuestionBatch, TokenizedQuestions, tokenize
 from .runtime import Runtime
 from .vision import ImageEmbedder
 from .workspace import answer_bytes
@@ -156,9 +156,8 @@ def _prefill_shared(
     """Reads the shared prefix into a cache of one sequence, from saved keys and values as far as they go."""
     # Restore what is saved.
     length, reused = prompts.shared_length, prompts.reused_length
-    model, saved = runtime.model, valid_prefix(runtime, questions.start)
+    model, segments = runtime.model, prompts.reused_segments
     cache = model.body.new_cache(1, length, runtime.device)
-    segments = () if saved is None else saved.truncated(reused)
     for keys, values in segments:
         cache.restore(keys, values)
     # Compute the rest.

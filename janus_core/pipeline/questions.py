@@ -10,7 +10,7 @@ from torch import Tensor
 from ..prompt_batch import PromptBatch
 from .conversation import Conversation, start_conversation
 from .inputs import ImageBatch, Images, VisionFeatures, check_embeds, image_batches
-from .prefix import SavedPrefix, common_length, with_unique_image_ids
+from .prefix import KVSegment, common_length, with_unique_image_ids
 from .runtime import Runtime
 
 
@@ -103,6 +103,7 @@ class TokenizedQuestions:
         batches: the padded ids of each chunk.
         shared_length: tokens of the prefix that is computed once for all sequences.
         reused_length: tokens of that prefix whose keys and values are saved in the conversation.
+        reused_segments: these keys and values.
     """
 
     sequences: list[list[int]]
@@ -111,6 +112,7 @@ class TokenizedQuestions:
     batches: list[PromptBatch]
     shared_length: int
     reused_length: int
+    reused_segments: tuple[KVSegment, ...]
 
 
 def tokenize(runtime: Runtime, questions: QuestionBatch) -> TokenizedQuestions:
@@ -127,20 +129,15 @@ def tokenize(runtime: Runtime, questions: QuestionBatch) -> TokenizedQuestions:
 
     # The last token of each sequence is always computed: its hidden state predicts the answer.
     longest_prefix = min(map(len, token_keys)) - 1
-    saved = valid_prefix(runtime, start)
-    reused = 0 if saved is None else min(longest_prefix, common_length([saved.token_keys, *token_keys]))
+    saved, reused = start.saved_prefix, 0
+    segments: tuple[KVSegment, ...] = ()
+    if saved is not None and saved.is_valid_for(runtime.model, runtime.device, start.image_embeds):
+        reused = min(longest_prefix, common_length([saved.token_keys, *token_keys]))
+        segments = saved.truncated(reused)
     num_shared = start.num_images + questions.num_shared
     shared = min(longest_prefix, common_length(with_unique_image_ids(token_keys, num_shared)))
     # A separate prefill pays off only if the shared part is longer than what differs between sequences.
     longest = max(map(len, token_keys))
     if len(token_keys) == 1 or shared - reused <= longest - shared:
         shared = reused
-    return TokenizedQuestions(sequences, token_keys, chunks, batches, shared, reused)
-
-
-def valid_prefix(runtime: Runtime, start: Conversation) -> SavedPrefix | None:
-    """The saved prefix of a conversation, if this model can use it."""
-    saved = start.saved_prefix
-    if saved is None or not saved.is_valid_for(runtime.model, runtime.device, start.image_embeds):
-        return None
-    return saved
+    return TokenizedQuestions(sequences, token_keys, chunks, batches, shared, reused, segments)

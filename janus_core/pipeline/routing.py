@@ -134,11 +134,10 @@ def reply(
     if image is None and task in (EDIT, DESCRIBE_AND_GENERATE):
         raise ValueError(f"image must be given for task {task!r}, got none; pass one, or choose another task")
     _check_image(image)
-    if task != UNDERSTAND:
-        # Before the description is written, so that options for another kind of model cost nothing.
-        pipeline.image_options(EditSampling() if task == EDIT else drawing)
     if task == UNDERSTAND:
         return Reply(pipeline.understand(image, request, text, on_step=on_text)[0])
+    # Before a description is written, so that options for another kind of model cost nothing.
+    pipeline.image_options(EditSampling() if task == EDIT else drawing)
     if task == GENERATE:
         return Reply(None, pipeline.generate(request, drawing, on_step=on_step, on_image=on_image).images)
     assert image is not None  # checked above
