@@ -1,13 +1,44 @@
-"""JSON files and atomic writes."""
+"""Text and JSON files, and atomic writes."""
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+# Windows editors write these marks. Longer ones come first: UTF-32's begins with UTF-16's.
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def read_text(path: Path) -> str:
+    """Reads a text file that a user may have edited; all line ends become newlines.
+
+    The text is UTF-8, or what its byte-order mark says.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    content = path.read_bytes()
+    encodings = (name for mark, name in _BYTE_ORDER_MARKS.items() if content.startswith(mark))
+    encoding = next(encodings, "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must be a text file in UTF-8, got bytes that are not {encoding.upper()} at position "
+            f"{error.start}; save it again as UTF-8"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -16,8 +47,9 @@ def read_json(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{path.parent} must hold {path.name}, got none; download the whole checkpoint folder"
         )
+    text = read_text(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be JSON, got: {error}; download it again") from error
     if not isinstance(content, dict):

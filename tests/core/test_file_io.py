@@ -1,11 +1,52 @@
-"""JSON files and atomic writes."""
+"""Text files in the encodings of editors, JSON files and atomic writes."""
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import pytest
-from janus_nodes.janus_core.file_io import write_atomically
+from janus_nodes.janus_core.file_io import read_json, read_text, write_atomically
+
+MARKS_AND_ENCODINGS = [
+    (b"", "utf-8"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+]
+
+
+@pytest.mark.parametrize(("mark", "encoding"), MARKS_AND_ENCODINGS)
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_text_is_read_whatever_its_mark_and_its_line_ends(
+    tmp_path: Path, mark: bytes, encoding: str, line_end: str
+) -> None:
+    file = tmp_path / "a.json"
+    file.write_bytes(mark + '{"a":\n\n"Größe 红"}\n'.replace("\n", line_end).encode(encoding))
+    assert read_text(file) == '{"a":\n\n"Größe 红"}\n'
+    assert read_json(file) == {"a": "Größe 红"}
+
+
+def test_an_empty_file_is_an_empty_text(tmp_path: Path) -> None:
+    for mark, _ in MARKS_AND_ENCODINGS:
+        (tmp_path / "a.txt").write_bytes(mark)
+        assert read_text(tmp_path / "a.txt") == ""
+
+
+def test_a_mark_within_the_text_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("a\ufeffb".encode())
+    assert read_text(tmp_path / "a.txt") == "a\ufeffb"
+
+
+@pytest.mark.parametrize("content", ["Größe".encode("latin-1"), codecs.BOM_UTF16_LE + b"a", b"\x89PNG\r\n"])
+def test_bytes_that_are_no_text_are_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "a.json"
+    file.write_bytes(content)
+    for read in (read_text, read_json):
+        with pytest.raises(ValueError, match=r"a\.json must be a text file in UTF-8, got .* save it"):
+            read(file)
 
 
 def test_a_file_is_replaced_as_a_whole_and_leftovers_are_cleared(tmp_path: Path) -> None:
