@@ -11,6 +11,7 @@ from .models.cpu.registry import packed_bytes, weight_bytes
 from .models.janus import Janus
 from .models.layers import RMSNorm
 from .models.uvit import GlobalResponseNorm
+from .pipeline.answer import Answer, repeats
 from .pipeline.best_of import RankedImages, best_of
 from .pipeline.conversation import Conversation
 from .pipeline.edit_request import EDIT_FORM_CHOICES
@@ -40,6 +41,7 @@ __all__ = [
     "ROUTED_TASKS",
     "SCORE_TEMPLATE",
     "SOLVERS",
+    "Answer",
     "CaptionFolder",
     "CaptionReport",
     "Conversation",
@@ -69,6 +71,7 @@ __all__ = [
     "missing_files",
     "packed_bytes",
     "parse_json",
+    "repeats",
     "reply",
     "route",
     "save_checkpoint",

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..pipeline.answer import Answer
 from ..pipeline.pipeline import JanusPipeline
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
 from ..processing.images import is_image_file, read_image
@@ -116,7 +117,7 @@ def caption_folder(
         for number, chunk in enumerate(chunks):
             names = {index: images[index] for index in todo[chunk.start : chunk.stop]}
             squares = _read_squares(pipeline, root, names, failed)
-            answers: list[str] = []
+            answers: list[Answer] = []
             if squares:
                 answers = pipeline.understand(
                     torch.stack([*squares.values()]),

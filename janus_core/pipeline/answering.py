@@ -14,6 +14,7 @@ from ..sampling.decoding import prefill
 from ..sampling.options import MAX_SEED, TextSampling
 from ..sampling.steps import OnStep, part_of
 from ..sampling.text import initial_answer_slots, sample_text
+from .answer import EOS, LENGTH
 from .conversation import Conversation
 from .prefix import SavedPrefix, SharedPrefix, image_embeds_between
 from .questions import QuestionBatch, TokenizedQuestions, tokenize
@@ -103,8 +104,10 @@ def _generate(
             ids, images, saved = tokens[row].tolist(), prefix.image_embeds, None
             if image_embeds is not None and not questions.shares_images:
                 images = image_embeds[row].to("cpu", copy=True)
-            # The model has read the answer up to its end token, which padding follows, but not the last token
-            # of the longest answer, which was only sampled.
+            # End tokens follow as padding, also where the context was full before the model ended the answer.
+            ids = ids[: model.body.config.max_position_embeddings - len(prompts.sequences[index])]
+            # The model has read the answer up to its end token, but not the last token of the longest answer,
+            # which was only sampled.
             answer_end = ids.index(eos_id) + 1 if eos_id in ids else len(ids)
             read = ids[: min(answer_end, cache.length - prompt_end)]
             size = _kv_bytes(runtime, len(prompts.sequences[index]) + len(read) - prefix.length)
@@ -132,8 +135,9 @@ def _conversation(
     saved: SavedPrefix | None,
 ) -> Conversation:
     """The conversation of one sequence, with the answer of these token ids."""
-    answer = runtime.prompts.tokenizer.decode(ids)
-    turn = Turn(questions.texts[index], questions.num_images, answer)
+    tokenizer = runtime.prompts.tokenizer
+    finish_reason = EOS if tokenizer.eos_id in ids else LENGTH
+    turn = Turn(questions.texts[index], questions.num_images, tokenizer.decode(ids), finish_reason)
     # The first sequence pays for the shared prefix.
     reused = prefix.length if index else prefix.num_reused
     return replace(
@@ -197,7 +201,8 @@ def _retry_until_valid(
             (conversation,) = _generate(runtime, again, tokenize(runtime, again), varied, True, on_step)
         tokens_read += conversation.tokens_read
         try:
-            valid = conversation.answered(check(conversation.answer))
+            answer = conversation.answer
+            valid = conversation.answered(check(answer), answer.finish_reason)
         except ValueError as error:
             problem = error
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT, Turn
+from .answer import EOS, Answer
 from .inputs import check_embeds
 from .prefix import SavedPrefix
 
@@ -39,9 +40,12 @@ class Conversation:
     saved_prefix: SavedPrefix | None = field(default=None, repr=False)
 
     @property
-    def answer(self) -> str:
+    def answer(self) -> Answer:
         """The last answer, without the space that a model writes after the role text."""
-        return self.turns[-1].answer.strip() if self.turns else ""
+        if not self.turns:
+            return Answer("")
+        last = self.turns[-1]
+        return Answer(last.answer.strip(), last.finish_reason)
 
     @property
     def num_images(self) -> int:
@@ -60,9 +64,10 @@ class Conversation:
         """
         return replace(self, turns=self.turns[:turn])
 
-    def answered(self, answer: str) -> Conversation:
+    def answered(self, answer: str, finish_reason: str = EOS) -> Conversation:
         """The same conversation with another last answer, as if the model had written it."""
-        return replace(self, turns=(*self.turns[:-1], replace(self.turns[-1], answer=answer)))
+        last = replace(self.turns[-1], answer=answer, finish_reason=finish_reason)
+        return replace(self, turns=(*self.turns[:-1], last))
 
 
 def start_conversation(

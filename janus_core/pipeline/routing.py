@@ -9,6 +9,7 @@ from torch import Tensor
 from ..sampling.image_sampler import IMAGE_SAMPLERS
 from ..sampling.options import EditSampling, TextSampling, TokenSampling
 from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step
+from .answer import Answer
 from .inputs import checked_images
 from .pipeline import JanusPipeline
 
@@ -56,11 +57,11 @@ class Reply:
     """The result of a request.
 
     Attributes:
-        text: an answer or a description; None for tasks without text.
+        text: an answer or a description, with how it ended; None for tasks without text.
         images: [B, H, W, 3] in [0, 1]; None for tasks without images.
     """
 
-    text: str | None = None
+    text: Answer | None = None
     images: Tensor | None = None
 
 
@@ -152,7 +153,7 @@ def reply(
             "model must describe the image to draw it, got an empty answer; choose another task"
         )
     drawn = pipeline.generate(description, drawing, on_step=on_step, on_image=on_image)
-    return Reply(description, drawn.images)
+    return Reply(Answer(description, answer.finish_reason), drawn.images)
 
 
 def _check_image(image: Tensor | None) -> None:

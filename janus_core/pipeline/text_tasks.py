@@ -11,6 +11,7 @@ from ..processing.chat import DEFAULT_SYSTEM_PROMPT
 from ..processing.judging import SCORE_TEMPLATE, VERDICTS, first_difference, score_question, validate_choices
 from ..sampling.options import TextSampling
 from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step
+from .answer import Answer
 from .answering import Check, answer_questions
 from .conversation import Conversation
 from .inputs import Images
@@ -33,7 +34,7 @@ class TextTasks(Runtime):
         check: Check | None = None,
         rows: Sequence[int] | None = None,
         on_step: OnStep = ignore_step,
-    ) -> list[str]:
+    ) -> list[Answer]:
         """Answers questions about images. A prefix that all questions share is computed once.
 
         Args:
@@ -50,7 +51,7 @@ class TextTasks(Runtime):
             on_step: see `JanusPipeline`.
 
         Returns:
-            One answer per image or question.
+            One answer per image or question: texts with a `finish_reason`.
 
         Raises:
             RuntimeError: if an answer fails its check four times.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful language and vision assistant. You are able to understand the visual content that "
@@ -21,11 +21,16 @@ class Message:
 
 @dataclass(frozen=True)
 class Turn:
-    """A question, the number of images that came with it, and the model's answer."""
+    """A question, the number of images that came with it, and the model's answer with how it ended.
+
+    `finish_reason` is as in `Answer`: "eos", or "length" if the answer was cut off. It does not count when
+    turns are compared.
+    """
 
     question: str
     num_images: int
     answer: str
+    finish_reason: str = field(default="eos", compare=False)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class EvaluatedModel:
             embeds = torch.cat([vision_input(self.pipeline, [image]) for image in to_images(pictures)])
         texts = [question.text for question in questions]
         features = VisionFeatures(embeds, embeds)
-        return self.pipeline.understand(features, texts, TextSampling(max_new_tokens=64))
+        return list(self.pipeline.understand(features, texts, TextSampling(max_new_tokens=64)))
 
 
 def evaluate_drawing(model: EvaluatedModel, count: int, held_out: bool = False) -> dict[str, Measure]:

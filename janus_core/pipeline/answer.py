@@ -1,0 +1,62 @@
+"""Answers: texts that know how they ended."""
+
+from __future__ import annotations
+
+import re
+
+EOS, LENGTH = "eos", "length"  # how an answer can end
+
+# A tail is a repetition if it holds the same words at least this often in a row, and is at least this long.
+# Shorter ones, such as the zeros of a matrix or three equal items of a list, may be meant.
+_TIMES, _BYTES = 3, 40
+# Chinese, Japanese and Korean put no spaces between words, so each character counts as one.
+_UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+")
+
+
+class Answer(str):
+    """The text of an answer.
+
+    Attributes:
+        finish_reason: "eos" if the model ended the answer itself; "length" if it was cut off at
+            `max_new_tokens`, or at the end of the model's context.
+    """
+
+    finish_reason: str
+
+    def __new__(cls, text: str, finish_reason: str = EOS) -> Answer:
+        """An answer with this text."""
+        answer = super().__new__(cls, text)
+        answer.finish_reason = finish_reason
+        return answer
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the answer was cut off before its end."""
+        return self.finish_reason == LENGTH
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the answer ends with the same words again and again; see `repeats`."""
+        return repeats(self)
+
+
+def repeats(text: str) -> bool:
+    """Whether a text ends with the same words, three times or more in a row, over at least 40 bytes of words.
+
+    Punctuation and case are ignored. The last word may be cut off.
+    """
+    words = _WORD.findall(text.casefold())
+    return _has_periodic_tail(words) or _has_periodic_tail(words[:-1])
+
+
+def _has_periodic_tail(words: list[str]) -> bool:
+    """Whether words at the end recur at a fixed distance, over a tail that is long enough."""
+    for period in range(1, len(words) // _TIMES + 1):
+        start = len(words) - period
+        while start > 0 and words[start - 1] == words[start - 1 + period]:
+            start -= 1
+        tail = words[start:]
+        if len(tail) >= _TIMES * period and sum(len(word.encode()) for word in tail) >= _BYTES:
+            return True
+    return False
