@@ -30,8 +30,8 @@ class JanusCaptionFolder(io.ComfyNode):
                 io.String.Input(
                     "folder",
                     default="",
-                    tooltip="A path relative to it, such as my_dataset or sets/first. A dot stands for all "
-                    "of it.",
+                    tooltip="A path relative to it, such as my_dataset or sets/first, or a full path inside "
+                    "input or output. A dot stands for all of it.",
                 ),
                 io.Boolean.Input("subfolders", default=False, tooltip="Also captions images in subfolders."),
                 *question_inputs(),

@@ -11,6 +11,7 @@ import folder_paths
 
 from ..janus_core import DEMONSTRATION, RELEASES, missing_files
 from .choices import resolve_choice
+from .pasted import clean_path
 
 FOLDER = "janus"
 BUILT_IN = "Janus-Shapes (built-in demonstration)"
@@ -97,34 +98,65 @@ def download_folder(name: str) -> Path:
 
 
 def folder_in(location: str, name: str) -> Path:
-    """A folder inside ComfyUI's input or output folder.
+    """A folder inside ComfyUI's input or output folder, named as people type or paste it.
+
+    The name may be surrounded by quotes and spaces, have slashes of either kind, and be a `file:` address. A
+    relative one may begin with the last parts of the root's path (`input/x`, `ComfyUI/input/x`); a full path
+    may lead into any of `LOCATIONS`. If there is a folder of literally this name, it is taken.
 
     Args:
         location: one of `LOCATIONS`.
-        name: the folder's path relative to it; a dot for all of it.
+        name: the folder's path relative to it, a dot for all of it, or a full path.
 
     Raises:
-        ValueError: if the name is empty or leads outside: an absolute path, another drive, `..` or a link.
+        ValueError: if the name is empty or leads outside: another drive, `..` or a link.
         FileNotFoundError: if there is no such folder.
     """
-    root = Path(LOCATIONS[resolve_choice("location", location, LOCATIONS)]()).resolve()
-    if not name.strip():
+    here = Path(LOCATIONS[resolve_choice("location", location, LOCATIONS)]()).resolve()
+    pasted = clean_path(name)
+    if not pasted:
         raise ValueError(
             f"folder must name a folder in ComfyUI's {location} folder, got {name!r}; enter one, or a dot "
             "for all of it"
         )
-    # Parse with Windows' rules on every system: they recognize drives and both kinds of slashes.
-    path = PureWindowsPath(name)
-    is_relative = not (path.anchor or ".." in path.parts or "\0" in name)
-    folder = root.joinpath(*path.parts).resolve() if is_relative else root.parent
-    if not folder.is_relative_to(root):
+    # A folder of just this name comes first. A terminal writes a backslash before each space.
+    for spelling in (name, pasted, pasted.replace("\\ ", " ")):
+        for folder in _inside(here, spelling):
+            if folder.is_dir():
+                return folder
+    if not _inside(here, pasted):  # whether a folder outside exists makes no difference
         raise ValueError(
             f"folder must lie in ComfyUI's {location} folder, got {name!r}; move it there, and enter its "
             f"path relative to {location}"
         )
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"folder must be one in ComfyUI's {location} folder, got {name!r}, which does not exist; correct "
-            "its name"
-        )
-    return folder
+    raise FileNotFoundError(
+        f"folder must be one in ComfyUI's {location} folder, got {name!r}, which does not exist; correct "
+        "its name"
+    )
+
+
+def _inside(here: Path, name: str) -> list[Path]:
+    """The folders in `LOCATIONS` that a name can stand for, the likeliest first; they need not exist.
+
+    Args:
+        here: the chosen location, which a relative name is looked up in first.
+        name: a path.
+    """
+    # Parse with Windows' rules on every system: they recognize drives and both kinds of slashes.
+    path = PureWindowsPath(name)
+    if ".." in path.parts or "\0" in name:
+        return []
+    found = [] if path.anchor else [(here, here.joinpath(*path.parts))]
+    for location, directory in LOCATIONS.items():
+        root = Path(directory())
+        drives = {PureWindowsPath(each).anchor.lower() for each in (root, root.resolve())}
+        # On Windows, a path of another drive could lead to a foreign server.
+        if path.root and path.anchor.lower() in drives:
+            found.append((root, Path(path.as_posix())))
+        # A relative name may begin with `input`, or with any last parts of the root's own path.
+        beginnings = [Path(location), *(root.relative_to(parent) for parent in root.parents)]
+        for beginning in map(PureWindowsPath, beginnings):
+            if path.is_relative_to(beginning):
+                found.append((root, root.joinpath(*path.relative_to(beginning).parts)))
+    resolved = [(root.resolve(), folder.resolve()) for root, folder in found]
+    return [folder for root, folder in resolved if folder.is_relative_to(root)]
