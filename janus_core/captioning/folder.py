@@ -12,7 +12,7 @@ from torch import Tensor
 from ..pipeline.answer import Answer
 from ..pipeline.pipeline import JanusPipeline
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
-from ..processing.images import is_image_file, read_image
+from ..processing.image_files import is_image_file, read_image
 from ..sampling.options import TextSampling
 from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step, part_of
 from .files import CAPTION_FILES

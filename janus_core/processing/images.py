@@ -1,4 +1,4 @@
-"""Image preprocessing (letterbox, normalise), reading image files, and conversion from and to tensors."""
+"""Image preprocessing (compose, letterbox, normalise), and conversion from and to tensors."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from ..file_io import read_json_if_present
 
 MAX_SIDE = 65_536
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+Colour = tuple[float, float, float]
+"""Red, green and blue in [0, 1]."""
+
+GREY: Colour = (127 / 255, 127 / 255, 127 / 255)
+"""The padding of the released models."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,16 @@ class ImageProcessor:
         if min(self.std) <= 0:
             raise ValueError(f"image_std must be above 0, got {self.std}; fix preprocessor_config.json")
 
+    @property
+    def background(self) -> Colour:
+        """The colour of the padding, on which images with alpha are composed."""
+        red, green, blue = self._padding
+        return red / 255, green / 255, blue / 255
+
     def pixel_values(self, images: Iterable[Tensor]) -> Tensor:
         """Makes the input of the vision tower, [B, 3, S, S] float32 normalised with `mean` and `std`.
 
-        The images are [H, W, C] in [0, 1], of any size; C is 1 (grey), 3, or 4 (alpha is dropped).
+        The images are [H, W, C] in [0, 1], of any size; C is 1 (grey), 3, or 4 (alpha, not premultiplied).
         """
         mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (self.mean, self.std))
         return torch.stack([torch.from_numpy((self._rescaled(image) - mean) / std) for image in images])
@@ -61,7 +72,7 @@ class ImageProcessor:
 
         Crops an [H, W, C] image to its central square as ADM does (arXiv:2105.05233, public code).
         """
-        picture, size = to_pillow(image), self.image_size
+        picture, size = to_pillow(image, self.background), self.image_size
         # Halve by averaging as often as possible, resize the shorter side to S, and cut out the centre.
         while min(picture.size) >= 2 * size:
             halved = (picture.width // 2, picture.height // 2)
@@ -88,13 +99,18 @@ class ImageProcessor:
 
         Uses Pillow's bicubic filter on uint8, as the reference does.
         """
-        picture = to_pillow(image)
+        picture = to_pillow(image, self.background)
         frame = self.frame(*picture.size)
         resized = picture.resize((frame.width, frame.height), Image.Resampling.BICUBIC)
         side = self.image_size
-        canvas = Image.new("RGB", (side, side), tuple(int(channel * 255) for channel in self.mean))
+        canvas = Image.new("RGB", (side, side), self._padding)
         canvas.paste(resized, (frame.left, frame.top))
         return np.asarray(canvas)
+
+    @property
+    def _padding(self) -> tuple[int, int, int]:
+        red, green, blue = (int(channel * 255) for channel in self.mean)
+        return red, green, blue
 
     def _rescaled(self, image: Tensor) -> np.ndarray:
         # In float64, as in the reference: the result of float32 differs in the last bit.
@@ -113,32 +129,19 @@ def read_image_processor(folder: Path, image_size: int) -> ImageProcessor:
     )
 
 
-def is_image_file(path: Path) -> bool:
-    """Whether a path is an image file by its extension, and not hidden (as macOS's `._` companions are)."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+def compose_on(image: Tensor, colour: Colour) -> Tensor:
+    """Puts images [..., 4] in [0, 1] with alpha, not premultiplied, on a colour: [..., 3] float32.
 
-
-def read_image(path: Path) -> Tensor:
-    """Reads an image file as ComfyUI's Load Image does: [H, W, 3] in [0, 1].
-
-    The EXIF rotation is applied and alpha is dropped; of an animation, the first frame is read. A file that
-    cannot be read, for whatever reason, raises ValueError.
+    Images with another number of channels are returned as they are.
     """
-    try:
-        with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I;16"):  # 16-bit grey, which Pillow would clip at 255
-                grey = torch.from_numpy(np.array(upright).astype(np.float32) / 65535.0)
-                return grey[..., None].expand(-1, -1, 3).contiguous()
-            if upright.mode == "I":  # 32-bit grey, scaled as ComfyUI does
-                upright = upright.point(lambda value: value * (1 / 255))
-            return torch.from_numpy(np.array(upright.convert("RGB")).astype(np.float32) / 255.0)
-    except Exception as error:  # Pillow's decoders raise errors of any class for damaged files
-        raise ValueError(f"image must be readable, got: {error}; fix or remove it") from error
+    if image.shape[-1] != 4:
+        return image
+    rgb, alpha = image[..., :3].float(), image[..., 3:].float().clamp(0.0, 1.0)
+    return torch.lerp(rgb.new_tensor(colour), rgb, alpha)
 
 
-def to_pillow(image: Tensor) -> Image.Image:
-    """Converts an [H, W, C] tensor in [0, 1] to an RGB image of Pillow."""
+def to_pillow(image: Tensor, background: Colour) -> Image.Image:
+    """Converts an [H, W, C] tensor in [0, 1] to an RGB image of Pillow; alpha is composed on a colour."""
     if image.ndim != 3 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
         raise ValueError(
             f"image must be a tensor [H, W, C] with 1, 3 or 4 channels, got shape {list(image.shape)}; "
@@ -158,7 +161,7 @@ def to_pillow(image: Tensor) -> Image.Image:
             f"image must contain numbers from 0 to 1, got up to {largest:g}; divide 8-bit values by 255"
         )
     # Rounding, not truncating, makes the conversion of 8-bit images to floats and back lossless.
-    bytes_ = (values[..., :3] * 255).round().clamp(0, 255).to(torch.uint8)
+    bytes_ = (compose_on(values, background) * 255).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(bytes_.expand(-1, -1, 3).contiguous().numpy())
 
 

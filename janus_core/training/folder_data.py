@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from ..pipeline.pipeline import JanusPipeline
-from ..processing.images import is_image_file
+from ..processing.image_files import is_image_file, read_image
+from ..processing.images import GREY, Colour
+from .pictures import to_pictures
 from .samples import Region, Sample
 from .sequences import conversation_sequence, generation_sequence
 
@@ -34,9 +35,14 @@ class FolderData:
 
     prompts: tuple[str, ...]
 
-    def __init__(self, folder: Path) -> None:
-        """Reads captions and conversations; images are read when they are sampled."""
-        self.folder = folder
+    def __init__(self, folder: Path, background: Colour = GREY) -> None:
+        """Reads captions and conversations; images are read when they are sampled.
+
+        Args:
+            folder: the images and texts.
+            background: the colour behind transparent parts of images, as RGB in [0, 1].
+        """
+        self.folder, self._background = folder, background
         self._images = sorted(path for path in folder.rglob("*") if is_image_file(path))
         files = [(image, image.with_suffix(".txt")) for image in self._images]
         self._captions = [(image, _read_caption(file)) for image, file in files if file.is_file()]
@@ -80,22 +86,22 @@ class FolderData:
 
     def picture(self, rng: random.Random) -> np.ndarray:
         """Returns any image of the folder."""
-        return _read_picture(rng.choice(self._images))
+        return self._read(rng.choice(self._images))
 
     def regions(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[Region]]:
         """Returns images, each with one region: the whole image with its caption."""
         chosen = rng.choices(self._captions, k=count)
         regions = [Region(index, (caption,)) for index, (_, caption) in enumerate(chosen)]
-        return [_read_picture(image) for image, _ in chosen], regions
+        return [self._read(image) for image, _ in chosen], regions
 
     def understanding(self, rng: random.Random, lesson: str = "") -> Sample:
         """Returns a conversation about an image, or a question that its caption answers."""
         index = rng.randrange(len(self._image_conversations) + len(self._captions))
         if index < len(self._image_conversations):
             image, turns = self._image_conversations[index]
-            return Sample(_read_picture(image), turns)
+            return Sample(self._read(image), turns)
         image, caption = self._captions[index - len(self._image_conversations)]
-        return Sample(_read_picture(image), ((rng.choice(CAPTION_QUESTIONS), caption),))
+        return Sample(self._read(image), ((rng.choice(CAPTION_QUESTIONS), caption),))
 
     def text(self, rng: random.Random) -> Sample:
         """Returns a conversation without an image."""
@@ -104,7 +110,14 @@ class FolderData:
     def generation(self, rng: random.Random) -> Sample:
         """Returns a caption and its image."""
         image, caption = rng.choice(self._captions)
-        return Sample(_read_picture(image), caption=caption)
+        return Sample(self._read(image), caption=caption)
+
+    def _read(self, image: Path) -> np.ndarray:
+        """Reads an image as [H, W, 3] uint8."""
+        try:
+            return to_pictures(read_image(image, self._background, MAX_SIDE)[None])[0]
+        except ValueError as error:
+            raise ValueError(f"{image}: {error}") from error
 
     def _read_conversations(self, file: Path) -> list[tuple[Path | None, Turns]]:
         if not file.is_file():
@@ -160,15 +173,3 @@ def _read_text(file: Path) -> str:
         return file.read_text(encoding="utf-8-sig")  # accepts the byte order mark that Windows writes
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} must be a text in UTF-8, got: {error}; save it as UTF-8") from error
-
-
-def _read_picture(image: Path) -> np.ndarray:
-    """Reads an image as [H, W, 3] uint8, upright, with alpha dropped as in the pipeline."""
-    try:
-        with Image.open(image) as picture:
-            picture.thumbnail((MAX_SIDE, MAX_SIDE))
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{image} must be an image that can be read, got: {error}; fix or remove it"
-        ) from error

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from janus_nodes.janus_core import CaptionFolder, JanusPipeline, TextSampling, caption_folder
 from janus_nodes.janus_core.captioning import folder as folder_module
-from janus_nodes.janus_core.processing.images import read_image
+from janus_nodes.janus_core.processing.image_files import read_image
 from PIL import Image
 from support.captioning import write_images
 from support.parametrize import slow_except
@@ -135,7 +135,7 @@ def test_subfolders_are_included_only_on_request(pipe: JanusPipeline, images: Pa
 
 def test_a_damaged_file_is_reported_and_the_others_captioned(pipe: JanusPipeline, images: Path) -> None:
     whole = (images / "image_0.png").read_bytes()
-    (images / "image_0.png").write_bytes(whole[: len(whole) // 2])
+    (images / "image_0.png").write_bytes(whole[:60])
     (images / "notes.png").write_text("no image", encoding="utf-8")
     (images / "empty.jpg").touch()
     report = caption_folder(pipe, images, None, SHORT)
@@ -165,20 +165,6 @@ def test_names_that_share_a_text_file_are_refused_and_the_others_captioned(
     assert (images / "image_2.txt").read_text(encoding="utf-8") == "By hand.\n"
     # In one file for all they do not meet.
     assert caption_folder(pipe, images, CaptionFolder(output="jsonl"), SHORT).done == 6
-
-
-def test_images_are_rotated_by_exif_as_load_image_does(
-    pipe: JanusPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    picture = Image.new("RGB", (30, 20), "red")
-    exif = picture.getexif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
-    (tmp_path / "set").mkdir()
-    picture.save(tmp_path / "set" / "turned.jpg", exif=exif)
-    assert read_image(tmp_path / "set" / "turned.jpg").shape == (30, 20, 3)
-    deep = Image.new("I", (2, 2), 25_600)
-    deep.save(tmp_path / "deep.tif")
-    assert float(read_image(tmp_path / "deep.tif").mean()) == pytest.approx(100 / 255)
 
 
 def test_images_are_read_one_batch_at_a_time(

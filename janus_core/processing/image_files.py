@@ -1,0 +1,141 @@
+"""Reading image files: the one reader of captioning and training."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageFile, ImageOps
+from torch import Tensor
+
+from .images import Colour, compose_on
+
+_log = logging.getLogger(__name__)
+
+# What can show through the transparent parts of a file. None leaves alpha to the `ImageProcessor`, which
+# composes on the grey that it pads with.
+BACKGROUNDS: dict[str, Colour | None] = {
+    "grey": None,
+    "white": (1.0, 1.0, 1.0),
+    "black": (0.0, 0.0, 0.0),
+}
+
+# Formats that Pillow knows by their extension but that are documents, films or data without pixels.
+_NOT_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"})
+
+# Formats whose grey in mode I is 16-bit by definition. That of others has no defined scale, and is divided by
+# 255 to get bytes, as by Load Image of ComfyUI 0.3.75.
+_SIXTEEN_BITS = frozenset({"JPEG2000", "PNG", "PPM"})
+
+# Pillow's switch for damaged files is global; two readers must not restore it in each other's way.
+_lenient = threading.Lock()
+
+
+def image_suffixes() -> tuple[str, ...]:
+    """All extensions of image files that the installed Pillow can read, in lower case."""
+    return tuple(sorted(suffix for suffix in Image.registered_extensions() if _is_readable(suffix)))
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a path is an image file by its extension, and not hidden (as macOS's `._` companions are)."""
+    return _is_readable(path.suffix.lower()) and not path.name.startswith(".") and path.is_file()
+
+
+def read_image(path: Path, background: Colour | None = None, max_side: int | None = None) -> Tensor:
+    """Reads an image file as [H, W, 3] float32 in [0, 1]; [H, W, 4] with alpha, if no background is given.
+
+    The EXIF rotation is applied; of several frames or pages, the first is read. 16-bit grey keeps its depth.
+    Grey of 32 bits has no defined scale: integers are white from 65025 on; floats are white at 1, or at 255
+    if any of them is above 1. Colour profiles are ignored. Of a file that is cut off, what is there is read,
+    and a warning is logged.
+
+    Args:
+        path: a file in any format that Pillow can read.
+        background: the colour behind transparent parts, as RGB in [0, 1]. None keeps alpha as a fourth
+            channel, not premultiplied.
+        max_side: a larger image is scaled down to this many pixels on its longer side.
+
+    Raises:
+        ValueError: if the file cannot be read, for whatever reason.
+    """
+    try:
+        picture = _load(path, max_side)
+        values = np.asarray(picture, np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds NaN or infinity")
+    except Exception as error:  # Pillow's decoders raise errors of any class for damaged files
+        raise ValueError(f"image must be readable, got: {error}; fix or remove it") from error
+    if picture.mode == "F":
+        return torch.from_numpy(values.clip(0, 1))[..., None].repeat(1, 1, 3)
+    image = torch.from_numpy(values / np.float32(255))
+    return image if background is None else compose_on(image, background)
+
+
+def _is_readable(suffix: str) -> bool:
+    kind = Image.registered_extensions().get(suffix)
+    return kind in Image.OPEN and kind not in _NOT_PICTURES
+
+
+def _load(path: Path, max_side: int | None) -> Image.Image:
+    try:
+        return _decode(path, max_side)
+    except (OSError, ValueError) as error:
+        with _damage_allowed():
+            picture = _decode(path, max_side)
+        if np.ptp(np.asarray(picture), axis=(0, 1)).max() == 0:  # all of it is the decoder's filling
+            raise
+        _log.warning("%s is damaged (%s); what could be decoded is used", path, error)
+        return picture
+
+
+@contextmanager
+def _damage_allowed() -> Iterator[None]:
+    """Lets Pillow decode incomplete files, as ComfyUI's Load Image does when reading fails at first."""
+    with _lenient:
+        before = ImageFile.LOAD_TRUNCATED_IMAGES
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+def _decode(path: Path, max_side: int | None) -> Image.Image:
+    """The upright picture in mode RGB, RGBA, or F for grey in [0, 1]; scaled down if it is larger."""
+    with Image.open(path) as file:
+        if max_side is not None:
+            file.draft(None, (2 * max_side, 2 * max_side))  # JPEGs are decoded at a fraction of their size
+        picture = _standard(ImageOps.exif_transpose(file), file.format)
+    if max_side is not None:
+        picture.thumbnail((max_side, max_side))
+    return picture
+
+
+def _standard(picture: Image.Image, file_format: str | None) -> Image.Image:
+    """Converts a picture of any mode to RGB, RGBA, or F for grey in [0, 1]."""
+    if picture.mode == "I" and file_format not in _SIXTEEN_BITS:
+        return picture.point(lambda value: value * (1 / 255)).convert("RGB")
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        return _deep_grey(picture, file_format)
+    if picture.mode == "La":  # premultiplied, which Pillow converts to nothing else
+        picture = picture.convert("LA")
+    return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+
+
+def _deep_grey(picture: Image.Image, file_format: str | None) -> Image.Image:
+    """Scales grey of more than 8 bits to [0, 1]; RGBA if one of its shades is transparent."""
+    shades = np.asarray(picture, np.float32)
+    white = 65535
+    if picture.mode == "F":
+        white = 1 if shades.max() <= 1 else 255
+    grey = Image.fromarray((shades / np.float32(white)).clip(0, 1))
+    if "transparency" not in picture.info:
+        return grey
+    level = Image.fromarray((np.asarray(grey) * 255).round().astype(np.uint8))
+    alpha = Image.fromarray(np.where(shades == picture.info["transparency"], 0, 255).astype(np.uint8))
+    return Image.merge("RGBA", (level, level, level, alpha))
