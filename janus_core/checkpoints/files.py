@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from ..file_io import read_json
 
 # In order of preference: safetensors before pickles, shards before a single file.
 _WEIGHT_FILES = (
@@ -54,9 +55,10 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _shards(index: Path) -> list[Path]:
+    content = read_json(index)
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        names = sorted(set(content["weight_map"].values()))
+    except (KeyError, AttributeError, TypeError) as error:
         raise ValueError(
             f"{index} must be a shard index with a weight_map, got: {error!r}; download it again"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..file_io import read_json, read_json_if_present
+from ..file_io import read_json, read_json_if_present, read_text
 from ..presets import EDIT_FORMS_BY_NAME, PLAIN_ROLES, TAGGED_ROLES, edit_form_by_name, roles_by_name
 
 
@@ -49,7 +49,7 @@ def read_chat_template(folder: Path) -> str | None:
     """Reads a checkpoint's Jinja chat template from whichever file has it; None if it has none."""
     file = folder / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        return read_text(file)
     for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
         template = read_json_if_present(folder / name).get("chat_template")
         if isinstance(template, str):

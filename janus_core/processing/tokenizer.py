@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from ..file_io import read_json_if_present
+from ..file_io import read_json_if_present, read_text
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class JanusTokenizer:
                 f"{tokenizer_file.parent} must hold {tokenizer_file.name}, got none; "
                 "download the whole checkpoint folder"
             )
+        text = read_text(tokenizer_file)  # the tokenizers library itself refuses a byte-order mark
         try:
-            self._tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file))
+            self._tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(text))
         except Exception as error:  # the tokenizers library raises plain Exception for malformed files
             raise ValueError(
                 f"{tokenizer_file} must be a tokenizer, got: {error}; download it again"
