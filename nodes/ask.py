@@ -6,12 +6,12 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..janus_core import ROUTED_TASKS, Route, TextSampling, TokenSampling, reply, route
+from ..janus_core import ROUTED_TASKS, Answer, Route, TextSampling, TokenSampling, reply, route
 from . import widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .progress import ImageReport, TextReport
-from .result import WORKFLOW, ui_output
+from .result import WORKFLOW, shown_answers, ui_output
 
 AUTO = "auto"
 _TASKS = (AUTO, *ROUTED_TASKS)
@@ -96,9 +96,8 @@ class JanusAsk(io.ComfyNode):
         )
         if result.images is not None:
             on_step.show(result.images)
-        ui = ui_output(
-            cls, _summary(decision, result.text), torch.empty(0) if result.images is None else result.images
-        )
+        summary = _summary(decision, result.text, max_new_tokens)
+        ui = ui_output(cls, summary, torch.empty(0) if result.images is None else result.images)
         return io.NodeOutput(_or_blocked(result.text), _or_blocked(result.images), decision.task, ui=ui)
 
 
@@ -106,10 +105,11 @@ def _or_blocked(value: str | Tensor | None) -> object:
     """An output, or if there is none, an object that keeps the nodes connected to it from running."""
     if value is None:
         return ExecutionBlocker(None)
-    return value.to(mm.intermediate_device()) if isinstance(value, Tensor) else value
+    return value.to(mm.intermediate_device()) if isinstance(value, Tensor) else str(value)
 
 
-def _summary(decision: Route, text: str | None) -> list[str]:
-    """The task with the probabilities of all tasks, then the text."""
+def _summary(decision: Route, text: Answer | None, max_new_tokens: int) -> list[str]:
+    """The task with the probabilities of all tasks, then the text and how it ended."""
     shares = ", ".join(f"{task} {share:.2f}" for task, share in decision.shares.items())
-    return [f"{decision.task} ({shares})" if shares else decision.task, *([text] if text else [])]
+    texts = shown_answers([text] if text else [], max_new_tokens)
+    return [f"{decision.task} ({shares})" if shares else decision.task, *texts]

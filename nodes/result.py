@@ -1,13 +1,40 @@
 """What a node displays on the canvas after it has run."""
 
+import logging
 from collections.abc import Sequence
 
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..janus_core import Answer
+
+LOG = logging.getLogger(__name__)
+
 # Hidden inputs of nodes that display images: the workflow is written into the image files, so that a saved
 # image can be opened as a workflow.
 WORKFLOW = (io.Hidden.prompt, io.Hidden.extra_pnginfo)
+
+
+def shown_answers(answers: Sequence[Answer], max_new_tokens: int) -> list[str]:
+    """Answers as they are displayed: each with a line below it if it was cut off or repeats itself.
+
+    How many these are is logged.
+    """
+    cut, repeating = sum(each.is_cut for each in answers), sum(each.repeats for each in answers)
+    limit = f"max_new_tokens = {max_new_tokens}, or at the end of the model's context"
+    if cut or repeating:
+        LOG.warning(
+            "%d of %d answers stopped at %s, and %d ended in repetitions.",
+            cut,
+            len(answers),
+            limit,
+            repeating,
+        )
+    notes = {"is_cut": f"[stopped at {limit}]", "repeats": "[repeats itself]"}
+    return [
+        "\n".join([answer, *(note for name, note in notes.items() if getattr(answer, name))])
+        for answer in answers
+    ]
 
 
 def ui_output(

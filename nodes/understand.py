@@ -18,7 +18,7 @@ from . import widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .progress import TextReport
-from .result import ui_output
+from .result import shown_answers, ui_output
 from .types import JanusConversation
 
 LOG = logging.getLogger(__name__)
@@ -148,11 +148,12 @@ class JanusUnderstand(io.ComfyNode):
         question, check = _formatted(resolve_question(task, question), answer_format)
         if resolve_choice("history", history, HISTORIES) == START_OVER and conversation is not None:
             conversation = conversation.before(0)
+        options = TextSampling(**sampling)
         report = TextReport(model.pipeline, cls.hidden.unique_id)
         conversations = model.pipeline.converse(
             images,
             question,
-            TextSampling(**sampling),
+            options,
             conversation=conversation,
             system_prompt=system_prompt if conversation is None else None,
             check=check,
@@ -161,7 +162,8 @@ class JanusUnderstand(io.ComfyNode):
         )
         _log_tokens(conversations)
         answers = [each.answer for each in conversations]
-        return io.NodeOutput(answers, conversations, ui=ui_output(cls, answers))
+        ui = ui_output(cls, shown_answers(answers, options.max_new_tokens))
+        return io.NodeOutput([*map(str, answers)], conversations, ui=ui)
 
 
 def _batched(

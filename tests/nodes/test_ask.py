@@ -67,6 +67,18 @@ def test_answers_and_pictures_of_a_list_of_requests_can_be_shown_together(loaded
     assert [len(each["images"]) for each in shown] == [0, 1]
 
 
+def test_a_text_that_was_cut_off_is_shown_and_logged_as_such(
+    loaded: LoadedJanus, caplog: pytest.LogCaptureFixture
+) -> None:
+    (text, *_), shown = run_and_show(
+        JanusAsk, model=loaded, task="understand", request="Hello?", max_new_tokens=4
+    )
+    note = "[stopped at max_new_tokens = 4, or at the end of the model's context]"
+    assert shown["text"] == (f"understand\n\n{text}\n{note}",)
+    assert type(text) is str and "stopped" not in text
+    assert [message for message in caplog.messages if message.startswith("1 of 1 answers stopped at max")]
+
+
 def test_an_edit_without_a_model_for_it_is_refused(loaded: LoadedJanus) -> None:
     with pytest.raises(ValueError, match=r"model must be trained to edit by instruction"):
         ask(loaded, image=torch.rand(1, 16, 16, 3), task="edit")

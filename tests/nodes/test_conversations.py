@@ -17,6 +17,7 @@ from janus_nodes.nodes import understand
 from janus_nodes.nodes.choices import RENAMED
 from janus_nodes.nodes.memory import LoadedJanus
 from janus_nodes.nodes.understand import JanusUnderstand
+from support.node_runs import run_and_show
 from torch import Tensor
 
 SHORT = TextSampling(max_new_tokens=6)
@@ -122,6 +123,16 @@ def test_the_cache_is_kept_only_if_the_conversation_is_connected(janus: LoadedJa
     assert (first.saved_prefix is not None) is taken
     _, (second,) = ask("Why?", model=janus, conversation=first)
     assert (second.tokens_reused > 0) is taken
+
+
+def test_answers_that_were_cut_off_say_so_on_the_node_and_nowhere_else(
+    loaded: LoadedJanus, sent: list[tuple[str, str]], pictures: Tensor
+) -> None:
+    (answers, _), shown = run_and_show(JanusUnderstand, model=loaded, image=pictures, max_new_tokens=6)
+    note = "[stopped at max_new_tokens = 6, or at the end of the model's context]"
+    assert shown["text"] == ("\n\n".join(f"{answer}\n{note}" for answer in answers),)
+    assert all(type(answer) is str and "stopped" not in answer for answer in answers)
+    assert sent[-1][1] == "\n\n".join(answers)  # the last text that is streamed is the whole one
 
 
 def test_json_answers_are_requested_and_output_on_one_line(

@@ -1,4 +1,8 @@
-"""What a node displays on the canvas after it has run."""
+"""What a node displays on the canvas after it has run.
+
+That an answer was cut off or repeats itself is not said in m87-labs/moondream #44 and
+WASasquatch/was-node-suite-comfyui #262.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,12 @@ from typing import Any
 
 import folder_paths
 import numpy as np
+import pytest
 import torch
 from comfy_api.latest import io
+from janus_nodes.janus_core import Answer
 from janus_nodes.nodes.generate import JanusGenerate
-from janus_nodes.nodes.result import ui_output
+from janus_nodes.nodes.result import shown_answers, ui_output
 from PIL import Image
 
 
@@ -45,3 +51,32 @@ def test_values_beyond_white_are_cut_off() -> None:
     (entry,) = ui_output(JanusGenerate, images=torch.full((1, 4, 4, 3), 1.7))["images"]
     with Image.open(file_of(entry)) as picture:
         assert picture.getextrema() == ((255, 255),) * 3
+
+
+CUT = "[stopped at max_new_tokens = 64, or at the end of the model's context]"
+REPEATING = "an orange triangle, " * 8
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Answer("A cat."), "A cat."),
+        (Answer("A cat", "length"), f"A cat\n{CUT}"),
+        (Answer(REPEATING), f"{REPEATING}\n[repeats itself]"),
+        (Answer(REPEATING, "length"), f"{REPEATING}\n{CUT}\n[repeats itself]"),
+    ],
+)
+def test_how_an_answer_ended_is_a_line_below_it(answer: Answer, expected: str) -> None:
+    assert shown_answers([answer, Answer("A dog.")], 64) == [expected, "A dog."]
+
+
+def test_how_answers_ended_is_logged_only_if_there_is_something_to_tell(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shown_answers([Answer("A cat."), Answer("A dog.")], 64)
+    assert caplog.messages == []
+    shown_answers([Answer("A cat", "length"), Answer(REPEATING, "length"), Answer("A")], 64)
+    assert caplog.messages == [
+        "2 of 3 answers stopped at max_new_tokens = 64, or at the end of the model's context, and 1 "
+        "ended in repetitions."
+    ]
