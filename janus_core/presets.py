@@ -9,10 +9,20 @@ from typing import TypeVar
 
 # Vision towers by `vision_config.params.model_name`, whose sizes the released configs omit (SigLIP,
 # arXiv:2303.15343, table 11). Sizes in a config take precedence.
-VISION_TOWERS: dict[str, dict[str, int]] = {
+VISION_TOWERS: dict[str, dict[str, float]] = {
     "siglip_large_patch16_384": {"width": 1024, "layers": 24, "heads": 16, "mlp_ratio": 4, "patch_size": 16},
     "siglip_large_patch16_256": {"width": 1024, "layers": 24, "heads": 16, "mlp_ratio": 4, "patch_size": 16},
     "siglip_base_patch16_384": {"width": 768, "layers": 12, "heads": 12, "mlp_ratio": 4, "patch_size": 16},
+    **{
+        f"siglip_so400m_patch14_{pixels}": {
+            "width": 1152,
+            "layers": 27,
+            "heads": 16,
+            "mlp_ratio": 3.7362,
+            "patch_size": 14,
+        }
+        for pixels in (384, 224)
+    },
 }
 
 # Image tokenizers by `gen_vision_config.cls`, whose sizes the configs omit (LlamaGen, arXiv:2406.06525,
@@ -20,7 +30,7 @@ VISION_TOWERS: dict[str, dict[str, int]] = {
 IMAGE_TOKENIZERS: dict[str, dict] = {
     "VQ-16": {
         "ch": 128,
-        "ch_mult": [1, 1, 2, 2, 4],
+        "ch_mult": (1, 1, 2, 2, 4),
         "num_res_blocks": 2,
         "z_channels": 256,
         "num_groups": 32,

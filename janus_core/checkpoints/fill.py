@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import mmap
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,8 @@ from .keymap import ParameterSlice, Shape
 from .precision import EMBEDDING, Precision
 from .reading import TensorInfo, read_chunks
 from .sources import LM_HEAD
+
+_log = logging.getLogger(__name__)
 
 OnProgress = Callable[[int, int], None]
 
@@ -63,6 +67,8 @@ class ModelFiller:
                 packed.result()
         if self._unread[LM_HEAD]:
             self._tie_embeddings()
+        elif self._model.config.body.tie_word_embeddings:
+            self._tie_if_equal()
 
     def _buffer(self, parameter: str) -> Tensor:
         """Memory for a parameter, in the dtype in which its layer takes it."""
@@ -110,6 +116,21 @@ class ModelFiller:
             self._model.body.lm_head.weight = embedding
         else:
             self._pack(LM_HEAD.rpartition(".")[0], embedding)
+
+    def _tie_if_equal(self) -> None:
+        """Ties embeddings that the files hold twice, unless they differ: then the config is wrong.
+
+        transformers decides likewise. A packed output embedding stays as it is, since its values are rounded.
+        """
+        model, body, embedding = self._model, self._model.body, self._model.get_parameter(EMBEDDING)
+        if self._packed_class(LM_HEAD) is not None:
+            return
+        if torch.equal(body.lm_head.weight, embedding):
+            body.lm_head.weight = embedding
+            return
+        _log.info("tie_word_embeddings is not followed: the checkpoint has an output embedding of its own")
+        model.config = replace(model.config, body=replace(model.config.body, tie_word_embeddings=False))
+        body.config = model.config.body
 
 
 def parameter_shapes(model: Janus) -> dict[str, Shape]:

@@ -41,8 +41,8 @@ class FlowGenerationConfig:
     def _check_vae(self, vae: VAEConfig) -> None:
         """Rejects a VAE whose latents differ from those that the flow was trained on."""
         for found, expected, rule in (
-            (vae.latent_channels, self.encoder.channels, "{} latent channels"),
-            (vae.downsample_factor, SDXL_DOWNSAMPLE_FACTOR, "{} pixels per latent"),
+            (vae.latent_channels, self.encoder.channels, "{} latent_channels"),
+            (vae.downsample_factor, SDXL_DOWNSAMPLE_FACTOR, "block_out_channels for {} pixels per latent"),
             (vae.scaling_factor, SDXL_SCALING_FACTOR, "the scaling_factor {} that the flow was trained with"),
         ):
             if found != expected:
@@ -93,7 +93,7 @@ class UViTConfig:
     layers_in_middle: int  # number of blocks
     hidden_size: int  # width of the timestep embedding
     norm_eps: float
-    use_bias: bool = True  # whether convolutions and linear layers have biases
+    use_bias: bool = True  # whether convolutions and linear layers have biases; the first one always has
 
     def __post_init__(self) -> None:
         check_positive(self)
@@ -119,7 +119,7 @@ class VAEConfig:
         for channels in self.block_out_channels:
             if channels % self.norm_num_groups:
                 raise ValueError(
-                    f"vae channels must be multiples of its {self.norm_num_groups} normalisation groups, "
+                    f"vae block_out_channels must be multiples of norm_num_groups {self.norm_num_groups}, "
                     f"got {channels}; use the VAE of SDXL with its own config.json"
                 )
 

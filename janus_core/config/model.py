@@ -58,11 +58,11 @@ class SiglipConfig:
     def __post_init__(self) -> None:
         check_positive(self)
         heads = self.num_attention_heads
-        require_multiple("vision width", self.hidden_size, heads, f"its {heads} heads")
+        rule = f"its {heads} heads (num_attention_heads)"
+        require_multiple("vision width (hidden_size)", self.hidden_size, heads, rule)
         require(
             self.image_size >= self.patch_size,
-            f"vision image_size must be at least one patch of {self.patch_size} pixels, "
-            f"got {self.image_size}",
+            f"vision image_size must be at least patch_size {self.patch_size}, got {self.image_size}",
         )
 
     @property

@@ -69,15 +69,15 @@ class VQConfig:
     def __post_init__(self) -> None:
         check_positive(self)
         require(
-            len(self.encoder_ch_mult) == len(self.decoder_ch_mult) > 0,
-            "encoder_ch_mult and decoder_ch_mult must have the same length, at least 1, "
+            len(self.encoder_ch_mult) == len(self.decoder_ch_mult),
+            "encoder_ch_mult and decoder_ch_mult must have the same length, "
             f"got {self.encoder_ch_mult} and {self.decoder_ch_mult}",
         )
         for mult in (1, *self.encoder_ch_mult, *self.decoder_ch_mult):
             require(
                 self.ch * mult % self.num_groups == 0,
-                f"VQ channels must be multiples of the {self.num_groups} normalisation groups, "
-                f"got {self.ch * mult}",
+                f"VQ channels must be multiples of the {self.num_groups} normalisation groups (num_groups), "
+                f"got ch (base_channels) {self.ch} times ch_mult (channel_multiplier) {mult}",
             )
 
     @property

@@ -23,7 +23,7 @@ class UViTEncoder(nn.Module):
         super().__init__()
         width, patch, bias = config.block_out_channels, config.patch_size, config.use_bias
         self.time_embed = TimeEmbedding(width, config.hidden_size, bias)
-        self.in_conv = nn.Conv2d(config.channels, width, patch, stride=patch, bias=bias)
+        self.in_conv = nn.Conv2d(config.channels, width, patch, stride=patch)
         self.blocks = nn.ModuleList(ConvNextBlock(width, config) for _ in range(config.layers_in_middle))
 
     def forward(self, latents: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,5 @@ def detect_layout(folder: Path) -> tuple[Layout, JanusConfig]:
         )
     try:
         return layout, layout.read_config(content)
-    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        raise ValueError(
-            f"{file} must describe a Janus model, got a missing or unusable entry: {error}; download it again"
-        ) from error
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error

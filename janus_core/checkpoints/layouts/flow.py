@@ -3,30 +3,70 @@
 from __future__ import annotations
 
 from ...config import FlowGenerationConfig, JanusConfig, ProjectorConfig, UnderstandingConfig, UViTConfig
+from ...config.checks import require, require_equal
 from ..keymap import KeyMap, Rule, rename
 from . import shared
-from .shared import Json
+from .sections import Fixed, Followed, Json, Row, Section, Values
+
+_PATCH_SIZE = 2  # latents along one side of a token
+_UVIT: dict[str, Row] = {
+    "block_out_channels": Followed(tuple[int, ...], (768,)),
+    "layers_in_middle": Followed(int, 2),
+    "hidden_size": Followed(int, 2048),
+    "norm_eps": Followed(float, 1e-6),
+    "use_bias": Followed(bool, True),
+    "use_mid_block": Fixed(True),
+    "elementwise_affine": Fixed(True),
+}
+_ENCODER, _DECODER = "vision_gen_enc_config.params", "vision_gen_dec_config.params"
+
+_SECTIONS = (
+    *shared.vision_sections("vision_und_enc_config"),
+    Section("vision_gen_enc_config", {"cls": Fixed("ShallowUViTEncoder")}),
+    Section(
+        _ENCODER,
+        {
+            **_UVIT,
+            "elementwize_affine": Fixed(True),  # so spelled in the released config.json
+            "input_channels": Followed(int, 3),
+            "stride": Fixed(_PATCH_SIZE, default=4),
+            "kernel_size": Fixed(_PATCH_SIZE, default=7),
+            "padding": Fixed(0, None),  # null stands for the difference of kernel and stride
+        },
+    ),
+    Section("vision_gen_dec_config", {"cls": Fixed("ShallowUViTDecoder")}),
+    Section(
+        _DECODER,
+        {
+            **_UVIT,
+            "in_channels": Followed(int, 768),
+            "out_channels": Followed(int, 3),
+            "upsamples": Fixed(1, default=2),
+        },
+    ),
+    *shared.llama_sections("language_config"),
+)
+_SAME = (
+    (f"{_ENCODER}.hidden_size", "language_config.hidden_size"),
+    (f"{_DECODER}.hidden_size", "language_config.hidden_size"),
+    (f"{_DECODER}.out_channels", f"{_ENCODER}.input_channels"),
+    (f"{_DECODER}.block_out_channels", f"{_ENCODER}.block_out_channels"),
+)
 
 
-def _read_config(config: Json) -> JanusConfig:
-    vision = shared.read_vision(config["vision_und_enc_config"]["params"])
-    body = shared.read_llama(config["language_config"])
-    encoder, decoder = config["vision_gen_enc_config"]["params"], config["vision_gen_dec_config"]["params"]
-    kernel_size, stride, padding = (encoder[key] for key in ("kernel_size", "stride", "padding"))
-    if kernel_size != stride or padding:
-        raise ValueError(
-            "vision_gen_enc_config.params must have a kernel_size equal to its stride and no padding, got "
-            f"{kernel_size}, {stride} and {padding}; no other encoder is supported"
-        )
+def _build_config(values: Values) -> JanusConfig:
+    vision = shared.build_vision(values, "vision_und_enc_config")
+    body = shared.build_llama(values, "language_config")
     aligner = ProjectorConfig(vision.hidden_size, body.hidden_size, depth=1)
+    decoder = _build_uvit(values, _DECODER, "out_channels")
+    found, width = values[_DECODER]["in_channels"], decoder.block_out_channels
+    require_equal(f"{_DECODER}.in_channels", found, "the width in block_out_channels", width)
     return JanusConfig(
         understanding=UnderstandingConfig(vision, aligner, start_embedding=True),
         body=body,
         generation=FlowGenerationConfig(
-            encoder=_read_uvit(encoder, channels=encoder["input_channels"], patch_size=stride),
-            decoder=_read_uvit(
-                decoder, channels=decoder["out_channels"], patch_size=2 ** decoder["upsamples"]
-            ),
+            encoder=_build_uvit(values, _ENCODER, "input_channels"),
+            decoder=decoder,
             hidden_size=body.hidden_size,
             rms_norm_eps=body.rms_norm_eps,
             image_size=vision.image_size,
@@ -34,16 +74,11 @@ def _read_config(config: Json) -> JanusConfig:
     )
 
 
-def _read_uvit(params: Json, channels: int, patch_size: int) -> UViTConfig:
+def _build_uvit(values: Values, path: str, channels: str) -> UViTConfig:
+    params = values[path]
     widths = params["block_out_channels"]
-    # The released config.json misspells this key of the encoder.
-    affine = params.get("elementwise_affine", params.get("elementwize_affine", True))
-    if len(widths) != 1 or not params.get("use_mid_block", True) or not affine:
-        raise ValueError(
-            "vision_gen_enc_config and vision_gen_dec_config must have one width, a middle block and norms "
-            f"with weights, got {params}; no other U-ViT is supported"
-        )
-    sizes = {"channels": channels, "block_out_channels": widths[0], "patch_size": patch_size}
+    require(len(widths) == 1, f"{path}.block_out_channels must hold one width, got {list(widths)}")
+    sizes = {"channels": params[channels], "block_out_channels": widths[0], "patch_size": _PATCH_SIZE}
     return shared.read_fields(UViTConfig, params | sizes)
 
 
@@ -121,5 +156,12 @@ _KEY_MAP = KeyMap(
 )
 
 FLOW = shared.Layout(
-    "multi_modality", "vision_gen_enc_config", _read_config, _write_config, _KEY_MAP, takes_vae=True
+    "multi_modality",
+    "vision_gen_enc_config",
+    _SECTIONS,
+    _SAME,
+    _build_config,
+    _write_config,
+    _KEY_MAP,
+    takes_vae=True,
 )

@@ -13,7 +13,7 @@ from ...config import (
 from ...presets import IMAGE_TOKENIZERS
 from ..keymap import KeyMap, Rule, rename
 from . import shared
-from .shared import Json
+from .sections import Fixed, Followed, Json, Row, Section, Values
 
 # Fields of our configs that have another name in config.json.
 _PROJECTOR_NAMES = {"input_size": "input_dim", "hidden_size": "n_embed"}
@@ -21,38 +21,71 @@ _VQ_NAMES = {"codebook_size": "image_token_size", "codebook_dim": "n_embed"}
 _HEAD_NAMES = {"hidden_size": "n_embed", "codebook_size": "image_token_size"}
 
 
-def _read_config(config: Json) -> JanusConfig:
-    vision = shared.read_vision(config["vision_config"]["params"])
+_PROJECTOR: dict[str, Row] = {
+    "input_dim": Followed(),
+    "n_embed": Followed(),
+    "depth": Followed(int, 1),
+    "projector_type": Fixed("mlp_gelu"),
+}
+_KIND = {"cls": Fixed("MlpProjector")}
+_WHOLES = Followed(tuple[int, ...], None)
+
+_SECTIONS = (
+    *shared.vision_sections("vision_config"),
+    Section("aligner_config", _KIND),
+    Section("aligner_config.params", _PROJECTOR),
+    Section("gen_vision_config", {"cls": Fixed(*IMAGE_TOKENIZERS)}),
+    Section(
+        "gen_vision_config.params",
+        {
+            "image_token_size": Followed(),
+            "n_embed": Followed(),
+            # Sizes that released configs leave to `cls`.
+            **dict.fromkeys(("ch", "num_res_blocks", "z_channels", "num_groups"), Followed(int, None)),
+            **dict.fromkeys(("ch_mult", "encoder_ch_mult", "decoder_ch_mult"), _WHOLES),
+        },
+    ),
+    Section("gen_aligner_config", _KIND),
+    Section("gen_aligner_config.params", _PROJECTOR),
+    Section("gen_head_config", {"cls": Fixed("vision_head")}),
+    Section(
+        "gen_head_config.params",
+        dict.fromkeys(("n_embed", "image_token_embed", "image_token_size"), Followed()),
+    ),
+    *shared.llama_sections("language_config"),
+)
+_SAME = (
+    ("aligner_config.params.n_embed", "language_config.hidden_size"),
+    ("gen_aligner_config.params.n_embed", "language_config.hidden_size"),
+    ("gen_head_config.params.n_embed", "language_config.hidden_size"),
+    ("gen_aligner_config.params.input_dim", "gen_vision_config.params.n_embed"),
+    ("gen_head_config.params.image_token_size", "gen_vision_config.params.image_token_size"),
+)
+
+
+def _build_config(values: Values) -> JanusConfig:
+    vision = shared.build_vision(values, "vision_config")
     return JanusConfig(
-        understanding=UnderstandingConfig(vision, _read_projector(config["aligner_config"]["params"])),
-        body=shared.read_llama(config["language_config"]),
+        understanding=UnderstandingConfig(vision, _build_projector(values["aligner_config.params"])),
+        body=shared.build_llama(values, "language_config"),
         generation=TokenGenerationConfig(
-            vq=_read_vq(config["gen_vision_config"]),
-            aligner=_read_projector(config["gen_aligner_config"]["params"]),
-            head=shared.read_fields(TokenHeadConfig, config["gen_head_config"]["params"], **_HEAD_NAMES),
+            vq=_build_vq(values),
+            aligner=_build_projector(values["gen_aligner_config.params"]),
+            head=shared.read_fields(TokenHeadConfig, values["gen_head_config.params"], **_HEAD_NAMES),
             image_size=vision.image_size,
         ),
     )
 
 
-def _read_projector(params: Json) -> ProjectorConfig:
-    kind = params.get("projector_type", "mlp_gelu")
-    if kind != "mlp_gelu":
-        raise ValueError(f"projector_type must be 'mlp_gelu', got {kind!r}; no other projector is supported")
-    return shared.read_fields(ProjectorConfig, {"depth": 1} | params, **_PROJECTOR_NAMES)
+def _build_projector(params: Json) -> ProjectorConfig:
+    return shared.read_fields(ProjectorConfig, params, **_PROJECTOR_NAMES)
 
 
-def _read_vq(config: Json) -> VQConfig:
-    kind = config.get("cls", "VQ-16")
-    if kind not in IMAGE_TOKENIZERS:
-        raise ValueError(
-            f"gen_vision_config.cls must be one of {', '.join(IMAGE_TOKENIZERS)}, got {kind!r}; no other "
-            "image tokenizer is supported"
-        )
-    sizes = IMAGE_TOKENIZERS[kind] | config["params"]
-    for key in ("encoder_ch_mult", "decoder_ch_mult"):
-        sizes[key] = tuple(sizes.get(key, sizes["ch_mult"]))
-    return shared.read_fields(VQConfig, sizes, **_VQ_NAMES)
+def _build_vq(values: Values) -> VQConfig:
+    given = {key: value for key, value in values["gen_vision_config.params"].items() if value is not None}
+    sizes = IMAGE_TOKENIZERS[values["gen_vision_config"]["cls"]] | given
+    both = {f"{half}_ch_mult": sizes["ch_mult"] for half in ("encoder", "decoder")}
+    return shared.read_fields(VQConfig, both | sizes, **_VQ_NAMES)
 
 
 def _write_config(config: JanusConfig, dtype_name: str) -> Json:
@@ -107,4 +140,6 @@ _KEY_MAP = KeyMap(
     },
 )
 
-ORIGINAL = shared.Layout("multi_modality", "gen_vision_config", _read_config, _write_config, _KEY_MAP)
+ORIGINAL = shared.Layout(
+    "multi_modality", "gen_vision_config", _SECTIONS, _SAME, _build_config, _write_config, _KEY_MAP
+)

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from ...config import JanusConfig, LlamaConfig, SiglipConfig
+from ...config.checks import require, require_equal, require_multiple
 from ...presets import LLAMA_DEFAULTS, VISION_TOWERS
 from ..keymap import KeyMap, Rule, rename
+from .sections import Fixed, Followed, Json, Row, Section, Values, check_same
 
-Json = dict[str, Any]
 Config = TypeVar("Config")
 
 
@@ -20,7 +21,9 @@ class Layout:
 
     model_type: str
     config_key: str  # an entry of its config.json that other layouts of this `model_type` lack
-    read_config: Callable[[Json], JanusConfig]
+    sections: tuple[Section, ...]  # what is read from config.json
+    same: tuple[tuple[str, str], ...]  # pairs of entries, by their paths, that must be equal
+    build_config: Callable[[Values], JanusConfig]  # from the values of the sections
     # The second argument is the name of the weights' dtype; None if saving in this layout is not supported.
     write_config: Callable[[JanusConfig, str], Json] | None
     key_map: KeyMap
@@ -31,6 +34,18 @@ class Layout:
     def describes(self, config: Json) -> bool:
         """Whether a config.json is of this layout."""
         return config.get("model_type") == self.model_type and self.config_key in config
+
+    def read_config(self, content: Json) -> JanusConfig:
+        """Reads the content of a config.json.
+
+        Raises:
+            ValueError: naming the entry that is missing, of the wrong type, not supported or at odds with
+                another one.
+        """
+        values = {section.path: section.read(content) for section in self.sections}
+        for name, other in self.same:
+            check_same(values, name, other)
+        return self.build_config(values)
 
 
 def read_fields(config_class: type[Config], params: Json, **names: str) -> Config:
@@ -78,67 +93,110 @@ def _qkv_shares(config: JanusConfig) -> tuple[int, int, int]:
     return heads, key_value_heads, key_value_heads
 
 
-def read_llama(config: Json, default_tie: bool = False) -> LlamaConfig:
-    """Reads the config of the language model, `language_config` or `text_config`, alike in all layouts.
+def llama_sections(path: str) -> tuple[Section, ...]:
+    """Sections of the language model, `language_config` or `text_config`, alike in all layouts."""
+    sizes: dict[str, Row] = {key: Followed(type(size), size) for key, size in LLAMA_DEFAULTS.items()}
+    whole = Fixed(1.0, None)
+    rope: dict[str, Row] = {
+        "rope_theta": Followed(float, None),
+        "partial_rotary_factor": whole,
+        "rope_type": Fixed("default"),
+    }
+    return (
+        Section(
+            path,
+            {
+                **sizes,
+                "num_key_value_heads": Followed(int, None),
+                "head_dim": Followed(int, None),
+                "tie_word_embeddings": Followed(bool, False),
+                "model_type": Fixed("llama"),
+                "hidden_act": Fixed("silu", "swish"),
+                "attention_bias": Fixed(False),
+                "mlp_bias": Fixed(False),
+                "partial_rotary_factor": whole,
+                "per_layer_config": Fixed(None),
+            },
+        ),
+        Section(f"{path}.rope_parameters", rope, optional=True),
+        # Before transformers 5; the key of its type was once another.
+        Section(f"{path}.rope_scaling", {**rope, "type": Fixed("default")}, optional=True),
+    )
 
-    `default_tie` applies if the file does not say whether input and output embeddings are tied.
-    """
-    sizes: Json = LLAMA_DEFAULTS | {key: value for key, value in config.items() if value is not None}
-    rope = sizes.get("rope_parameters") or sizes.get("rope_scaling") or {}
-    rope_type = rope.get("rope_type", rope.get("type", "default"))
-    if rope_type != "default":
-        raise ValueError(
-            f"language_config's rope type must be 'default', got {rope_type!r}; RoPE scaling is not supported"
-        )
-    activation = sizes.get("hidden_act", "silu")
-    if activation != "silu":
-        raise ValueError(
-            f"language_config.hidden_act must be 'silu', got {activation!r}; the language model is a Llama"
-        )
-    heads = sizes["num_attention_heads"]
-    sizes.setdefault("num_key_value_heads", heads)
-    sizes.setdefault("head_dim", sizes["hidden_size"] // heads)
-    sizes.setdefault("tie_word_embeddings", default_tie)
-    sizes["rope_theta"] = float((sizes | rope)["rope_theta"])
+
+def build_llama(values: Values, path: str, tied: bool | None = None) -> LlamaConfig:
+    """Builds the config of the language model from its sections; `tied` overrides its own entry."""
+    sizes = dict(values[path])
+    heads, width = sizes["num_attention_heads"], sizes["hidden_size"]
+    if sizes["num_key_value_heads"] is None:
+        sizes["num_key_value_heads"] = heads
+    if sizes["head_dim"] is None:
+        rule = f"num_attention_heads {heads}, as head_dim is not given"
+        require_multiple(f"{path}.hidden_size", width, heads, rule)
+        sizes["head_dim"] = width // heads
+    if tied is not None:
+        sizes["tie_word_embeddings"] = tied
+    # The order of precedence is that of transformers.
+    thetas = [values[f"{path}.{name}"]["rope_theta"] for name in ("rope_scaling", "rope_parameters")]
+    sizes["rope_theta"] = float(next((theta for theta in thetas if theta is not None), sizes["rope_theta"]))
     return read_fields(LlamaConfig, sizes)
 
 
 def write_llama(body: LlamaConfig, dtype_name: str) -> Json:
-    """Writes `language_config`; the inverse of `read_llama`."""
+    """Writes `language_config`; the inverse of `build_llama`."""
     return {"model_type": "llama", "torch_dtype": dtype_name, **asdict(body)}
 
 
-def read_vision(params: Json) -> SiglipConfig:
-    """Reads the config of the vision tower: sizes in the file override those known by the tower's name."""
+# Sizes that released configs leave to `model_name`.
+_TOWER_SIZES = {"width": int, "layers": int, "heads": int, "mlp_ratio": float, "patch_size": int}
+
+
+def vision_sections(path: str) -> tuple[Section, ...]:
+    """Sections of the vision tower in the layouts of deepseek-ai."""
+    params: dict[str, Row] = {
+        **{key: Followed(kind, None) for key, kind in _TOWER_SIZES.items()},
+        "model_name": Followed(str, "siglip_large_patch16_384"),
+        "image_size": Followed(int, 336),
+        "select_layer": Followed(int, -2, signed=True),
+        "select_feature": Fixed("same"),
+        "layer_norm_eps": Followed(float, 1e-6),
+        "ignore_head": Fixed(True),
+        "pixel_mean": Fixed(None),
+        "pixel_std": Fixed(None),
+    }
+    return Section(path, {"cls": Fixed("CLIPVisionTower")}), Section(f"{path}.params", params)
+
+
+def build_vision(values: Values, path: str) -> SiglipConfig:
+    """Builds the config of the vision tower: its name gives the sizes that the file does not."""
+    params, path = values[f"{path}.params"], f"{path}.params"
     name = params["model_name"]
-    sizes = VISION_TOWERS.get(name, {}) | params
-    missing = [key for key in ("width", "layers", "heads", "mlp_ratio", "patch_size") if key not in sizes]
-    if missing:
-        raise ValueError(
-            f"vision_config.params must name a known tower ({', '.join(VISION_TOWERS)}) or give its sizes, "
-            f"got {name!r} without {', '.join(missing)}; add these to config.json"
-        )
-    feature = params.get("select_feature", "same")
-    if feature != "same":
-        raise ValueError(
-            f"vision_config.params.select_feature must be 'same', got {feature!r}; Janus uses all patches"
-        )
-    layer = params.get("select_layer", -1)
+    require(name.startswith("siglip"), f"{path}.model_name must be that of a SigLIP tower, got {name!r}")
+    known = VISION_TOWERS.get(name, {})
+    sizes = known | {key: params[key] for key in _TOWER_SIZES if params[key] is not None}
+    missing = ", ".join(key for key in _TOWER_SIZES if key not in sizes)
+    rule = f"{path}.model_name must be a known tower ({', '.join(VISION_TOWERS)}) or come with its sizes"
+    require(not missing, f"{rule}, got {name!r} without {missing}")
+    for key, size in known.items():
+        require_equal(f"{path}.{key}", sizes[key], f"that of model_name {name!r},", size)
+    layers, layer = sizes["layers"], params["select_layer"]
+    # A layer up to 0 counts from the end: -1 keeps every block.
+    kept = min(layers, layers + layer + 1 if layer <= 0 else layer)
+    require(kept > 0, f"{path}.select_layer must keep one of {layers} layers, got {layer}")
     return SiglipConfig(
         hidden_size=sizes["width"],
-        # A negative layer counts from the end: -1 keeps every block.
-        num_hidden_layers=sizes["layers"] + layer + 1 if layer < 0 else min(sizes["layers"], layer),
+        num_hidden_layers=kept,
         num_attention_heads=sizes["heads"],
         # The reference truncates this product; rounding first keeps 4303.9999999 from becoming 4303.
         intermediate_size=int(round(sizes["width"] * sizes["mlp_ratio"], 6)),
-        image_size=sizes["image_size"],
+        image_size=params["image_size"],
         patch_size=sizes["patch_size"],
-        layer_norm_eps=sizes.get("layer_norm_eps", 1e-6),
+        layer_norm_eps=params["layer_norm_eps"],
     )
 
 
 def write_vision(vision: SiglipConfig, model_type: str) -> Json:
-    """Writes `vision_config`; the inverse of `read_vision`."""
+    """Writes `vision_config`; the inverse of `build_vision`."""
     sizes = {
         "width": vision.hidden_size,
         "layers": vision.num_hidden_layers,

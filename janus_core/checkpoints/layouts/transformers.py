@@ -11,57 +11,89 @@ from ...config import (
     UnderstandingConfig,
     VQConfig,
 )
+from ...config.checks import require
 from ..keymap import KeyMap, Rule, rename
-from .shared import ROTARY_TABLE, Json, Layout, llama_rules, read_fields, read_llama
+from .sections import Fixed, Followed, Section, Values
+from .shared import (
+    ROTARY_TABLE,
+    Layout,
+    build_llama,
+    llama_rules,
+    llama_sections,
+    read_fields,
+)
 
-# Defaults of transformers' JanusConfig for what a config.json leaves out.
-_VISION_DEFAULTS = {
-    "hidden_size": 1024,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "mlp_ratio": 4.0,
-    "image_size": 384,
-    "patch_size": 16,
-    "projection_dim": 2048,
-    "depth": 2,
-    "layer_norm_eps": 1e-6,
-}
-_VQ_DEFAULTS = {
-    "embed_dim": 8,
-    "num_embeddings": 16384,
-    "latent_channels": 256,
-    "base_channels": 128,
-    "channel_multiplier": [1, 1, 2, 2, 4],
-    "num_res_blocks": 2,
-    "projection_dim": 2048,
-    "num_hidden_layers": 2,
-    "image_token_embed_dim": 2048,
-}
+# With the defaults of transformers' JanusConfig.
+_SECTIONS = (
+    Section("", {"tie_word_embeddings": Followed(bool, True)}),
+    Section(
+        "vision_config",
+        {
+            "hidden_size": Followed(int, 1024),
+            "num_hidden_layers": Followed(int, 24),
+            "num_attention_heads": Followed(int, 16),
+            "mlp_ratio": Followed(float, 4.0),
+            "image_size": Followed(int, 384),
+            "patch_size": Followed(int, 16),
+            "projection_dim": Followed(int, 2048),
+            "depth": Followed(int, 2),
+            "layer_norm_eps": Followed(float, 1e-6),
+            "num_image_tokens": Followed(int, None),
+            "num_channels": Fixed(3),
+            "hidden_act": Fixed("gelu"),
+            "attention_bias": Fixed(True),
+            "use_qk_norm": Fixed(False),
+        },
+    ),
+    Section(
+        "vq_config",
+        {
+            "embed_dim": Followed(int, 8),
+            "num_embeddings": Followed(int, 16384),
+            "latent_channels": Followed(int, 256),
+            "base_channels": Followed(int, 128),
+            "channel_multiplier": Followed(tuple[int, ...], (1, 1, 2, 2, 4)),
+            "num_res_blocks": Followed(int, 2),
+            "projection_dim": Followed(int, 2048),
+            "num_hidden_layers": Followed(int, 2),
+            "image_token_embed_dim": Followed(int, 2048),
+            "double_latent": Fixed(False),
+            "in_channels": Fixed(3),
+            "out_channels": Fixed(3),
+            "hidden_act": Fixed("gelu"),
+        },
+    ),
+    *llama_sections("text_config"),
+)
+_SAME = (
+    ("vision_config.projection_dim", "text_config.hidden_size"),
+    ("vq_config.projection_dim", "text_config.hidden_size"),
+    ("vq_config.image_token_embed_dim", "text_config.hidden_size"),
+)
 
 
-def _read_config(config: Json) -> JanusConfig:
-    vision: Json = _VISION_DEFAULTS | config["vision_config"]
-    vq: Json = _VQ_DEFAULTS | config["vq_config"]
-    for name, part in (("vision_config", vision), ("vq_config", vq)):
-        if part.get("hidden_act", "gelu") != "gelu":
-            raise ValueError(
-                f"{name}.hidden_act must be 'gelu', got {part['hidden_act']!r}; no other is supported"
-            )
+def _build_config(values: Values) -> JanusConfig:
+    vision, vq = dict(values["vision_config"]), values["vq_config"]
     vision["intermediate_size"] = int(vision["hidden_size"] * vision["mlp_ratio"])
-    multipliers = tuple(vq["channel_multiplier"])
+    tower = read_fields(SiglipConfig, vision)
+    positions, found = tower.num_positions, vision["num_image_tokens"]
+    rule = f"vision_config.num_image_tokens must be {positions} by image_size and patch_size"
+    require(found in (None, positions), f"{rule}, got {found}")
+    # Version 5 asks the root, version 4 the language model.
+    tied = values[""]["tie_word_embeddings"] or values["text_config"]["tie_word_embeddings"]
     return JanusConfig(
         understanding=UnderstandingConfig(
-            vision=read_fields(SiglipConfig, vision),
+            vision=tower,
             aligner=ProjectorConfig(vision["hidden_size"], vision["projection_dim"], vision["depth"]),
         ),
-        body=read_llama(config["text_config"], default_tie=config.get("tie_word_embeddings", True)),
+        body=build_llama(values, "text_config", tied),
         generation=TokenGenerationConfig(
             vq=VQConfig(
                 codebook_size=vq["num_embeddings"],
                 codebook_dim=vq["embed_dim"],
                 ch=vq["base_channels"],
-                encoder_ch_mult=multipliers,
-                decoder_ch_mult=multipliers,
+                encoder_ch_mult=vq["channel_multiplier"],
+                decoder_ch_mult=vq["channel_multiplier"],
                 num_res_blocks=vq["num_res_blocks"],
                 z_channels=vq["latent_channels"],
             ),
@@ -138,4 +170,6 @@ _KEY_MAP = KeyMap(
     },
 )
 
-TRANSFORMERS = Layout("janus", "vq_config", _read_config, None, _KEY_MAP, trusts_chat_template=True)
+TRANSFORMERS = Layout(
+    "janus", "vq_config", _SECTIONS, _SAME, _build_config, None, _KEY_MAP, trusts_chat_template=True
+)

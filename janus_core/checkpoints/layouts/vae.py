@@ -9,10 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ...config import VAEConfig
+from ...config.checks import require
 from ...file_io import read_json
 from ..keymap import KeyMap, Rule, rename
 from ..reading import TensorInfo, read_infos
-from .shared import Json, read_fields
+from .sections import Fixed, Followed, Json, Section
+from .shared import read_fields
 
 # Prefix of the VAE's parameters in the model.
 VAE_PREFIX = "generation.vae."
@@ -24,6 +26,30 @@ _WEIGHT_FILES = (DIFFUSERS_WEIGHTS, f"{_STEM}.fp16.safetensors", f"{_STEM}.bin")
 _CHECKPOINT_PREFIX = "first_stage_model."
 # Single files have no config; this is the number of groups that all known VAEs use.
 _NUM_GROUPS = 32
+
+# The config.json of a diffusers folder, with the defaults of its AutoencoderKL.
+_DIFFUSERS = Section(
+    "",
+    {
+        "block_out_channels": Followed(tuple[int, ...], (64,)),
+        "layers_per_block": Followed(int, 1),
+        "latent_channels": Followed(int, 4),
+        "norm_num_groups": Followed(int, 32),
+        "scaling_factor": Followed(float, 0.18215),
+        "_class_name": Fixed("AutoencoderKL"),
+        "act_fn": Fixed("silu", "swish"),
+        "in_channels": Fixed(3),
+        "out_channels": Fixed(3),
+        "mid_block_add_attention": Fixed(True),
+        "use_quant_conv": Fixed(True),
+        "use_post_quant_conv": Fixed(True),
+        # Other formulas from latents to those of the flow.
+        "shift_factor": Fixed(None, 0),
+        "latents_mean": Fixed(None),
+        "latents_std": Fixed(None),
+    },
+)
+_BLOCKS = {"down": "DownEncoderBlock2D", "up": "UpDecoderBlock2D"}  # of each level
 
 _USE_SDXL = "use the VAE of SDXL, as a diffusers folder or as one file"
 
@@ -52,13 +78,9 @@ def detect_vae(path: Path) -> tuple[KeyMap, VAEConfig, Path]:
 def _detect_diffusers(path: Path) -> tuple[KeyMap, VAEConfig, Path]:
     content = read_json(path / "config.json")
     try:
-        widths = tuple(content["block_out_channels"])
-        config = read_fields(VAEConfig, content | {"block_out_channels": widths})
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path / 'config.json'} must describe a VAE, got a missing or unusable entry: {error}; "
-            f"{_USE_SDXL}"
-        ) from error
+        config = _read_diffusers_config(content)
+    except ValueError as error:
+        raise ValueError(f"{path / 'config.json'}: {error}; {_USE_SDXL}") from error
     file = next((path / name for name in _WEIGHT_FILES if (path / name).is_file()), None)
     if file is None:
         raise FileNotFoundError(
@@ -66,6 +88,16 @@ def _detect_diffusers(path: Path) -> tuple[KeyMap, VAEConfig, Path]:
         )
     old_names = "decoder.mid_block.attentions.0.query.weight" in read_infos(file)
     return diffusers_key_map(old_names), config, file
+
+
+def _read_diffusers_config(content: Json) -> VAEConfig:
+    values = _DIFFUSERS.read(content)
+    for direction in ("down", "up"):
+        key = f"{direction}_block_types"
+        blocks = [_BLOCKS[direction]] * len(values["block_out_channels"])
+        found = content.get(key, blocks)
+        require(found == blocks, f"{key} must be {_BLOCKS[direction]!r} for each width, got {found}")
+    return read_fields(VAEConfig, values)
 
 
 def _config_from_shapes(infos: dict[str, TensorInfo], prefix: str) -> VAEConfig:
@@ -95,12 +127,12 @@ def write_diffusers_config(config: VAEConfig) -> Json:
     return {
         "_class_name": "AutoencoderKL",
         "act_fn": "silu",
-        "down_block_types": ["DownEncoderBlock2D"] * num_levels,
+        "down_block_types": [_BLOCKS["down"]] * num_levels,
         "force_upcast": True,
         "in_channels": 3,
         "out_channels": 3,
         "sample_size": 1024,
-        "up_block_types": ["UpDecoderBlock2D"] * num_levels,
+        "up_block_types": [_BLOCKS["up"]] * num_levels,
         **asdict(config),
     }
 

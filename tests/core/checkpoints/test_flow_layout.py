@@ -120,7 +120,7 @@ def test_a_vae_of_other_latents_is_refused(flow_pipe: JanusPipeline, tmp_path: P
     tensors = vae_tensors(flow_pipe, single_file_key_map(4))
     tensors["decoder.conv_in.weight"] = torch.zeros(32, 16, 3, 3)
     save_file(tensors, tmp_path / "vae.safetensors")
-    with pytest.raises(ValueError, match="vae must have 4 latent channels, got 16; use the VAE of SDXL"):
+    with pytest.raises(ValueError, match="vae must have 4 latent_channels, got 16; use the VAE of SDXL"):
         load_pipeline(flow_pipe.folder, vae=tmp_path / "vae.safetensors")
 
 

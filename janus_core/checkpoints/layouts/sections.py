@@ -1,0 +1,107 @@
+"""Sections of a config.json as tables of its entries.
+
+Each entry that changes what the reference code computes has a row: the model follows it, or it must have a
+certain value. Entries without a row have no effect on inference, such as rates of dropout.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...config.checks import check_value, require, require_equal
+
+Json = dict[str, Any]
+Values = Mapping[str, Json]  # the entries of each section, by its path
+
+_log = logging.getLogger(__name__)
+_ABSENT: Any = object()
+
+
+@dataclass(frozen=True)
+class Followed:
+    """An entry that the model follows.
+
+    Attributes:
+        kind: its type, as the fields of config dataclasses are declared.
+        default: what the reference takes if the entry is absent; without one, it must be given. With None, it
+            may also be null.
+        signed: whether it may be zero or negative.
+    """
+
+    kind: Any = int
+    default: Any = _ABSENT
+    signed: bool = False
+
+    def read(self, name: str, found: Any) -> Any:
+        """Checks the type of the entry that is called `name`, and returns its value."""
+        value = self.default if found is _ABSENT else found
+        require(value is not _ABSENT, f"{name} must be given, got none")
+        if value is None and self.default is None:
+            return None
+        check_value(name, value, self.kind, self.signed)
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Fixed:
+    """An entry for whose values the networks here are made; any other value is refused.
+
+    If it is absent, the reference takes the first value, or `default` if that is given.
+    """
+
+    def __init__(self, *values: Any, default: Any = _ABSENT) -> None:
+        self.values = values
+        self.default = values[0] if default is _ABSENT else default
+
+    def read(self, name: str, found: Any) -> Any:
+        """Checks the value of the entry that is called `name`, and returns it."""
+        value = self.default if found is _ABSENT else found
+        supported = " or ".join(repr(one) for one in self.values)
+        given = "none, which means " if found is _ABSENT else ""
+        require(value in self.values, f"{name} must be {supported}, got {given}{value!r}")
+        return value
+
+
+Row = Followed | Fixed
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of config.json.
+
+    Attributes:
+        path: names of the objects that lead to it, with dots between them; empty for the whole file.
+        entries: its rows by key.
+        optional: whether it may be absent or null.
+    """
+
+    path: str
+    entries: Mapping[str, Row]
+    optional: bool = False
+
+    def read(self, config: Json) -> Json:
+        """Returns the values of all entries; refuses the first one that cannot be followed, by its name."""
+        part = self._find(config)
+        prefix = f"{self.path}." if self.path else ""
+        without = sorted(key for key in part.keys() - self.entries.keys() if not isinstance(part[key], dict))
+        _log.debug("entries without effect in %s: %s", self.path or "config.json", ", ".join(without))
+        return {
+            key: entry.read(f"{prefix}{key}", part.get(key, _ABSENT)) for key, entry in self.entries.items()
+        }
+
+    def _find(self, config: Json) -> Json:
+        part: Any = config
+        for name in self.path.split(".") if self.path else ():
+            part = part.get(name)
+            if part is None and self.optional:
+                return {}
+            require(isinstance(part, dict), f"{self.path} must be an object, got {part!r:.40}")
+        return dict(part)
+
+
+def check_same(values: Values, name: str, other: str) -> None:
+    """Refuses two entries, by their paths, that differ though one network has the size of both."""
+    sizes = [values[path][key] for path, _, key in (name.rpartition("."), other.rpartition("."))]
+    require_equal(name, sizes[0], other, sizes[1])
