@@ -48,18 +48,18 @@ ENDING = "the config.json does not describe a model that this version can build"
         (
             VQConfig,
             {"decoder_ch_mult": (1, 1)},
-            r"have the same length, .* got \(1, 2, 1\) and \(1, 1\)",
+            r"have the same length, got \(1, 2, 1\) and \(1, 1\)",
         ),
         (
             VQConfig,
             {"encoder_ch_mult": (), "decoder_ch_mult": ()},
-            r"encoder_ch_mult must hold at least one value, got \(\)",
+            r"must hold at least one value, got \(\)",
         ),
         (VQConfig, {"encoder_ch_mult": (1, 0, 1)}, r"VQConfig\.encoder_ch_mult must be positive"),
         (
             VQConfig,
             {"num_groups": 7},
-            "must be multiples of the 7 normalisation groups .*, got ch .* 16 times",
+            "multiples of the 7 normalisation groups .*, got ch .* 16 times",
         ),
         (TokenHeadConfig, {"codebook_size": -5}, r"TokenHeadConfig\.codebook_size must be positive, got -5"),
     ],
@@ -115,7 +115,7 @@ def test_flow_encoder_and_decoder_must_fit_together(change: dict[str, Any], mess
         ({"latent_channels": 16}, "vae must have 4 latent_channels, got 16"),
         (
             {"block_out_channels": (32, 32, 32)},
-            "vae must have block_out_channels for 8 pixels per latent, got 4",
+            "must have block_out_channels for 8 pixels per latent, got 4",
         ),
         # Stable Diffusion 1.5's VAE has the sizes of SDXL's, and other latents.
         ({"scaling_factor": 0.18215}, "vae must have the scaling_factor 0.13025 .*, got 0.18215"),

@@ -78,7 +78,8 @@ def test_a_config_that_is_no_text_is_named(folder: Path) -> None:
 def test_missing_or_unusable_entries_are_an_error_of_the_file(folder: Path, edit: Edit) -> None:
     edit_json(folder / "config.json", edit)
     with pytest.raises(
-        ValueError, match=r"config\.json: .* must be .*, got .*; the config\.json does not describe a model"
+        ValueError,
+        match=r"config\.json: .* must (be|hold) .*, got .*; .* not describe a model",
     ):
         load_pipeline(folder)
 
@@ -88,7 +89,7 @@ def test_missing_or_unusable_entries_are_an_error_of_the_file(folder: Path, edit
     [
         (
             lambda config: config["vision_config"]["params"].pop("width"),
-            r"model_name must be a known tower .* or come with its sizes, got 'siglip_tiny_patch16_64' without width",
+            r"model_name must be a known tower .* got 'siglip_tiny_patch16_64' without width",
         ),
         (
             lambda config: config["vision_config"]["params"].update(select_feature="patch"),
@@ -116,7 +117,7 @@ def test_missing_or_unusable_entries_are_an_error_of_the_file(folder: Path, edit
         ),
         (
             lambda config: config["gen_head_config"]["params"].update(image_token_size=99),
-            r"gen_head_config\.params\.image_token_size must be gen_vision_config\.params\.image_token_size 128",
+            r"gen_head_config\.params\.image_token_size must be .*\.image_token_size 128, got 99",
         ),
         (
             lambda config: config["language_config"].update(num_key_value_heads=3),
