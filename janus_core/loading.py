@@ -22,7 +22,7 @@ from .models.cpu.registry import check_not_quantized
 from .models.janus import GENERATION_CLASSES
 from .pipeline.pipeline import JanusPipeline
 from .processing.chat import chat_format
-from .processing.images import read_image_processor
+from .processing.image_settings import check_num_image_tokens, image_settings, read_image_processor
 from .processing.prompts import PromptBuilder
 from .processing.tokenizer import read_tokenizer
 from .sampling.image_sampler import IMAGE_SAMPLERS
@@ -38,7 +38,6 @@ _COPIED_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
-    "preprocessor_config.json",
     "chat_template.jinja",
     "chat_template.json",
 )
@@ -96,6 +95,7 @@ def load_pipeline(
         max_length=config.body.max_position_embeddings,
         start_embedding=config.understanding.start_embedding,
     )
+    check_num_image_tokens(folder, config.understanding.vision.num_positions)
     image_processor = read_image_processor(folder, config.understanding.vision.image_size)
 
     model = load_model(folder, device, dtype, on_progress, None if vae is None else Path(vae), weights_device)
@@ -134,7 +134,7 @@ def save_checkpoint(
     """Writes a pipeline as a checkpoint folder in the original layout, weights in safetensors.
 
     Args:
-        pipeline: what to save; the tokenizer and processor files are copied from its folder.
+        pipeline: what to save; the tokenizer's files are copied from its folder.
         path: a new folder.
         max_shard_bytes: a larger model is split into several files with an index.
 
@@ -148,9 +148,12 @@ def save_checkpoint(
     for name in _COPIED_FILES:
         if (pipeline.folder / name).is_file():
             shutil.copyfile(pipeline.folder / name, folder / name)
+    settings = image_settings(pipeline.image_processor)
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    processor = read_json_if_present(pipeline.folder / "processor_config.json")
+    processor.pop("image_processor", None)  # where the layout of transformers keeps the same settings
     # Written explicitly, because the new folder's name may not show what the checkpoint was trained with.
     chat = pipeline.prompts.chat
-    processor = read_json_if_present(pipeline.folder / "processor_config.json")
     processor |= {"sft_format": chat.name, "roles": [chat.user, chat.assistant]}
     if pipeline.edit_form is not None:
         processor["edit_form"] = pipeline.edit_form

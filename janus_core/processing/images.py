@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-
-from ..file_io import read_json_if_present
 
 MAX_SIDE = 65_536
 
@@ -40,18 +38,32 @@ class ImageProcessor:
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)  # per channel, for the vision tower
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     min_size: int = 14  # lower limit of the shorter side after resizing, in pixels
+    rescale_factor: float = 1 / 255  # bytes are multiplied with it before the normalisation
+    do_normalize: bool = True  # whether to apply mean and std; the mean gives the padding in any case
 
     def __post_init__(self) -> None:
         for name, values in (("image_mean", self.mean), ("image_std", self.std)):
-            if len(values) != 3 or not all(isinstance(value, (int, float)) for value in values):
-                raise ValueError(f"{name} must be three numbers, got {values}; fix preprocessor_config.json")
+            if not isinstance(values, tuple) or len(values) != 3 or not all(map(_is_number, values)):
+                raise ValueError(f"{name} must be three numbers, got {values!r}; correct it")
+        if not 0 <= min(self.mean) <= max(self.mean) <= 1:
+            raise ValueError(f"image_mean must be from 0 to 1, got {self.mean}; correct it")
         if min(self.std) <= 0:
-            raise ValueError(f"image_std must be above 0, got {self.std}; fix preprocessor_config.json")
+            raise ValueError(f"image_std must be above 0, got {self.std}; correct it")
+        if not isinstance(self.min_size, int) or isinstance(self.min_size, bool) or self.min_size < 1:
+            raise ValueError(f"min_size must be an integer from 1, got {self.min_size!r}; correct it")
+        if not _is_number(self.rescale_factor) or self.rescale_factor <= 0:
+            raise ValueError(f"rescale_factor must be above 0, got {self.rescale_factor!r}; correct it")
+
+    @property
+    def padding(self) -> tuple[int, int, int]:
+        """The colour of the padding, in bytes: the mean."""
+        red, green, blue = (int(channel * 255) for channel in self.mean)
+        return red, green, blue
 
     @property
     def background(self) -> Colour:
         """The colour of the padding, on which images with alpha are composed."""
-        red, green, blue = self._padding
+        red, green, blue = self.padding
         return red / 255, green / 255, blue / 255
 
     def pixel_values(self, images: Iterable[Tensor]) -> Tensor:
@@ -60,12 +72,16 @@ class ImageProcessor:
         The images are [H, W, C] in [0, 1], of any size; C is 1 (grey), 3, or 4 (alpha, not premultiplied).
         """
         mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (self.mean, self.std))
-        return torch.stack([torch.from_numpy((self._rescaled(image) - mean) / std) for image in images])
+        rescaled = [self._rescaled(image, self.rescale_factor) for image in images]
+        if self.do_normalize:
+            rescaled = [(values - mean) / std for values in rescaled]
+        return torch.stack([torch.from_numpy(values) for values in rescaled])
 
     def pixels(self, images: Iterable[Tensor]) -> Tensor:
         """Makes the input of the image tokenizer, [B, 3, S, S] float32 in [-1, 1]."""
         half = np.float32(0.5)
-        return torch.stack([torch.from_numpy((self._rescaled(image) - half) / half) for image in images])
+        rescaled = (self._rescaled(image, 1 / 255) for image in images)
+        return torch.stack([torch.from_numpy((values - half) / half) for values in rescaled])
 
     def cropped_pixels(self, image: Tensor) -> Tensor:
         """Makes the input of the image tokenizer as Janus-Pro-R1 does, [1, 3, S, S] float32 in [-1, 1].
@@ -103,30 +119,13 @@ class ImageProcessor:
         frame = self.frame(*picture.size)
         resized = picture.resize((frame.width, frame.height), Image.Resampling.BICUBIC)
         side = self.image_size
-        canvas = Image.new("RGB", (side, side), self._padding)
+        canvas = Image.new("RGB", (side, side), self.padding)
         canvas.paste(resized, (frame.left, frame.top))
         return np.asarray(canvas)
 
-    @property
-    def _padding(self) -> tuple[int, int, int]:
-        red, green, blue = (int(channel * 255) for channel in self.mean)
-        return red, green, blue
-
-    def _rescaled(self, image: Tensor) -> np.ndarray:
+    def _rescaled(self, image: Tensor, factor: float) -> np.ndarray:
         # In float64, as in the reference: the result of float32 differs in the last bit.
-        return (self.letterbox(image).transpose(2, 0, 1).astype(np.float64) * (1 / 255)).astype(np.float32)
-
-
-def read_image_processor(folder: Path, image_size: int) -> ImageProcessor:
-    """Reads a checkpoint's `preprocessor_config.json`; without one, SigLIP's normalisation is used."""
-    settings = read_json_if_present(folder / "preprocessor_config.json")
-    default = ImageProcessor(image_size)
-    return ImageProcessor(
-        image_size,
-        tuple(settings.get("image_mean") or default.mean),
-        tuple(settings.get("image_std") or default.std),
-        settings.get("min_size") or default.min_size,
-    )
+        return (self.letterbox(image).transpose(2, 0, 1).astype(np.float64) * factor).astype(np.float32)
 
 
 def compose_on(image: Tensor, colour: Colour) -> Tensor:
@@ -168,3 +167,7 @@ def to_pillow(image: Tensor, background: Colour) -> Image.Image:
 def to_images(pixels: Tensor) -> Tensor:
     """Converts pixels [B, 3, H, W] in [-1, 1] to images [B, H, W, 3] float32 in [0, 1]."""
     return ((pixels.float() + 1.0) / 2.0).clamp(0.0, 1.0).permute(0, 2, 3, 1).contiguous()
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

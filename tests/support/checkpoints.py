@@ -112,9 +112,17 @@ def write_checkpoint(
     """Writes random weights and the golden tokenizer as a checkpoint folder; returns the model."""
     model = random_model(config, seed, dtype)
     save_model(model, folder, **options)
+    copy_settings(folder, config)
+    return model
+
+
+def copy_settings(folder: Path, config: JanusConfig) -> None:
+    """Writes the golden tokenizer and settings, with the image size of another model."""
     for name in (*TOKENIZER_FILES, *PROCESSOR_FILES):
         shutil.copyfile(GOLDEN / "janus-pro-tiny" / name, folder / name)
-    return model
+    vision, (processor, preprocessor) = config.understanding.vision, PROCESSOR_FILES
+    edit_json(folder / processor, lambda content: content.update(num_image_tokens=vision.num_positions))
+    edit_json(folder / preprocessor, lambda content: content.update(image_size=vision.image_size))
 
 
 def copy_checkpoint(name: str, folder: Path) -> Path:

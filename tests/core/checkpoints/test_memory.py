@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +14,7 @@ import torch
 from janus_nodes.janus_core.checkpoints.layouts import ORIGINAL
 from janus_nodes.janus_core.models.janus import Janus
 from safetensors.torch import load_file
-from support.checkpoints import GOLDEN, PROCESSOR_FILES, TOKENIZER_FILES, small_config
+from support.checkpoints import copy_settings, small_config
 
 TESTS = Path(__file__).resolve().parents[2]
 
@@ -69,8 +68,7 @@ def sparse_checkpoint(folder: Path, dtype: str, dtype_bytes: int) -> Path:
     assert ORIGINAL.write_config is not None
     content = ORIGINAL.write_config(config, "bfloat16")
     (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
-    for name in (*TOKENIZER_FILES, *PROCESSOR_FILES):
-        shutil.copyfile(GOLDEN / "janus-pro-tiny" / name, folder / name)
+    copy_settings(folder, config)
     return folder
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import torch
 from janus_nodes.janus_core.processing.images import (
     GREY,
     ImageProcessor,
-    read_image_processor,
     to_images,
     to_pillow,
 )
@@ -137,13 +135,6 @@ def test_integer_pictures_are_refused() -> None:
 def test_oversized_images_are_refused() -> None:
     with pytest.raises(ValueError, match="image sides must be at most 65536 pixels, got"):
         to_pillow(torch.zeros(1, 65_537, 1), GREY)
-
-
-def test_processor_settings_come_from_the_folder(tmp_path: Path) -> None:
-    assert read_image_processor(tmp_path, 48) == ImageProcessor(48)
-    settings = '{"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 2, 3], "min_size": 20, "image_size": 99}'
-    (tmp_path / "preprocessor_config.json").write_text(settings, encoding="utf-8")
-    assert read_image_processor(tmp_path, 48) == ImageProcessor(48, (0.1, 0.2, 0.3), (1, 2, 3), 20)
 
 
 def test_pixels_become_images_in_0_to_1() -> None:
