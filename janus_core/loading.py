@@ -10,13 +10,12 @@ from pathlib import Path
 
 import torch
 
-from .checkpoints.files import find_weight_files
 from .checkpoints.fill import OnProgress
-from .checkpoints.layouts import detect_layout
-from .checkpoints.load import load_model
+from .checkpoints.load import load_weights
 from .checkpoints.metadata import detect_edit_form, detect_roles, read_chat_template
 from .checkpoints.precision import Precision
 from .checkpoints.save import MAX_SHARD_BYTES, create_folder, save_model
+from .checkpoints.sources import find_checkpoint
 from .file_io import read_json_if_present
 from .models.cpu.registry import check_not_quantized
 from .models.janus import GENERATION_CLASSES
@@ -77,8 +76,8 @@ def load_pipeline(
     """
     folder = Path(path)
     # Cheap checks first: the weights take long to read.
-    find_weight_files(folder)
-    layout, config = detect_layout(folder)
+    checkpoint = find_checkpoint(folder, None if vae is None else Path(vae))
+    layout, config = checkpoint.layout, checkpoint.config
     processor = read_json_if_present(folder / "processor_config.json")
     edit_form = detect_edit_form(folder)
     default_options = _read_default_options(folder, GENERATION_CLASSES[type(config.generation)])
@@ -98,7 +97,7 @@ def load_pipeline(
     check_num_image_tokens(folder, config.understanding.vision.num_positions)
     image_processor = read_image_processor(folder, config.understanding.vision.image_size)
 
-    model = load_model(folder, device, dtype, on_progress, None if vae is None else Path(vae), weights_device)
+    model = load_weights(checkpoint, device, dtype, on_progress, weights_device)
     pipeline = JanusPipeline(
         model=model,
         prompts=prompts,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 from ..file_io import read_json
+
+_PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
+WEIGHT_SUFFIXES = (".safetensors", *_PICKLE_SUFFIXES)
 
 # In order of preference: safetensors before pickles, shards before a single file.
 _WEIGHT_FILES = (
@@ -14,15 +19,37 @@ _WEIGHT_FILES = (
     "pytorch_model.bin",
 )
 
+# Files with the suffix of weights that trainers write beside them.
+_NO_WEIGHTS = (
+    "adapter_model*",
+    "training_args*",
+    "optimizer*",
+    "*optim_states*",
+    "scheduler*",
+    "scaler*",
+    "rng_state*",
+)
+
+_WHERE_FROM = (
+    "download them from the page of this checkpoint or of its base, such as huggingface.co/deepseek-ai/"
+    "Janus-Pro-1B"
+)
+
+
+def is_pickle(file: Path) -> bool:
+    """Whether a weight file is a pickle by its name."""
+    return file.suffix.lower() in _PICKLE_SUFFIXES
+
 
 def missing_files(folder: Path) -> list[str]:
     """Names of the files that a checkpoint folder lacks; empty if it is complete.
 
     Raises:
-        ValueError: if a shard index is broken or points outside the folder.
+        ValueError: if a shard index is broken or points outside the folder, or if several files could be the
+            weights.
     """
     missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
-    weights = _weight_files(folder)
+    weights = weight_files(folder)
     if not weights:
         missing.append("model.safetensors or pytorch_model.bin (or their shards with an index)")
     return missing + [file.name for file in weights if not file.is_file()]
@@ -30,28 +57,51 @@ def missing_files(folder: Path) -> list[str]:
 
 def find_weight_files(folder: Path) -> list[Path]:
     """Returns the files that hold a checkpoint's weights; refuses an incomplete checkpoint."""
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"checkpoint must be a folder, got {folder}, which does not exist; check the name"
-        )
     missing = missing_files(folder)
     if missing:
         raise FileNotFoundError(
-            f"{folder} must hold a whole checkpoint, got none of these: {', '.join(missing)}; download them "
-            "again"
+            f"{folder} must hold a whole checkpoint, got none of these: {', '.join(missing)}; {_WHERE_FROM}"
         )
-    return _weight_files(folder)
+    return weight_files(folder)
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """Returns the first complete set of weight files; else the first incomplete set, else nothing."""
+def weight_files(folder: Path) -> list[Path]:
+    """Returns the files that hold a folder's weights; empty if it has none.
+
+    The first complete set of files with the usual names; else the first incomplete one; else the only file of
+    another name, such as a trainer's `last.ckpt`.
+
+    Raises:
+        ValueError: as `missing_files` does.
+    """
     sets = [
         _shards(folder / name) if name.endswith(".index.json") else [folder / name]
         for name in _WEIGHT_FILES
         if (folder / name).is_file()
     ]
     complete = (files for files in sets if all(file.is_file() for file in files))
-    return next(complete, sets[0] if sets else [])
+    return next(complete, sets[0] if sets else _weights_of_another_name(folder))
+
+
+def _weights_of_another_name(folder: Path) -> list[Path]:
+    found = [
+        file
+        for file in sorted(folder.glob("*"))
+        if file.suffix.lower() in WEIGHT_SUFFIXES
+        and not file.name.startswith(".")
+        and not any(fnmatch(file.name.lower(), pattern) for pattern in _NO_WEIGHTS)
+        and file.is_file()
+    ]
+    if found and all(re.search(r"-\d+-of-\d+$", file.stem) for file in found):
+        index = "pytorch_model.bin.index.json" if is_pickle(found[0]) else "model.safetensors.index.json"
+        return [folder / index]  # shards without it
+    if len(found) < 2:
+        return found
+    names = ", ".join(file.name for file in found)
+    raise ValueError(
+        f"{folder} must hold the weights of one model, got {names}; leave the one to use there, and move the "
+        "others to folders of their own"
+    )
 
 
 def _shards(index: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from ..config import JanusConfig
 from ..models.janus import Janus
 from .fill import ModelFiller, OnProgress, parameter_shapes
 from .precision import Precision, resolve_precision
-from .sources import find_sources, match_tensors
+from .sources import Checkpoint, find_checkpoint, match_tensors
 
 
 def load_model(
@@ -26,13 +26,26 @@ def load_model(
 ) -> Janus:
     """Loads a checkpoint of any supported layout.
 
+    The arguments mean what they mean to `janus_core.load_pipeline`.
+    """
+    return load_weights(find_checkpoint(folder, vae), device, dtype, on_progress, weights_device)
+
+
+def load_weights(
+    checkpoint: Checkpoint,
+    device: torch.device | str = "cpu",
+    dtype: Precision | torch.dtype | str = "auto",
+    on_progress: OnProgress | None = None,
+    weights_device: torch.device | str | None = None,
+) -> Janus:
+    """Builds the model of a checkpoint and reads its weights.
+
     The model is built without memory and each tensor is copied once, so peak memory is about one copy of the
-    weights. The arguments mean what they mean to `janus_core.load_pipeline`.
+    weights.
     """
     precision = resolve_precision(dtype, device)
-    config, sources = find_sources(folder, vae)
-    model = _build_on_meta(config)
-    tensors = match_tensors(config, sources, parameter_shapes(model))
+    model = _build_on_meta(checkpoint.config)
+    tensors = match_tensors(checkpoint, parameter_shapes(model))
     ModelFiller(model, torch.device(weights_device or device), precision).fill(tensors, on_progress)
     assert not any(parameter.is_meta for parameter in model.parameters())
     return model.eval().requires_grad_(False)
@@ -40,8 +53,8 @@ def load_model(
 
 def check_weights(folder: Path) -> None:
     """Checks that a folder's weights match its config.json, without reading their values."""
-    config, sources = find_sources(folder, None)
-    match_tensors(config, sources, parameter_shapes(_build_on_meta(config)))
+    checkpoint = find_checkpoint(folder, None)
+    match_tensors(checkpoint, parameter_shapes(_build_on_meta(checkpoint.config)))
 
 
 def _build_on_meta(config: JanusConfig) -> Janus:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import pickle
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +16,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .files import is_pickle
 from .keymap import ParameterSlice, Shape
+from .unwrapping import unwrap
+
+_log = logging.getLogger(__name__)
 
 # Chunks are large enough for the disk, and small enough for a smooth progress bar and quick cancelling.
 CHUNK_BYTES = 2**23
@@ -54,17 +60,20 @@ class TensorInfo:
 def read_infos(file: Path) -> dict[str, TensorInfo]:
     """Describes a file's tensors by name, without reading their values; refuses a damaged file."""
     with _naming_errors(file):
-        if file.suffix == ".bin":
+        if is_pickle(file):
+            tensors, others = unwrap(_load(file), file)
+            if others:
+                _log.warning("%s: left out, these entries are not the model's weights: %s", file, others)
             return {
                 name: TensorInfo(file, name, tuple(tensor.shape), tensor.dtype)
-                for name, tensor in load_pickle(file).items()
+                for name, tensor in tensors.items()
             }
         infos = {}
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():
-                tensor = tensors.get_slice(name)
-                dtype = _SAFETENSORS_DTYPES.get(tensor.get_dtype(), torch.uint8)
-                infos[name] = TensorInfo(file, name, tuple(tensor.get_shape()), dtype)
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():
+                part = opened.get_slice(name)
+                dtype = _SAFETENSORS_DTYPES.get(part.get_dtype(), torch.uint8)
+                infos[name] = TensorInfo(file, name, tuple(part.get_shape()), dtype)
         return infos
 
 
@@ -96,7 +105,7 @@ def read_chunks(
 def _map_file(file: Path) -> Callable[[str], Tensor]:
     """Maps a file into memory; returns a function that gives the named tensor as a view of the mapping."""
     with _naming_errors(file):
-        if file.suffix == ".bin":
+        if is_pickle(file):
             return load_pickle(file).__getitem__
         return safe_open(file, framework="pt").get_tensor
 
@@ -105,27 +114,26 @@ def _mapping_limit(file: Path) -> float:
     """Bytes to read from a file through one mapping."""
     if not _can_be_mapped(file):
         return math.inf  # each further mapping would read the whole file again
-    count = MAPPINGS_PER_PICKLE if file.suffix == ".bin" else MAPPINGS_PER_FILE
+    count = MAPPINGS_PER_PICKLE if is_pickle(file) else MAPPINGS_PER_FILE
     return max(file.stat().st_size // count, MIN_MAPPED_BYTES)
 
 
 def load_pickle(file: Path) -> dict[str, Tensor]:
-    """Loads the tensors of a `.bin` file, mapped into memory if its format allows that."""
+    """Loads the tensors of a pickle, mapped into memory if its format allows that."""
+    return unwrap(_load(file), file)[0]
+
+
+def _load(file: Path) -> object:
     with file.open("rb") as stream:
         start = stream.read(2)
     if start != b"PK" and start[:1] != b"\x80":
         raise RuntimeError("neither a zip archive nor a pickle")
-    content = torch.load(file, map_location="cpu", weights_only=True, mmap=_can_be_mapped(file))
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"{file} must hold a dictionary of tensors; it is not a model's weights")
-    return content
+    return torch.load(file, map_location="cpu", weights_only=True, mmap=_can_be_mapped(file))
 
 
 def _can_be_mapped(file: Path) -> bool:
     """Pickles of PyTorch before 1.6 are no zip archives and can only be read whole."""
-    return file.suffix != ".bin" or zipfile.is_zipfile(file)
+    return not is_pickle(file) or zipfile.is_zipfile(file)
 
 
 @contextmanager
@@ -134,9 +142,11 @@ def _naming_errors(file: Path) -> Iterator[None]:
     try:
         yield
     except pickle.UnpicklingError as error:
+        code = re.search(r"GLOBAL (\S+)", str(error))
         raise ValueError(
             f"{file} must hold tensors only, got a pickle with other objects, which was refused and not run; "
-            "do not use this file"
+            "do not use this file, but one with the model's state_dict alone or in safetensors"
+            f"{f' (it needs {code.group(1)})' if code else ''}"
         ) from error
     except (SafetensorError, RuntimeError, EOFError) as error:
         raise ValueError(

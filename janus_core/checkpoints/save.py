@@ -15,7 +15,7 @@ from ..config import JanusConfig
 from ..file_io import write_atomically
 from ..models.cpu.registry import check_not_quantized
 from ..models.janus import Janus
-from .files import find_weight_files
+from .files import WEIGHT_SUFFIXES, find_weight_files, is_pickle
 from .fill import OnProgress
 from .keymap import KeyMap, ParameterSlice
 from .layouts import LAYOUTS
@@ -32,7 +32,7 @@ def create_folder(folder: Path) -> None:
     taken = [
         path.name
         for path in folder.iterdir()
-        if path.name == "config.json" or path.suffix in (".safetensors", ".bin")
+        if path.name == "config.json" or path.suffix.lower() in WEIGHT_SUFFIXES
     ]
     if taken:
         raise FileExistsError(
@@ -68,7 +68,7 @@ def save_model(model: Janus, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTE
 
 
 def convert_bin(folder: Path, on_progress: OnProgress | None = None) -> list[Path]:
-    """Writes a safetensors copy of every `.bin` file of a checkpoint folder, beside it.
+    """Writes a safetensors copy of every pickle (`.bin`, `.pt`, …) of a checkpoint folder, beside it.
 
     Tensors keep their names and the originals stay. Later loads use the copy.
 
@@ -84,7 +84,7 @@ def convert_bin(folder: Path, on_progress: OnProgress | None = None) -> list[Pat
         ValueError: if its weights do not match its config.json; nothing is written then.
     """
     sources = find_weight_files(folder)
-    if sources[0].suffix != ".bin":
+    if not is_pickle(sources[0]):
         return []
     check_weights(folder)
     names = _shard_names(len(sources))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import FlowGenerationConfig, JanusConfig
+from .contents import Contents
 from .files import find_weight_files
+from .foreign import refuse_foreign
 from .keymap import KeyMap, ParameterSlice, Shape
-from .layouts import detect_layout
+from .layouts import Layout, detect_layout
 from .layouts.vae import VAE_PREFIX, detect_vae
+from .naming import is_harmless, without_prefixes
 from .reading import TensorInfo, read_infos
+
+_log = logging.getLogger(__name__)
 
 LM_HEAD = "body.lm_head.weight"
 
@@ -25,25 +32,30 @@ class Source:
     is_vae: bool
 
 
-def find_sources(folder: Path, vae: Path | None) -> tuple[JanusConfig, list[Source]]:
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that is complete and of a known layout; its weights are not read yet."""
+
+    layout: Layout
+    config: JanusConfig
+    sources: tuple[Source, ...]
+
+
+def find_checkpoint(folder: Path, vae: Path | None) -> Checkpoint:
     """Finds a model's config and tensors: in a checkpoint folder and, for JanusFlow, in a VAE."""
-    files = find_weight_files(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"checkpoint must be a folder, got {folder}, which does not exist; check the name"
+        )
+    contents = Contents(folder)
+    refuse_foreign(contents)
+    find_weight_files(folder)
     layout, config = detect_layout(folder)
-    infos: dict[str, TensorInfo] = {}
-    for file in files:
-        found = read_infos(file)
-        twice = sorted(found.keys() & infos.keys())
-        if twice:
-            raise ValueError(
-                f"{folder} must hold each tensor once, got {twice[0]} in {infos[twice[0]].file.name} and in "
-                f"{file.name}; download the checkpoint again"
-            )
-        infos |= found
-    sources = [Source(folder, layout.key_map, infos, is_vae=False)]
+    sources = [Source(folder, layout.key_map, contents.infos, is_vae=False)]
     if not layout.takes_vae:
         if vae is not None:
             raise ValueError(f"vae must be None for {folder}, which needs none, got {vae}; leave it out")
-        return config, sources
+        return Checkpoint(layout, config, tuple(sources))
     if vae is None and (folder / "vae").is_dir():
         vae = folder / "vae"
     if vae is not None:  # without one, the model still generates latents
@@ -51,44 +63,47 @@ def find_sources(folder: Path, vae: Path | None) -> tuple[JanusConfig, list[Sour
         assert isinstance(config.generation, FlowGenerationConfig)  # only its layout takes a VAE
         config = replace(config, generation=replace(config.generation, vae=vae_config))
         sources.append(Source(vae, key_map, read_infos(file), is_vae=True))
-    return config, sources
+    return Checkpoint(layout, config, tuple(sources))
 
 
 def match_tensors(
-    config: JanusConfig, sources: list[Source], shapes: dict[str, Shape]
+    checkpoint: Checkpoint, shapes: dict[str, Shape]
 ) -> list[tuple[TensorInfo, ParameterSlice]]:
-    """Matches each tensor of the sources with the part of the model that it fills, in file order.
+    """Matches each tensor of a checkpoint with the part of the model that it fills, in file order.
 
     Refuses tensors that are missing, unknown, of another shape, or quantized: the pairs fill every parameter
     in `shapes`, except the output embedding of a checkpoint that ties it to the input embedding.
     """
     pairs: list[tuple[TensorInfo, ParameterSlice]] = []
-    for source in sources:
+    for source in checkpoint.sources:
         # A VAE fills its own parameters, a checkpoint folder all others.
         parameters = {
             name: shape for name, shape in shapes.items() if name.startswith(VAE_PREFIX) is source.is_vae
         }
         # What the source should contain, by its own names: no name missing, none unknown.
-        expected = source.key_map.expected_tensors(config, parameters)
-        _check_names(source, expected, config.body.tie_word_embeddings)
+        expected = source.key_map.expected_tensors(checkpoint.config, parameters)
+        tied = checkpoint.config.body.tie_word_embeddings
+        required = [name for name, part in expected.items() if not (tied and part.parameter == LM_HEAD)]
+        infos = without_prefixes(source.path, source.infos, required)
+        _check_names(source, infos, expected, required)
         # Pair the tensors in file order; those that the layout drops are skipped.
-        for name, info in source.infos.items():
+        for name, info in infos.items():
             if name in expected:
                 _check_tensor(info, expected[name])
                 pairs.append((info, expected[name]))
     return pairs
 
 
-def _check_names(source: Source, expected: dict[str, ParameterSlice], tied: bool) -> None:
-    missing = [
-        name
-        for name, part in expected.items()
-        if name not in source.infos and not (tied and part.parameter == LM_HEAD)
-    ]
-    unknown = [name for name in source.infos if name not in expected and not source.key_map.drops(name)]
+def _check_names(
+    source: Source, infos: Collection[str], expected: Collection[str], required: Collection[str]
+) -> None:
+    """Refuses missing and unknown names, and logs those that are superfluous."""
+    missing = [name for name in required if name not in infos]
+    left_over = [name for name in infos if name not in expected and not source.key_map.drops(name)]
+    unknown = [name for name in left_over if not is_harmless(name)]
     if missing or unknown:
         found = "; ".join(
-            f"{len(names)} {kind}: {', '.join(sorted(names)[:5])}{' …' if len(names) > 5 else ''}"
+            f"{len(names)} {kind}: {_shorten(names)}"
             for kind, names in (("missing", missing), ("unknown", unknown))
             if names
         )
@@ -96,6 +111,12 @@ def _check_names(source: Source, expected: dict[str, ParameterSlice], tied: bool
             f"the weights in {source.path} must be those that its config.json describes "
             f"({source.key_map.name} layout), got {found}; use config.json and weights of the same checkpoint"
         )
+    if left_over:
+        _log.warning("%s: left out, the model does not use them: %s", source.path, _shorten(left_over))
+
+
+def _shorten(names: list[str]) -> str:
+    return f"{', '.join(sorted(names)[:5])}{' …' if len(names) > 5 else ''}"
 
 
 def _check_tensor(info: TensorInfo, part: ParameterSlice) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from janus_nodes.janus_core import load_pipeline, missing_files
+from janus_nodes.janus_core import JanusPipeline, load_pipeline, missing_files
 from janus_nodes.janus_core.checkpoints import reading
 from janus_nodes.janus_core.checkpoints.files import find_weight_files
 from janus_nodes.janus_core.checkpoints.keymap import ParameterSlice
 from janus_nodes.janus_core.checkpoints.reading import TensorInfo, read_chunks, read_infos
-from safetensors.torch import save_file
-from support.checkpoints import copy_checkpoint, edit_json, single_file_checkpoint
+from safetensors.torch import load_file, save_file
+from support.checkpoints import assert_same_weights, copy_checkpoint, edit_json, single_file_checkpoint
 
 SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
 
@@ -146,7 +146,7 @@ def test_a_pickle_bomb_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> N
 
 
 @pytest.mark.parametrize(
-    "content", [[torch.zeros(2)], {"a": 1}, torch.zeros(2), {"epoch": 3, "x": torch.ones(1)}]
+    "content", [[torch.zeros(2)], {"a": 1}, torch.zeros(2), {3: torch.ones(1)}, {"state_dict": {}}]
 )
 def test_pickles_that_are_no_weights_are_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "x.bin")
@@ -199,3 +199,41 @@ def test_shards_are_listed_once(tmp_path: Path) -> None:
     index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
     assert len(index["weight_map"]) > 100
     assert missing_files(folder) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["weights.pth", "Janus-Pro-1B.safetensors", "model.fp16.safetensors", "x.ckpt"]
+)
+def test_the_only_weights_are_found_under_any_name(tmp_path: Path, pipe: JanusPipeline, name: str) -> None:
+    folder = single_file_checkpoint(tmp_path / "model")
+    tensors = {key: tensor.clone() for key, tensor in load_file(folder / "model.safetensors").items()}
+    file = (folder / "model.safetensors").rename(folder / name)
+    if file.suffix != ".safetensors":
+        torch.save(tensors, file)
+    for other in ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", ".hidden.pt"):
+        (folder / other).write_bytes(b"no weights")
+    assert_same_weights(load_pipeline(folder, dtype=torch.float32).model, pipe.model)
+
+
+def test_several_files_of_other_names_are_named(tmp_path: Path) -> None:
+    folder = single_file_checkpoint(tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "one.safetensors")
+    (folder / "two.pth").touch()
+    with pytest.raises(
+        ValueError, match=r"weights of one model, got one\.safetensors, two\.pth; leave the one"
+    ):
+        load_pipeline(folder)
+    (folder / "one.safetensors").rename(folder / "model.safetensors")
+    load_pipeline(folder)
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_shards_without_an_index_ask_for_it(tmp_path: Path, kept: int) -> None:
+    folder = copy_checkpoint("janus-pro-tiny", tmp_path / "model")
+    (folder / "model.safetensors.index.json").unlink()
+    for file in sorted(folder.glob("*.safetensors"))[kept:]:
+        file.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"got none of these: model\.safetensors\.index\.json; download"
+    ):
+        load_pipeline(folder)

@@ -1,0 +1,192 @@
+"""Recognizes what this package cannot load by what it contains, and says what to use in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .contents import Contents
+
+Sign = Callable[[Contents], str | None]
+"""Returns what in a folder shows that it is of a kind; None if nothing does."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of checkpoint that is not loaded.
+
+    Attributes:
+        name: what it is.
+        signs: any of them shows it.
+        advice: what to do.
+    """
+
+    name: str
+    signs: tuple[Sign, ...]
+    advice: str
+
+
+def refuse_foreign(contents: Contents) -> None:
+    """Refuses a folder of a known foreign kind, before any of its weights is read."""
+    for kind in KINDS:
+        found = next((text for sign in kind.signs if (text := sign(contents)) is not None), None)
+        if found is not None:
+            raise ValueError(
+                f"{contents.folder} must hold the weights of a whole Janus model that is not quantized, got "
+                f"{kind.name} ({found}); {kind.advice}"
+            )
+
+
+def _files(*patterns: str) -> Sign:
+    """Files of these names."""
+
+    def sign(contents: Contents) -> str | None:
+        found = (file for pattern in patterns for file in sorted(contents.folder.glob(pattern)))
+        return next((file.name for file in found), None)
+
+    return sign
+
+
+def _only_files(*patterns: str) -> Sign:
+    """Files of these names in a folder without other weights."""
+    files = _files(*patterns)
+    return lambda contents: None if contents.weights else files(contents)
+
+
+def _first_bytes(start: bytes) -> Sign:
+    """A weight file that begins with these bytes, whatever its name."""
+
+    def sign(contents: Contents) -> str | None:
+        for file in contents.weights:
+            with file.open("rb") as stream:
+                if stream.read(len(start)) == start:
+                    return file.name
+        return None
+
+    return sign
+
+
+def _config(*keys: str) -> Sign:
+    """An entry of config.json."""
+
+    def sign(contents: Contents) -> str | None:
+        return next((f"{key} in config.json" for key in keys if contents.config.get(key)), None)
+
+    return sign
+
+
+def _quantized_by(*methods: str) -> Sign:
+    """A `quantization_config` of one of these methods in config.json; without methods, of any."""
+
+    def sign(contents: Contents) -> str | None:
+        parts = (contents.config, *contents.config.values())
+        for entry in (part.get("quantization_config") for part in parts if isinstance(part, dict)):
+            method = _method(entry) if entry else None
+            if method is not None and (not methods or method.startswith(methods)):
+                return f"quantization_config {method!r} in config.json"
+        return None
+
+    return sign
+
+
+def _method(quantization_config: Any) -> str:
+    if not isinstance(quantization_config, dict):
+        return str(quantization_config)
+    # Early versions of bitsandbytes wrote no method.
+    bits = any(key.startswith("load_in_") for key in quantization_config)
+    return str(quantization_config.get("quant_method", "bitsandbytes" if bits else "of an unknown method"))
+
+
+def _tensors(*parts: str) -> Sign:
+    """Tensors whose names, between two dots, contain any of these texts."""
+
+    def sign(contents: Contents) -> str | None:
+        return next((name for name in contents.infos if any(part in f".{name}." for part in parts)), None)
+
+    return sign
+
+
+_UNQUANTIZED = (
+    "use the checkpoint that it was made of, such as deepseek-ai/Janus-Pro-1B in bf16, and set precision to "
+    "int8 if memory is short"
+)
+_NOT_JANUS = "use a Janus-1.3B, Janus-Pro or JanusFlow checkpoint, such as deepseek-ai/Janus-Pro-1B"
+
+# The first kind that a folder shows counts: those known by their files come first, since these cost nothing.
+KINDS = (
+    Kind("a GGUF file", (_only_files("*.gguf", "*.GGUF"), _first_bytes(b"GGUF")), _UNQUANTIZED),
+    Kind(
+        "an export for another program",
+        (_files("openvino_*.xml"), _only_files("*.onnx", "onnx/*.onnx", "*.mlpackage", "*.engine")),
+        "use the checkpoint that it was made of, in safetensors or as pytorch_model.bin",
+    ),
+    Kind(
+        "a distributed training state",
+        (_only_files("zero_to_fp32.py", "*.distcp", "*/*.distcp", "*/*_optim_states.pt"),),
+        "gather it first into one file: run zero_to_fp32.py (DeepSpeed) or accelerate merge-weights (FSDP)",
+    ),
+    Kind("a diffusers model", (_files("model_index.json"), _config("_diffusers_version")), _NOT_JANUS),
+    Kind(
+        "an adapter, which is no whole model",
+        (
+            _files("adapter_config.json", "adapter_model.*"),
+            _tensors("lora_", ".base_layer.", ".modules_to_save.", ".hada_w1", ".lokr_w1", ".oft_"),
+        ),
+        "merge it into its base first, with PEFT's merge_and_unload, and save the merged model with its JSON "
+        "files in a folder of its own, without adapter files",
+    ),
+    Kind(
+        "weights quantized with bitsandbytes",
+        (
+            _quantized_by("bitsandbytes"),
+            _tensors(".absmax.", ".quant_map.", ".quant_state.", ".nested_absmax.", ".SCB."),
+        ),
+        _UNQUANTIZED,
+    ),
+    Kind(
+        "weights quantized by compressed-tensors",
+        (_quantized_by("compressed-tensors"), _tensors(".weight_packed.", ".weight_zero_point.")),
+        _UNQUANTIZED,
+    ),
+    Kind(
+        "weights quantized by GPTQ or AWQ",
+        (_quantized_by("gptq", "awq"), _tensors(".qweight.", ".qzeros.", ".g_idx.")),
+        _UNQUANTIZED,
+    ),
+    Kind(
+        "scaled fp8 weights",
+        (
+            _quantized_by("fp8", "fbgemm_fp8", "modelopt"),
+            _tensors("scaled_fp8", ".scale_weight.", ".scale_input.", ".comfy_quant."),
+            _tensors(".weight_scale", ".input_scale."),
+        ),
+        _UNQUANTIZED,
+    ),
+    Kind("weights quantized for MLX", (_config("quantization"), _tensors(".scales.")), _UNQUANTIZED),
+    Kind("quantized weights", (_tensors("._data.", ".W_q.", ".qscale."),), _UNQUANTIZED),
+    Kind(
+        "quantized weights",
+        (_quantized_by(),),
+        f"{_UNQUANTIZED}; if its weights are not quantized, remove this entry",
+    ),
+    Kind(
+        "the weights of a diffusion model",
+        (
+            _tensors(
+                ".diffusion_model.",
+                ".first_stage_model.",
+                ".double_blocks.",
+                ".cond_stage_model.",
+                ".transformer_blocks.",
+                ".down_blocks.",
+            ),
+        ),
+        _NOT_JANUS,
+    ),
+    Kind(
+        "the weights of another vision-language model",
+        (_tensors(".multi_modal_projector.", ".mm_projector.", ".visual.", ".qformer."),),
+        _NOT_JANUS,
+    ),
+)

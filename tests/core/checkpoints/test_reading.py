@@ -1,0 +1,49 @@
+"""Dtypes of weights: any floating-point ones, mixed or not, and each tensor once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from janus_nodes.janus_core import JanusPipeline, load_pipeline
+from safetensors.torch import load_file
+from support.checkpoints import copy_checkpoint, edit_tensors, single_file_checkpoint
+from torch import Tensor
+
+QUERY = "language_model.model.layers.0.self_attn.q_proj.weight"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the golden checkpoint in one file, to change."""
+    return single_file_checkpoint(tmp_path / "model")
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_plain_fp8_weights_are_widened(folder: Path, dtype: torch.dtype) -> None:
+    exact = load_file(folder / "model.safetensors")[QUERY].clone()
+    edit_tensors(folder, lambda tensors: tensors.update({QUERY: tensors[QUERY].to(dtype)}))
+    model = load_pipeline(folder, dtype=torch.float32).model
+    loaded = model.body.layers[0].self_attn.qkv_proj.weight[: len(exact)]
+    assert torch.equal(loaded, exact.to(dtype).float())
+
+
+def test_dtypes_may_be_mixed(folder: Path, pipe: JanusPipeline) -> None:
+    kinds = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+
+    def mix(tensors: dict[str, Tensor]) -> None:
+        tensors.update({name: t.to(kinds[i % 4]) for i, (name, t) in enumerate(sorted(tensors.items()))})
+
+    edit_tensors(folder, mix)
+    weights = load_pipeline(folder, dtype=torch.float32).model.state_dict()
+    for name, exact in pipe.model.state_dict().items():
+        assert torch.allclose(weights[name], exact, rtol=2**-8, atol=1e-7), name
+
+
+def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
+    folder = copy_checkpoint("janus-pro-tiny", tmp_path / "model")
+    first, second = sorted(folder.glob("*.safetensors"))
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(ValueError, match=r"must hold each tensor once, got .* in .*00001.* and in .*00002"):
+        load_pipeline(folder)
