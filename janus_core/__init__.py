@@ -1,7 +1,10 @@
 """Janus, Janus-Pro and JanusFlow in PyTorch: images to text and text to images, without ComfyUI."""
 
 from .captioning.files import CAPTION_FILES
-from .captioning.folder import CaptionFolder, CaptionReport, caption_folder
+from .captioning.folder import caption_folder
+from .captioning.options import JOINS as CAPTION_JOINS
+from .captioning.options import CaptionFolder
+from .captioning.report import CaptionReport
 from .checkpoints.files import missing_files
 from .checkpoints.precision import PRECISIONS, Precision
 from .checkpoints.save import convert_bin
@@ -22,6 +25,7 @@ from .pipeline.routing import TASKS as ROUTED_TASKS
 from .pipeline.routing import Reply, Route, reply, route
 from .presets import RELEASES
 from .processing.chat import CHAT_FORMATS, DEFAULT_SYSTEM_PROMPT, Turn
+from .processing.image_files import BACKGROUNDS
 from .processing.json_answers import json_text, parse_json
 from .processing.judging import SCORE_TEMPLATE
 from .sampling.options import MAX_SEED, EditSampling, FlowSampling, TextSampling, TokenSampling
@@ -29,7 +33,9 @@ from .sampling.results import EditedImages, GeneratedImages, GeneratedLatents
 from .sampling.solvers import SOLVERS
 
 __all__ = [
+    "BACKGROUNDS",
     "CAPTION_FILES",
+    "CAPTION_JOINS",
     "CHAT_FORMATS",
     "DEFAULT_SYSTEM_PROMPT",
     "DEMONSTRATION",

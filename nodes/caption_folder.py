@@ -2,13 +2,26 @@
 
 from comfy_api.latest import io
 
-from ..janus_core import CAPTION_FILES, CaptionFolder, TextSampling, caption_folder
+from ..janus_core import (
+    BACKGROUNDS,
+    CAPTION_FILES,
+    CAPTION_JOINS,
+    CaptionFolder,
+    TextSampling,
+    caption_folder,
+)
 from . import paths, widgets
-from .choices import choice_input
+from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .progress import TextReport
 from .result import ui_output
 from .understand import question_inputs, resolve_question
+
+OFF = "off"
+PLACEHOLDERS = (
+    "{filename}, {folder} and {metadata} stand for the image's name, the name of its folder and the text in "
+    "the file."
+)
 
 
 class JanusCaptionFolder(io.ComfyNode):
@@ -34,7 +47,7 @@ class JanusCaptionFolder(io.ComfyNode):
                     "input or output. A dot stands for all of it.",
                 ),
                 io.Boolean.Input("subfolders", default=False, tooltip="Also captions images in subfolders."),
-                *question_inputs(),
+                *question_inputs(PLACEHOLDERS),
                 choice_input(
                     "output",
                     CAPTION_FILES,
@@ -43,24 +56,48 @@ class JanusCaptionFolder(io.ComfyNode):
                 io.Boolean.Input(
                     "overwrite",
                     default=False,
-                    tooltip="Off: images with a caption are skipped. On: existing captions are replaced.",
+                    tooltip="Off: images with a caption are skipped. On: existing captions are replaced. An "
+                    "empty file is no caption.",
                 ),
                 io.String.Input(
                     "prefix",
                     default="",
-                    tooltip="Text before each caption, such as a trigger word. Include the comma and space "
-                    "that should follow it.",
+                    tooltip="Text before each new caption, such as a trigger word. Include the comma and the "
+                    f"space after it. {PLACEHOLDERS}",
                 ),
-                io.String.Input("suffix", default="", tooltip="Text after each caption."),
+                io.String.Input(
+                    "suffix", default="", tooltip="Text after each new caption, with the same placeholders."
+                ),
                 *widgets.text_sampling_inputs(),
+                choice_input(
+                    "add_to_existing",
+                    (OFF, *CAPTION_JOINS),
+                    "Adds the new caption after (append) or before (prepend) an existing one, instead of "
+                    "skipping its image. Requires overwrite to be off.",
+                    optional=True,
+                ),
+                io.String.Input(
+                    "skip",
+                    default="",
+                    optional=True,
+                    tooltip="Images to leave out, as patterns separated by semicolons, such as "
+                    "*_mask.png; drafts/* for masks and a subfolder.",
+                ),
+                choice_input(
+                    "background",
+                    BACKGROUNDS,
+                    "The colour behind transparent parts of images. Grey is the model's own padding.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 io.Int.Output(display_name="done", tooltip="Number of images captioned in this run."),
-                io.Int.Output(display_name="skipped", tooltip="Number of images that already had a caption."),
+                io.Int.Output(display_name="skipped", tooltip="Number of images that keep their caption."),
                 io.Int.Output(display_name="failed", tooltip="Number of images that could not be captioned."),
                 io.String.Output(
                     display_name="report",
-                    tooltip="The three counts, and the reason for each image that failed.",
+                    tooltip="The three counts, the reason for each image that failed, captions that were cut "
+                    "off or repeat themselves, and files that were not read.",
                 ),
             ],
         )
@@ -83,14 +120,34 @@ class JanusCaptionFolder(io.ComfyNode):
         overwrite: bool,
         prefix: str,
         suffix: str,
+        add_to_existing: str = OFF,
+        skip: str = "",
+        background: str = "grey",
         **sampling,
     ) -> io.NodeOutput:
         path = paths.folder_in(location, folder)
         question = resolve_question(task, question)
-        options = CaptionFolder(question, prefix, suffix, output, subfolders, overwrite)
+        existing = resolve_existing(overwrite, add_to_existing)
+        options = CaptionFolder(question, prefix, suffix, output, subfolders, existing, skip, background)
         report = TextReport(model.pipeline, cls.hidden.unique_id)
         result = caption_folder(
             model.pipeline, path, options, TextSampling(**sampling), on_step=report, on_image=report.check
         )
         counts = result.done, result.skipped, len(result.failed)
         return io.NodeOutput(*counts, result.text, ui=ui_output(cls, [result.text]))
+
+
+def resolve_existing(overwrite: bool, add_to_existing: str) -> str:
+    """What `CaptionFolder` does with existing captions, from the two widgets that say so.
+
+    Raises:
+        ValueError: if they contradict each other.
+    """
+    if resolve_choice("add_to_existing", add_to_existing, (OFF, *CAPTION_JOINS)) == OFF:
+        return "replace" if overwrite else "skip"
+    if overwrite:
+        raise ValueError(
+            f"add_to_existing must be off while overwrite is on, got {add_to_existing!r}; turn one of them "
+            "off"
+        )
+    return add_to_existing

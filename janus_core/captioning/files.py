@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..file_io import write_atomically
+from ..file_io import read_text, write_atomically
 
 
 class TextFiles:
@@ -26,12 +27,32 @@ class TextFiles:
                 for image in names:
                     self.refused[image] = (
                         "its name must differ from others in more than its extension, got "
-                        f"{', '.join(names)}, which would share {self._file(image).name}; rename them"
+                        f"{', '.join(names)}, which would share {self._file(image).name}; rename them, or "
+                        "name all but one in skip"
                     )
 
     def has(self, image: str) -> bool:
-        """Whether an image has a caption."""
-        return self._file(image).exists()
+        """Whether an image has a caption; an empty file is none."""
+        file = self._file(image)
+        try:
+            return bool(self.read(image)) if file.is_file() else file.exists()
+        except ValueError:
+            return True  # it cannot be read, but something is there
+
+    def read(self, image: str) -> str:
+        """The caption of an image that has one.
+
+        Raises:
+            ValueError: if it cannot be read, such as a text in another encoding than UTF-8.
+        """
+        file = self._file(image)
+        # A link could lead to a text outside of the folder.
+        if file.is_symlink():
+            raise ValueError(f"{file} must be a file, got a link; replace it by what it leads to")
+        try:
+            return read_text(file).strip()
+        except OSError as error:
+            raise ValueError(f"{file} must be readable, got: {error}; change its permissions") from error
 
     def write(self, captions: Mapping[str, str]) -> None:
         """Writes each caption beside its image."""
@@ -49,7 +70,7 @@ class JsonLines:
     """Lines `{"file_name": …, "text": …}` of one `metadata.jsonl`, the format of the datasets library.
 
     New lines are appended. An incomplete last line, left by a killed run, is dropped, so that its image is
-    captioned again. If an image has several lines, the last one wins.
+    captioned again. If an image has several lines, the last one wins. Other columns of a line are kept.
     """
 
     NAME = "metadata.jsonl"
@@ -61,14 +82,20 @@ class JsonLines:
         self.finish()
 
     def has(self, image: str) -> bool:
-        """Whether an image has a caption."""
-        return image in self._lines
+        """Whether an image has a caption; an empty text is none."""
+        return image in self._lines and bool(self.read(image))
+
+    def read(self, image: str) -> str:
+        """The caption of an image that has one."""
+        text: str = json.loads(self._lines[image])["text"]
+        return text.strip()
 
     def write(self, captions: Mapping[str, str]) -> None:
         """Appends a line for each image."""
         with self.file.open("ab") as file:
             for image, caption in captions.items():
-                line = json.dumps({"file_name": image, "text": caption}, ensure_ascii=False)
+                others = json.loads(self._lines.get(image, "{}"))
+                line = json.dumps({**others, "file_name": image, "text": caption}, ensure_ascii=False)
                 file.write(f"{line}\n".encode(errors="surrogateescape"))
             file.flush()
             os.fsync(file.fileno())
@@ -79,6 +106,9 @@ class JsonLines:
         if self.file.is_symlink():
             raise ValueError(f"{self.file} must be a file, got a link; remove it")
         content = self.file.read_bytes() if self.file.exists() else b""
+        recoded = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        if recoded:  # saved by an editor of Windows; the file is rewritten, so that lines can be appended
+            content = read_text(self.file).encode()
         # File names may contain bytes that are not UTF-8.
         *complete, rest = content.decode("utf-8-sig", "surrogateescape").split("\n")
         entries = []
@@ -94,7 +124,7 @@ class JsonLines:
         if (image := _image_of(rest)) is not None:
             entries.append((image, rest))
         self._lines = dict(entries)
-        if rest or len(self._lines) < len(entries):
+        if recoded or rest or len(self._lines) < len(entries):
             text = "".join(f"{line}\n" for line in self._lines.values())
             write_atomically(self.file, text.encode(errors="surrogateescape"))
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,60 +11,14 @@ from torch import Tensor
 from ..pipeline.answer import Answer
 from ..pipeline.pipeline import JanusPipeline
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
-from ..processing.image_files import is_image_file, read_image
+from ..processing.image_files import BACKGROUNDS, read_image
 from ..sampling.options import TextSampling
 from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step, part_of
 from .files import CAPTION_FILES
-
-
-@dataclass(frozen=True)
-class CaptionFolder:
-    """Options of captioning a folder.
-
-    Attributes:
-        question: the question about each image.
-        prefix: text before each caption, such as a trigger word, with its trailing space or comma.
-        suffix: text after each caption.
-        output: `txt` for a name.txt beside each image, `jsonl` for lines of one metadata.jsonl.
-        subfolders: whether to include images in subfolders.
-        overwrite: whether to replace existing captions; otherwise their images are skipped.
-    """
-
-    question: str = "Describe the image in detail."
-    prefix: str = ""
-    suffix: str = ""
-    output: str = "txt"
-    subfolders: bool = False
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.question.strip():
-            raise ValueError(f"question must hold text, got {self.question!r}; ask for a caption")
-        if self.output not in CAPTION_FILES:
-            raise ValueError(
-                f"output must be one of {', '.join(CAPTION_FILES)}, got {self.output!r}; choose one of these"
-            )
-
-
-@dataclass(frozen=True)
-class CaptionReport:
-    """The result of captioning a folder.
-
-    Attributes:
-        done: number of images captioned in this run.
-        skipped: number of images that already had a caption.
-        failed: for each image without a caption, the reason.
-    """
-
-    done: int = 0
-    skipped: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def text(self) -> str:
-        """A line with the counts, then a line for each image that failed."""
-        lines = [f"{self.done} captioned, {self.skipped} had a caption, {len(self.failed)} failed"]
-        return "\n".join([*lines, *(f"{name}: {reason}" for name, reason in self.failed.items())])
+from .find import FoundImages, find_images
+from .options import JOINS, CaptionFolder
+from .placeholders import Placeholders
+from .report import CaptionReport
 
 
 def caption_folder(
@@ -100,80 +53,128 @@ def caption_folder(
     """
     options, sampling = options or CaptionFolder(), sampling or TextSampling()
     root = Path(folder).resolve()
-    images = _image_names(root, options.subfolders)
-    files = CAPTION_FILES[options.output](root, images)
+    found = find_images(root, options.subfolders, options.skip)
+    run = _Run(pipeline, root, options, system_prompt, found)
 
-    # Work with indices into `images`: an image's index also selects its random stream.
-    failed = dict(files.refused)
-    todo = [
-        index
-        for index, image in enumerate(images)
-        if image not in failed and (options.overwrite or not files.has(image))
-    ]
-    skipped, done = len(images) - len(failed) - len(todo), 0
+    # Work with indices into the images: an image's index also selects its random stream.
+    todo = [index for index, image in enumerate(found.images) if image not in run.failed]
+    if options.existing == "skip":
+        todo = [index for index in todo if not run.files.has(found.images[index])]
+    run.skipped = len(found.images) - len(run.failed) - len(todo)
 
     chunks = pipeline.chunks(len(todo))
     try:
         for number, chunk in enumerate(chunks):
-            names = {index: images[index] for index in todo[chunk.start : chunk.stop]}
-            squares = _read_squares(pipeline, root, names, failed)
+            queries = run.read(todo[chunk.start : chunk.stop])
             answers: list[Answer] = []
-            if squares:
+            if queries:
                 answers = pipeline.understand(
-                    torch.stack([*squares.values()]),
-                    options.question,
+                    torch.stack([query.image for query in queries]),
+                    [query.question for query in queries],
                     sampling,
                     system_prompt=system_prompt,
-                    rows=[*squares],
+                    rows=[query.index for query in queries],
                     on_step=part_of(on_step, number, len(chunks)),
                 )
-            captions = {}
-            for index, answer in zip(squares, answers, strict=True):
-                if words := answer.split():
-                    captions[images[index]] = options.prefix + " ".join(words) + options.suffix
-                else:
-                    failed[images[index]] = "its caption must hold text, got none; ask another question"
             # Write each batch at once, so that an interruption loses little work.
-            files.write(captions)
-            done += len(captions)
+            run.write(queries, answers)
             on_image(chunk.stop, len(todo))
     finally:
-        files.finish()
-    return CaptionReport(done, skipped, failed)
+        run.files.finish()
+    return run.report()
 
 
-def _image_names(root: Path, subfolders: bool) -> list[str]:
-    """Sorted names of the images in a folder, relative to it."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"folder must exist, got {root}; correct its name")
+@dataclass(frozen=True)
+class _Query:
+    """What is needed to caption one image."""
 
-    def unreadable(error: OSError) -> None:
-        raise ValueError(f"folder must be readable, got {error}; change its permissions") from error
-
-    found = []
-    for current, folders, names in os.walk(root, onerror=unreadable):
-        # Editing the list in place selects the subfolders to visit.
-        folders[:] = [name for name in folders if subfolders and not name.startswith(".")]
-        paths = (Path(current, name) for name in names)
-        found += [path.relative_to(root).as_posix() for path in paths if is_image_file(path)]
-    if not found:
-        or_search = "" if subfolders else ", or include its subfolders"
-        raise FileNotFoundError(f"folder must hold images, got none in {root}; put some there{or_search}")
-    return sorted(found)
+    index: int  # in the folder's images
+    image: Tensor  # [S, S, 3] in [0, 1], letterboxed
+    question: str
+    prefix: str
+    suffix: str
+    existing: str  # caption to add the new one to; empty if there is none
 
 
-def _read_squares(
-    pipeline: JanusPipeline, root: Path, images: dict[int, str], failed: dict[str, str]
-) -> dict[int, Tensor]:
-    """Reads images by index as letterboxed [S, S, 3] in [0, 1]; unreadable ones are added to `failed`."""
-    squares = {}
-    for index, image in images.items():
-        try:
-            if not (root / image).resolve().is_relative_to(root):
-                raise ValueError("image must lie in the folder, got a link that leads out; copy it there")
-            # Shrink each image as soon as it is read: a batch of large photographs would fill the memory.
-            square = pipeline.image_processor.letterbox(read_image(root / image))
-            squares[index] = torch.tensor(square).float() / 255
-        except ValueError as error:
-            failed[image] = str(error)
-    return squares
+class _Run:
+    """Reads images and writes their captions, and keeps account of them as `CaptionReport` does."""
+
+    def __init__(
+        self,
+        pipeline: JanusPipeline,
+        root: Path,
+        options: CaptionFolder,
+        system_prompt: str,
+        found: FoundImages,
+    ) -> None:
+        self._pipeline, self._root, self._options = pipeline, root, options
+        self._system_prompt, self._found, self._images = system_prompt, found, found.images
+        self.files = CAPTION_FILES[options.output](root, found.images)
+        self.done = self.skipped = 0
+        self.failed = dict(self.files.refused)
+        self.cut: list[str] = []
+        self.repeating: list[str] = []
+        self.without_metadata: list[str] = []
+
+    def read(self, indices: list[int]) -> list[_Query]:
+        """Reads images; those that cannot be captioned are added to `failed`."""
+        queries = []
+        for index in indices:
+            try:
+                queries.append(self._query(index))
+            except ValueError as error:
+                self.failed[self._images[index]] = str(error)
+        return queries
+
+    def write(self, queries: list[_Query], answers: list[Answer]) -> None:
+        """Writes the captions that the answers make."""
+        captions = {}
+        for query, answer in zip(queries, answers, strict=True):
+            image = self._images[query.index]
+            if not (words := answer.split()):
+                self.failed[image] = "its caption must hold text, got none; ask another question"
+                continue
+            caption = query.prefix + " ".join(words) + query.suffix
+            if caption in query.existing:  # by an earlier run
+                self.skipped += 1
+                continue
+            if query.existing:
+                caption = JOINS[self._options.existing](query.existing, caption)
+            captions[image] = caption
+            self.cut += [image] if answer.is_cut else []
+            self.repeating += [image] if answer.repeats else []
+        self.files.write(captions)
+        self.done += len(captions)
+
+    def report(self) -> CaptionReport:
+        """The result so far."""
+        left_out = self._found.left_out if self._options.skip.strip() else None
+        return CaptionReport(
+            self.done,
+            self.skipped,
+            self.failed,
+            self.cut,
+            self.repeating,
+            self._found.unread,
+            left_out,
+            self.without_metadata,
+        )
+
+    def _query(self, index: int) -> _Query:
+        image, options = self._images[index], self._options
+        path = self._root / image
+        if not path.resolve().is_relative_to(self._root):
+            raise ValueError("image must lie in the folder, got a link that leads out; copy it there")
+        # Shrink each image as soon as it is read: a batch of large photographs would fill the memory.
+        letterbox = self._pipeline.image_processor.letterbox
+        square = letterbox(read_image(path, BACKGROUNDS[options.background]))
+        placeholders = Placeholders(path)
+        question, prefix, suffix = map(placeholders.fill, (options.question, options.prefix, options.suffix))
+        if placeholders.lacks_metadata:
+            self.without_metadata.append(image)
+        if question != options.question:  # what stands in a file may not do as a question
+            prompts = self._pipeline.prompts
+            prompts.batch([prompts.question(question, 1, self._system_prompt)])
+        joins = options.existing in JOINS and self.files.has(image)
+        existing = self.files.read(image) if joins else ""
+        return _Query(index, torch.tensor(square).float() / 255, question, prefix, suffix, existing)

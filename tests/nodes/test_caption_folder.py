@@ -13,9 +13,11 @@ import comfy.model_management as mm
 import comfy.utils
 import folder_paths
 import pytest
+from comfy_api.latest import io
 from janus_nodes.janus_core import CaptionFolder, JanusPipeline, TextSampling, caption_folder
 from janus_nodes.nodes.caption_folder import JanusCaptionFolder
 from janus_nodes.nodes.memory import LoadedJanus
+from PIL import Image
 from support.captioning import write_images
 from support.node_runs import run, run_and_show, widgets
 
@@ -27,6 +29,9 @@ CAPTION = {
     "question": "Who is this?",
     "output": "jsonl",
     "overwrite": True,
+    "add_to_existing": "append",
+    "skip": "*_0.*",
+    "background": "white",
     "prefix": "ohwx, ",
     "suffix": ", photo",
     "max_new_tokens": 3,
@@ -92,6 +97,8 @@ def test_every_widget_is_tried() -> None:
 def test_each_widget_changes_what_is_written(janus: LoadedJanus, folders: Path, widget: str) -> None:
     # Greedy answers of a model with random weights go in circles, so that there is something to penalise.
     base = {"temperature": 0.0, "max_new_tokens": 64} if widget == "repetition_penalty" else {}
+    if widget == "background":
+        Image.new("RGBA", (9, 8)).save(folders / "set" / "image_0.png")
     before = caption(janus, folders, **base)
     assert caption(janus, folders, **base) == before
     assert caption(janus, folders, **base | {widget: CAPTION[widget]}) != before
@@ -102,12 +109,33 @@ def test_captions_are_the_core_s(
 ) -> None:
     done, skipped, failed, report = run(JanusCaptionFolder, model=janus, **BASE)
     assert (done, skipped, failed) == (1, 1, 0)
-    assert report == "1 captioned, 1 had a caption, 0 failed"
+    assert report.splitlines()[0] == "1 captioned, 1 had a caption, 0 failed"
     write_images(tmp_path / "set", 2)
     sampling = TextSampling(max_new_tokens=24, temperature=1.0)
     caption_folder(core, tmp_path / "set", CaptionFolder(), sampling)
     found = (folders / "set" / "image_0.txt").read_text(encoding="utf-8")
     assert found == (tmp_path / "set" / "image_0.txt").read_text(encoding="utf-8")
+
+
+def test_a_workflow_saved_before_widgets_were_added_runs_as_it_did(janus: LoadedJanus, folders: Path) -> None:
+    added = {"add_to_existing", "skip", "background"}
+    assert [*widgets(JanusCaptionFolder)][-len(added) :] == [
+        entry.id for entry in JanusCaptionFolder.define_schema().inputs if entry.optional
+    ]
+    node = JanusCaptionFolder.PREPARE_CLASS_CLONE(None)
+    node.hidden = io.HiddenHolder.from_dict({io.Hidden.unique_id: "1"})
+    former = {name: value for name, value in widgets(JanusCaptionFolder).items() if name not in added}
+    assert node.EXECUTE_NORMALIZED(model=janus, **former | BASE).args[:3] == (1, 1, 0)
+    assert (folders / "set" / "image_1.txt").read_text(encoding="utf-8") == "By hand.\n"
+
+
+def test_add_to_existing_and_overwrite_contradict_each_other(janus: LoadedJanus, folders: Path) -> None:
+    before = written()
+    with pytest.raises(ValueError, match=r"^add_to_existing must be off while overwrite is on, got 'append'"):
+        run(JanusCaptionFolder, model=janus, **BASE, overwrite=True, add_to_existing="append")
+    with pytest.raises(ValueError, match=r"^add_to_existing must be one of off, append, prepend, got .ins"):
+        run(JanusCaptionFolder, model=janus, **BASE, add_to_existing="insert")
+    assert written() == before
 
 
 def test_lines_name_images_of_subfolders(janus: LoadedJanus, folders: Path) -> None:

@@ -24,7 +24,7 @@ def test_links_that_lead_out_are_not_followed(pipe: JanusPipeline, images: Path,
     (images / "linked.png").symlink_to(outside / "image_0.png")
     (images / "more").symlink_to(outside, target_is_directory=True)
     (images / "image_0.txt").symlink_to(outside / "note.txt")
-    report = caption_folder(pipe, images, CaptionFolder(subfolders=True, overwrite=True), SHORT)
+    report = caption_folder(pipe, images, CaptionFolder(subfolders=True, existing="replace"), SHORT)
     assert report.done == 5
     assert report.failed == {
         "linked.png": "image must lie in the folder, got a link that leads out; copy it there"

@@ -1,0 +1,55 @@
+"""Files of a folder that look like images but are not read, and how messages name many files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .image_files import is_image_file
+
+# Extensions of images that the installed Pillow may be unable to read.
+_IMAGE_SUFFIXES = frozenset(
+    # Photographs of telephones, web pages, drawing programs, renderers.
+    ".avif .avifs .heic .heics .heif .heifs .hif .jxl .jxr .wdp .jp2 .jpx .svg .svgz .eps .ai .psd .psb .xcf"
+    " .kra .ora .clip .afphoto .sai .exr .hdr .dds .tga"
+    # Raw formats of cameras.
+    " .raw .dng .arw .sr2 .srf .cr2 .cr3 .crw .nef .nrw .orf .raf .rw2 .pef .srw .x3f .3fr .fff .iiq .kdc"
+    " .dcr .mrw .erf .mef .mos .rwl .gpr".split()
+)
+# How image files begin, whatever their name is: the offset and the bytes there.
+_SIGNATURES = (
+    (0, b"\x89PNG\r\n"),
+    (0, b"\xff\xd8\xff"),  # JPEG
+    (0, b"GIF8"),
+    (8, b"WEBP"),
+    (0, b"II*\0"),  # TIFF, and most raw formats
+    (0, b"MM\0*"),
+    (6, b"\0\0\0\0\x36\0\0\0\x28"),  # BMP
+    (0, b"8BPS"),  # Photoshop
+    (0, b"\xff\x0a"),  # JPEG XL
+    (4, b"JXL "),
+    *((4, b"ftyp" + brand) for brand in (b"avif", b"heic", b"heix", b"mif1", b"msf1")),
+)
+_MAX_NAMES = 20
+
+
+def is_unread_image(path: Path) -> bool:
+    """Whether a file is an image by its extension or its first bytes, but not one that is read."""
+    if path.name.startswith(".") or path.suffix.lower() == ".txt" or is_image_file(path):
+        return False
+    return path.is_file() and (path.suffix.lower() in _IMAGE_SUFFIXES or _begins_as_image(path))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Joins names for a message: the first 20, and the number of the others."""
+    more = len(names) - _MAX_NAMES
+    return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _begins_as_image(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            content = file.read(32)
+    except OSError:
+        return False
+    return any(content[offset:].startswith(signature) for offset, signature in _SIGNATURES)
