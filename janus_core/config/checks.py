@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from inspect import formatannotation
 from typing import Any, get_args, get_type_hints
 
 # Value types that each declared type of a field accepts; exact, since a bool is also an int to `isinstance`.
 _ACCEPTED: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
-# Larger sizes overflow the arithmetic of tensor shapes.
+# Larger sizes overflow the arithmetic of tensor shapes. Not a number is not below it either.
 _LIMIT = 2**31
 
 
@@ -39,7 +38,7 @@ def check_value(name: str, value: object, declared: Any, signed: bool = False) -
     require(has_type, f"{name} must be {formatannotation(declared)}, got {value!r}")
     require(members != [] and members != (), f"{name} must hold at least one value, got {value}")
     for number in members if member in (int, float) else ():  # type: ignore[attr-defined]
-        require(math.isfinite(number) and number < _LIMIT, f"{name} must be below {_LIMIT}, got {value}")
+        require(number < _LIMIT, f"{name} must be below {_LIMIT}, got {value}")
         require(signed or number > 0, f"{name} must be positive, got {value}")
 
 

@@ -77,7 +77,8 @@ def _build_config(values: Values) -> JanusConfig:
     vision["intermediate_size"] = int(vision["hidden_size"] * vision["mlp_ratio"])
     tower = read_fields(SiglipConfig, vision)
     positions, found = tower.num_positions, vision["num_image_tokens"]
-    rule = f"vision_config.num_image_tokens must be {positions} by image_size and patch_size"
+    sizes = f"image_size {tower.image_size} and patch_size {tower.patch_size}"
+    rule = f"vision_config.num_image_tokens must be {positions} by {sizes}"
     require(found in (None, positions), f"{rule}, got {found}")
     # Version 5 asks the root, version 4 the language model.
     tied = values[""]["tie_word_embeddings"] or values["text_config"]["tie_word_embeddings"]

@@ -28,7 +28,7 @@ _CHECKPOINT_PREFIX = "first_stage_model."
 _NUM_GROUPS = 32
 
 # The config.json of a diffusers folder, with the defaults of its AutoencoderKL.
-_DIFFUSERS = Section(
+DIFFUSERS = Section(
     "",
     {
         "block_out_channels": Followed(tuple[int, ...], (64,)),
@@ -78,7 +78,7 @@ def detect_vae(path: Path) -> tuple[KeyMap, VAEConfig, Path]:
 def _detect_diffusers(path: Path) -> tuple[KeyMap, VAEConfig, Path]:
     content = read_json(path / "config.json")
     try:
-        config = _read_diffusers_config(content)
+        config = read_diffusers_config(content)
     except ValueError as error:
         raise ValueError(f"{path / 'config.json'}: {error}; {_USE_SDXL}") from error
     file = next((path / name for name in _WEIGHT_FILES if (path / name).is_file()), None)
@@ -90,8 +90,9 @@ def _detect_diffusers(path: Path) -> tuple[KeyMap, VAEConfig, Path]:
     return diffusers_key_map(old_names), config, file
 
 
-def _read_diffusers_config(content: Json) -> VAEConfig:
-    values = _DIFFUSERS.read(content)
+def read_diffusers_config(content: Json) -> VAEConfig:
+    """Reads the content of a diffusers config.json; refuses what cannot be followed, by its name."""
+    values = DIFFUSERS.read(content)
     for direction in ("down", "up"):
         key = f"{direction}_block_types"
         blocks = [_BLOCKS[direction]] * len(values["block_out_channels"])

@@ -1,0 +1,163 @@
+"""Each entry of config.json, changed alone, gives another model or an error with its name."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from janus_nodes.janus_core import load_pipeline
+from janus_nodes.janus_core.checkpoints.layouts import LAYOUTS
+from janus_nodes.janus_core.checkpoints.layouts.sections import Fixed, Followed
+from support.checkpoints import copy_checkpoint, edit_json
+from support.config_entries import ENTRIES
+from support.config_parts import Entries, Json, read_json
+
+
+def changed(content: Json, path: str, value: Any) -> Json:
+    """A copy of a config.json's content with one entry changed."""
+    content = copy.deepcopy(content)
+    *parts, key = path.split(".")
+    section = content
+    for name in parts:
+        section = section.setdefault(name, {})
+    section[key] = value
+    return content
+
+
+def names(section: Json, prefix: str = "") -> Iterator[str]:
+    """The names of all entries of a config.json."""
+    for key, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from names(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def rows(entries: Entries, kind: type) -> Iterator[str]:
+    """The names of all entries that the layout's tables have, of one kind."""
+    for section in entries.sections:
+        for key, row in section.entries.items():
+            if isinstance(row, kind):
+                yield f"{section.path}.{key}" if section.path else key
+
+
+CASES = [
+    pytest.param(entries, path, value, id=f"{layout}-{path}")
+    for layout, entries in ENTRIES.items()
+    for path, value in (entries.followed | entries.refused).items()
+]
+
+
+@pytest.mark.parametrize(("entries", "path", "value"), CASES)
+def test_an_entry_gives_another_model_or_an_error_with_its_name(
+    entries: Entries, path: str, value: Any
+) -> None:
+    content = changed(entries.content, path, value)
+    if path in entries.followed:
+        assert entries.read(content) != entries.read(entries.content)
+        return
+    with pytest.raises(ValueError, match=rf"\b{path.rpartition('.')[2]}\b.*\bgot ") as caught:
+        entries.read(content)
+    shown = value[0] if isinstance(value, list) else value
+    assert str(shown) in str(caught.value)
+
+
+@pytest.mark.parametrize("layout", ENTRIES)
+def test_an_entry_without_effect_is_not_read(layout: str) -> None:
+    entries = ENTRIES[layout]
+    for path, reason in entries.without_effect.items():
+        assert reason
+        content = changed(entries.content, path, "anything else")
+        assert entries.read(content) == entries.read(entries.content), path
+
+
+@pytest.mark.parametrize("layout", ENTRIES)
+def test_the_tables_have_every_entry(layout: str) -> None:
+    entries = ENTRIES[layout]
+    read = entries.followed.keys() | entries.refused.keys()
+    assert not read & entries.without_effect.keys()
+    assert set(rows(entries, Followed)) <= read
+    assert set(rows(entries, Fixed)) <= entries.refused.keys()
+    assert set(names(entries.content)) <= read | entries.without_effect.keys()
+
+
+@pytest.mark.parametrize("release", ["Janus-Pro-1B", "Janus-Pro-7B", "JanusFlow-1.3B"])
+def test_the_released_configs_have_no_other_entries(release: str) -> None:
+    content = read_json(f"real_configs/{release}.config.json")
+    layout = next(layout for layout in LAYOUTS if layout.describes(content))
+    entries = next(entries for entries in ENTRIES.values() if entries.sections is layout.sections)
+    known = entries.followed.keys() | entries.refused.keys() | entries.without_effect.keys()
+    assert set(names(content)) <= known
+    layout.read_config(content)
+
+
+@pytest.mark.parametrize("layout", ENTRIES)
+def test_an_entry_of_the_wrong_type_is_named_with_its_value(layout: str) -> None:
+    entries = ENTRIES[layout]
+    for section in entries.sections:
+        for key, row in section.entries.items():
+            if not isinstance(row, Followed):
+                continue
+            path = f"{section.path}.{key}" if section.path else key
+            for value in unusable(row):
+                message = rf"^{re.escape(path)} must .*, got {re.escape(repr(value))};"
+                with pytest.raises(ValueError, match=message):
+                    entries.read(changed(entries.content, path, value))
+
+
+def unusable(row: Followed) -> list[Any]:
+    """Values that an entry cannot have."""
+    wrong: list[Any] = [{"a": 1}]
+    wrong += [None] if row.default is not None else []
+    if row.kind is not str:
+        wrong += ["64"]
+    if row.kind in (int, float):
+        wrong += [True, [64], 10**400]
+        wrong += [] if row.signed else [0, -3]
+        wrong += [1.5] if row.kind is int else [float("nan"), float("inf")]
+    if row.kind is bool:
+        wrong += [1, 0.0]
+    if row.kind == tuple[int, ...]:
+        wrong += [[], 3, [1, 2.5], [1, 0], ["1"], [True]]
+    return wrong
+
+
+@pytest.mark.parametrize("layout", ["original", "flow", "transformers"])
+@pytest.mark.parametrize("value", [None, [], "text", 3])
+def test_a_section_that_is_no_object_is_named(layout: str, value: object) -> None:
+    entries = ENTRIES[layout]
+    for section in entries.sections:
+        if section.path and not (section.optional and value is None):
+            message = rf"^{re.escape(section.path.split('.')[0])}.* must be an object, got "
+            with pytest.raises(ValueError, match=message):
+                entries.read(changed(entries.content, section.path, value))
+
+
+@pytest.mark.parametrize(
+    ("golden", "path", "value"),
+    [
+        ("janusflow-tiny", "vision_gen_dec_config.params.in_channels", 64),
+        ("janusflow-tiny", "vision_gen_dec_config.params.upsamples", 2),
+        ("janus-pro-tiny", "language_config.attention_bias", True),
+    ],
+)
+def test_an_entry_is_refused_before_weights_are_read(
+    tmp_path: Path, golden: str, path: str, value: object
+) -> None:
+    folder = copy_checkpoint(golden, tmp_path / "model")
+    for shard in folder.glob("*.safetensors"):
+        shard.write_bytes(b"no weights")
+    edit_json(folder / "config.json", lambda content: content.update(changed(content, path, value)))
+    with pytest.raises(ValueError, match=rf"config\.json: {re.escape(path)} must be .*, got {value}"):
+        load_pipeline(folder)
+
+
+def test_defaults_that_are_not_supported_are_named() -> None:
+    content = copy.deepcopy(ENTRIES["flow"].content)
+    del content["vision_gen_dec_config"]["params"]["upsamples"]
+    with pytest.raises(ValueError, match=r"upsamples must be 1, got none, which means 2; the config"):
+        ENTRIES["flow"].read(content)
