@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,15 @@ def read_json(path: str) -> Json:
 def with_prefix(prefix: str, entries: dict[str, Any]) -> dict[str, Any]:
     """The entries of a section, as those of the whole file."""
     return {f"{prefix}.{key}": value for key, value in entries.items()}
+
+
+def names(section: Json, prefix: str = "") -> Iterator[str]:
+    """The names of all entries of a config.json."""
+    for key, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from names(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 CLASS_NAME = "names the class, which is always the same one"

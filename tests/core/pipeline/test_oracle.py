@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling, load_pipeline, save_checkpoint
-from janus_nodes.janus_core.checkpoints.layouts import detect_layout
+from janus_nodes.janus_core.checkpoints.layouts import TRANSFORMERS
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.processing.tokenizer import read_tokenizer
 from janus_nodes.janus_core.sampling.text import sample_text
 from support.checkpoints import GOLDEN, TOKENIZER_FILES, assert_same_weights, randomize
+from support.config_entries import ENTRIES
+from support.config_parts import names
 from support.parametrize import slow_except
 from torch import Tensor
 from transformers import (
@@ -93,7 +95,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     positions = (sizes.vision["image_size"] // sizes.vision["patch_size"]) ** 2
     special = load_special_ids()
     config = JanusConfig(
-        text_config=LlamaConfig(**sizes.text, pad_token_id=special["pad"], tie_word_embeddings=sizes.tie),
+        text_config=LlamaConfig(**sizes.text, pad_token_id=special["pad"]),
         vision_config=JanusVisionConfig(**sizes.vision, projection_dim=width, num_image_tokens=positions),
         vq_config=JanusVQVAEConfig(**sizes.vq, projection_dim=width, image_token_embed_dim=width),
         image_token_id=special["image"],
@@ -223,18 +225,20 @@ def test_encoder_latents_are_equal_and_ids_are_those_of_unit_vectors(pair: Pair,
     assert torch.equal(pair.pipe.encode_tokens(images), expected)
 
 
-def test_silent_entries_of_a_config_take_transformers_defaults(tmp_path: Path) -> None:
-    heads = {"hidden_size": 2048, "num_attention_heads": 16}
-    silent = {"model_type": "janus", "text_config": heads, "vision_config": {}, "vq_config": {}}
-    (tmp_path / "config.json").write_text(json.dumps(silent), encoding="utf-8")
-    config = detect_layout(tmp_path)[1]
-    expected_vision, expected_vq = JanusVisionConfig(), JanusVQVAEConfig()
-    vision, vq = config.understanding.vision, config.generation.vq
-    assert vision.hidden_size == expected_vision.hidden_size
-    assert vision.num_positions == expected_vision.num_image_tokens
-    assert vision.intermediate_size == int(expected_vision.hidden_size * expected_vision.mlp_ratio)
-    assert config.understanding.aligner.depth == expected_vision.depth
-    assert vq.codebook_size == expected_vq.num_embeddings
-    assert list(vq.encoder_ch_mult) == list(expected_vq.channel_multiplier)
-    assert vq.z_channels == expected_vq.latent_channels
-    assert config.generation.head.image_token_embed == expected_vq.image_token_embed_dim
+def test_silent_entries_of_a_config_take_transformers_defaults() -> None:
+    classes = (JanusConfig, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig)
+    for section, theirs in zip(TRANSFORMERS.sections, classes, strict=False):
+        assert section.path in ("", getattr(theirs, "base_config_key", ""), "text_config")
+        expected = theirs()
+        for key, row in section.entries.items():
+            found, default = getattr(expected, key, None), row.default
+            if found is not None and default is not None:
+                assert found == default, key
+    assert LlamaConfig().rope_parameters == {"rope_theta": 10000.0, "rope_type": "default"}
+
+
+def test_the_tables_of_entries_have_all_that_transformers_writes() -> None:
+    config = JanusConfig(text_config=LlamaConfig())
+    entries = ENTRIES["transformers"]
+    known = entries.followed.keys() | entries.refused.keys() | entries.without_effect.keys()
+    assert set(names(json.loads(config.to_json_string()))) <= known
