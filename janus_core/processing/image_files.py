@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 from torch import Tensor
 
 from .images import Colour, compose_on
@@ -107,35 +107,45 @@ def _damage_allowed() -> Iterator[None]:
 
 def _decode(path: Path, max_side: int | None) -> Image.Image:
     """The upright picture in mode RGB, RGBA, or F for grey in [0, 1]; scaled down if it is larger."""
-    with Image.open(path) as file:
+    # By its name, Pillow would map an uncompressed TIFF in its stored size, even if it is to be turned.
+    with path.open("rb") as source, Image.open(source) as file:
         if max_side is not None:
             file.draft(None, (2 * max_side, 2 * max_side))  # JPEGs are decoded at a fraction of their size
-        picture = _standard(ImageOps.exif_transpose(file), file.format)
+        upright = ImageOps.exif_transpose(file)
+        picture = _deep_grey(upright, file) if _is_deep(upright.mode, file.format) else _to_bytes(upright)
     if max_side is not None:
         picture.thumbnail((max_side, max_side))
     return picture
 
 
-def _standard(picture: Image.Image, file_format: str | None) -> Image.Image:
-    """Converts a picture of any mode to RGB, RGBA, or F for grey in [0, 1]."""
-    if picture.mode == "I" and file_format not in _SIXTEEN_BITS:
-        return picture.point(lambda value: value * (1 / 255)).convert("RGB")
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        return _deep_grey(picture, file_format)
+def _is_deep(mode: str, file_format: str | None) -> bool:
+    """Whether a picture is grey of more than 8 bits, on a scale that is known."""
+    return mode == "F" or mode.startswith("I;") or (mode == "I" and file_format in _SIXTEEN_BITS)
+
+
+def _to_bytes(picture: Image.Image) -> Image.Image:
+    """Converts a picture to RGB, or RGBA if it has transparency."""
+    if picture.mode == "I":
+        picture = picture.point(lambda value: value * (1 / 255))
     if picture.mode == "La":  # premultiplied, which Pillow converts to nothing else
         picture = picture.convert("LA")
     return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
 
 
-def _deep_grey(picture: Image.Image, file_format: str | None) -> Image.Image:
+def _deep_grey(picture: Image.Image, file: ImageFile.ImageFile) -> Image.Image:
     """Scales grey of more than 8 bits to [0, 1]; RGBA if one of its shades is transparent."""
     shades = np.asarray(picture, np.float32)
     white = 65535
     if picture.mode == "F":
         white = 1 if shades.max() <= 1 else 255
-    grey = Image.fromarray((shades / np.float32(white)).clip(0, 1))
+    values = (shades / np.float32(white)).clip(0, 1)
+    if (
+        isinstance(file, TiffImagePlugin.TiffImageFile)
+        and file.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+    ):
+        values = 1 - values  # black is the largest number, which Pillow inverts for 8 bits only
     if "transparency" not in picture.info:
-        return grey
-    level = Image.fromarray((np.asarray(grey) * 255).round().astype(np.uint8))
+        return Image.fromarray(values)
+    level = Image.fromarray((values * 255).round().astype(np.uint8))
     alpha = Image.fromarray(np.where(shades == picture.info["transparency"], 0, 255).astype(np.uint8))
     return Image.merge("RGBA", (level, level, level, alpha))
