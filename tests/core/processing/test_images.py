@@ -12,6 +12,7 @@ import torch
 from janus_nodes.janus_core.processing.images import (
     GREY,
     ImageProcessor,
+    compose_on,
     to_images,
     to_pillow,
 )
@@ -85,6 +86,58 @@ def test_grey_becomes_rgb() -> None:
     grey = torch.rand(5, 7, 1)
     processor = ImageProcessor(16)
     assert torch.equal(processor.pixel_values([grey]), processor.pixel_values([grey.expand(5, 7, 3)]))
+
+
+def cut_out(colour: float, hidden: float) -> Tensor:
+    """A disc on a transparent ground whose hidden colour differs, with a soft edge: [40, 60, 4]."""
+    down, across = torch.meshgrid(torch.linspace(-1, 1, 40), torch.linspace(-1.5, 1.5, 60), indexing="ij")
+    alpha = ((0.8 - (down**2 + across**2).sqrt()) * 8).clamp(0, 1)[..., None]
+    return torch.cat((torch.where(alpha > 0, colour, hidden).expand(40, 60, 3), alpha), dim=-1)
+
+
+@pytest.mark.parametrize("method", ["pixel_values", "pixels", "cropped_pixels"])
+def test_alpha_is_composed_on_the_padding_before_resizing(method: str) -> None:
+    processor = ImageProcessor(32)
+    image = cut_out(colour=0.9, hidden=0.0)
+    rgb, alpha = image[..., :3], image[..., 3:]
+    composed = rgb * alpha + (1 - alpha) * 127 / 255
+    prepare = getattr(processor, method)
+    expected = prepare(composed if method == "cropped_pixels" else [composed])
+    found = [
+        prepare(other if method == "cropped_pixels" else [other]) for other in (image, cut_out(0.9, 1.0))
+    ]
+    # What is hidden makes no difference, and leaves no fringe.
+    assert torch.equal(found[0], expected) and torch.equal(found[1], expected)
+    assert float(found[0].min()) > -0.1
+
+
+def test_alpha_is_ignored_as_in_the_reference_only_if_it_is_cut_off() -> None:
+    image = cut_out(colour=0.9, hidden=0.0)
+    processor = ImageProcessor(32)
+    assert float(processor.pixels([image[..., :3]]).min()) < -0.9
+    opaque = torch.cat((image[..., :3], torch.ones(40, 60, 1)), dim=-1)
+    assert torch.equal(processor.pixels([opaque]), processor.pixels([image[..., :3]]))
+
+
+def test_alpha_is_composed_on_the_padding_of_other_means() -> None:
+    clip = ImageProcessor(8, (0.48145466, 0.4578275, 0.40821073))
+    letterboxed = clip.letterbox(torch.zeros(4, 8, 4))
+    assert (letterboxed == (122, 116, 104)).all()
+    assert clip.background == (122 / 255, 116 / 255, 104 / 255)
+
+
+def test_composition_is_exact_and_in_full_precision() -> None:
+    image = torch.rand(2, 3, 5, 4, generator=torch.Generator().manual_seed(1))
+    colour = (1.0, 0.25, 0.0)
+    expected = image[..., :3].double() * image[..., 3:].double()
+    expected += (1 - image[..., 3:].double()) * torch.tensor(colour).double()
+    torch.testing.assert_close(compose_on(image, colour), expected.float(), rtol=0, atol=1e-7)
+    assert compose_on(image.bfloat16(), colour).dtype == torch.float32
+    for visible, shown in ((1.0, image[..., :3]), (0.0, torch.tensor(colour).expand(2, 3, 5, 3))):
+        image[..., 3] = visible
+        assert torch.equal(compose_on(image, colour), shown)
+    for channels in (1, 3):
+        assert torch.equal(compose_on(image[..., :channels], colour), image[..., :channels])
 
 
 def test_8_bit_pictures_come_through_unchanged() -> None:
