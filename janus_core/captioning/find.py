@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ..processing.folder_files import is_unread_image, listed
+from ..processing.folder_files import files_of, is_unread_image, listed
 from ..processing.image_files import is_image_file
 
 
@@ -48,15 +47,12 @@ def find_images(root: Path, subfolders: bool = False, skip: str = "") -> FoundIm
 
     leaves_out = _matcher(skip)
     found = FoundImages([], [], [])
-    for current, folders, names in os.walk(root, onerror=unreadable):
-        # Editing the list in place selects the subfolders to visit.
-        folders[:] = [name for name in folders if subfolders and not name.startswith(".")]
-        for path in (Path(current, name) for name in names):
-            name = path.relative_to(root).as_posix()
-            if is_image_file(path):
-                (found.left_out if leaves_out(name) else found.images).append(name)
-            elif is_unread_image(path) and not leaves_out(name):
-                found.unread.append(name)
+    for path in files_of(root, subfolders, unreadable):
+        name = path.relative_to(root).as_posix()
+        if is_image_file(path):
+            (found.left_out if leaves_out(name) else found.images).append(name)
+        elif is_unread_image(path) and not leaves_out(name):
+            found.unread.append(name)
     for names in (found.images, found.left_out, found.unread):
         names.sort()
     if not found.images:

@@ -1,8 +1,9 @@
-"""Files of a folder that look like images but are not read, and how messages name many files."""
+"""Files of a folder: those that look like images but are not read, and how messages name many."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .image_files import is_image_file
@@ -31,6 +32,22 @@ _SIGNATURES = (
     *((4, b"ftyp" + brand) for brand in (b"avif", b"heic", b"heix", b"mif1", b"msf1")),
 )
 _MAX_NAMES = 20
+
+
+def files_of(
+    root: Path, subfolders: bool = True, on_error: Callable[[OSError], object] | None = None
+) -> Iterator[Path]:
+    """Yields the files of a folder, but not those in hidden subfolders; links to folders are not followed.
+
+    Args:
+        root: the folder.
+        subfolders: whether to search its subfolders.
+        on_error: called with the error if a folder cannot be read; by default that is ignored.
+    """
+    for current, folders, names in os.walk(root, onerror=on_error):
+        # Editing the list in place selects the subfolders to visit.
+        folders[:] = [name for name in folders if subfolders and not name.startswith(".")]
+        yield from (Path(current, name) for name in names)
 
 
 def is_unread_image(path: Path) -> bool:

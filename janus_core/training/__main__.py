@@ -12,21 +12,20 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import signal
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import FrameType
 
 import torch
 from PIL import Image
 
 from ..loading import load_pipeline, save_checkpoint
 from ..pipeline.pipeline import JanusPipeline
+from ..processing.image_files import BACKGROUNDS
+from ..processing.images import GREY
 from ..sampling.options import TokenSampling
+from .console import deferred_interrupts, progress, say
 from .folder_data import FolderData
 from .loop import METRICS, Trainer, check_trainable
 from .lora import add_adapters, merge_adapters
@@ -63,7 +62,10 @@ def train_box(options: argparse.Namespace) -> None:
 
 def finetune(options: argparse.Namespace) -> None:
     """Fine-tunes a checkpoint on a folder of images."""
-    data = FolderData(options.data)
+    data = FolderData(options.data, BACKGROUNDS[options.background] or GREY)
+    for note in data.notes:
+        say(note)
+    data.check_images(progress("images checked"))
     recipe = finetuning_recipe(
         data.shares, options.steps, options.batch_size, options.learning_rate, lora=options.lora > 0
     )
@@ -85,8 +87,8 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
     given = {name: getattr(options, name) for name in SAMPLING_FIELDS}
     sampling = replace(defaults, **{name: value for name, value in given.items() if value is not None})
     model = EvaluatedModel(pipeline, sampling, options.sees)
-    report = evaluate(model, options.count, _say)
-    _say(to_table(report))
+    report = evaluate(model, options.count, say)
+    say(to_table(report))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if options.sheet:
@@ -100,7 +102,7 @@ def _train(
     trainer = Trainer(pipeline, data, recipe, options.folder, options.seed, DTYPES[options.compute], origin)
     checkpoint = options.folder / "checkpoint"
     if trainer.done and (checkpoint / "training.json").is_file():
-        _say(f"training is complete already; the checkpoint is in {checkpoint}")
+        say(f"training is complete already; the checkpoint is in {checkpoint}")
         return
 
     # Train, or resume training, and save the state at the end or at an interrupt.
@@ -109,17 +111,17 @@ def _train(
     def on_step(stage: Stage, step: int, losses: dict[str, float]) -> None:
         if step % 10 == 0 or step == stage.steps:
             values = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
-            _say(f"{time.monotonic() - start:6.0f} s  {stage.name} {step}/{stage.steps}  {values}")
+            say(f"{time.monotonic() - start:6.0f} s  {stage.name} {step}/{stage.steps}  {values}")
         if interrupts:
             raise KeyboardInterrupt
 
-    with _deferred_interrupts() as interrupts:
+    with deferred_interrupts() as interrupts:
         try:
             trainer.run(options.max_steps, on_step=on_step)
         except KeyboardInterrupt:
-            _say("interrupted")
+            say("interrupted")
     if not trainer.done:
-        _say(f"stopped in stage {trainer.stage.name}; the same command resumes training")
+        say(f"stopped in stage {trainer.stage.name}; the same command resumes training")
         return
 
     # Write the checkpoint to a temporary folder, and rename that when it is complete.
@@ -138,32 +140,7 @@ def _train(
     }
     (partial / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
     partial.rename(checkpoint)
-    _say(f"the trained checkpoint is in {checkpoint}")
-
-
-@contextmanager
-def _deferred_interrupts() -> Iterator[list[int]]:
-    """Defers the first Ctrl-C to the end of a step, so that no work is lost; a second one acts at once.
-
-    The list that it yields is empty until the first Ctrl-C.
-    """
-    previous = signal.getsignal(signal.SIGINT)
-    interrupts: list[int] = []
-
-    def defer(number: int, frame: FrameType | None) -> None:
-        interrupts.append(number)
-        signal.signal(signal.SIGINT, previous)
-
-    signal.signal(signal.SIGINT, defer)
-    try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    say(f"the trained checkpoint is in {checkpoint}")
 
 
 def _positive(text: str) -> int:
@@ -207,6 +184,8 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--steps", type=_positive, default=1000, help="default: 1000")
     tune.add_argument("--batch-size", type=_positive, default=8, help="samples per step (default: 8)")
     tune.add_argument("--learning-rate", type=float, default=2e-5, help="peak (default: 2e-5)")
+    background = "colour behind transparent parts of images (default: grey)"
+    tune.add_argument("--background", choices=tuple(BACKGROUNDS), default="grey", help=background)
     tune.add_argument("--lora", type=int, default=0, help="rank of LoRA adapters; 0 trains all weights")
 
     test = commands.add_parser("evaluate", help=evaluate_checkpoint.__doc__, parents=[common, vision])

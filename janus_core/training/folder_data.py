@@ -5,32 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ..file_io import read_text
 from ..pipeline.pipeline import JanusPipeline
+from ..processing.folder_files import files_of, is_unread_image, listed
 from ..processing.image_files import is_image_file, read_image
 from ..processing.images import GREY, Colour
+from ..sampling.steps import OnImage, ignore_image
+from .conversations import CONVERSATIONS, read_conversations
 from .pictures import to_pictures
+from .problems import Problems
 from .samples import Region, Sample
 from .sequences import conversation_sequence, generation_sequence
 
-CONVERSATIONS = "conversations.jsonl"
 MAX_SIDE = 2048  # pixels; larger images are scaled down when read, as models use far fewer pixels
 # One of these is the question for an image with a caption.
 CAPTION_QUESTIONS = ("Describe the image in detail.", "Write a short caption for this image in one sentence.")
-
-Turns = tuple[tuple[str, str], ...]
 
 
 class FolderData:
     """Samples of a folder, drawn at random with replacement; implements `TrainingData`.
 
-    `name.txt` beside an image is its caption; subfolders are included. A line `{"image": "name.png", "turns":
-    [["question", "answer"], …]}` of `conversations.jsonl` is a conversation about an image; without "image"
-    it is text only.
+    `name.txt` beside an image is its caption unless it is empty; hidden subfolders are left out.
+    A line `{"image": "name.png", "turns": [["question", "answer"], …]}` of `conversations.jsonl` is a
+    conversation about an image; without "image" it is text only.
+
+    Attributes:
+        notes: for each kind of file that is not used, a line with their number and names.
     """
 
     prompts: tuple[str, ...]
@@ -41,24 +46,49 @@ class FolderData:
         Args:
             folder: the images and texts.
             background: the colour behind transparent parts of images, as RGB in [0, 1].
+
+        Raises:
+            FileNotFoundError: if there are no texts, or images that a conversation names are missing.
+            ValueError: for texts that cannot be read; the error names all of them.
         """
         self.folder, self._background = folder, background
-        self._images = sorted(path for path in folder.rglob("*") if is_image_file(path))
-        files = [(image, image.with_suffix(".txt")) for image in self._images]
-        self._captions = [(image, _read_caption(file)) for image, file in files if file.is_file()]
-        conversations = self._read_conversations(folder / CONVERSATIONS)
+        files = sorted(files_of(folder))
+        self._images = [file for file in files if is_image_file(file)]
+        problems = Problems()
+        texts = {}
+        for image in self._images:
+            if (file := image.with_suffix(".txt")).is_file():
+                with problems.collected():
+                    texts[image] = read_text(file).strip()
+        conversations = read_conversations(folder, set(self._images), problems)
+        problems.refuse()
+        self._captions = [(image, caption) for image, caption in texts.items() if caption]
         self._image_conversations = [(image, turns) for image, turns in conversations if image is not None]
         self._text_conversations = [turns for image, turns in conversations if image is None]
+        used = {image for image, _ in (*self._captions, *self._image_conversations)}
+        empty = [image.with_suffix(".txt") for image, caption in texts.items() if not caption]
+        self.notes = self._notes_on(
+            {
+                "empty caption files, which count as none": empty,
+                "images with neither a caption nor a conversation": [*sorted({*self._images} - used)],
+                "images in formats that cannot be read; convert them to PNG or JPEG": [
+                    file for file in files if is_unread_image(file)
+                ],
+            }
+        )
         if not self._captions and not conversations:
+            notes = "".join(f"\n{note}" for note in self.notes)
             raise FileNotFoundError(
                 f"{folder} must hold images with captions (name.txt beside name.png) or {CONVERSATIONS}, got "
-                f"{len(self._images)} images and neither; write captions first"
+                f"{len(self._images)} images and neither; write captions first{notes}"
             )
         self.prompts = tuple(caption for _, caption in self._captions[:8])
         images = [[path.relative_to(folder).as_posix(), path.stat().st_size] for path in self._images]
-        texts = [caption for _, caption in self._captions], [turns for _, turns in conversations]
-        content = json.dumps([images, texts])
-        self.version = f"folder-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+        captions = [caption for _, caption in self._captions]
+        content = [images, [captions, [turns for _, turns in conversations]]]
+        # Runs with the usual background can be resumed with the states of versions that had no other.
+        content += [[*background]] if background != GREY else []
+        self.version = f"folder-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}"
 
     @property
     def shares(self) -> tuple[int, int, int]:
@@ -67,7 +97,7 @@ class FolderData:
         return int(has_understanding), int(bool(self._text_conversations)), int(bool(self._captions))
 
     def check(self, pipeline: JanusPipeline) -> None:
-        """Builds all sequences once, so that an error names any text that does not fit before training."""
+        """Builds all sequences once, so that an error names all texts that do not fit before training."""
         picture = np.empty((1, 1, 3), np.uint8)  # its content does not matter here
         question = max(CAPTION_QUESTIONS, key=len)
         samples = [Sample(picture, ((question, caption),), caption) for _, caption in self._captions]
@@ -76,13 +106,30 @@ class FolderData:
         conversations += [Sample(None, turns) for turns in self._text_conversations]
         file = self.folder / CONVERSATIONS
         places += [f"{file}, conversation of {sample.turns[0][0]!r}" for sample in conversations]
+        problems = Problems()
         for place, sample in zip(places, samples + conversations, strict=True):
-            try:
+            with problems.collected(place):
                 conversation_sequence(pipeline, sample)
                 if sample.caption:
                     generation_sequence(pipeline, sample.caption, drop_caption=False)
-            except ValueError as error:
-                raise ValueError(f"{place}: {error}") from error
+        problems.refuse()
+
+    def check_images(self, on_image: OnImage = ignore_image) -> None:
+        """Decodes every image once, so that an error names all that cannot be read before training.
+
+        Args:
+            on_image: called as `on_image(done, total)` after each image.
+        """
+        problems = Problems()
+        with ThreadPoolExecutor() as pool:
+            try:
+                for done, error in enumerate(pool.map(self._error_in, self._images), start=1):
+                    if error:
+                        problems.add(error)
+                    on_image(done, len(self._images))
+            finally:
+                pool.shutdown(cancel_futures=True)
+        problems.refuse()
 
     def picture(self, rng: random.Random) -> np.ndarray:
         """Returns any image of the folder."""
@@ -119,57 +166,13 @@ class FolderData:
         except ValueError as error:
             raise ValueError(f"{image}: {error}") from error
 
-    def _read_conversations(self, file: Path) -> list[tuple[Path | None, Turns]]:
-        if not file.is_file():
-            return []
-        images = set(self._images)
-        # Not `splitlines`, which would also split at separators that JSON allows within a text.
-        return [
-            self._parse_conversation(f"{file}, line {number}", line, images)
-            for number, line in enumerate(_read_text(file).split("\n"), start=1)
-            if line.strip()
-        ]
-
-    def _parse_conversation(self, place: str, line: str, images: set[Path]) -> tuple[Path | None, Turns]:
+    def _error_in(self, image: Path) -> ValueError | None:
         try:
-            entry: dict[str, Any] = json.loads(line)
-            name = entry.get("image")
-            if not isinstance(name, str | None):
-                raise TypeError("the image must be a file name")
-            turns = _parse_turns(entry["turns"])
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f'{place} must be {{"image": …, "turns": [["question", "answer"], …]}}, got {line[:80]!r} '
-                f"({error}); fix the line"
-            ) from error
-        image = None if name is None else self.folder / name
-        if image is not None and image not in images:
-            raise FileNotFoundError(
-                f"{place} must name an image in {self.folder}, got {name!r}; fix the line"
-            )
-        return image, turns
+            self._read(image)
+        except ValueError as error:
+            return error
+        return None
 
-
-def _parse_turns(turns: object) -> Turns:
-    if not isinstance(turns, list) or not turns:
-        raise ValueError("turns must be a list that is not empty")
-    for turn in turns:
-        if not isinstance(turn, list) or len(turn) != 2:
-            raise ValueError("each turn must be a list of a question and an answer")
-        if not all(isinstance(text, str) and text.strip() for text in turn):
-            raise ValueError("questions and answers must be texts that are not empty")
-    return tuple((question, answer) for question, answer in turns)
-
-
-def _read_caption(file: Path) -> str:
-    caption = _read_text(file).strip()
-    if not caption:
-        raise ValueError(f"{file} must hold a caption, got an empty file; write one or remove the file")
-    return caption
-
-
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")  # accepts the byte order mark that Windows writes
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} must be a text in UTF-8, got: {error}; save it as UTF-8") from error
+    def _notes_on(self, unused: dict[str, list[Path]]) -> tuple[str, ...]:
+        names = {what: [str(path.relative_to(self.folder)) for path in unused[what]] for what in unused}
+        return tuple(f"{what}: {len(each)} ({listed(each)})" for what, each in names.items() if each)

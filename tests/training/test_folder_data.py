@@ -80,19 +80,6 @@ def test_texts_may_have_a_byte_order_mark_and_unicode_separators(folder: Path) -
     assert data.text(random.Random(0)).turns == (("One\u2028or two?", "Two."),)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b" \n", r"a.txt must hold a caption, got an empty file"),
-        (b"\xff\xe9", r"a.txt must be a text in UTF-8"),
-    ],
-)
-def test_a_broken_caption_is_named(folder: Path, content: bytes, message: str) -> None:
-    (folder / "a.txt").write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-        FolderData(folder)
-
-
 def test_images_in_subfolders_are_found_and_other_files_ignored(folder: Path) -> None:
     inner = folder / "inner.png"
     inner.mkdir()

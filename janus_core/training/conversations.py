@@ -1,0 +1,66 @@
+"""Conversations about the images of a folder, as lines of one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from ..file_io import read_text
+from .problems import Problems
+
+CONVERSATIONS = "conversations.jsonl"
+
+Turns = tuple[tuple[str, str], ...]
+
+
+def read_conversations(
+    folder: Path, images: Collection[Path], problems: Problems
+) -> list[tuple[Path | None, Turns]]:
+    """Reads the image, or None, and the turns of each line of a folder's file; none if there is no file.
+
+    Args:
+        folder: the folder.
+        images: its images.
+        problems: takes an error for each line that cannot be used.
+    """
+    file = folder / CONVERSATIONS
+    if not file.is_file():
+        return []
+    conversations = []
+    # Not `splitlines`, which would also split at separators that JSON allows within a text.
+    for number, line in enumerate(read_text(file).split("\n"), start=1):
+        if line.strip():
+            with problems.collected():
+                conversations.append(_parse_line(f"{file}, line {number}", line, folder, images))
+    return conversations
+
+
+def _parse_line(place: str, line: str, folder: Path, images: Collection[Path]) -> tuple[Path | None, Turns]:
+    try:
+        entry: dict[str, Any] = json.loads(line)
+        name = entry.get("image")
+        if not isinstance(name, str | None):
+            raise TypeError("the image must be a file name")
+        turns = _parse_turns(entry["turns"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'{place} must be {{"image": …, "turns": [["question", "answer"], …]}}, got {line[:80]!r} '
+            f"({error}); fix the line"
+        ) from error
+    image = None if name is None else folder / name
+    if image is not None and image not in images:
+        raise FileNotFoundError(f"{place} must name an image in {folder}, got {name!r}; fix the line")
+    return image, turns
+
+
+def _parse_turns(turns: object) -> Turns:
+    if not isinstance(turns, list) or not turns:
+        raise ValueError("turns must be a list that is not empty")
+    for turn in turns:
+        if not isinstance(turn, list) or len(turn) != 2:
+            raise ValueError("each turn must be a list of a question and an answer")
+        if not all(isinstance(text, str) and text.strip() for text in turn):
+            raise ValueError("questions and answers must be texts that are not empty")
+    return tuple((question, answer) for question, answer in turns)
