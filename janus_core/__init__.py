@@ -5,7 +5,7 @@ from .captioning.folder import caption_folder
 from .captioning.options import JOINS as CAPTION_JOINS
 from .captioning.options import CaptionFolder
 from .captioning.report import CaptionReport
-from .checkpoints.files import missing_files
+from .checkpoints.files import WEIGHT_SUFFIXES, missing_files
 from .checkpoints.precision import PRECISIONS, Precision
 from .checkpoints.save import convert_bin
 from .loading import DEMONSTRATION, load_pipeline, save_checkpoint
@@ -47,6 +47,7 @@ __all__ = [
     "ROUTED_TASKS",
     "SCORE_TEMPLATE",
     "SOLVERS",
+    "WEIGHT_SUFFIXES",
     "Answer",
     "CaptionFolder",
     "CaptionReport",

@@ -11,33 +11,44 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
 from ..janus_core import RELEASES, missing_files
-from .paths import BUILT_IN, download_folder
+from .checkpoint_folders import is_complete
+from .paths import BUILT_IN, download_folder, loadable, loose_weights, resolve
 
 # In this order: weights come last, so that a folder with all weights is complete.
-_PATTERNS = ("*.json", "*.jinja", "*.bin", "*.safetensors")
+_TEXTS = ("*.json", "*.jinja")
+_WEIGHTS = ("*.bin", "*.safetensors")
 
 
 def download_release(name: str) -> None:
     """Downloads the missing files of a release to `models/janus`; does nothing for the built-in checkpoint.
 
-    Existing files are left as they are. An interrupted download continues where it stopped.
+    Existing files are left as they are. An interrupted download continues where it stopped. Nothing is
+    downloaded if the release is found under any of the names that `find` accepts.
 
     Raises:
-        ValueError: if the name is not that of a release.
+        ValueError: if the name is not that of a release, or if weights lie where they may be the release's.
         RuntimeError: if the download fails.
     """
     if name == BUILT_IN:
         return
+    found = resolve(name)
+    name = found if found in RELEASES else name
     if name not in RELEASES:
         raise ValueError(
             f"download must be off for checkpoints other than {', '.join(RELEASES)}, got {name!r}; "
             "turn it off, or choose one of these"
         )
-    folder, release = download_folder(name), RELEASES[name]
-    if folder.is_dir() and not missing_files(folder):
+    folder = loadable().get(found)
+    if folder is not None and is_complete(folder):
         return
+    if loose := loose_weights(name):
+        raise ValueError(f"download must be off while weights lie outside a folder of their own, got {loose}")
+    folder, release = download_folder(name), RELEASES[name]
+    # Weights that are there already, under whatever name, are not downloaded once more.
+    lacks_weights = bool(set(missing_files(folder)) - {"config.json", "tokenizer.json"})
+    patterns = (*_TEXTS, *(_WEIGHTS if lacks_weights else ()))
     try:
-        _download_files(release.repo_id, release.revision, folder)
+        _download_files(release.repo_id, release.revision, folder, patterns)
     except InterruptProcessingException:
         raise
     except Exception as error:  # the error classes depend on the version of huggingface_hub
@@ -48,15 +59,15 @@ def download_release(name: str) -> None:
         ) from error
 
 
-def _download_files(repo_id: str, revision: str, folder: Path) -> None:
-    """Downloads one file after the other, each under a temporary name until it is complete.
+def _download_files(repo_id: str, revision: str, folder: Path, patterns: tuple[str, ...]) -> None:
+    """Downloads the files that match a pattern, one after the other, each under a temporary name at first.
 
     `snapshot_download` is not used: no version of it can be interrupted within a file and continue there
     later. Early ones report progress by whole files, and 2.x deletes incomplete files.
     """
     entries = HfApi().list_repo_tree(repo_id, revision=revision)
     sizes = {entry.path: entry.size for entry in entries if hasattr(entry, "size")}
-    names = [name for pattern in _PATTERNS for name in sorted(sizes) if fnmatch(name, pattern)]
+    names = [name for pattern in patterns for name in sorted(sizes) if fnmatch(name, pattern)]
     bar = comfy.utils.ProgressBar(sum(sizes[name] for name in names))
     folder.mkdir(parents=True, exist_ok=True)
     done = 0

@@ -29,7 +29,8 @@ class JanusLoad(io.ComfyNode):
                 io.Combo.Input(
                     "checkpoint",
                     options=paths.choices(),
-                    tooltip="A folder in models/janus, or in a janus path of extra_model_paths.yaml. Listed "
+                    tooltip="A folder in models/janus, up to three levels deep, in a janus path of "
+                    "extra_model_paths.yaml, or in models/Janus-Pro and the like of other packs. Listed "
                     "after these: the built-in demonstration, a small model of coloured shapes, and "
                     "official releases that are not installed, which need download.",
                 ),
@@ -75,6 +76,16 @@ class JanusLoad(io.ComfyNode):
     def fingerprint_inputs(cls, checkpoint: str | None = None, **kwargs: object) -> str:
         """Has ComfyUI load a checkpoint again when its files have changed."""
         return paths.fingerprint(checkpoint) if checkpoint else ""
+
+    @classmethod
+    def validate_inputs(cls, checkpoint: str | None = None) -> bool | str:
+        """Replaces ComfyUI's check of `checkpoint`, since other machines may spell a name differently."""
+        if checkpoint is None:  # it is linked
+            return True
+        try:
+            return paths.resolve(checkpoint) in paths.choices() or paths.unknown(checkpoint)
+        except ValueError as error:
+            return str(error)
 
     @classmethod
     def execute(

@@ -9,37 +9,21 @@ from pathlib import Path, PureWindowsPath
 
 import folder_paths
 
-from ..janus_core import DEMONSTRATION, RELEASES, missing_files
+from ..janus_core import DEMONSTRATION, RELEASES, WEIGHT_SUFFIXES
+from .checkpoint_folders import FOLDER, installed, is_complete, loose_files
 from .choices import resolve_choice
 from .pasted import clean_path
 
-FOLDER = "janus"
 BUILT_IN = "Janus-Shapes (built-in demonstration)"
 
 # ComfyUI's folders in which a workflow may name folders.
 LOCATIONS = {"input": folder_paths.get_input_directory, "output": folder_paths.get_output_directory}
-
-# A folder with any of these files is listed as a checkpoint, even if others are missing.
-_CHECKPOINT_FILES = ("config.json", "tokenizer.json", "*.safetensors", "*.bin", "*.index.json")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def register_folder() -> None:
     """Adds `models/janus` to ComfyUI's model folders."""
     folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
-
-
-def installed() -> dict[str, Path]:
-    """Checkpoint folders by name, at most two levels deep (`Janus-Pro-1B` or `deepseek-ai/Janus-Pro-1B`)."""
-    found: dict[str, Path] = {}
-    for root in map(Path, folder_paths.get_folder_paths(FOLDER)):
-        for folder in sorted([*root.glob("*/"), *root.glob("*/*/")]):
-            name = folder.relative_to(root).as_posix()
-            if folder.parent != root and (folder.parent / "config.json").is_file():
-                continue  # part of a checkpoint, such as its VAE
-            hidden = any(part.startswith(".") for part in name.split("/"))
-            if not hidden and any(any(folder.glob(pattern)) for pattern in _CHECKPOINT_FILES):
-                found.setdefault(name, folder)
-    return found
 
 
 def loadable() -> dict[str, Path]:
@@ -53,27 +37,100 @@ def choices() -> list[str]:
     return names + [name for name in RELEASES if name not in names]
 
 
+def resolve(name: str) -> str:
+    """The name of `choices` that a workflow means, which may come from another machine.
+
+    Other slashes and other letter case are accepted, or only the last part of the name, if no other
+    checkpoint could be meant. A name without such a checkpoint is returned as it is.
+
+    Raises:
+        ValueError: if several checkpoints could be meant.
+    """
+    folders = loadable()
+    wanted = _parts(name)
+    if name in folders or not wanted:
+        return name
+    matching = [known for known in folders if _parts(known) == wanted]
+    matching = matching or [known for known in folders if _parts(known)[-1:] == wanted[-1:]]
+    matching = [known for known in matching if is_complete(folders[known])] or matching
+    if len(matching) > 1:
+        raise ValueError(
+            f"checkpoint must name one of those in models/{FOLDER}, got {name!r}, which could be "
+            f"{' or '.join(matching)}; choose one of these"
+        )
+    releases = (release for release in RELEASES if _parts(release) == wanted)
+    return matching[0] if matching else next(releases, name)
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """The parts of a name in lower case; none if it looks like a path that leads elsewhere."""
+    # Windows' rules, on every system, recognize drives and both kinds of slashes.
+    path = PureWindowsPath(name.strip())
+    leads_away = path.anchor or ".." in path.parts or "~" in path.parts or "\0" in name
+    return () if leads_away else tuple(part.casefold() for part in path.parts)
+
+
 def find(name: str) -> Path:
     """The folder of a checkpoint that `choices` lists; no other name is ever used as a path.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
+        ValueError: if several could be meant.
     """
     folders = loadable()
+    name = resolve(name)
     if name in folders:
         return folders[name]
     if name in RELEASES:
-        size = RELEASES[name].num_bytes / 1e9
-        raise FileNotFoundError(
-            f"checkpoint {name!r} must be in models/{FOLDER}, got none there; turn on download on the Load "
-            f"node ({size:.1f} GB from huggingface.co/{RELEASES[name].repo_id}), or put the folder there "
-            "yourself"
-        )
-    raise FileNotFoundError(
+        raise FileNotFoundError(_absent_release(name))
+    raise FileNotFoundError(unknown(name))
+
+
+def unknown(name: str) -> str:
+    """What to do about a name that `choices` does not list."""
+    return (
         f"checkpoint must be one of those in models/{FOLDER} ({', '.join(installed()) or 'none yet'}) or the "
         f"built-in one, got {name!r}; choose one of these, or put the checkpoint's folder there and reload "
         "the page"
     )
+
+
+def _absent_release(name: str) -> str:
+    """What to do about a release that is in no folder of its name."""
+    start = f"checkpoint {name!r} must be in models/{FOLDER}, got none there"
+    loose = loose_weights(name)
+    if loose:
+        return f"{start} in a folder of that name, but {loose}"
+    size = f"{RELEASES[name].num_bytes / 1e9:.1f} GB from huggingface.co/{RELEASES[name].repo_id}"
+    similar = [known for known in installed() if _letters(name) in _letters(known)]
+    if similar:
+        return (
+            f"{start} of just that name, but {', '.join(similar)}; choose it, or rename its folder ({size})"
+        )
+    gguf = "".join(f" but {file.name}, and GGUF is not supported" for file in loose_files((".gguf",))[:1])
+    return f"{start}{gguf}; turn on download on the Load node ({size}), or put the folder there yourself"
+
+
+def loose_weights(name: str) -> str:
+    """Says which weights lie in `models/janus` itself and where a release's belong; empty if none do."""
+    # A folder that is a `janus` path itself may have a release's name, and its files are no others.
+    loose = [file for file in loose_files(WEIGHT_SUFFIXES) if not _names_release(file.parent.name)]
+    if not loose:
+        return ""
+    file = min(loose, key=lambda file: _letters(name) not in _letters(file.stem))
+    root, page = file.parent, f"huggingface.co/{RELEASES[name].repo_id}"
+    return (
+        f"{file.name} right in {root}; move it into {root / name}, with the JSON files of {page}, or choose "
+        f"{root.name!r} to use it where it is"
+    )
+
+
+def _names_release(name: str) -> bool:
+    return any(_letters(release) in _letters(name) for release in RELEASES)
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def fingerprint(name: str) -> str:
@@ -82,10 +139,11 @@ def fingerprint(name: str) -> str:
     Two changes must not make ComfyUI load a model again that it has just loaded: a download, so that the
     fingerprint of a release is its revision, and a safetensors copy beside pickled weights, which is ignored.
     """
-    folder = loadable().get(name)
-    if folder is None or (name in RELEASES and missing_files(folder)):
+    folder = loadable().get(resolve(name))
+    if folder is None or (name in RELEASES and not is_complete(folder)):
         return RELEASES[name].revision if name in RELEASES else ""
-    weights = list(folder.glob("*.bin")) or list(folder.glob("*.safetensors"))
+    found = [file for file in folder.iterdir() if file.suffix.lower() in WEIGHT_SUFFIXES]
+    weights = [file for file in found if file.suffix != ".safetensors"] or found
     if name in RELEASES and all(file.suffix == ".bin" for file in weights):
         return RELEASES[name].revision
     files = sorted([*folder.glob("*.json"), *folder.glob("*.jinja"), *weights])
@@ -94,7 +152,9 @@ def fingerprint(name: str) -> str:
 
 def download_folder(name: str) -> Path:
     """The folder to download a release to: an incomplete one that exists, or a new one in the first path."""
-    return installed().get(name) or Path(folder_paths.get_folder_paths(FOLDER)[0]) / name
+    found = installed()
+    existing = (found[known] for known in (name, RELEASES[name].repo_id) if known in found)
+    return next(existing, Path(folder_paths.get_folder_paths(FOLDER)[0]) / name)
 
 
 def folder_in(location: str, name: str) -> Path:

@@ -69,7 +69,7 @@ def weight_files(folder: Path) -> list[Path]:
     """Returns the files that hold a folder's weights; empty if it has none.
 
     The first complete set of files with the usual names; else the first incomplete one; else the only file of
-    another name, such as a trainer's `last.ckpt`.
+    another name, such as a trainer's `last.ckpt`, even beside an index of other weights that are not there.
 
     Raises:
         ValueError: as `missing_files` does.
@@ -80,7 +80,9 @@ def weight_files(folder: Path) -> list[Path]:
         if (folder / name).is_file()
     ]
     complete = (files for files in sets if all(file.is_file() for file in files))
-    return next(complete, sets[0] if sets else _weights_of_another_name(folder))
+    begun = (files for files in sets if any(file.is_file() for file in files))
+    usual = next(complete, None) or next(begun, None)
+    return usual or _weights_of_another_name(folder) or next(iter(sets), [])
 
 
 def _weights_of_another_name(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from janus_nodes.janus_core import RELEASES, JanusPipeline, TextSampling
 from janus_nodes.nodes.download import download_release
 from janus_nodes.nodes.load import JanusLoad
 from janus_nodes.nodes.paths import BUILT_IN
-from support.checkpoints import copy_checkpoint
+from support.checkpoints import copy_checkpoint, single_file_checkpoint
 from support.fake_hub import CHUNK, FakeHub
 
 NAME = "Janus-Pro-1B"
@@ -181,6 +181,39 @@ def test_missing_files_are_added_and_existing_ones_kept(hub: FakeHub, janus_fold
     assert {
         name: data for name, data in contents(folder).items() if name in (LAST_FILE, "tokenizer.json")
     } == {name: data for name, data in wanted(hub).items() if name in (LAST_FILE, "tokenizer.json")}
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "Janus-Pro-1B.safetensors"])
+def test_weights_that_are_there_are_not_downloaded_again(
+    hub: FakeHub, janus_folder: Path, tmp_path: Path, weights: str
+) -> None:
+    single_file_checkpoint(tmp_path / "single")
+    (janus_folder / NAME).mkdir()
+    (tmp_path / "single" / "model.safetensors").rename(janus_folder / NAME / weights)
+    load(download=True)
+    assert all(name.endswith(".json") for name in contents(janus_folder / NAME) if name != weights)
+
+
+@pytest.mark.parametrize("place", ["deepseek-ai/Janus-Pro-1B", "a/b/janus-pro-1b"])
+def test_a_release_in_another_folder_sends_no_request(hub: FakeHub, janus_folder: Path, place: str) -> None:
+    folder = copy_checkpoint("janus-pro-tiny", janus_folder / place)
+    assert load(download=True).folder == folder
+    assert hub.requests == []
+
+
+def test_a_fine_tune_of_the_same_name_is_not_completed_with_the_release(
+    hub: FakeHub, janus_folder: Path
+) -> None:
+    folder = copy_checkpoint("janus-pro-tiny", janus_folder / "somebody" / NAME)
+    (folder / "config.json").unlink()
+    before = contents(folder)
+    assert load(download=True).folder == janus_folder / NAME
+    assert contents(folder) == before
+
+
+def test_other_spellings_of_a_release_are_downloaded_under_its_name(hub: FakeHub, janus_folder: Path) -> None:
+    download_release("janus-pro-1b/")
+    assert contents(janus_folder / NAME) == wanted(hub)
 
 
 def test_error_names_the_release_and_the_fix(hub: FakeHub, janus_folder: Path) -> None:

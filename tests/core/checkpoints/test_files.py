@@ -215,6 +215,16 @@ def test_the_only_weights_are_found_under_any_name(tmp_path: Path, pipe: JanusPi
     assert_same_weights(load_pipeline(folder, dtype=torch.float32).model, pipe.model)
 
 
+def test_weights_beside_the_index_of_others_are_found(tmp_path: Path, pipe: JanusPipeline) -> None:
+    folder = single_file_checkpoint(tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "last.safetensors")
+    index = {"weight_map": {"a": "pytorch_model-00001-of-00002.bin", "b": "pytorch_model-00002-of-00002.bin"}}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index), encoding="utf-8")
+    assert_same_weights(load_pipeline(folder, dtype=torch.float32).model, pipe.model)
+    (folder / "last.safetensors").unlink()
+    assert missing_files(folder) == sorted(index["weight_map"].values())
+
+
 def test_several_files_of_other_names_are_named(tmp_path: Path) -> None:
     folder = single_file_checkpoint(tmp_path / "model")
     (folder / "model.safetensors").rename(folder / "one.safetensors")

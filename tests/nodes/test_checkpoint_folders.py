@@ -1,0 +1,238 @@
+"""Checkpoints that lie elsewhere, or go by other spellings, are found or at least named."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import folder_paths
+import pytest
+import torch
+from janus_nodes.janus_core import RELEASES
+from janus_nodes.nodes import paths
+from janus_nodes.nodes.checkpoint_folders import installed
+from janus_nodes.nodes.download import download_release
+from janus_nodes.nodes.load import JanusLoad
+from safetensors.torch import load_file, save_file
+from support.checkpoints import GOLDEN, copy_checkpoint, single_file_checkpoint
+
+NAME = "Janus-Pro-1B"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def models(janus_folder: Path) -> Iterator[Path]:
+    """ComfyUI's `models`, from which all folders are removed that a test adds."""
+    folder = janus_folder.parent
+    before = {*folder.iterdir()}
+    yield folder
+    for path in {*folder.iterdir()} - before:
+        shutil.rmtree(path)
+
+
+def hub_cache(folder: Path, commit: str = COMMIT, main: str | None = COMMIT) -> Path:
+    """A repository in the hub's cache, as a download with `cache_dir` makes it; returns the snapshot."""
+    repository = folder / "models--deepseek-ai--Janus-Pro-1B"
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir(exist_ok=True)
+    (repository / "refs").mkdir(exist_ok=True)
+    if main is not None:
+        (repository / "refs" / "main").write_text(main, encoding="utf-8")
+    for file in (GOLDEN / "janus-pro-tiny").glob("*.*"):
+        blob = repository / "blobs" / f"{commit[:2]}{file.name}"
+        shutil.copyfile(file, blob)
+        (snapshot / file.name).symlink_to(Path("..") / ".." / "blobs" / blob.name)
+    return snapshot
+
+
+def loads(name: str, download: bool = False) -> Path:
+    """Loads a checkpoint as a workflow does; returns the folder it came from."""
+    assert JanusLoad.validate_inputs(checkpoint=name) is True
+    return JanusLoad.execute(name, "fp32", "auto", download, False).args[0].pipeline.folder
+
+
+def refused(name: str) -> str:
+    with pytest.raises((FileNotFoundError, ValueError)) as raised:
+        JanusLoad.execute(name, "fp32", "auto", download=False, convert_bin=False)
+    return str(raised.value)
+
+
+def test_files_right_in_the_folder_are_offered_by_its_name(janus_folder: Path) -> None:
+    copy_checkpoint("janus-pro-tiny", janus_folder / "mine")
+    for file in (janus_folder / "mine").iterdir():
+        shutil.copyfile(file, janus_folder / file.name)
+    assert list(installed()) == ["mine", "janus"]
+    assert loads("janus") == janus_folder
+    assert loads("mine") == janus_folder / "mine"
+
+
+def test_a_root_that_is_a_checkpoint_itself_goes_by_its_name(
+    janus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = copy_checkpoint("janus-pro-tiny", tmp_path / NAME)
+    registered = ([str(janus_folder), str(root)], set())
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, paths.FOLDER, registered)
+    assert loads(NAME) == root
+    assert "turn on download" in refused("Janus-Pro-7B")
+
+
+def test_a_hub_cache_is_offered_by_the_name_of_its_repository(janus_folder: Path) -> None:
+    snapshot = hub_cache(janus_folder)
+    assert list(installed()) == ["deepseek-ai/Janus-Pro-1B"]
+    assert loads("deepseek-ai/Janus-Pro-1B") == snapshot == loads(NAME)
+
+
+def test_refs_main_picks_the_snapshot_and_is_no_path(janus_folder: Path) -> None:
+    newer = "f" * 40
+    snapshot, other = hub_cache(janus_folder), hub_cache(janus_folder, newer)
+    assert paths.find(NAME) == snapshot
+    hub_refs = snapshot.parents[1] / "refs" / "main"
+    copy_checkpoint("janus-pro-tiny", janus_folder.parent / "outside")
+    for commit, expected in ((f"{newer}\n", other), ("../../../outside", other), ("", other)):
+        hub_refs.write_text(commit, encoding="utf-8")
+        assert paths.find(NAME) == expected
+    (other / "config.json").unlink()
+    assert paths.find(NAME) == snapshot
+    shutil.rmtree(janus_folder.parent / "outside")
+
+
+@pytest.mark.parametrize("parts", [("a", "b", "c"), ("hub",), ("downloads", "deepseek-ai", NAME)])
+def test_folders_three_levels_deep_are_found(janus_folder: Path, parts: tuple[str, ...]) -> None:
+    folder = janus_folder.joinpath(*parts)
+    if len(parts) == 1:
+        snapshot = hub_cache(folder)
+        assert loads(NAME) == snapshot
+        return
+    copy_checkpoint("janus-pro-tiny", folder)
+    assert list(installed()) == ["/".join(parts)]
+    assert loads("/".join(parts)) == folder
+    copy_checkpoint("janus-pro-tiny", folder.parent / "deep" / "er")
+    assert list(installed()) == ["/".join(parts)]
+
+
+@pytest.mark.parametrize("place", ["Janus-Pro/Janus-Pro-1B", "Janus/Janus-Pro-1B", "Janus-Pro-1B"])
+def test_folders_of_other_packs_are_offered_as_they_are(models: Path, place: str) -> None:
+    folder = copy_checkpoint("janus-pro-tiny", models / place)
+    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert loads(NAME) == folder
+    assert loads(NAME, download=True) == folder
+    assert list(installed()) == [NAME]
+    assert paths.choices().count(NAME) == 1
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("place", ["deepseek-ai", "LLM"])
+def test_folders_shared_with_other_models_offer_only_januses(models: Path, place: str) -> None:
+    folder = copy_checkpoint("janus-pro-tiny", models / place / NAME)
+    copy_checkpoint("janus-pro-tiny", models / place / "DeepSeek-V2")
+    assert installed() == {NAME: folder}
+
+
+def test_a_hub_cache_right_in_models_is_found(models: Path) -> None:
+    snapshot = hub_cache(models)
+    assert loads(NAME) == snapshot
+    assert list(installed()) == ["deepseek-ai/Janus-Pro-1B"]
+
+
+def test_a_complete_folder_comes_before_an_incomplete_one_of_its_name(
+    models: Path, janus_folder: Path
+) -> None:
+    own = copy_checkpoint("janus-pro-tiny", janus_folder / NAME)
+    other = copy_checkpoint("janus-pro-tiny", models / "Janus-Pro" / NAME)
+    assert paths.find(NAME) == own
+    (own / "tokenizer.json").unlink()
+    assert paths.find(NAME) == other
+
+
+def test_links_that_lead_back_up_add_no_names(janus_folder: Path) -> None:
+    copy_checkpoint("janus-pro-tiny", janus_folder / "a" / "mine")
+    (janus_folder / "a" / "up").symlink_to(janus_folder, target_is_directory=True)
+    assert list(installed()) == ["a/mine"]
+
+
+def test_hidden_folders_stay_hidden_at_any_depth(janus_folder: Path) -> None:
+    copy_checkpoint("janus-pro-tiny", janus_folder / "a" / "b" / ".c")
+    copy_checkpoint("janus-pro-tiny", janus_folder / "a" / ".b" / "c")
+    assert installed() == {}
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        *("deepseek-ai\\Janus-Pro-1B", "deepseek-ai/Janus-Pro-1B/", "DeepSeek-AI/janus-pro-1b"),
+        *("Janus-Pro-1B", "janus-pro-1b\\", "./deepseek-ai/Janus-Pro-1B", "somebody/Janus-Pro-1B"),
+    ],
+)
+def test_spellings_of_other_machines_mean_the_one_that_fits(janus_folder: Path, spelling: str) -> None:
+    folder = copy_checkpoint("janus-pro-tiny", janus_folder / "deepseek-ai" / NAME)
+    copy_checkpoint("janus-pro-tiny", janus_folder / "other")
+    assert loads(spelling) == folder
+    (folder / "config.json").touch()
+    expected = JanusLoad.fingerprint_inputs("deepseek-ai/Janus-Pro-1B")
+    assert JanusLoad.fingerprint_inputs(spelling) == expected != JanusLoad.fingerprint_inputs("other")
+
+
+def test_a_name_that_fits_several_is_refused_with_all_of_them(janus_folder: Path) -> None:
+    for owner in ("one", "two"):
+        copy_checkpoint("janus-pro-tiny", janus_folder / owner / "model")
+    message = refused("model")
+    assert "got 'model', which could be one/model or two/model; choose one of these" in message
+    assert JanusLoad.validate_inputs(checkpoint="model") == message
+    (janus_folder / "two" / "model" / "config.json").unlink()
+    assert loads("model") == janus_folder / "one" / "model"
+
+
+def test_unknown_names_are_refused_before_the_run(janus_folder: Path) -> None:
+    copy_checkpoint("janus-pro-tiny", janus_folder / "mine")
+    for name in ("nowhere", "../outside", "mine/../mine", str(janus_folder / "mine")):
+        assert "checkpoint must be one of those in models/janus (mine)" in JanusLoad.validate_inputs(name)
+    for name in (None, "mine", "janus-pro-7b", *RELEASES, paths.BUILT_IN):
+        assert JanusLoad.validate_inputs(checkpoint=name) is True
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "Janus-Pro-1B.safetensors", "pytorch_model.bin"])
+def test_loose_weights_are_named_and_not_downloaded_again(
+    janus_folder: Path, tmp_path: Path, name: str
+) -> None:
+    single_file_checkpoint(tmp_path / "source")
+    tensors = load_file(tmp_path / "source" / "model.safetensors")
+    (torch.save if name.endswith(".bin") else save_file)(tensors, janus_folder / name)
+    message = refused(NAME)
+    assert f"but {name} right in {janus_folder}; move it into {janus_folder / NAME}, with the JSON" in message
+    assert "huggingface.co/deepseek-ai/Janus-Pro-1B, or choose 'janus'" in message
+    assert "turn on download" not in message
+    with pytest.raises(ValueError, match=rf"download must be off while weights lie .*, got {name} right in "):
+        download_release(NAME)
+    message = refused("janus")
+    assert "got none of these: config.json, tokenizer.json; download them from the page of" in message
+    assert [file.name for file in janus_folder.iterdir()] == [name]
+
+
+def test_a_folder_of_a_similar_name_is_named(janus_folder: Path) -> None:
+    copy_checkpoint("janus-pro-tiny", janus_folder / "Janus_Pro_1B (1)")
+    message = refused(NAME)
+    assert (
+        "must be in models/janus, got none there of just that name, but Janus_Pro_1B (1); choose" in message
+    )
+    assert "turn on download" not in message
+
+
+@pytest.mark.parametrize("place", ["Janus-Pro-1B-Q4.gguf", "Janus-Pro-1B/Janus-Pro-1B-Q4.gguf"])
+def test_gguf_files_are_named_as_not_supported(janus_folder: Path, place: str) -> None:
+    file = janus_folder / place
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"GGUF")
+    message = refused(NAME)
+    assert "Janus-Pro-1B-Q4.gguf" in message
+    assert "GGUF" in message.replace(".gguf", "")
+
+
+def test_a_single_file_in_a_folder_says_what_is_missing_and_where_it_is(janus_folder: Path) -> None:
+    folder = single_file_checkpoint(janus_folder / "mine")
+    for file in folder.glob("*.json"):
+        file.unlink()
+    message = refused("mine")
+    assert "got none of these: config.json, tokenizer.json; download them from the page of" in message
+    assert "huggingface.co/deepseek-ai/Janus-Pro-1B" in message
