@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..file_io import read_text, write_atomically
+from ..processing.folder_files import read_caption, visible
 
 
 class TextFiles:
@@ -49,10 +50,7 @@ class TextFiles:
         # A link could lead to a text outside of the folder.
         if file.is_symlink():
             raise ValueError(f"{file} must be a file, got a link; replace it by what it leads to")
-        try:
-            return read_text(file).strip()
-        except OSError as error:
-            raise ValueError(f"{file} must be readable, got: {error}; change its permissions") from error
+        return read_caption(file)
 
     def write(self, captions: Mapping[str, str]) -> None:
         """Writes each caption beside its image."""
@@ -88,7 +86,7 @@ class JsonLines:
     def read(self, image: str) -> str:
         """The caption of an image that has one."""
         text: str = json.loads(self._lines[image])["text"]
-        return text.strip()
+        return visible(text)
 
     def write(self, captions: Mapping[str, str]) -> None:
         """Appends a line for each image."""

@@ -1,4 +1,4 @@
-"""Files of a folder: those that look like images but are not read, and how messages name many."""
+"""Files of a folder: captions, files that look like images but are not read, and lists of names."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from ..file_io import read_text
 from .image_files import is_image_file
 
 # Extensions of images that the installed Pillow may be unable to read.
 _IMAGE_SUFFIXES = frozenset(
     # Photographs of telephones, web pages, drawing programs, renderers.
     ".avif .avifs .heic .heics .heif .heifs .hif .jxl .jxr .wdp .jp2 .jpx .svg .svgz .eps .ai .psd .psb .xcf"
-    " .kra .ora .clip .afphoto .sai .exr .hdr .dds .tga"
+    " .wmf .emf .kra .ora .clip .afphoto .sai .exr .hdr .dds .tga"
     # Raw formats of cameras.
     " .raw .dng .arw .sr2 .srf .cr2 .cr3 .crw .nef .nrw .orf .raf .rw2 .pef .srw .x3f .3fr .fff .iiq .kdc"
     " .dcr .mrw .erf .mef .mos .rwl .gpr".split()
@@ -55,6 +56,24 @@ def is_unread_image(path: Path) -> bool:
     if path.name.startswith(".") or path.suffix.lower() == ".txt" or is_image_file(path):
         return False
     return path.is_file() and (path.suffix.lower() in _IMAGE_SUFFIXES or _begins_as_image(path))
+
+
+def read_caption(file: Path) -> str:
+    """Reads the caption in a text file; empty if nothing in it can be seen.
+
+    Raises:
+        ValueError: if the file cannot be read, such as a text in another encoding than UTF-8.
+    """
+    try:
+        return visible(read_text(file))
+    except OSError as error:
+        raise ValueError(f"{file} must be readable, got: {error}; change its permissions") from error
+
+
+def visible(text: str) -> str:
+    """A text without surrounding spaces; empty if it consists of spaces and invisible characters."""
+    text = text.strip()
+    return text if any(letter.isprintable() and not letter.isspace() for letter in text) else ""
 
 
 def listed(names: Sequence[str]) -> str:

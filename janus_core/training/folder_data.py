@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..file_io import read_text
 from ..pipeline.pipeline import JanusPipeline
-from ..processing.folder_files import files_of, is_unread_image, listed
+from ..processing.folder_files import files_of, is_unread_image, listed, read_caption
 from ..processing.image_files import is_image_file, read_image
 from ..processing.images import GREY, Colour
 from ..sampling.steps import OnImage, ignore_image
@@ -59,7 +58,7 @@ class FolderData:
         for image in self._images:
             if (file := image.with_suffix(".txt")).is_file():
                 with problems.collected():
-                    texts[image] = read_text(file).strip()
+                    texts[image] = read_caption(file)
         conversations = read_conversations(folder, set(self._images), problems)
         problems.refuse()
         self._captions = [(image, caption) for image, caption in texts.items() if caption]

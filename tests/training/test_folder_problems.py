@@ -118,7 +118,9 @@ def test_all_texts_that_do_not_fit_are_named(folder: Path, pipe: JanusPipeline) 
         FolderData(folder).check(pipe)
 
 
-@pytest.mark.parametrize("blank", [b"", b" \r\n\t", "\ufeff".encode(), "\ufeff \n".encode("utf-16-le")])
+@pytest.mark.parametrize(
+    "blank", [b"", b" \r\n\t", "\ufeff".encode(), "\ufeff \n".encode("utf-16-le"), b"\xe2\x80\x8b"]
+)
 def test_an_empty_caption_is_none_and_named(folder: Path, blank: bytes) -> None:
     (folder / "b.txt").write_bytes(blank)
     data = FolderData(folder)

@@ -99,7 +99,7 @@ def test_a_comma_is_put_between_captions_unless_there_is_a_mark(
 @pytest.mark.parametrize("existing", ["skip", "append", "prepend", "replace"])
 @pytest.mark.parametrize(
     ("output", "blank"),
-    [*product(["txt", "jsonl"], ["", " \n\t\r\n"]), ("txt", "\ufeff"), ("txt", "\ufeff \n")],
+    [*product(["txt", "jsonl"], ["", " \n\t\r\n", "\u200b \u200b"]), ("txt", "\ufeff"), ("txt", "\ufeff \n")],
 )
 def test_an_empty_caption_is_none(
     pipe: JanusPipeline, folder: Path, output: str, existing: str, blank: str
