@@ -59,6 +59,7 @@ class KeyMap:
     name: str  # of the layout, for error messages
     rules: tuple[Rule, ...]  # the first one whose target matches a parameter applies
     dropped: Mapping[str, str]  # patterns of tensors that the model does not use, each with the reason
+    sections: Mapping[str, str]  # paths of the sections in config.json that give their sizes, by pattern
 
     def expected_tensors(self, config: JanusConfig, shapes: Mapping[str, Shape]) -> dict[str, ParameterSlice]:
         """Returns every tensor name that a checkpoint must have, with the part of the model it fills.
@@ -89,6 +90,13 @@ class KeyMap:
     def drops(self, name: str) -> bool:
         """Whether a checkpoint's tensor is known to be unused."""
         return any(matches(pattern, name) for pattern in self.dropped)
+
+    def sections_of(self, names: Iterable[str]) -> set[str]:
+        """Paths of the sections in config.json that give the sizes of these tensors."""
+        return {
+            next((path for pattern, path in self.sections.items() if matches(pattern, name)), "")
+            for name in names
+        }
 
 
 def rename(*pairs: tuple[str, str]) -> tuple[Rule, ...]:

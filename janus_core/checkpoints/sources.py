@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import FlowGenerationConfig, JanusConfig
+from ..file_io import read_json_if_present
 from .contents import Contents
 from .files import find_weight_files
 from .foreign import refuse_foreign
 from .keymap import KeyMap, ParameterSlice, Shape
 from .layouts import Layout, detect_layout
+from .layouts.sections import describe_sizes
 from .layouts.vae import VAE_PREFIX, detect_vae
 from .naming import is_harmless, without_prefixes
 from .reading import TensorInfo, read_infos
@@ -89,7 +91,7 @@ def match_tensors(
         # Pair the tensors in file order; those that the layout drops are skipped.
         for name, info in infos.items():
             if name in expected:
-                _check_tensor(info, expected[name])
+                _check_tensor(source, info, expected[name])
                 pairs.append((info, expected[name]))
     return pairs
 
@@ -109,7 +111,8 @@ def _check_names(
         )
         raise ValueError(
             f"the weights in {source.path} must be those that its config.json describes "
-            f"({source.key_map.name} layout), got {found}; use config.json and weights of the same checkpoint"
+            f"({source.key_map.name} layout), got {found}; use config.json and weights of the same "
+            f"checkpoint{_sizes(source, missing + unknown)}"
         )
     if left_over:
         _log.warning("%s: left out, the model does not use them: %s", source.path, _shorten(left_over))
@@ -119,11 +122,18 @@ def _shorten(names: list[str]) -> str:
     return f"{', '.join(sorted(names)[:5])}{' …' if len(names) > 5 else ''}"
 
 
-def _check_tensor(info: TensorInfo, part: ParameterSlice) -> None:
+def _sizes(source: Source, names: list[str]) -> str:
+    """What config.json says of the sizes of some tensors; nothing of those of a VAE in a single file."""
+    content = read_json_if_present(source.path / "config.json")
+    return describe_sizes(content, source.key_map.sections_of(names)) if content else ""
+
+
+def _check_tensor(source: Source, info: TensorInfo, part: ParameterSlice) -> None:
     if info.shape != part.source_shape:
         raise ValueError(
             f"{info.name} in {info.file} must have shape {list(part.source_shape)} by config.json, got "
             f"{list(info.shape)}; use config.json and weights of the same checkpoint"
+            f"{_sizes(source, [info.name])}"
         )
     if not info.dtype.is_floating_point:
         raise ValueError(

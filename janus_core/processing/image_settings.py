@@ -70,8 +70,8 @@ def check_num_image_tokens(folder: Path, num_positions: int) -> None:
     count = read_json_if_present(folder / PROCESSOR).get("num_image_tokens", num_positions)
     if count != num_positions:
         raise ValueError(
-            f"num_image_tokens in {folder / PROCESSOR} must be {num_positions}, as the vision tower has, got "
-            f"{count!r}; correct or remove the entry"
+            f"num_image_tokens in {folder / PROCESSOR} must be {num_positions}, as the vision tower has by "
+            f"image_size and patch_size in config.json, got {count!r}; correct or remove the entry"
         )
 
 

@@ -153,6 +153,12 @@ _KEY_MAP = KeyMap(
         f"{_TOWER}.attn_pool.*": shared.ATTENTION_POOLING,
         "language_model.model.layers.#.self_attn.rotary_emb.inv_freq": shared.ROTARY_TABLE,
     },
+    sections={
+        "vision_und_enc_*": "vision_und_enc_config.params",
+        "vision_gen_enc_*": _ENCODER,
+        "vision_gen_dec_*": _DECODER,
+        "*": "language_config",
+    },
 )
 
 FLOW = shared.Layout(

@@ -138,6 +138,14 @@ _KEY_MAP = KeyMap(
         f"{_VQ}.quantize.codebook_used": "a usage counter from the tokenizer's training",
         "language_model.model.layers.#.self_attn.rotary_emb.inv_freq": shared.ROTARY_TABLE,
     },
+    sections={
+        "vision_model.*": "vision_config.params",
+        "aligner.*": "aligner_config.params",
+        "gen_aligner.*": "gen_aligner_config.params",
+        "gen_head.*": "gen_head_config.params",
+        "gen_*": "gen_vision_config.params",
+        "*": "language_config",
+    },
 )
 
 ORIGINAL = shared.Layout(

@@ -7,7 +7,7 @@ certain value. Entries without a row have no effect on inference, such as rates 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ Values = Mapping[str, Json]  # the entries of each section, by its path
 
 _log = logging.getLogger(__name__)
 _ABSENT: Any = object()
+_MOST_DESCRIBED = 2  # sections in an error message
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Section:
 
     def read(self, config: Json) -> Json:
         """Returns the values of all entries; refuses the first one that cannot be followed, by its name."""
-        part = self._find(config)
+        part = self.find(config)
         prefix = f"{self.path}." if self.path else ""
         without = sorted(key for key in part.keys() - self.entries.keys() if not isinstance(part[key], dict))
         _log.debug("entries without effect in %s: %s", self.path or "config.json", ", ".join(without))
@@ -91,7 +92,8 @@ class Section:
             key: entry.read(f"{prefix}{key}", part.get(key, _ABSENT)) for key, entry in self.entries.items()
         }
 
-    def _find(self, config: Json) -> Json:
+    def find(self, config: Json) -> Json:
+        """Returns the section of a config.json's content."""
         part: Any = config
         for name in self.path.split(".") if self.path else ():
             part = part.get(name)
@@ -99,6 +101,18 @@ class Section:
                 return {}
             require(isinstance(part, dict), f"{self.path} must be an object, got {part!r:.40}")
         return dict(part)
+
+
+def describe_sizes(config: Json, paths: Collection[str]) -> str:
+    """The numbers in some sections of a config.json, for an error message; of too many sections, none."""
+    if len(paths) > _MOST_DESCRIBED:
+        return ""
+    texts = []
+    for path in sorted(paths):
+        part = Section(path, {}).find(config)
+        numbers = [f"{key} {value}" for key, value in part.items() if isinstance(value, (int, float, list))]
+        texts.append(f"{path or 'config.json'}: {', '.join(numbers)}")
+    return f" ({'; '.join(texts)})"
 
 
 def check_same(values: Values, name: str, other: str) -> None:

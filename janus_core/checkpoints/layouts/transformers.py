@@ -169,6 +169,13 @@ _KEY_MAP = KeyMap(
         f"{_TOWER}.embeddings.position_ids": "the numbers 0, 1, 2, …",
         "model.language_model.rotary_emb.inv_freq": ROTARY_TABLE,
     },
+    sections={
+        f"{_TOWER}.*": "vision_config",
+        "model.aligner.*": "vision_config",
+        f"{_VQ}.*": "vq_config",
+        "model.generation_*": "vq_config",
+        "*": "text_config",
+    },
 )
 
 TRANSFORMERS = Layout(

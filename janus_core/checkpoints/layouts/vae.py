@@ -164,7 +164,7 @@ def diffusers_key_map(old_names: bool = False) -> KeyMap:
             (f"{half}.conv_norm_out.*", f"{ours}.norm_out.*"),
         )
     rules += rename(("*", f"{VAE_PREFIX}*"))
-    return KeyMap("diffusers VAE (old names)" if old_names else "diffusers VAE", tuple(rules), {})
+    return KeyMap("diffusers VAE (old names)" if old_names else "diffusers VAE", tuple(rules), {}, {})
 
 
 def single_file_key_map(num_levels: int, prefix: str = "") -> KeyMap:
@@ -191,4 +191,4 @@ def single_file_key_map(num_levels: int, prefix: str = "") -> KeyMap:
     dropped = {"model_ema.*": "averages of the training", "loss.*": "the discriminator of the training"}
     if prefix:
         dropped = {"*": "other parts of the checkpoint"}
-    return KeyMap("single-file VAE", tuple(rules), dropped)
+    return KeyMap("single-file VAE", tuple(rules), dropped, {})

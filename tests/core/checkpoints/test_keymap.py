@@ -98,13 +98,13 @@ def test_only_what_is_listed_is_dropped(name: str, dropped: bool) -> None:
 
 
 def test_a_parameter_without_a_rule_is_an_error_in_the_table() -> None:
-    key_map = KeyMap("short", (Rule(("a",), "body.a"),), {})
+    key_map = KeyMap("short", (Rule(("a",), "body.a"),), {}, {})
     with pytest.raises(KeyError, match=r"no rule of the 'short' key map fills parameter 'body\.b'"):
         key_map.expected_tensors(CONFIG, {"body.a": (3,), "body.b": (3,)})
 
 
 def test_a_dot_in_a_pattern_matches_only_a_dot() -> None:
-    key_map = KeyMap("x", (Rule(("in.#.*",), "out.#.*"),), {})
+    key_map = KeyMap("x", (Rule(("in.#.*",), "out.#.*"),), {}, {})
     found = key_map.expected_tensors(CONFIG, {"out.12.weight": (3, 4)})
     assert [(name, part.parameter, part.shape) for name, part in found.items()] == [
         ("in.12.weight", "out.12.weight", (3, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any
 
 import pytest
 from janus_nodes.janus_core import load_pipeline
-from janus_nodes.janus_core.checkpoints.layouts import LAYOUTS
+from janus_nodes.janus_core.checkpoints.layouts import LAYOUTS, Layout
 from janus_nodes.janus_core.checkpoints.layouts.sections import Fixed, Followed
-from support.checkpoints import copy_checkpoint, edit_json
+from support.checkpoints import GOLDEN, copy_checkpoint, edit_json
 from support.config_entries import ENTRIES
 from support.config_parts import Entries, Json, names, read_json
 
@@ -150,3 +151,40 @@ def test_defaults_that_are_not_supported_are_named() -> None:
     del content["vision_gen_dec_config"]["params"]["upsamples"]
     with pytest.raises(ValueError, match=r"upsamples must be 1, got none, which means 2; the config"):
         ENTRIES["flow"].read(content)
+
+
+SIZES = [
+    pytest.param(golden, path, value, id=path)
+    for golden, layout in (("janus-pro-tiny", "original"), ("janusflow-tiny", "flow"))
+    for path, value in ENTRIES[layout].followed.items()
+    if not path.endswith("tie_word_embeddings")  # not followed if the weights are not tied
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("golden", "path", "value"), SIZES)
+def test_a_size_that_the_weights_do_not_have_is_named(
+    tmp_path: Path, golden: str, path: str, value: object
+) -> None:
+    folder = copy_checkpoint(golden, tmp_path / "model")
+    edit_json(folder / "config.json", lambda content: content.update(changed(content, path, value)))
+    try:
+        loaded = load_pipeline(folder).model.config
+    except ValueError as error:
+        key = path.rpartition(".")[2]
+        assert re.search(rf"\b{key}\b", str(error)) and "config.json" in str(error), str(error)
+    else:
+        assert loaded != load_pipeline(GOLDEN / golden).model.config
+
+
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout.write_config is not None])
+def test_what_is_written_is_in_the_tables_and_reads_the_same(layout: Layout) -> None:
+    entries = next(entries for entries in ENTRIES.values() if entries.sections is layout.sections)
+    known = entries.followed.keys() | entries.refused.keys() | entries.without_effect.keys()
+    assert layout.write_config is not None
+    for path in ("", *entries.followed):
+        content = changed(entries.content, path, entries.followed[path]) if path else entries.content
+        config = layout.read_config(content)
+        written = json.loads(json.dumps(layout.write_config(config, "float32")))
+        assert set(names(written)) <= known
+        assert layout.read_config(written) == config, path
