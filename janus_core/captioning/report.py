@@ -37,10 +37,13 @@ class CaptionReport:
         """A line with the counts, a line for each image that failed, and one for each other list."""
         lines = [f"{self.done} captioned, {self.skipped} had a caption, {len(self.failed)} failed"]
         lines += [f"{name}: {reason}" for name, reason in self.failed.items()]
-        again = "delete these captions and run again with"
         notes: tuple[tuple[str, Sequence[str], str], ...] = (
-            ("cut off at max_new_tokens", self.cut, f"{again} a higher one"),
-            ("repeating themselves", self.repeating, f"{again} a repetition_penalty of about 1.1"),
+            ("cut off at max_new_tokens", self.cut, "raise it and caption these again"),
+            (
+                "repeating themselves",
+                self.repeating,
+                "caption these again with a repetition_penalty of about 1.1",
+            ),
             ("not read though they look like images", self.unread, "convert them to PNG or JPEG"),
             ("without text for {metadata}", self.without_metadata, "nothing was put in its place"),
         )

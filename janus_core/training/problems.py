@@ -20,7 +20,7 @@ class Problems:
         try:
             yield
         except (ValueError, OSError) as error:
-            self._errors.append(type(error)(f"{place}: {error}") if place else error)
+            self.add(ValueError(f"{place}: {error}") if place else error)
 
     def add(self, error: ValueError | OSError) -> None:
         """Keeps an error."""

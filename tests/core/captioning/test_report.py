@@ -33,9 +33,8 @@ def test_cut_and_repeating_captions_are_written_and_named(
     )
     assert report.text.splitlines() == [
         "4 captioned, 0 had a caption, 0 failed",
-        "2 cut off at max_new_tokens: b.png, c.png; delete these captions and run again with a higher one",
-        "2 repeating themselves: c.png, d.png; delete these captions and run again with a repetition_penalty "
-        "of about 1.1",
+        "2 cut off at max_new_tokens: b.png, c.png; raise it and caption these again",
+        "2 repeating themselves: c.png, d.png; caption these again with a repetition_penalty of about 1.1",
     ]
 
 
@@ -49,7 +48,7 @@ def test_many_names_are_cut_to_their_number() -> None:
     names = [f"{number}.png" for number in range(25)]
     line = CaptionReport(25, cut=names).text.splitlines()[1]
     assert line.startswith("25 cut off at max_new_tokens: 0.png, 1.png, ")
-    assert ", 19.png and 5 more; delete" in line
+    assert ", 19.png and 5 more; raise it" in line
 
 
 def test_a_pattern_that_fits_nothing_is_shown() -> None:
