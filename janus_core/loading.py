@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import torch
 
+from .checkpoints.adapters import Adapter, AdapterChoice, merged_changes, read_adapters
 from .checkpoints.fill import OnProgress
 from .checkpoints.load import load_weights
 from .checkpoints.metadata import detect_edit_form, detect_roles, read_chat_template
@@ -20,6 +22,7 @@ from .file_io import read_json_if_present
 from .models.cpu.registry import check_not_quantized
 from .models.janus import GENERATION_CLASSES
 from .pipeline.pipeline import JanusPipeline
+from .pipeline.runtime import AppliedAdapter
 from .processing.chat import chat_format
 from .processing.image_settings import check_num_image_tokens, image_settings, read_image_processor
 from .processing.prompts import PromptBuilder
@@ -52,6 +55,7 @@ def load_pipeline(
     on_progress: OnProgress | None = None,
     vae: str | Path | None = None,
     weights_device: torch.device | str | None = None,
+    adapters: Sequence[AdapterChoice] = (),
 ) -> JanusPipeline:
     """Loads a Janus, Janus-Pro or JanusFlow checkpoint.
 
@@ -69,6 +73,8 @@ def load_pipeline(
         vae: VAE that decodes JanusFlow's latents: SDXL's, as a diffusers folder or a single file. None for
             the checkpoint's own `vae` folder or, without one, for latents only.
         weights_device: where the weights go, if a host moves them to `device` later; `device` by default.
+        adapters: LoRA adapters to add to the weights, in any order: the folder that PEFT wrote, or a
+            safetensors file, with its strength (1 as trained, 0 for no effect, negative for the opposite).
 
     Raises:
         FileNotFoundError: if a file is missing; it says which.
@@ -96,8 +102,9 @@ def load_pipeline(
     )
     check_num_image_tokens(folder, config.understanding.vision.num_positions)
     image_processor = read_image_processor(folder, config.understanding.vision.image_size)
+    found = read_adapters(folder, adapters)
 
-    model = load_weights(checkpoint, device, dtype, on_progress, weights_device)
+    model = load_weights(checkpoint, device, dtype, on_progress, weights_device, merged_changes(found))
     pipeline = JanusPipeline(
         model=model,
         prompts=prompts,
@@ -106,12 +113,27 @@ def load_pipeline(
         folder=folder,
         default_options=default_options,
         edit_form=edit_form,
+        adapters=applied_adapters(found),
     )
     chat = prompts.chat
     _log.info(
         "loaded %s in %s, template %s for %s", folder, pipeline.dtype, chat.name, chat.user or "no roles"
     )
     return pipeline
+
+
+def applied_adapters(adapters: Sequence[Adapter]) -> tuple[AppliedAdapter, ...]:
+    """What a pipeline remembers of its adapters; those of strength 0 are as if they were not there."""
+    return tuple(
+        AppliedAdapter(
+            adapter.path.name,
+            adapter.digest,
+            adapter.strength,
+            changes_vision=any(name.startswith("understanding.") for name in adapter.changes),
+        )
+        for adapter in adapters
+        if adapter.changes
+    )
 
 
 def _read_default_options(folder: Path, generation_class: type) -> TokenSampling | FlowSampling:

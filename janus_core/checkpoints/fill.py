@@ -6,16 +6,18 @@ import logging
 import math
 import mmap
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
 from ..models.cpu.packed_linear import InferenceLinear
 from ..models.janus import Janus
+from .changes import Change, copy_changed
 from .keymap import ParameterSlice, Shape
 from .precision import EMBEDDING, Precision
 from .reading import TensorInfo, read_chunks
@@ -24,6 +26,11 @@ from .sources import LM_HEAD
 _log = logging.getLogger(__name__)
 
 OnProgress = Callable[[int, int], None]
+
+Changes = Mapping[str, Sequence[Change]]
+"""What adapters change, by parameter."""
+
+NO_CHANGES: Changes = MappingProxyType({})
 
 # Layers that are packed at the same time. Each needs a full copy of its weight meanwhile.
 _MAX_PACKING = 2
@@ -39,8 +46,11 @@ class ModelFiller:
     weights exist unpacked at any time.
     """
 
-    def __init__(self, model: Janus, device: torch.device, precision: Precision) -> None:
-        self._model, self._device, self._precision = model, device, precision
+    def __init__(
+        self, model: Janus, device: torch.device, precision: Precision, changes: Changes = NO_CHANGES
+    ) -> None:
+        """Changes are made to the rows as they are read, before these are rounded, packed or quantized."""
+        self._model, self._device, self._precision, self._changes = model, device, precision, changes
         self._shapes = parameter_shapes(model)
         self._unread = {name: math.prod(shape) for name, shape in self._shapes.items()}
         self._buffers: dict[str, Tensor] = {}
@@ -53,8 +63,9 @@ class ModelFiller:
         done, total = 0, sum(info.num_bytes for info, _ in tensors)
         with ThreadPoolExecutor(_MAX_PACKING) as pool:
             for info, part, start, values in read_chunks(tensors):
-                target = self._buffer(part.parameter).narrow(0, part.start + start, len(values))
-                target.copy_(values)
+                first, changes = part.start + start, self._changes.get(part.parameter, ())
+                target = self._buffer(part.parameter).narrow(0, first, len(values))
+                copy_changed(target, values, first, changes)
                 _check_finite(info, target)
                 self._unread[part.parameter] -= values.numel()
                 if self._unread[part.parameter] == 0:

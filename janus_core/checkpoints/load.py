@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..config import JanusConfig
 from ..models.janus import Janus
-from .fill import ModelFiller, OnProgress, parameter_shapes
+from .fill import NO_CHANGES, Changes, ModelFiller, OnProgress, parameter_shapes
 from .precision import Precision, resolve_precision
 from .sources import Checkpoint, find_checkpoint, match_tensors
 
@@ -37,16 +37,17 @@ def load_weights(
     dtype: Precision | torch.dtype | str = "auto",
     on_progress: OnProgress | None = None,
     weights_device: torch.device | str | None = None,
+    changes: Changes = NO_CHANGES,
 ) -> Janus:
     """Builds the model of a checkpoint and reads its weights.
 
     The model is built without memory and each tensor is copied once, so peak memory is about one copy of the
-    weights.
+    weights. `changes` are those of adapters.
     """
     precision = resolve_precision(dtype, device)
-    model = _build_on_meta(checkpoint.config)
+    model = build_on_meta(checkpoint.config)
     tensors = match_tensors(checkpoint, parameter_shapes(model))
-    ModelFiller(model, torch.device(weights_device or device), precision).fill(tensors, on_progress)
+    ModelFiller(model, torch.device(weights_device or device), precision, changes).fill(tensors, on_progress)
     assert not any(parameter.is_meta for parameter in model.parameters())
     return model.eval().requires_grad_(False)
 
@@ -54,10 +55,11 @@ def load_weights(
 def check_weights(folder: Path) -> None:
     """Checks that a folder's weights match its config.json, without reading their values."""
     checkpoint = find_checkpoint(folder, None)
-    match_tensors(checkpoint, parameter_shapes(_build_on_meta(checkpoint.config)))
+    match_tensors(checkpoint, parameter_shapes(build_on_meta(checkpoint.config)))
 
 
-def _build_on_meta(config: JanusConfig) -> Janus:
+def build_on_meta(config: JanusConfig) -> Janus:
+    """A model without memory for its weights."""
     with torch.device("meta"), _NoInit():
         return Janus(config)
 

@@ -94,7 +94,7 @@ def read_chunks(
         step = max(CHUNK_BYTES * length // info.num_bytes, 1)
         for start in range(0, length, step):
             if info.file != file or mapped_bytes >= limit:
-                file, get_tensor = info.file, _map_file(info.file)
+                file, get_tensor = info.file, map_file(info.file)
                 mapped_bytes, limit = 0, _mapping_limit(info.file)
             values = get_tensor(info.name).reshape(part.shape)[start : start + step]
             mapped_bytes += values.nbytes
@@ -102,7 +102,7 @@ def read_chunks(
             del values  # it would keep this mapping open beside the next
 
 
-def _map_file(file: Path) -> Callable[[str], Tensor]:
+def map_file(file: Path) -> Callable[[str], Tensor]:
     """Maps a file into memory; returns a function that gives the named tensor as a view of the mapping."""
     with _naming_errors(file):
         if is_pickle(file):

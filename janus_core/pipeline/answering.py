@@ -115,7 +115,9 @@ def _generate(
                 budget -= size
                 segments = (*prefix.kv_segments, cache.saved(row, prefix.length, prompt_end + len(read)))
                 keys = prompts.token_keys[index] + read
-                saved = SavedPrefix(weakref.ref(model), runtime.device, keys, images, segments)
+                saved = SavedPrefix(
+                    weakref.ref(model), runtime.device, keys, images, segments, runtime.adapters
+                )
             conversations.append(
                 _conversation(runtime, questions, prompts, prefix, index, ids, images, saved)
             )

@@ -11,6 +11,7 @@ from ..processing.chat import DEFAULT_SYSTEM_PROMPT, Turn
 from .answer import EOS, Answer
 from .inputs import check_embeds
 from .prefix import SavedPrefix
+from .runtime import AppliedAdapter, Runtime
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class Conversation:
         tokens_read: tokens of the last prompt that were computed.
         tokens_reused: tokens of the last prompt whose keys and values came from a saved prefix or from
             another sequence of the batch.
+        vision_adapters: LoRA adapters that took part in encoding the images.
         saved_prefix: internal. Without it, the next turn gives the same answer but recomputes the prompt.
     """
 
@@ -37,6 +39,7 @@ class Conversation:
     image_embeds: Tensor | None = field(default=None, repr=False)
     tokens_read: int = 0
     tokens_reused: int = 0
+    vision_adapters: tuple[AppliedAdapter, ...] = ()
     saved_prefix: SavedPrefix | None = field(default=None, repr=False)
 
     @property
@@ -71,15 +74,18 @@ class Conversation:
 
 
 def start_conversation(
-    conversation: Conversation | None, system_prompt: str | None, folder: Path, embeds_shape: tuple[int, int]
+    conversation: Conversation | None, system_prompt: str | None, runtime: Runtime
 ) -> Conversation:
-    """The conversation to continue, or a new one with the checkpoint in `folder`.
+    """The conversation to continue, or a new one.
 
     Raises:
-        ValueError: if the conversation is not one, or is about images that another checkpoint encoded.
+        ValueError: if the conversation is not one, or is about images that another checkpoint encoded, or
+            other adapters.
     """
+    folder, adapters = runtime.folder, runtime.vision_adapters
     if conversation is None:
-        return Conversation(folder, DEFAULT_SYSTEM_PROMPT if system_prompt is None else system_prompt)
+        system_prompt = DEFAULT_SYSTEM_PROMPT if system_prompt is None else system_prompt
+        return Conversation(folder, system_prompt, vision_adapters=adapters)
     if not isinstance(conversation, Conversation):
         raise ValueError(
             f"conversation must be what chat or converse returned, got {type(conversation).__name__}; "
@@ -88,11 +94,20 @@ def start_conversation(
     if system_prompt not in (None, conversation.system_prompt):
         raise ValueError(f"system_prompt must be the conversation's own, got {system_prompt!r}; leave it out")
     if conversation.image_embeds is None:
-        return replace(conversation, folder=folder)
+        return replace(conversation, folder=folder, vision_adapters=adapters)
     if conversation.folder != folder:
         raise ValueError(
             "conversation must continue with the checkpoint that encoded its images, "
             f"{conversation.folder.name!r}, got {folder.name!r}; start a new one with the images"
         )
-    check_embeds("images of the conversation", conversation.image_embeds, embeds_shape)
+    if conversation.vision_adapters != adapters:
+        raise ValueError(
+            "conversation must continue with the LoRA adapters that encoded its images, "
+            f"{_named(conversation.vision_adapters)}, got {_named(adapters)}; start a new one with the images"
+        )
+    check_embeds("images of the conversation", conversation.image_embeds, runtime.embeds_shape)
     return conversation
+
+
+def _named(adapters: tuple[AppliedAdapter, ...]) -> str:
+    return ", ".join(f"{adapter.name!r} at {adapter.strength}" for adapter in adapters) or "none"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..models.cache import KVCache
 from ..models.janus import Janus
+from .runtime import AppliedAdapter, Runtime
 
 KVSegment = tuple[Tensor, Tensor]
 """Keys and values [L, H, t, D] of t consecutive tokens, on the CPU."""
@@ -29,6 +30,7 @@ class SavedPrefix:
         token_keys: what it read at each position, as `PromptBuilder.token_keys` encodes it.
         image_embeds: [I, N, C] embeddings of the images that it read; None for text alone.
         kv_segments: keys and values of consecutive runs of tokens.
+        adapters: the adapters in the model's weights at that time.
     """
 
     model: weakref.ReferenceType[Janus]
@@ -36,17 +38,18 @@ class SavedPrefix:
     token_keys: list[int]
     image_embeds: Tensor | None
     kv_segments: tuple[KVSegment, ...]
+    adapters: tuple[AppliedAdapter, ...] = ()
 
     @property
     def num_bytes(self) -> int:
         """Memory of the keys and values."""
         return sum(keys.nbytes + values.nbytes for keys, values in self.kv_segments)
 
-    def is_valid_for(self, model: Janus, device: torch.device, image_embeds: Tensor | None) -> bool:
-        """Whether this model, in its present dtype on this device, would compute the same keys and values."""
-        if self.model() is not model or self.device != device:
+    def is_valid_for(self, runtime: Runtime, image_embeds: Tensor | None) -> bool:
+        """Whether this model, as it is now, would compute the same keys and values."""
+        if self.model() is not runtime.model or self.device != runtime.device:
             return False
-        if self.kv_segments[0][0].dtype != model.body.norm.weight.dtype:
+        if self.kv_segments[0][0].dtype != runtime.dtype or self.adapters != runtime.adapters:
             return False
         if self.image_embeds is None or image_embeds is None:
             return self.image_embeds is image_embeds

@@ -67,7 +67,7 @@ def question_batch(
         ValueError: if the numbers of questions and images do not match, or features or the conversation are
             another model's.
     """
-    start = start_conversation(conversation, system_prompt, runtime.folder, runtime.embeds_shape)
+    start = start_conversation(conversation, system_prompt, runtime)
     batches = image_batches(images)
     for batch in batches:
         if isinstance(batch, VisionFeatures):
@@ -131,7 +131,7 @@ def tokenize(runtime: Runtime, questions: QuestionBatch) -> TokenizedQuestions:
     longest_prefix = min(map(len, token_keys)) - 1
     saved, reused = start.saved_prefix, 0
     segments: tuple[KVSegment, ...] = ()
-    if saved is not None and saved.is_valid_for(runtime.model, runtime.device, start.image_embeds):
+    if saved is not None and saved.is_valid_for(runtime, start.image_embeds):
         reused = min(longest_prefix, common_length([saved.token_keys, *token_keys]))
         segments = saved.truncated(reused)
     num_shared = start.num_images + questions.num_shared

@@ -21,6 +21,23 @@ def reserve_nothing(num_bytes: int) -> None:
     """A `Reserve` for callers that manage no memory."""
 
 
+@dataclass(frozen=True)
+class AppliedAdapter:
+    """A LoRA adapter in a model's weights.
+
+    Attributes:
+        name: of its folder or file, for messages.
+        digest: of its content.
+        strength: not 0.
+        changes_vision: whether it changes how images are encoded.
+    """
+
+    name: str
+    digest: str
+    strength: float
+    changes_vision: bool
+
+
 @dataclass
 class Runtime:
     """A loaded model with its processors.
@@ -36,6 +53,7 @@ class Runtime:
             it is not known to edit.
         max_batch_size: sequences or images that are computed together; larger batches are split.
         reserve: asks the host (e.g. ComfyUI) for memory.
+        adapters: LoRA adapters in the weights, in the order of their content.
     """
 
     model: Janus
@@ -47,6 +65,12 @@ class Runtime:
     edit_form: str | None = None
     max_batch_size: int = 8
     reserve: Reserve = reserve_nothing
+    adapters: tuple[AppliedAdapter, ...] = ()
+
+    @property
+    def vision_adapters(self) -> tuple[AppliedAdapter, ...]:
+        """The adapters that change how images are encoded."""
+        return tuple(adapter for adapter in self.adapters if adapter.changes_vision)
 
     @property
     def dtype(self) -> torch.dtype:

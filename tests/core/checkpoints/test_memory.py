@@ -1,9 +1,10 @@
-"""Loading takes one copy of the weights: measured in processes of their own."""
+"""Loading takes one copy of the weights and of adapters: measured in processes of their own."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 import torch
 from janus_nodes.janus_core.checkpoints.layouts import ORIGINAL
 from janus_nodes.janus_core.models.janus import Janus
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support.checkpoints import copy_settings, small_config
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -35,8 +36,12 @@ for folder in sys.argv[1:]:
     child = os.fork()
     if child == 0:
         baseline = memory("VmRSS")
-        pipe = load_pipeline(folder, dtype=torch.bfloat16)
+        adapter = os.path.join(folder, "adapter")
+        adapters = [(adapter, 1.0)] if os.path.isdir(adapter) else []
+        pipe = load_pipeline(folder, dtype=torch.bfloat16, adapters=adapters)
         weights = sum(parameter.nbytes for parameter in pipe.model.parameters())
+        files = [os.path.join(path, "adapter_model.safetensors") for path, _ in adapters]
+        weights += sum(map(os.path.getsize, files))
         print(json.dumps([os.path.basename(folder), weights, memory("VmHWM") - baseline]), flush=True)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
@@ -72,20 +77,37 @@ def sparse_checkpoint(folder: Path, dtype: str, dtype_bytes: int) -> Path:
     return folder
 
 
+def write_adapter(folder: Path, checkpoint: Path, rank: int) -> None:
+    """An adapter of all projections of the language model, in bf16."""
+    pattern = re.compile(r"language_model\.model\.layers\.\d+\..*_proj\.weight")
+    tensors = {}
+    for name, weight in load_file(checkpoint / "model.safetensors").items():
+        if pattern.fullmatch(name):
+            module, (rows, columns) = f"base_model.model.{name.removesuffix('.weight')}", weight.shape
+            tensors[f"{module}.lora_A.weight"] = torch.ones(rank, columns, dtype=torch.bfloat16)
+            tensors[f"{module}.lora_B.weight"] = torch.ones(rows, rank, dtype=torch.bfloat16)
+    folder.mkdir()
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": rank}
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
-def test_peak_is_one_copy_of_the_weights(tmp_path: Path) -> None:
+def test_peak_is_one_copy_of_the_weights_and_adapters(tmp_path: Path) -> None:
     as_saved = sparse_checkpoint(tmp_path / "as saved", "BF16", 2)
     narrowed = sparse_checkpoint(tmp_path / "narrowed", "F32", 4)
     pickled = sparse_checkpoint(tmp_path / "pickled", "BF16", 2)
     torch.save(load_file(pickled / "model.safetensors"), pickled / "pytorch_model.bin")
     (pickled / "model.safetensors").unlink()
-    command = [sys.executable, "-c", PROGRAM, str(as_saved), str(narrowed), str(pickled)]
+    adapted = sparse_checkpoint(tmp_path / "adapted", "BF16", 2)
+    write_adapter(adapted / "adapter", adapted, rank=64)
+    command = [sys.executable, "-c", PROGRAM, *map(str, (as_saved, narrowed, pickled, adapted))]
     environment = {**os.environ, "PYTHONPATH": str(TESTS)}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     (pickled / "pytorch_model.bin").unlink()
     figures = [json.loads(line) for line in finished.stdout.splitlines()]
-    assert len(figures) == 3
+    assert len(figures) == 4
     for name, weights, peak in figures:
         assert weights > 300e6
         assert peak <= 1.15 * weights, f"{name}: {peak / weights:.3f} times the weights"

@@ -169,7 +169,7 @@ def test_a_prefix_of_another_model_is_computed_again(
     assert rounded.chat("Why?", None, first, SHORT).tokens_reused == 0
     text = pipe.chat("Hello!", options=SHORT)
     moved = replace(pipe, device=torch.device("meta"))
-    assert not text.saved_prefix.is_valid_for(moved.model, moved.device, None)
+    assert not text.saved_prefix.is_valid_for(moved, None)
 
 
 def test_a_prefix_with_other_images_is_computed_again(pipe: JanusPipeline, images: Tensor) -> None:

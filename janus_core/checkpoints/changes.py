@@ -1,0 +1,100 @@
+"""Changes that adapters make to a parameter's rows, computed in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_BLOCK_ELEMENTS = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class LowRankChange:
+    """Adds `factor * up @ down` to some rows of a parameter (LoRA, arXiv:2106.09685, section 4.1).
+
+    Attributes:
+        start: the first of these rows.
+        up: [rows, r].
+        down: [r, C], C being the size of one row.
+        factor: strength times the adapter's own factor.
+    """
+
+    start: int
+    up: Tensor
+    down: Tensor
+    factor: float
+
+    @property
+    def stop(self) -> int:
+        """The row behind the last one."""
+        return self.start + len(self.up)
+
+    def add_to(self, rows: Tensor, base: Tensor, first: int, last: int) -> None:
+        """Changes float32 rows [n, C] in place: those from `first` to before `last` of this change."""
+        up, down = (part.to(rows.device, torch.float32) for part in (self.up[first:last], self.down))
+        rows.addmm_(up, down, alpha=self.factor)
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """Moves some rows of a parameter towards those of a weight that was trained whole.
+
+    They become `base + strength * (weight - base)`.
+
+    Attributes:
+        start: the first of these rows.
+        weight: [rows, C].
+        strength: of the adapter.
+    """
+
+    start: int
+    weight: Tensor
+    strength: float
+
+    @property
+    def stop(self) -> int:
+        """The row behind the last one."""
+        return self.start + len(self.weight)
+
+    def add_to(self, rows: Tensor, base: Tensor, first: int, last: int) -> None:
+        """Changes float32 rows [n, C] in place; `base` are the checkpoint's."""
+        weight = self.weight[first:last].to(rows.device, torch.float32)
+        rows.add_(weight - base, alpha=self.strength)
+
+
+Change = LowRankChange | Replacement
+
+
+def copy_changed(target: Tensor, values: Tensor, start: int, changes: Sequence[Change]) -> None:
+    """Copies consecutive rows of a parameter, with changes.
+
+    Args:
+        target: [n, ...] of any float dtype, to which sums are rounded once. It may be `values`.
+        values: the checkpoint's rows [n, ...], of any float dtype.
+        start: index of the first of them in the parameter.
+        changes: of this parameter, in the order in which they are added.
+    """
+    stop = start + len(values)
+    if not any(change.start < stop and start < change.stop for change in changes):
+        target.copy_(values)
+        return
+    # In blocks, so that the float32 copies are small.
+    size = max(1, _BLOCK_ELEMENTS * len(values) // values.numel())
+    for first in range(0, len(values), size):
+        block = values[first : first + size]
+        base = block.to(target.device, torch.float32).reshape(len(block), -1)
+        rows = base.clone()
+        _add_changes(rows, base, start + first, changes)
+        target[first : first + size].copy_(rows.view(block.shape))
+
+
+def _add_changes(rows: Tensor, base: Tensor, start: int, changes: Sequence[Change]) -> None:
+    """Adds changes to float32 rows [n, C] in place, of which `start` is the first's index."""
+    for change in changes:
+        first, last = max(start, change.start), min(start + len(rows), change.stop)
+        if first < last:
+            part = slice(first - start, last - start)
+            change.add_to(rows[part], base[part], first - change.start, last - change.start)
