@@ -75,7 +75,7 @@ class Section:
     Attributes:
         path: names of the objects that lead to it, with dots between them; empty for the whole file.
         entries: its rows by key.
-        optional: whether it may be absent or null.
+        optional: whether it may be absent or null; then, or if it is empty, it has no values.
     """
 
     path: str
@@ -85,6 +85,8 @@ class Section:
     def read(self, config: Json) -> Json:
         """Returns the values of all entries; refuses the first one that cannot be followed, by its name."""
         part = self.find(config)
+        if self.optional and not part:
+            return {}
         prefix = f"{self.path}." if self.path else ""
         without = sorted(key for key in part.keys() - self.entries.keys() if not isinstance(part[key], dict))
         _log.debug("entries without effect in %s: %s", self.path or "config.json", ", ".join(without))

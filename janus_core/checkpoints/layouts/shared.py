@@ -137,8 +137,9 @@ def build_llama(values: Values, path: str, tied: bool | None = None) -> LlamaCon
     if tied is not None:
         sizes["tie_word_embeddings"] = tied
     # The order of precedence is that of transformers.
-    thetas = [values[f"{path}.{name}"]["rope_theta"] for name in ("rope_scaling", "rope_parameters")]
-    sizes["rope_theta"] = float(next((theta for theta in thetas if theta is not None), sizes["rope_theta"]))
+    rope = values[f"{path}.rope_scaling"] or values[f"{path}.rope_parameters"]
+    if rope.get("rope_theta") is not None:
+        sizes["rope_theta"] = rope["rope_theta"]
     return read_fields(LlamaConfig, sizes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling, load_pipeline, save_checkpoint
 from janus_nodes.janus_core.checkpoints.layouts import TRANSFORMERS
+from janus_nodes.janus_core.checkpoints.layouts.shared import build_llama, llama_sections
 from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.processing.tokenizer import read_tokenizer
 from janus_nodes.janus_core.sampling.text import sample_text
@@ -235,6 +237,36 @@ def test_silent_entries_of_a_config_take_transformers_defaults() -> None:
             if found is not None and default is not None:
                 assert found == default, key
     assert LlamaConfig().rope_parameters == {"rope_theta": 10000.0, "rope_type": "default"}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {},
+        {"rope_theta": 5e3},
+        {"rope_theta": 5e3, "rope_parameters": {"rope_type": "default", "rope_theta": 7000}},
+        {
+            "rope_parameters": {"rope_theta": 7e3},
+            "rope_scaling": {"type": "default", "rope_theta": 9e3},
+        },
+        {
+            "rope_theta": 5e3,
+            "rope_parameters": {"rope_theta": 7e3},
+            "rope_scaling": {"type": "default"},
+        },
+        {"rope_theta": 5e3, "rope_parameters": {"rope_theta": 7e3}, "rope_scaling": None},
+        {"hidden_size": 64, "num_attention_heads": 4, "head_dim": None, "num_key_value_heads": None},
+        {"hidden_size": 96, "num_attention_heads": 6, "head_dim": 20, "num_key_value_heads": 2},
+    ],
+    ids=range(8),
+)
+def test_entries_of_the_language_model_have_the_precedence_of_transformers(entries: dict[str, Any]) -> None:
+    theirs = LlamaConfig(**copy.deepcopy(entries))
+    sections = llama_sections("text_config")
+    values = {section.path: section.read({"text_config": entries}) for section in sections}
+    ours = build_llama(values, "text_config")
+    assert ours.rope_theta == theirs.rope_parameters["rope_theta"]
+    assert (ours.head_dim, ours.num_key_value_heads) == (theirs.head_dim, theirs.num_key_value_heads)
 
 
 def test_the_tables_of_entries_have_all_that_transformers_writes() -> None:
