@@ -49,11 +49,10 @@ def is_image_file(path: Path) -> bool:
 def read_image(path: Path, background: Colour | None = None, max_side: int | None = None) -> Tensor:
     """Reads an image file as [H, W, 3] float32 in [0, 1]; [H, W, 4] with alpha, if no background is given.
 
-    8-bit files give the pixels of Load Image in ComfyUI 0.3.75, cut-off ones too, of which a warning is logged.
-    The EXIF rotation is applied; of several frames or pages, the first is read. 16-bit grey keeps its depth.
-    Grey of 32 bits has no defined scale: integers are white from 65025 on; floats are white at 1, or at 255
-    if any of them is above 1. Colour profiles are ignored. Of a file that is cut off, what is there is read,
-    and a warning is logged.
+    8-bit files give the pixels of Load Image in ComfyUI 0.3.75. Of a file that is cut off, what is there is
+    read, as by Load Image, and a warning is logged. The EXIF rotation is applied; of several frames or pages,
+    the first is read. 16-bit grey keeps its depth. Grey of 32 bits has no defined scale: integers are white
+    from 65025 on; floats are white at 1, or at 255 if any of them is above 1. Colour profiles are ignored.
 
     Args:
         path: a file in any format that Pillow can read.

@@ -12,6 +12,7 @@ import folder_paths
 import numpy as np
 import pytest
 import torch
+from comfy_extras.nodes_compositing import JoinImageWithAlpha
 from janus_nodes.janus_core.processing.image_files import read_image
 from PIL import Image
 from support.image_files import Sample, encoded, samples
@@ -86,3 +87,13 @@ def test_the_first_frame_is_that_of_load_image(kind: str) -> None:
     content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
     found, expected = both(f"frames.{kind.lower()}", content)
     torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_join_image_with_alpha_gives_back_the_transparency_that_load_image_leaves_out() -> None:
+    picture = photograph()
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    file = Path(folder_paths.get_input_directory()) / "cut out.png"
+    picture.save(file)
+    images, masks = nodes.LoadImage().load_image(file.name)
+    joined = JoinImageWithAlpha.execute(images, masks).result[0]
+    torch.testing.assert_close(joined[0], read_image(file), rtol=0, atol=1e-6)
