@@ -10,18 +10,19 @@ from collections.abc import Callable
 import comfy.latent_formats
 import comfy.utils
 import torch
+from comfy.cli_args import args
 from comfy.model_management import throw_exception_if_processing_interrupted
 from PIL import Image
 from server import PromptServer
 from torch import Tensor
 
 from ..janus_core import JanusPipeline
+from .previews import previews_wanted
 
 # Our own event, handled by `web/janus_text.js`: ComfyUI removes its own progress text when the node ends.
 TEXT_EVENT = "janus.text"
 TEXT_INTERVAL = 0.1  # seconds between texts
 PREVIEW_SHARE = 0.03  # fraction of the run time that previews may take
-PREVIEW_SIZE = 512  # pixels
 FINISHED_SIZE = 1024  # pixels of the sheet of finished images
 BACKGROUND = (127, 127, 127)
 
@@ -75,11 +76,12 @@ class TextReport(_Report):
 
 
 class ImageReport(_Report):
-    """Shows the first image of the batch from time to time while it is generated."""
+    """Shows the first image of the batch from time to time while it is generated, if previews are wanted."""
 
     def __init__(self, pipeline: JanusPipeline) -> None:
         super().__init__()
         self.pipeline = pipeline
+        self.previews = previews_wanted()  # the core reads it too, and reserves no memory for them without
         self.next_preview = 0.0
 
     def __call__(self, step: int, total: int, tokens: Tensor) -> None:
@@ -88,7 +90,7 @@ class ImageReport(_Report):
         width = self.pipeline.tokens_per_row
         complete_rows = tokens[:1, : tokens.shape[1] // width * width]
         started = time.monotonic()
-        if complete_rows.shape[1] == 0 or started < self.next_preview:
+        if not self.previews or complete_rows.shape[1] == 0 or started < self.next_preview:
             self.bar.update_absolute(step, total)
             return
         self.bar.update_absolute(step, total, _preview(self.pipeline.preview_tokens(complete_rows)[0]))
@@ -98,8 +100,11 @@ class ImageReport(_Report):
     def show(self, images: Tensor) -> None:
         """Shows the finished images [B, H, W, 3] side by side as the last preview.
 
-        Front ends keep a node's last preview and display it instead of the node's output images.
+        Front ends keep a node's last preview and display it instead of the node's output images. Without
+        previews, they display those.
         """
+        if not self.previews:
+            return
         columns = math.ceil(math.sqrt(len(images)))
         _, height, width, _ = images.shape
         scale = min(1.0, FINISHED_SIZE / columns / max(height, width))
@@ -112,15 +117,19 @@ class ImageReport(_Report):
 
 
 class LatentReport(_Report):
-    """Shows an approximation of the first image, from its SDXL latents."""
+    """Shows an approximation of the first image, from its SDXL latents, if previews are wanted."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.previews = previews_wanted()
         self.format = comfy.latent_formats.SDXL()
 
     def __call__(self, step: int, total: int, latents: Tensor) -> None:
         """Reports a step with the latents [B, 4, h, w] so far."""
         throw_exception_if_processing_interrupted()
+        if not self.previews:
+            self.bar.update_absolute(step, total)
+            return
         factors = torch.tensor(self.format.latent_rgb_factors)
         bias = torch.tensor(self.format.latent_rgb_factors_bias)
         rgb = latents[0].float().cpu().permute(1, 2, 0) @ factors + bias
@@ -132,7 +141,7 @@ def _preview(top: Tensor) -> tuple[str, Image.Image, int]:
     picture = _to_pil(top)
     canvas = Image.new("RGB", (picture.width, picture.width), BACKGROUND)
     canvas.paste(picture)
-    return ("JPEG", canvas, PREVIEW_SIZE)
+    return ("JPEG", canvas, args.preview_size)
 
 
 def _to_pil(image: Tensor) -> Image.Image:

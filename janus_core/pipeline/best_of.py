@@ -10,7 +10,7 @@ from ..processing.chat import DEFAULT_SYSTEM_PROMPT
 from ..processing.judging import SCORE_TEMPLATE, VERDICTS, score_question
 from ..sampling.options import FlowSampling, TokenSampling
 from ..sampling.results import GeneratedImages, GeneratedLatents
-from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step
+from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step, may_preview
 from .pipeline import JanusPipeline
 
 
@@ -74,7 +74,7 @@ def best_of(
         )
     progress = _Progress(on_step, count)
     drawn = pipeline.generate(
-        prompt, options, negative_prompt=negative_prompt, on_step=progress.drawn, on_image=on_image
+        prompt, options, negative_prompt=negative_prompt, on_step=progress, on_image=on_image
     )
     assert drawn.images is not None
     scores = pipeline.score(drawn.images, prompt, template=template, on_image=progress.scored)
@@ -83,12 +83,13 @@ def best_of(
 
 
 class _Progress:
-    """Reports scored images as steps that continue those of drawing, with the last state of drawing."""
+    """An `OnStep` of drawing that reports scored images as further steps, with the last state of drawing."""
 
     def __init__(self, on_step: OnStep, num_images: int) -> None:
         self._on_step, self._num_images = on_step, num_images
+        self.previews = may_preview(on_step)
 
-    def drawn(self, step: int, total: int, state: Tensor) -> None:
+    def __call__(self, step: int, total: int, state: Tensor) -> None:
         self._num_steps, self._state = total, state
         self._on_step(step, total + self._num_images, state)
 

@@ -12,7 +12,7 @@ from ..processing.edit_forms import EDIT_FORMS, TOKENS, VISION, EditForm
 from ..processing.edit_prompts import edit_prompt
 from ..prompt_batch import PromptBatch
 from ..sampling.guidance import guide_edit, uses_guidance, uses_source
-from ..sampling.steps import OnStep, ignore_step, part_of
+from ..sampling.steps import OnStep, may_preview, part_of
 from ..sampling.tokens import sample_image_tokens
 from .edit_request import EditRequest
 from .runtime import Runtime
@@ -27,7 +27,7 @@ def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[
     """
     options = request.options
     prompt = instruction_prompt(runtime, request)
-    count, preview = options.batch_size, on_step is not ignore_step
+    count, preview = options.batch_size, may_preview(on_step)
     drawing = drawing_bytes(runtime, prompt, count, preview)
     runtime.reserve(max(vision_bytes(runtime, 1), drawing, codec_bytes(runtime, count)))
     source = embed_source(runtime, request, prompt)

@@ -10,7 +10,7 @@ from ..sampling.guidance import uses_guidance
 from ..sampling.image_sampler import IMAGE_SAMPLERS
 from ..sampling.options import EditSampling, FlowSampling, TokenSampling
 from ..sampling.results import EditedImages, GeneratedImages, GeneratedLatents
-from ..sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, part_of
+from ..sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, may_preview, part_of
 from .edit_request import AUTO, edit_request
 from .editing import changed_cells, draw_edit
 from .inpainting import blend_edits, draw_masked, plan_inpainting
@@ -61,7 +61,7 @@ class ImageTasks(Runtime):
             self.model.generation.config.num_tokens,
             sampler.prompt_style,
         )
-        drawing = drawing_bytes(self, batch, options.batch_size, preview=on_step is not ignore_step)
+        drawing = drawing_bytes(self, batch, options.batch_size, preview=may_preview(on_step))
         self.reserve(max(drawing, codec_bytes(self, options.batch_size) if pixels else 0))
 
         batch = batch.to(self.device)

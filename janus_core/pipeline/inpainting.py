@@ -22,7 +22,7 @@ from ..sampling.inpainting import MaskedImage, best_candidates, candidate_indice
 from ..sampling.options import EditSampling
 from ..sampling.results import EditedImages
 from ..sampling.seeds import seeded_generator
-from ..sampling.steps import OnStep, ignore_step, part_of
+from ..sampling.steps import OnStep, may_preview, part_of
 from .edit_request import EditRequest
 from .runtime import Runtime
 from .workspace import codec_bytes, drawing_bytes
@@ -112,7 +112,7 @@ def draw_masked(runtime: Runtime, request: EditRequest, plan: InpaintingPlan, on
     options, device = request.options, runtime.device
     use_cfg = uses_guidance(options.guidance_scale)
     prompt = runtime.prompts.generation(request.instruction, "", use_cfg, plan.num_tokens, name="instruction")
-    runtime.reserve(_inpainting_bytes(runtime, request, prompt, plan, preview=on_step is not ignore_step))
+    runtime.reserve(_inpainting_bytes(runtime, request, prompt, plan, preview=may_preview(on_step)))
 
     pixels = runtime.image_processor.pixels(request.image).to(device)
     source_tokens = runtime.model.generation.encode(pixels)[0]

@@ -28,6 +28,14 @@ def ignore_image(done: int, total: int) -> None:
     """An `OnImage` that does nothing."""
 
 
+def may_preview(on_step: OnStep) -> bool:
+    """Whether a callback may decode an image while others are generated, for which memory is reserved.
+
+    A callback that never does has an attribute `previews` that is False.
+    """
+    return on_step is not ignore_step and bool(getattr(on_step, "previews", True))
+
+
 def counted(items: Sequence[Item], on_image: OnImage) -> Iterator[Item]:
     """Yields items, and calls `on_image` when the caller is done with each."""
     for done, item in enumerate(items, start=1):
