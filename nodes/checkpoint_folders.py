@@ -1,8 +1,9 @@
 """Finds checkpoints in ComfyUI's model folders: where they belong, and where others put them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 
@@ -17,9 +18,10 @@ _MAX_DEPTH = 3
 _NAMES = ("config.json", "tokenizer.json", "adapter_config.json", "model_index.json")
 _SUFFIXES = (*WEIGHT_SUFFIXES, ".gguf", ".index.json")
 
-# Other packs' folders in `models`: those with Janus in their names, and these, which hold other models too.
+# Other model folders with this in their names hold checkpoints only. In the rest of them (`models/LLM`,
+# `models/checkpoints`), a checkpoint has it in its own name, or lies in a folder of deepseek-ai.
 _JANUS = "janus"
-_SHARED = ("deepseek-ai", "llm")
+_OWNERS = (_JANUS, "deepseek")
 
 
 def installed() -> dict[str, Path]:
@@ -30,13 +32,14 @@ def installed() -> dict[str, Path]:
     name of that folder.
     """
     found: dict[str, Path] = {}
-    for root in _roots():
+    roots, shared = _model_folders()
+    for root in roots:
         for name, folder in [*_hub_snapshot(root)] or [*_walk(root), *_root_itself(root)]:
             if name not in found or (not is_complete(found[name]) and is_complete(folder)):
                 found[name] = folder
-    for root in _shared_folders():
-        for name, folder in _walk(root):
-            if _JANUS in name.casefold():
+    for root in shared:
+        for name, folder in _walk(root, only=_OWNERS):
+            if _JANUS in name.casefold() and (folder / "config.json").is_file():
                 found.setdefault(name, folder)
     return found
 
@@ -49,33 +52,62 @@ def is_complete(folder: Path) -> bool:
         return False
 
 
-def loose_files(suffixes: tuple[str, ...]) -> list[Path]:
-    """Files with these suffixes that lie right in `models/janus` or the like, in no folder of their own."""
-    return [root / name for root in _roots() for name in _file_names(root) if name.lower().endswith(suffixes)]
+def loose_files(suffixes: tuple[str, ...], is_named: Callable[[str], bool]) -> list[Path]:
+    """Files that lie in no folder of their own, but right in `models/janus` or another model folder.
+
+    Args:
+        suffixes: of their names.
+        is_named: whether a file's name is that of the checkpoint; asked only where other models lie too.
+    """
+    roots, shared = _model_folders()
+    return [
+        folder / name
+        for folder in roots + shared
+        for name in _file_names(folder)
+        if name.lower().endswith(suffixes) and (folder in roots or is_named(name))
+    ]
 
 
-def _roots() -> list[Path]:
-    """`models/janus` and the `janus` paths of extra_model_paths.yaml, then other packs' folders."""
-    own = [Path(path) for path in folder_paths.get_folder_paths(FOLDER)]
-    known = {os.path.realpath(root) for root in own}
-    other = (folder for folder in _model_folders() if _JANUS in folder.name.casefold())
-    return own + [folder for folder in other if os.path.realpath(folder) not in known]
+def _model_folders() -> tuple[list[Path], list[Path]]:
+    """Folders that hold only checkpoints, `models/janus` first, and all other model folders."""
+    registered = [(key, Path(path)) for key, (paths, *_) in _registered() for path in paths]
+    own = [path for key, path in registered if key == FOLDER]
+    known = {os.path.realpath(path) for path in own}
+    roots, shared = [*own], list[Path]()
+    others = [("", path) for path in _subfolders(Path(folder_paths.models_dir))]
+    for key, path in others + registered:
+        if os.path.realpath(path) not in known:
+            known.add(os.path.realpath(path))
+            (roots if _JANUS in f"{key} {path.name}".casefold() else shared).append(path)
+    return roots, shared
 
 
-def _shared_folders() -> list[Path]:
-    return [folder for folder in _model_folders() if folder.name.casefold() in _SHARED]
-
-
-def _model_folders() -> list[Path]:
-    return _subfolders(Path(folder_paths.models_dir))
+def _registered() -> list[tuple[str, Any]]:
+    """ComfyUI's kinds of models with their folders, also those of extra_model_paths.yaml."""
+    kinds = folder_paths.folder_names_and_paths.items()
+    return [(key, value) for key, value in kinds if key != "custom_nodes"]
 
 
 def _walk(
-    folder: Path, prefix: str = "", depth: int = 1, above: tuple[str, ...] = ()
+    folder: Path,
+    prefix: str = "",
+    depth: int = 1,
+    above: tuple[str, ...] = (),
+    only: tuple[str, ...] = ("",),
 ) -> Iterator[tuple[str, Path]]:
-    """Yields the checkpoints below a folder by name, parents first."""
+    """Yields the checkpoints below a folder by name, parents first.
+
+    Args:
+        folder: where to look.
+        prefix: of the names.
+        depth: of its subfolders; the search ends at `_MAX_DEPTH`.
+        above: real paths of the folders on the way here.
+        only: the names of the first level must contain one of these texts.
+    """
     above = (*above, os.path.realpath(folder))
     for child in _subfolders(folder):
+        if not any(text in child.name.casefold() for text in only):
+            continue
         name = f"{prefix}{child.name}"
         snapshot = [*_hub_snapshot(child)]
         yield from snapshot

@@ -107,22 +107,23 @@ def _absent_release(name: str) -> str:
         return (
             f"{start} of just that name, but {', '.join(similar)}; choose it, or rename its folder ({size})"
         )
-    gguf = "".join(f" but {file.name}, and GGUF is not supported" for file in loose_files((".gguf",))[:1])
-    return f"{start}{gguf}; turn on download on the Load node ({size}), or put the folder there yourself"
+    gguf = loose_files((".gguf",), lambda file: _letters(name) in _letters(file))
+    other = f" but {gguf[0].name}, and GGUF is not supported" if gguf else ""
+    return f"{start}{other}; turn on download on the Load node ({size}), or put the folder there yourself"
 
 
 def loose_weights(name: str) -> str:
-    """Says which weights lie in `models/janus` itself and where a release's belong; empty if none do."""
+    """Says which weights lie right in a model folder and where a release's belong; empty if none do."""
+    found = loose_files(WEIGHT_SUFFIXES, lambda file: _letters(name) in _letters(file))
     # A folder that is a `janus` path itself may have a release's name, and its files are no others.
-    loose = [file for file in loose_files(WEIGHT_SUFFIXES) if not _names_release(file.parent.name)]
+    loose = [file for file in found if not _names_release(file.parent.name)]
     if not loose:
         return ""
     file = min(loose, key=lambda file: _letters(name) not in _letters(file.stem))
     root, page = file.parent, f"huggingface.co/{RELEASES[name].repo_id}"
-    return (
-        f"{file.name} right in {root}; move it into {root / name}, with the JSON files of {page}, or choose "
-        f"{root.name!r} to use it where it is"
-    )
+    target = Path(folder_paths.get_folder_paths(FOLDER)[0]) / name
+    choose = f", or choose {root.name!r} to use it where it is" if root in installed().values() else ""
+    return f"{file.name} right in {root}; move it into {target}, with the JSON files of {page}{choose}"
 
 
 def _names_release(name: str) -> bool:

@@ -112,9 +112,16 @@ _UNQUANTIZED = (
     "int8 if memory is short"
 )
 _NOT_JANUS = "use a Janus-1.3B, Janus-Pro or JanusFlow checkpoint, such as deepseek-ai/Janus-Pro-1B"
+_ADAPTER = "an adapter, which is no whole model"
+_MERGE = (
+    "merge it into its base first, with PEFT's merge_and_unload, and save the merged model with its JSON "
+    "files in a folder of its own, without adapter files"
+)
 
 # The first kind that a folder shows counts: those known by their files come first, since these cost nothing.
 KINDS = (
+    Kind("a diffusers model", (_files("model_index.json"), _config("_diffusers_version")), _NOT_JANUS),
+    Kind(_ADAPTER, (_files("adapter_config.json", "adapter_model.*"),), _MERGE),
     Kind("a GGUF file", (_only_files("*.gguf", "*.GGUF"), _first_bytes(b"GGUF")), _UNQUANTIZED),
     Kind(
         "an export for another program",
@@ -126,15 +133,10 @@ KINDS = (
         (_only_files("zero_to_fp32.py", "*.distcp", "*/*.distcp", "*/*_optim_states.pt"),),
         "gather it first into one file: run zero_to_fp32.py (DeepSpeed) or accelerate merge-weights (FSDP)",
     ),
-    Kind("a diffusers model", (_files("model_index.json"), _config("_diffusers_version")), _NOT_JANUS),
     Kind(
-        "an adapter, which is no whole model",
-        (
-            _files("adapter_config.json", "adapter_model.*"),
-            _tensors("lora_", ".base_layer.", ".modules_to_save.", ".hada_w1", ".lokr_w1", ".oft_"),
-        ),
-        "merge it into its base first, with PEFT's merge_and_unload, and save the merged model with its JSON "
-        "files in a folder of its own, without adapter files",
+        _ADAPTER,
+        (_tensors("lora_", ".base_layer.", ".modules_to_save.", ".hada_w1", ".lokr_w1", ".oft_"),),
+        _MERGE,
     ),
     Kind(
         "weights quantized with bitsandbytes",
