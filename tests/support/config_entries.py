@@ -238,6 +238,7 @@ def vae() -> Entries:
             "up_block_types": ["AttnUpDecoderBlock2D"] * 4,
         },
         {
+            "_name_or_path": "tells where the file is from",
             "_diffusers_version": "tells which version wrote the file",
             "sample_size": "a size of tiles, which are not used here",
             "force_upcast": "the VAE is never in fp16",

@@ -146,6 +146,58 @@ def test_an_entry_is_blamed_and_not_the_weights(
         load_pipeline(folder)
 
 
+# Defaults of the reference's classes: CLIPVisionTower, MlpProjector, ShallowUViTEncoder and -Decoder, and
+# diffusers' AutoencoderKL. Those of transformers are in `test_oracle`.
+DEFAULTS: dict[str, dict[str, Json]] = {
+    "original": {
+        "vision_config.params": {
+            "model_name": "siglip_large_patch16_384",
+            "image_size": 336,
+            "select_layer": -2,
+        },
+        "aligner_config.params": {"depth": 1},
+        "gen_aligner_config.params": {"depth": 1},
+    },
+    "flow": {
+        "vision_gen_enc_config.params": {
+            "input_channels": 3,
+            "stride": 4,
+            "kernel_size": 7,
+            "block_out_channels": (768,),
+            "layers_in_middle": 2,
+            "hidden_size": 2048,
+            "elementwise_affine": True,
+            "use_bias": True,
+            "norm_eps": 1e-6,
+            "use_mid_block": True,
+        },
+        "vision_gen_dec_config.params": {"in_channels": 768, "out_channels": 3, "upsamples": 2},
+    },
+    "vae": {
+        "": {
+            "in_channels": 3,
+            "out_channels": 3,
+            "block_out_channels": (64,),
+            "layers_per_block": 1,
+            "act_fn": "silu",
+            "latent_channels": 4,
+            "norm_num_groups": 32,
+            "scaling_factor": 0.18215,
+            "use_quant_conv": True,
+            "mid_block_add_attention": True,
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("layout", DEFAULTS)
+def test_absent_entries_take_the_defaults_of_the_reference(layout: str) -> None:
+    sections = {section.path: section.entries for section in ENTRIES[layout].sections}
+    for path, defaults in DEFAULTS[layout].items():
+        for key, default in defaults.items():
+            assert sections[path][key].default == default, key
+
+
 def test_defaults_that_are_not_supported_are_named() -> None:
     content = copy.deepcopy(ENTRIES["flow"].content)
     del content["vision_gen_dec_config"]["params"]["upsamples"]
