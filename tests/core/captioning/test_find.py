@@ -90,3 +90,14 @@ def test_the_report_names_them(pipe: JanusPipeline, folder: Path) -> None:
         "extension; convert them to PNG or JPEG" in lines
     )
     assert "2 left out by skip: a.gif, b.TIF" in lines
+
+
+def test_one_of_two_images_that_share_a_caption_file_can_be_left_out(
+    pipe: JanusPipeline, folder: Path
+) -> None:
+    Image.new("RGB", (9, 8)).save(folder / "f.jpg")
+    short = TextSampling(max_new_tokens=2)
+    assert sorted(caption_folder(pipe, folder, None, short).failed) == ["f.jpg", "f.png"]
+    report = caption_folder(pipe, folder, CaptionFolder(skip="f.jpg"), short)
+    assert (report.done, report.failed) == (1, {})
+    assert (folder / "f.txt").is_file()
