@@ -1,5 +1,6 @@
 """Janus, Janus-Pro and JanusFlow in PyTorch: images to text and text to images, without ComfyUI."""
 
+from .arguments import checked_text, checked_whole, shown
 from .captioning.files import CAPTION_FILES
 from .captioning.folder import caption_folder
 from .captioning.options import JOINS as CAPTION_JOINS
@@ -72,6 +73,8 @@ __all__ = [
     "VisionFeatures",
     "best_of",
     "caption_folder",
+    "checked_text",
+    "checked_whole",
     "convert_bin",
     "json_text",
     "load_pipeline",
@@ -82,5 +85,6 @@ __all__ = [
     "reply",
     "route",
     "save_checkpoint",
+    "shown",
     "weight_bytes",
 ]

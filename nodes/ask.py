@@ -12,6 +12,7 @@ from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .progress import ImageReport, TextReport
 from .result import WORKFLOW, shown_answers, ui_output
+from .sockets import checks_inputs
 
 AUTO = "auto"
 _TASKS = (AUTO, *ROUTED_TASKS)
@@ -71,6 +72,7 @@ class JanusAsk(io.ComfyNode):
         )
 
     @classmethod
+    @checks_inputs
     def execute(
         cls, model: LoadedJanus, request: str, task: str, max_new_tokens: int, image=None, **image_sampling
     ) -> io.NodeOutput:

@@ -8,6 +8,7 @@ from . import widgets
 from .memory import LoadedJanus
 from .progress import ImageReport
 from .result import WORKFLOW, ui_output
+from .sockets import checks_inputs
 
 
 class JanusBestOf(io.ComfyNode):
@@ -43,6 +44,7 @@ class JanusBestOf(io.ComfyNode):
         )
 
     @classmethod
+    @checks_inputs
     def execute(
         cls, model: LoadedJanus, prompt: str, negative_prompt: str, keep: int, template: str, **sampling
     ) -> io.NodeOutput:

@@ -15,6 +15,7 @@ from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .progress import TextReport
 from .result import ui_output
+from .sockets import checks_inputs
 from .understand import question_inputs, resolve_question
 
 OFF = "off"
@@ -108,6 +109,7 @@ class JanusCaptionFolder(io.ComfyNode):
         return float("nan")
 
     @classmethod
+    @checks_inputs
     def execute(
         cls,
         model: LoadedJanus,

@@ -31,7 +31,7 @@ def resolve_choice(name: str, value: str, options: Iterable[str]) -> str:
     Raises:
         ValueError: if the value is none of the options.
     """
-    value = RENAMED.get(value, value)
-    if value not in options:
+    choice = RENAMED.get(value, value) if isinstance(value, str) else None
+    if choice not in options:
         raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}; choose one of these")
-    return value
+    return choice

@@ -10,6 +10,7 @@ from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .progress import ImageReport
 from .result import WORKFLOW, ui_output
+from .sockets import checks_inputs
 from .types import JanusTokens
 
 
@@ -96,6 +97,7 @@ class JanusEdit(io.ComfyNode):
         )
 
     @classmethod
+    @checks_inputs
     def execute(
         cls, model: LoadedJanus, image: Tensor, instruction: str, form: str, mask=None, **sampling
     ) -> io.NodeOutput:

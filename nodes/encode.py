@@ -8,6 +8,7 @@ from ..janus_core import TokenSampling
 from . import widgets
 from .memory import LoadedJanus
 from .progress import progress_callback
+from .sockets import checks_inputs
 from .types import JanusFeatures, JanusTokens
 
 
@@ -31,6 +32,7 @@ class JanusSiglipEncode(io.ComfyNode):
         )
 
     @classmethod
+    @checks_inputs
     def execute(cls, model: LoadedJanus, image: Tensor) -> io.NodeOutput:
         features = model.pipeline.encode_vision(image, progress_callback())
         return io.NodeOutput(features.to(mm.intermediate_device()))
@@ -56,6 +58,7 @@ class JanusVQEncode(io.ComfyNode):
         )
 
     @classmethod
+    @checks_inputs
     def execute(cls, model: LoadedJanus, image: Tensor) -> io.NodeOutput:
         model.image_options(TokenSampling())
         tokens = model.pipeline.encode_tokens(image, progress_callback())
@@ -84,6 +87,7 @@ class JanusVQDecode(io.ComfyNode):
         )
 
     @classmethod
+    @checks_inputs
     def execute(cls, model: LoadedJanus, tokens: Tensor) -> io.NodeOutput:
         model.image_options(TokenSampling())
         images = model.pipeline.decode_tokens(tokens, progress_callback())

@@ -9,6 +9,7 @@ from . import widgets
 from .choices import choice_input
 from .memory import LoadedJanus
 from .progress import LatentReport
+from .sockets import checks_inputs
 
 
 class JanusFlowSampler(io.ComfyNode):
@@ -55,6 +56,7 @@ class JanusFlowSampler(io.ComfyNode):
         )
 
     @classmethod
+    @checks_inputs
     def execute(
         cls, model: LoadedJanus, prompt: str, negative_prompt: str, steps: int, latent=None, **sampling
     ) -> io.NodeOutput:

@@ -8,6 +8,7 @@ from . import widgets
 from .memory import LoadedJanus
 from .progress import ImageReport
 from .result import WORKFLOW, ui_output
+from .sockets import checks_inputs
 
 
 class JanusGenerate(io.ComfyNode):
@@ -31,6 +32,7 @@ class JanusGenerate(io.ComfyNode):
         )
 
     @classmethod
+    @checks_inputs
     def execute(cls, model: LoadedJanus, prompt: str, negative_prompt: str, **sampling) -> io.NodeOutput:
         options = model.image_options(TokenSampling(**sampling))
         report = ImageReport(model.pipeline)

@@ -8,6 +8,7 @@ from . import memory, paths, widgets
 from .choices import choice_input, resolve_choice
 from .download import download_release
 from .progress import progress_callback
+from .sockets import checks_inputs
 from .types import JanusModelSocket
 
 _PRECISIONS = ["auto", *PRECISIONS]
@@ -88,6 +89,7 @@ class JanusLoad(io.ComfyNode):
             return str(error)
 
     @classmethod
+    @checks_inputs
     def execute(
         cls, checkpoint: str, precision: str, template: str, download: bool, convert_bin: bool
     ) -> io.NodeOutput:

@@ -6,6 +6,7 @@ from . import widgets
 from .memory import LoadedJanus
 from .progress import progress_callback
 from .result import ui_output
+from .sockets import checks_inputs
 
 
 class JanusScore(io.ComfyNode):
@@ -33,6 +34,7 @@ class JanusScore(io.ComfyNode):
         )
 
     @classmethod
+    @checks_inputs
     def execute(
         cls, model: LoadedJanus, description: str, template: str, image=None, features=None
     ) -> io.NodeOutput:
@@ -89,6 +91,7 @@ class JanusChoose(io.ComfyNode):
         )
 
     @classmethod
+    @checks_inputs
     def execute(
         cls, model: LoadedJanus, question: str, options: str, per_token: bool, image=None, features=None
     ) -> io.NodeOutput:

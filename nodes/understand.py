@@ -19,6 +19,7 @@ from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .progress import TextReport
 from .result import shown_answers, ui_output
+from .sockets import checks_inputs
 from .types import JanusConversation
 
 LOG = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ class JanusUnderstand(io.ComfyNode):
         return True
 
     @classmethod
+    @checks_inputs
     def execute(
         cls,
         model: LoadedJanus,

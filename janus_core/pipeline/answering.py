@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from ..arguments import checked_text
 from ..models.cache import KVCache
 from ..processing.chat import Turn
 from ..sampling.decoding import prefill
@@ -16,6 +17,7 @@ from ..sampling.steps import OnStep, part_of
 from ..sampling.text import initial_answer_slots, sample_text
 from .answer import EOS, LENGTH
 from .conversation import Conversation
+from .inputs import checked_options
 from .prefix import SavedPrefix, SharedPrefix, image_embeds_between
 from .questions import QuestionBatch, TokenizedQuestions, tokenize
 from .runtime import Runtime
@@ -38,7 +40,7 @@ Check = Callable[[str], str]
 def answer_questions(
     runtime: Runtime,
     questions: QuestionBatch,
-    options: TextSampling,
+    options: TextSampling | None,
     check: Check | None,
     save_prefix: bool,
     on_step: OnStep,
@@ -52,6 +54,7 @@ def answer_questions(
         ValueError: if a question does not fit into the model's context.
         RuntimeError: if an answer fails its check `ATTEMPTS` times.
     """
+    options = checked_options(options, TextSampling())
     # Before any image is encoded, so that a prompt that does not fit costs nothing.
     prompts = tokenize(runtime, questions)
     # A retry continues from the saved prefix, so the prompt is not computed again.
@@ -203,10 +206,11 @@ def _retry_until_valid(
             (conversation,) = _generate(runtime, again, tokenize(runtime, again), varied, True, on_step)
         tokens_read += conversation.tokens_read
         try:
-            answer = conversation.answer
-            valid = conversation.answered(check(answer), answer.finish_reason)
+            answer = check(conversation.answer)
         except ValueError as error:
             problem = error
         else:
+            checked_text("result of check", answer, "return the answer as text", may_be_blank=True)
+            valid = conversation.answered(answer, conversation.answer.finish_reason)
             return replace(valid, tokens_read=tokens_read, tokens_reused=first.tokens_reused)
     raise RuntimeError(f"{problem} (answer {seed_offset + 1}, the last of {ATTEMPTS} attempts)") from problem

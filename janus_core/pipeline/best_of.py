@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..arguments import checked_text, checked_whole
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
 from ..processing.judging import SCORE_TEMPLATE, VERDICTS, score_question
 from ..sampling.options import FlowSampling, TokenSampling
@@ -61,10 +62,10 @@ def best_of(
     """
     options = pipeline.image_options(options)
     count = options.batch_size
-    if not 0 <= keep <= count:
+    if not 0 <= checked_whole("keep", keep) <= count:
         raise ValueError(f"keep must be from 0 (all) to {count} images, got {keep}; draw more or keep fewer")
     # Before drawing, so that a question that does not fit costs nothing.
-    question = score_question(template, prompt)
+    question = score_question(template, checked_text("prompt", prompt, "describe the picture to draw"))
     pipeline.prompts.answers(VERDICTS, [question])
     pipeline.prompts.understanding([question], 1, DEFAULT_SYSTEM_PROMPT)
     if not pipeline.model.generation.can_decode:

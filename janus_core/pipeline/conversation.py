@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..arguments import checked_text
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT, Turn
 from .answer import EOS, Answer
 from .inputs import check_embeds
@@ -83,6 +84,8 @@ def start_conversation(
             other adapters.
     """
     folder, adapters = runtime.folder, runtime.vision_adapters
+    if system_prompt is not None:
+        checked_text("system_prompt", system_prompt, "leave it empty for none", may_be_blank=True)
     if conversation is None:
         system_prompt = DEFAULT_SYSTEM_PROMPT if system_prompt is None else system_prompt
         return Conversation(folder, system_prompt, vision_adapters=adapters)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..arguments import checked_text
 from ..processing.edit_forms import EDIT_FORMS
 from ..processing.prompts import PromptBuilder
 from ..sampling.options import EditSampling
@@ -84,11 +85,8 @@ def _resolve_form(name: str, mask: Tensor | None, trained: str | None, checkpoin
 
 
 def _check_instruction(instruction: str, prompts: PromptBuilder) -> None:
-    if not isinstance(instruction, str) or not instruction.strip():
-        raise ValueError(
-            f"instruction must hold text, got {instruction!r}; say what to change, or with a mask, what the "
-            "whole image should show"
-        )
+    fix = "say what to change, or with a mask, what the whole image should show"
+    checked_text("instruction", instruction, fix)
     if found := prompts.tokenizer.special_tokens_in(instruction):
         raise ValueError(
             f"instruction must hold no special tokens, got {', '.join(found)} in {instruction!r}; remove them"

@@ -14,7 +14,7 @@ from ..sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step
 from .edit_request import AUTO, edit_request
 from .editing import changed_cells, draw_edit
 from .inpainting import blend_edits, draw_masked, plan_inpainting
-from .inputs import VisionFeatures, checked_images, checked_tokens
+from .inputs import VisionFeatures, checked_images, checked_options, checked_tokens
 from .runtime import Runtime
 from .vision import encode_vision
 from .workspace import codec_bytes, drawing_bytes, vision_bytes
@@ -132,8 +132,7 @@ class ImageTasks(Runtime):
         Raises:
             ValueError: if the model draws with options of the other class.
         """
-        if options is None:
-            return self.default_options
+        options = checked_options(options, self.default_options, (TokenSampling, FlowSampling))
         return IMAGE_SAMPLERS[type(self.model.generation)].checked_options(options, self.folder.name)
 
     @torch.no_grad()
@@ -146,15 +145,17 @@ class ImageTasks(Runtime):
     def encode_tokens(self, images: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Image tokens [B, N] of images [B, H, W, C] in [0, 1], letterboxed to the model's square."""
         self.image_options(TokenSampling())
+        images = checked_images(images)
         self.reserve(codec_bytes(self, 1))
-        return self._encode(checked_images(images), on_image)
+        return self._encode(images, on_image)
 
     @torch.no_grad()
     def encode_latents(self, images: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Latents [B, 4, h, w] of images [B, H, W, C] in [0, 1], for `generate` to start from."""
         self.image_options(FlowSampling())
+        images = checked_images(images)
         self.reserve(codec_bytes(self, 1))
-        return self._encode(checked_images(images), on_image)
+        return self._encode(images, on_image)
 
     @torch.no_grad()
     def decode_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:

@@ -1,12 +1,19 @@
-"""Images and image tokens as callers pass them, and their checks."""
+"""Images, image tokens and options as callers pass them, and their checks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from ..arguments import shown
+from ..processing.images import check_pixels
+
+Options = TypeVar("Options")
+TENSOR_FIX = "convert what numpy or Pillow holds with torch.tensor(numpy.array(picture)) / 255"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,28 +62,29 @@ def image_batches(images: Images | None) -> list[ImageBatch]:
         return []
     if isinstance(images, (Tensor, VisionFeatures)):
         images = [images]
+    if not isinstance(images, (list, tuple)):
+        raise ValueError(f"images must be a tensor [B, H, W, C], got {shown(images)}; {TENSOR_FIX}")
     if not images:
         raise ValueError("images must hold at least one image, got none; pass None to ask without an image")
     return [
         batch
         if isinstance(batch, VisionFeatures)
-        else checked_images(batch[None] if getattr(batch, "ndim", 4) == 3 else batch)
+        else checked_images(batch[None] if isinstance(batch, Tensor) and batch.ndim == 3 else batch)
         for batch in images
     ]
 
 
 def checked_images(images: Tensor) -> Tensor:
-    """The same images, or a ValueError if they are not [B, H, W, C] with at least one image."""
+    """The same images, or a ValueError if they are not [B, H, W, C] in [0, 1] with at least one image."""
     if not isinstance(images, Tensor):
-        raise ValueError(
-            f"images must be a tensor [B, H, W, C], got {type(images).__name__}; convert it with "
-            "torch.as_tensor"
-        )
+        raise ValueError(f"images must be a tensor [B, H, W, C], got {shown(images)}; {TENSOR_FIX}")
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(
             f"images must be a batch [B, H, W, C] with at least one image, got shape {list(images.shape)}; "
             "add a batch dimension or pass an image"
         )
+    for image in images:
+        check_pixels(image)
     return images
 
 
@@ -92,6 +100,11 @@ def check_embeds(name: str, image_embeds: Tensor, embeds_shape: tuple[int, int])
 def checked_tokens(tokens: Tensor, grid_size: int, codebook_size: int) -> Tensor:
     """The same image tokens [B, N], or a ValueError if they are not whole rows of ids in the codebook."""
     lengths = range(grid_size, grid_size**2 + 1, grid_size)
+    if not isinstance(tokens, Tensor):
+        raise ValueError(
+            f"tokens must be a tensor [B, N], got {shown(tokens)}; pass what encode_tokens or generate "
+            "returned"
+        )
     if tokens.ndim != 2 or len(tokens) == 0 or tokens.shape[1] not in lengths:
         raise ValueError(
             f"tokens must be [B, N], N a multiple of the model's {grid_size} tokens per row, "
@@ -106,3 +119,15 @@ def checked_tokens(tokens: Tensor, grid_size: int, codebook_size: int) -> Tensor
             "encode the image with this model"
         )
     return tokens
+
+
+def checked_options(options: Options | None, default: Options, kinds: tuple[type, ...] = ()) -> Options:
+    """The same options, or the default for None; a ValueError if they are not of its class or of `kinds`."""
+    kinds = kinds or (type(default),)
+    if options is not None and not isinstance(options, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(
+            f"options must be {names}, got {shown(options)}; pass them as {kinds[0].__name__}(…), or leave "
+            "them out"
+        )
+    return default if options is None else options

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..arguments import checked_texts, checked_whole
 from ..prompt_batch import PromptBatch
 from .conversation import Conversation, start_conversation
 from .inputs import ImageBatch, Images, VisionFeatures, check_embeds, image_batches
@@ -72,11 +73,7 @@ def question_batch(
     for batch in batches:
         if isinstance(batch, VisionFeatures):
             check_embeds("features", batch.image_embeds, runtime.embeds_shape)
-    questions = [question] if isinstance(question, str) else list(question)
-    if not questions:
-        raise ValueError(
-            "question must be a text or a list of at least one, got an empty list; pass a question"
-        )
+    questions = checked_texts("question", question, "ask something about the image")
     count = max([len(questions), *map(len, batches)])
     for name, number in (("questions", len(questions)), *(("images", len(batch)) for batch in batches)):
         if number not in (1, count):
@@ -84,7 +81,7 @@ def question_batch(
                 f"{name} must be 1 or as many as the batch has, got {number} for a batch of {count}; repeat "
                 "them"
             )
-    offsets = range(count) if seed_offsets is None else seed_offsets
+    offsets = range(count) if seed_offsets is None else [checked_whole("rows", each) for each in seed_offsets]
     if len(offsets) != count:
         raise ValueError(
             f"rows must be one index for each of the {count} questions, got {len(offsets)}; leave them out"

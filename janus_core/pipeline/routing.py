@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
+from ..arguments import checked_text, shown
 from ..sampling.image_sampler import IMAGE_SAMPLERS
 from ..sampling.options import EditSampling, TextSampling, TokenSampling
 from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step
@@ -71,9 +72,7 @@ def routing_question(request: str) -> str:
     Raises:
         ValueError: if the request is empty.
     """
-    if not isinstance(request, str) or not request.strip():
-        raise ValueError(f"request must hold text, got {request!r}; say what you want")
-    return _QUESTION.format(request=request.strip())
+    return _QUESTION.format(request=checked_text("request", request, "say what you want").strip())
 
 
 def possible_tasks(pipeline: JanusPipeline, image: Tensor | None) -> list[str]:
@@ -130,8 +129,9 @@ def reply(
     Raises:
         ValueError: if there is no such task, or it needs an image and there is none.
     """
-    if task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}; choose one of these")
+    checked_text("request", request, "say what you want")
+    if not isinstance(task, str) or task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {shown(task)}; choose one of these")
     if image is None and task in (EDIT, DESCRIBE_AND_GENERATE):
         raise ValueError(f"image must be given for task {task!r}, got none; pass one, or choose another task")
     _check_image(image)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..arguments import checked_texts
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
 from ..processing.judging import SCORE_TEMPLATE, VERDICTS, first_difference, score_question, validate_choices
 from ..sampling.options import TextSampling
@@ -57,7 +58,7 @@ class TextTasks(Runtime):
             RuntimeError: if an answer fails its check four times.
         """
         questions = question_batch(self, images, question, system_prompt=system_prompt, seed_offsets=rows)
-        said = answer_questions(self, questions, options or TextSampling(), check, False, on_step)
+        said = answer_questions(self, questions, options, check, False, on_step)
         return [conversation.answer for conversation in said]
 
     @torch.no_grad()
@@ -90,7 +91,7 @@ class TextTasks(Runtime):
             One conversation per image or question.
         """
         questions = question_batch(self, images, question, conversation, system_prompt)
-        return list(answer_questions(self, questions, options or TextSampling(), check, remember, on_step))
+        return list(answer_questions(self, questions, options, check, remember, on_step))
 
     @torch.no_grad()
     def chat(
@@ -115,7 +116,7 @@ class TextTasks(Runtime):
                 f"images and question must make one question in a chat, got {len(questions.texts)}; use "
                 "converse, or pass images as a list to show them all with one question"
             )
-        (said,) = answer_questions(self, questions, options or TextSampling(), check, True, on_step)
+        (said,) = answer_questions(self, questions, options, check, True, on_step)
         return said
 
     @torch.no_grad()
@@ -145,7 +146,7 @@ class TextTasks(Runtime):
         """
         if images is None:
             raise ValueError("images must hold at least one image to score, got None; pass one")
-        descriptions = [description] if isinstance(description, str) else description
+        descriptions = checked_texts("description", description, "write what the image should show")
         texts = [score_question(template, text) for text in descriptions]
         verdicts = first_difference(*self.prompts.answers(VERDICTS, texts))
         questions = question_batch(self, images, texts, system_prompt=system_prompt)
@@ -179,7 +180,7 @@ class TextTasks(Runtime):
         Returns:
             [B, K] float32 probabilities; each row sums to 1.
         """
-        texts = [question] if isinstance(question, str) else question
+        texts = checked_texts("question", question, "ask something about the image")
         answers = self.prompts.answers(validate_choices(options), texts)
         questions = question_batch(self, images, question, system_prompt=system_prompt)
         log_probs = answer_log_probs(self, questions, answers, on_image)

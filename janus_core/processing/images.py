@@ -141,6 +141,18 @@ def compose_on(image: Tensor, colour: Colour) -> Tensor:
 
 def to_pillow(image: Tensor, background: Colour) -> Image.Image:
     """Converts an [H, W, C] tensor in [0, 1] to an RGB image of Pillow; alpha is composed on a colour."""
+    check_pixels(image)
+    # Rounding, not truncating, makes the conversion of 8-bit images to floats and back lossless.
+    composed = compose_on(image.detach().cpu().float(), background)
+    bytes_ = (composed * 255).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(bytes_.expand(-1, -1, 3).contiguous().numpy())
+
+
+def check_pixels(image: Tensor) -> None:
+    """Raises ValueError if an image is not [H, W, C] of numbers in [0, 1], or slightly beyond.
+
+    C is 1 (grey), 3, or 4 (with alpha).
+    """
     if image.ndim != 3 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
         raise ValueError(
             f"image must be a tensor [H, W, C] with 1, 3 or 4 channels, got shape {list(image.shape)}; "
@@ -152,16 +164,12 @@ def to_pillow(image: Tensor, background: Colour) -> Image.Image:
         )
     if not image.is_floating_point():
         raise ValueError(f"image must contain floats between 0 and 1, got {image.dtype}; divide bytes by 255")
-    values = image.detach().cpu().float()
-    if not bool(torch.isfinite(values).all()):
+    if not bool(torch.isfinite(image).all()):
         raise ValueError("image must contain finite numbers, got NaN or infinity; check what produced it")
-    if (largest := float(values.max())) > 2.0:  # slightly above 1 is clamped below
+    if (largest := float(image.max())) > 2.0:  # slightly above 1 is clamped
         raise ValueError(
             f"image must contain numbers from 0 to 1, got up to {largest:g}; divide 8-bit values by 255"
         )
-    # Rounding, not truncating, makes the conversion of 8-bit images to floats and back lossless.
-    bytes_ = (compose_on(values, background) * 255).round().clamp(0, 255).to(torch.uint8)
-    return Image.fromarray(bytes_.expand(-1, -1, 3).contiguous().numpy())
 
 
 def to_images(pixels: Tensor) -> Tensor:

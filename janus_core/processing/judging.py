@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..arguments import checked_text, shown
+
 # The default question for a score; its answer begins with one of `VERDICTS`.
 SCORE_TEMPLATE = "Does this image match the description? Answer Yes or No.\nDescription: {description}"
 VERDICTS = ("Yes", "No")
@@ -13,8 +15,8 @@ _PLACEHOLDER = "{description}"
 
 def score_question(template: str, description: str) -> str:
     """Puts a description into a yes-or-no question at {description}; other braces are plain text."""
-    if not isinstance(description, str) or not description.strip():
-        raise ValueError(f"description must hold text, got {description!r}; write what the image should show")
+    checked_text("description", description, "write what the image should show")
+    checked_text("template", template, f"write a question with {_PLACEHOLDER} in it")
     if _PLACEHOLDER not in template:
         raise ValueError(
             f"template must hold {_PLACEHOLDER}, got {template!r}; write it where the description should go"
@@ -26,7 +28,9 @@ def validate_choices(options: Sequence[str]) -> list[str]:
     """Validates and strips the options of a multiple-choice question."""
     if isinstance(options, str):
         raise ValueError(f"options must be a list of texts, got the text {options!r}; put each into a list")
-    stripped = [option.strip() for option in options]
+    if not isinstance(options, Sequence):
+        raise ValueError(f"options must be a list of texts, got {shown(options)}; put each into a list")
+    stripped = [checked_text("options", each, "remove it", may_be_blank=True).strip() for each in options]
     if len(stripped) < 2:
         raise ValueError(f"options must be at least 2, got {len(stripped)}; add another option")
     for option in stripped:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..arguments import checked_text
 from ..prompt_batch import GenerationPromptStyle, PromptBatch
 from .chat import ChatFormat, Message, Turn
 from .tokenizer import JanusTokenizer
@@ -44,11 +45,11 @@ class PromptBuilder:
         self, question: str, num_images: int, system_prompt: str, earlier: Sequence[Turn] = ()
     ) -> list[int]:
         """Token ids of a conversation: earlier turns, then a question that comes with `num_images` images."""
-        if not isinstance(question, str) or not question.strip():
-            raise ValueError(f"question must hold text, got {question!r}; ask something about the image")
         turns = (*earlier, Turn(question, num_images, answer=""))
         messages = []
         for turn in turns:
+            checked_text("question", turn.question, "ask something about the image")
+            checked_text("answer", turn.answer, "leave it empty for none", may_be_blank=True)
             # The model may have written a placeholder itself, for which there is no image.
             answer = turn.answer.replace(self.tokenizer.special.image, "")
             messages.append(Message(self.chat.user, self._with_placeholders(turn)))
@@ -123,10 +124,7 @@ class PromptBuilder:
         but its first token and the image start token, as in the reference (arXiv:2410.13848, section 3.3).
         `num_new` and `name` are as in `batch`; the style is the sampler's, by default that of image tokens.
         """
-        if not isinstance(negative_prompt, str):
-            raise ValueError(
-                f"negative_prompt must be text, got {negative_prompt!r}; leave it empty for none"
-            )
+        checked_text("negative_prompt", negative_prompt, "leave it empty for none", may_be_blank=True)
         rows = [self._description(name, prompt)]
         # The unconditional row: the negative prompt, or padding.
         blank = use_cfg and not negative_prompt.strip()
@@ -163,8 +161,7 @@ class PromptBuilder:
         return expanded
 
     def _description(self, name: str, text: str) -> list[int]:
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"{name} must hold text, got {text!r}; describe the picture to draw")
+        checked_text(name, text, "describe the picture to draw")
         self._refuse_image(name, text)
         return self.encode(self.generation_turn(text), 0)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import get_type_hints
 
+import numpy as np
+
+from ..arguments import checked_whole, shown
 from .solvers import SOLVERS
 
 MAX_SEED = 2**64 - 1
@@ -110,9 +113,9 @@ class FlowSampling:
 
     def __post_init__(self) -> None:
         _check(self)
-        if self.solver not in SOLVERS:
+        if not isinstance(self.solver, str) or self.solver not in SOLVERS:
             raise ValueError(
-                f"solver must be one of {', '.join(SOLVERS)}, got {self.solver!r}; choose one of these"
+                f"solver must be one of {', '.join(SOLVERS)}, got {shown(self.solver)}; choose one of these"
             )
 
 
@@ -136,16 +139,15 @@ _RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
 
 
 def _check(options: TextSampling | TokenSampling | FlowSampling) -> None:
-    """Raises ValueError if an option is out of range, or a fraction (numpy integers are allowed)."""
+    """Raises ValueError if an option is of another kind (numbers of numpy are allowed), or out of range."""
     for name, declared in get_type_hints(type(options)).items():
         value = getattr(options, name)
         if declared is int:
-            try:
-                operator.index(value)
-            except TypeError as error:
-                raise ValueError(
-                    f"{name} must be a whole number, got {value!r}; round it, or convert it with int"
-                ) from error
+            checked_whole(name, value)
+        elif declared is float and (isinstance(value, bool) or not isinstance(value, Real)):
+            raise ValueError(f"{name} must be a number, got {shown(value)}; convert it with float")
+        elif declared is bool and not isinstance(value, (bool, np.bool_)):
+            raise ValueError(f"{name} must be True or False, got {shown(value)}; convert it with bool")
         if name in _RULES:
             rule, holds = _RULES[name]
             if not holds(value):

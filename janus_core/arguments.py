@@ -1,0 +1,63 @@
+"""Checks of arguments that every part may get: texts and whole numbers. Errors name the argument."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence, Sized
+
+_SHOWN_LENGTH = 80  # characters of a value in an error message
+
+
+def shown(value: object) -> str:
+    """Any value in an error message: short, and without characters that cannot be printed."""
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        text = repr(value)
+        return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
+    name = type(value).__name__
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{name} of shape {list(value.shape)} and {value.dtype}"
+    return f"{name} of {len(value)}" if isinstance(value, Sized) else name
+
+
+def checked_text(name: str, text: object, fix: str, *, may_be_blank: bool = False) -> str:
+    """Returns a text, or raises ValueError if it is none, is blank, or cannot be tokenized.
+
+    Args:
+        name: what the error calls it.
+        text: the argument.
+        fix: what the error advises, unless the text only holds a character that it must not.
+        may_be_blank: whether a text without words is allowed.
+    """
+    if not isinstance(text, str) or not (may_be_blank or text.strip()):
+        rule = "be text" if may_be_blank else "hold text"
+        raise ValueError(f"{name} must {rule}, got {shown(text)}; {fix}")
+    for index, character in enumerate(text):
+        # Half a pair of surrogates, from a cut or wrongly decoded text, has no UTF-8 form; neither it nor NUL
+        # means anything to a model.
+        if character == "\0" or "\ud800" <= character <= "\udfff":
+            raise ValueError(
+                f"{name} must hold only characters of Unicode text, got {character!r} at position {index}; "
+                "remove it"
+            )
+    return text
+
+
+def checked_texts(name: str, texts: object, fix: str) -> list[str]:
+    """Returns one text or several as a list, or raises ValueError if one of them is none or is blank."""
+    if isinstance(texts, str):
+        texts = [texts]
+    if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
+        raise ValueError(f"{name} must hold text, got {shown(texts)}; {fix}")
+    if not texts:
+        raise ValueError(f"{name} must be a text or a list of at least one, got an empty list; {fix}")
+    return [checked_text(name, text, fix) for text in texts]
+
+
+def checked_whole(name: str, value: object, fix: str = "round it, or convert it with int") -> int:
+    """Returns a whole number (of numpy, too) as int, or raises ValueError."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)  # type: ignore[arg-type]  # what else raises TypeError
+    except TypeError as error:
+        raise ValueError(f"{name} must be a whole number, got {shown(value)}; {fix}") from error
