@@ -32,8 +32,8 @@ _NOT_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"})
 # 255 to get bytes, as by Load Image of ComfyUI 0.3.75.
 _SIXTEEN_BITS = frozenset({"JPEG2000", "PNG", "PPM"})
 
-# Pillow's switch for damaged files is global; two readers must not restore it in each other's way.
-_lenient = threading.Lock()
+# Pillow's switch for damaged files is global: one reader at a time may set it.
+_switch = threading.Lock()
 
 
 def image_suffixes() -> tuple[str, ...]:
@@ -96,13 +96,24 @@ def _load(path: Path, max_side: int | None) -> Image.Image:
 @contextmanager
 def _damage_allowed() -> Iterator[None]:
     """Lets Pillow decode incomplete files, as ComfyUI's Load Image does when reading fails at first."""
-    with _lenient:
-        before = ImageFile.LOAD_TRUNCATED_IMAGES
-        ImageFile.LOAD_TRUNCATED_IMAGES = True
+    with _switch:
+        before, here = ImageFile.LOAD_TRUNCATED_IMAGES, _OnThisThread()
+        ImageFile.LOAD_TRUNCATED_IMAGES = before or here  # type: ignore[assignment]  # Pillow only asks if it is true
         try:
             yield
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
+            here.thread = None
+
+
+class _OnThisThread:
+    """True on the thread that made it, until it is told otherwise, so that other readers stay strict."""
+
+    def __init__(self) -> None:
+        self.thread: int | None = threading.get_ident()
+
+    def __bool__(self) -> bool:
+        return self.thread == threading.get_ident()
 
 
 def _decode(path: Path, max_side: int | None) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,16 @@ def test_a_file_of_which_nothing_can_be_decoded_is_refused(tmp_path: Path, kind:
     with pytest.raises(ValueError, match=r"image must be readable, got: .*; fix or remove it"):
         read_image(tmp_path / "cut")
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_damage_is_allowed_on_one_thread_only() -> None:
+    with ThreadPoolExecutor(1) as other, image_files._damage_allowed():
+        flag = ImageFile.LOAD_TRUNCATED_IMAGES
+        assert flag
+        assert not other.submit(lambda: bool(ImageFile.LOAD_TRUNCATED_IMAGES)).result()
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+    # Whoever saved it meanwhile, as ComfyUI does to restore it later, keeps a switch that is off.
+    assert not flag
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"%PDF-1.4\n"])
