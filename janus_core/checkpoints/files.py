@@ -8,8 +8,7 @@ from pathlib import Path
 
 from ..file_io import read_json
 
-_PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
-WEIGHT_SUFFIXES = (".safetensors", *_PICKLE_SUFFIXES)
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 # In order of preference: safetensors before pickles, shards before a single file.
 _WEIGHT_FILES = (
@@ -34,11 +33,6 @@ _WHERE_FROM = (
     "download them from the page of this checkpoint or of its base, such as huggingface.co/deepseek-ai/"
     "Janus-Pro-1B"
 )
-
-
-def is_pickle(file: Path) -> bool:
-    """Whether a weight file is a pickle by its name."""
-    return file.suffix.lower() in _PICKLE_SUFFIXES
 
 
 def missing_files(folder: Path) -> list[str]:
@@ -95,7 +89,8 @@ def _weights_of_another_name(folder: Path) -> list[Path]:
         and file.is_file()
     ]
     if found and all(re.search(r"-\d+-of-\d+$", file.stem) for file in found):
-        index = "pytorch_model.bin.index.json" if is_pickle(found[0]) else "model.safetensors.index.json"
+        is_safe = found[0].suffix == ".safetensors"
+        index = "model.safetensors.index.json" if is_safe else "pytorch_model.bin.index.json"
         return [folder / index]  # shards without it
     if len(found) < 2:
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,16 @@ def _first_bytes(start: bytes) -> Sign:
     return sign
 
 
+def _torch_script(contents: Contents) -> str | None:
+    """A weight file that holds a program of TorchScript."""
+    for file in contents.weights:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                    return file.name
+    return None
+
+
 def _config(*keys: str) -> Sign:
     """An entry of config.json."""
 
@@ -123,6 +134,14 @@ KINDS = (
     Kind("a diffusers model", (_files("model_index.json"), _config("_diffusers_version")), _NOT_JANUS),
     Kind(_ADAPTER, (_files("adapter_config.json", "adapter_model.*"),), _MERGE),
     Kind("a GGUF file", (_only_files("*.gguf", "*.GGUF"), _first_bytes(b"GGUF")), _UNQUANTIZED),
+    Kind(
+        "a pointer of Git LFS in place of the weights",
+        (_first_bytes(b"version https://git-lfs"),),
+        "run `git lfs pull` in the folder, or download the file again",
+    ),
+    Kind(
+        "a TorchScript program", (_torch_script,), "use the model's state_dict, in safetensors or as a pickle"
+    ),
     Kind(
         "an export for another program",
         (_files("openvino_*.xml"), _only_files("*.onnx", "onnx/*.onnx", "*.mlpackage", "*.engine")),

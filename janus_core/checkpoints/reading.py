@@ -16,7 +16,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .files import is_pickle
 from .keymap import ParameterSlice, Shape
 from .unwrapping import unwrap
 
@@ -55,6 +54,12 @@ class TensorInfo:
     def num_bytes(self) -> int:
         """Size of its values in the file."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+
+def is_pickle(file: Path) -> bool:
+    """Whether a weight file is no safetensors, which begin with eight bytes and a JSON object."""
+    with file.open("rb") as stream:
+        return stream.read(9)[8:] != b"{"
 
 
 def read_infos(file: Path) -> dict[str, TensorInfo]:

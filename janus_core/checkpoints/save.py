@@ -15,13 +15,13 @@ from ..config import JanusConfig
 from ..file_io import write_atomically
 from ..models.cpu.registry import check_not_quantized
 from ..models.janus import Janus
-from .files import WEIGHT_SUFFIXES, find_weight_files, is_pickle
+from .files import WEIGHT_SUFFIXES, find_weight_files
 from .fill import OnProgress
 from .keymap import KeyMap, ParameterSlice
 from .layouts import LAYOUTS
 from .layouts.vae import DIFFUSERS_WEIGHTS, VAE_PREFIX, diffusers_key_map, write_diffusers_config
 from .load import check_weights
-from .reading import load_pickle
+from .reading import is_pickle, load_pickle
 
 MAX_SHARD_BYTES = 5 * 10**9
 

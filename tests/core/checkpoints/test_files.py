@@ -107,14 +107,11 @@ def test_truncated_bin_is_named(tmp_path: Path, length: float) -> None:
         load_pipeline(folder)
 
 
-@pytest.mark.parametrize(
-    "content", [b"<!DOCTYPE html><html>", b"version https://git-lfs.github.com/spec/v1\n"]
-)
 @pytest.mark.parametrize("golden_name", ["janus-pro-tiny-bin", "janus-pro-tiny"])
-def test_a_web_page_in_place_of_weights_is_named(tmp_path: Path, content: bytes, golden_name: str) -> None:
+def test_a_web_page_in_place_of_weights_is_named(tmp_path: Path, golden_name: str) -> None:
     folder = copy_checkpoint(golden_name, tmp_path / "model")
     file = next(iter(find_weight_files(folder)))
-    file.write_bytes(content)
+    file.write_bytes(b"<!DOCTYPE html><html>")
     with pytest.raises(ValueError, match=f"{file.name} must be a complete weights file, got: .*again"):
         load_pipeline(folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def nothing_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails a test that reads weights."""
-    monkeypatch.setattr(reading, "_map_file", lambda file: pytest.fail(f"{file} was read"))
+    monkeypatch.setattr(reading, "map_file", lambda file: pytest.fail(f"{file} was read"))
 
 
 def refused(folder: Path) -> str:
@@ -172,6 +173,23 @@ def test_a_gguf_file_is_known_by_its_content(folder: Path, name: str) -> None:
     (folder / "model.safetensors").unlink()
     (folder / name).write_bytes(b"GGUF\x03\0\0\0" + bytes(100))
     assert f"a GGUF file ({name})" in refused(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_pointer_of_git_lfs_is_known(folder: Path, name: str) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4000\n")
+    message = refused(folder)
+    assert f"a pointer of Git LFS in place of the weights ({name})" in message
+    assert "run `git lfs pull`" in message
+
+
+def test_a_torch_script_program_is_known(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with zipfile.ZipFile(folder / "model.pt", "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
+            archive.writestr(f"model/{name}", b"")
+    assert "a TorchScript program (model.pt); use the model's state_dict" in refused(folder)
 
 
 def test_exports_beside_the_weights_are_no_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from janus_nodes.janus_core import JanusPipeline, load_pipeline
+from janus_nodes.janus_core import JanusPipeline, convert_bin, load_pipeline
 from safetensors.torch import load_file
-from support.checkpoints import copy_checkpoint, edit_tensors, single_file_checkpoint
+from support.checkpoints import assert_same_weights, copy_checkpoint, edit_tensors, single_file_checkpoint
 from torch import Tensor
 
 QUERY = "language_model.model.layers.0.self_attn.q_proj.weight"
@@ -18,6 +18,13 @@ QUERY = "language_model.model.layers.0.self_attn.q_proj.weight"
 def folder(tmp_path: Path) -> Path:
     """A copy of the golden checkpoint in one file, to change."""
     return single_file_checkpoint(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.ckpt"])
+def test_safetensors_are_known_by_their_content(folder: Path, pipe: JanusPipeline, name: str) -> None:
+    (folder / "model.safetensors").rename(folder / name)
+    assert_same_weights(load_pipeline(folder, dtype=torch.float32).model, pipe.model)
+    assert convert_bin(folder) == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
