@@ -6,10 +6,13 @@ from .captioning.folder import caption_folder
 from .captioning.options import JOINS as CAPTION_JOINS
 from .captioning.options import CaptionFolder
 from .captioning.report import CaptionReport
+from .checkpoints.adapter_files import ADAPTER_CONFIG
+from .checkpoints.adapters import merged_changes, read_adapters
+from .checkpoints.changes import Change, copy_changed
 from .checkpoints.files import WEIGHT_SUFFIXES, missing_files
 from .checkpoints.precision import PRECISIONS, Precision
 from .checkpoints.save import convert_bin
-from .loading import DEMONSTRATION, load_pipeline, save_checkpoint
+from .loading import DEMONSTRATION, applied_adapters, load_pipeline, save_checkpoint
 from .models.cpu.int8_linear import Int8Linear
 from .models.cpu.registry import packed_bytes, weight_bytes
 from .models.janus import Janus
@@ -34,6 +37,7 @@ from .sampling.results import EditedImages, GeneratedImages, GeneratedLatents
 from .sampling.solvers import SOLVERS
 
 __all__ = [
+    "ADAPTER_CONFIG",
     "BACKGROUNDS",
     "CAPTION_FILES",
     "CAPTION_JOINS",
@@ -52,6 +56,7 @@ __all__ = [
     "Answer",
     "CaptionFolder",
     "CaptionReport",
+    "Change",
     "Conversation",
     "EditSampling",
     "EditedImages",
@@ -71,16 +76,20 @@ __all__ = [
     "TokenSampling",
     "Turn",
     "VisionFeatures",
+    "applied_adapters",
     "best_of",
     "caption_folder",
     "checked_text",
     "checked_whole",
     "convert_bin",
+    "copy_changed",
     "json_text",
     "load_pipeline",
+    "merged_changes",
     "missing_files",
     "packed_bytes",
     "parse_json",
+    "read_adapters",
     "repeats",
     "reply",
     "route",

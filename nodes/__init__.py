@@ -10,6 +10,7 @@ from .encode import JanusSiglipEncode, JanusVQDecode, JanusVQEncode
 from .flow import JanusFlowSampler
 from .generate import JanusGenerate
 from .load import JanusLoad
+from .lora import JanusLora
 from .paths import register_folder
 from .score import JanusChoose, JanusScore
 from .understand import JanusUnderstand
@@ -21,6 +22,7 @@ class JanusExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             JanusLoad,
+            JanusLora,
             JanusUnderstand,
             JanusAsk,
             JanusScore,

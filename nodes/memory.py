@@ -28,12 +28,33 @@ from .progress import progress_callback
 Options = TypeVar("Options", TokenSampling, FlowSampling)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """How a model was loaded.
+
+    Attributes:
+        folder: the checkpoint.
+        precision: of the weights.
+        template: of chats; None for the checkpoint's own.
+        patcher: of the weights as they were loaded.
+        with_adapters: whether LoRA adapters were added to these weights.
+    """
+
+    folder: Path
+    precision: str | torch.dtype | Precision
+    template: str | None
+    patcher: ModelPatcher
+    with_adapters: bool
+
+
 @dataclass
 class LoadedJanus:
     """The value on the model socket: a pipeline whose weights ComfyUI moves between devices."""
 
     pipeline: JanusPipeline
     patcher: ModelPatcher
+    origin: "Origin"
+    adapters: tuple[tuple[Path, float], ...] = ()  # LoRA adapters with their strengths
 
     def image_options(self, options: Options) -> Options:
         """Returns the options if they are for this kind of model.
@@ -52,7 +73,12 @@ class LoadedJanus:
         return options
 
 
-def load(folder: Path, precision: str | torch.dtype, template: str | None) -> LoadedJanus:
+def load(
+    folder: Path,
+    precision: str | torch.dtype | Precision,
+    template: str | None,
+    adapters: tuple[tuple[Path, float], ...] = (),
+) -> LoadedJanus:
     """Loads a checkpoint on the offload device; the pipeline's `reserve` has ComfyUI move it for each run."""
     device, offload_device = mm.get_torch_device(), mm.unet_offload_device()
     dtype = _auto_dtype(device) if precision == "auto" else precision
@@ -65,17 +91,19 @@ def load(folder: Path, precision: str | torch.dtype, template: str | None) -> Lo
         template=template,
         on_progress=progress_callback(),
         weights_device=offload_device,
+        adapters=adapters,
     )
     make_movable(pipeline.model)
     _cast_shared_weights(pipeline.model)
     # Packed CPU weights are not parameters, so that ComfyUI does not count them by itself.
     size = mm.module_size(pipeline.model) + packed_bytes(pipeline.model)
     patcher = ModelPatcher(pipeline.model, device, offload_device, size=size)
-    pipeline.reserve = partial(_reserve, patcher)
-    return LoadedJanus(pipeline, patcher)
+    pipeline.reserve = partial(reserve, patcher)
+    origin = Origin(folder, precision, template, patcher, with_adapters=bool(adapters))
+    return LoadedJanus(pipeline, patcher, origin, adapters)
 
 
-def _reserve(patcher: ModelPatcher, num_bytes: int) -> None:
+def reserve(patcher: ModelPatcher, num_bytes: int) -> None:
     """Moves as much of a model to its device as fits beside `num_bytes` of other tensors."""
     mm.load_models_gpu([patcher], memory_required=num_bytes)
 
@@ -126,6 +154,13 @@ class MovableInt8Linear(_Movable, Int8Linear):
     """The core's linear layer with int8 weights, movable by ComfyUI."""
 
     bias_dtype = torch.float32
+
+    def convert_weight(self, weight: Tensor, inplace: bool = False) -> Tensor:
+        """Called by ComfyUI before it patches the weight, which would change the codes but not the scales."""
+        raise ValueError(
+            "model must have whole weights to be patched, got int8; load it in another precision, or use "
+            "Janus LoRA, which loads it again with the adapter"
+        )
 
     def _compute(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         products = torch.nn.functional.linear(inputs, weight)

@@ -10,6 +10,7 @@ from pathlib import Path, PureWindowsPath
 import folder_paths
 
 from ..janus_core import DEMONSTRATION, RELEASES, WEIGHT_SUFFIXES
+from .adapter_folders import ADAPTER_FOLDER
 from .checkpoint_folders import FOLDER, installed, is_complete, loose_files
 from .choices import resolve_choice
 from .pasted import clean_path
@@ -22,8 +23,9 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def register_folder() -> None:
-    """Adds `models/janus` to ComfyUI's model folders."""
-    folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+    """Adds `models/janus` and `models/janus_loras` to ComfyUI's model folders."""
+    for name in (FOLDER, ADAPTER_FOLDER):
+        folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
 
 
 def loadable() -> dict[str, Path]:

@@ -23,7 +23,7 @@ from support.checkpoints import copy_checkpoint
 PINNED = Path(__file__).with_name("schemas.json")
 MAX_EXECUTE_STATEMENTS = 15
 # Combos whose options depend on the machine.
-VARYING = {("JanusLoad", "checkpoint")}
+VARYING = {("JanusLoad", "checkpoint"), ("JanusLora", "adapter")}
 
 NODES: list[type[io.ComfyNode]] = asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
 every_node = pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)

@@ -14,6 +14,8 @@ from janus_nodes.janus_core.models.cache import KVCache
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from support.checkpoints import GOLDEN
+
 LANGUAGE_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -115,3 +117,37 @@ def logits(pipe: JanusPipeline) -> dict[str, Tensor]:
 def distance(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> float:
     """The largest difference of two models' numbers."""
     return max(float((left[name] - right[name]).abs().max()) for name in left)
+
+
+def write_adapter(
+    folder: Path,
+    modules: Mapping[str, tuple[int, int] | None],
+    whole: tuple[str, ...] = (),
+    seed: int = 0,
+) -> Path:
+    """An adapter of the golden checkpoint, written without peft.
+
+    Args:
+        folder: a new one.
+        modules: names in the original layout with the shapes of their weights, None for the checkpoint's.
+        whole: names of weights that are replaced.
+        seed: of all numbers.
+    """
+    base = {}
+    for file in (GOLDEN / "janus-pro-tiny").glob("*.safetensors"):
+        base |= load_file(file)
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for module, shape in modules.items():
+        rows, columns = shape or tuple(base[f"{module}.weight"].shape)
+        down, up = (torch.randn(size, generator=generator) for size in ((2, columns), (rows, 2)))
+        tensors[f"base_model.model.{module}.lora_A.weight"] = down
+        tensors[f"base_model.model.{module}.lora_B.weight"] = up * 0.05
+    for name in whole:
+        noise = torch.randn(base[name].shape, generator=generator)
+        tensors[f"base_model.model.{name}"] = base[name].float() + 0.1 * noise
+    folder.mkdir(parents=True)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder

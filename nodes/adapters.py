@@ -1,0 +1,66 @@
+"""LoRA adapters on loaded models: as weight patches of ComfyUI, or by loading the checkpoint with them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from comfy.weight_adapter import WeightAdapterBase
+from torch import Tensor
+
+from ..janus_core import Change, Janus, applied_adapters, copy_changed, merged_changes, read_adapters
+from .memory import LoadedJanus, load, reserve
+
+
+def with_adapter(model: LoadedJanus, path: Path, strength: float) -> LoadedJanus:
+    """The model with one more adapter; the given model stays as it is.
+
+    Weights that ComfyUI holds whole are patched when they are moved to the device, so that any number of
+    models with different adapters share them. Packed and int8 layers have no such weights: if an adapter
+    changes one, the checkpoint is loaded again.
+    """
+    adapters = (*model.adapters, (path, strength))
+    found = read_adapters(model.origin.folder, adapters)
+    if strength == 0:
+        return model
+    changes = merged_changes(found)
+    origin = model.origin
+    if origin.with_adapters or not _are_whole(model.pipeline.model, changes):
+        return load(origin.folder, origin.precision, origin.template, adapters)
+    # From the unpatched model, so that the order of adapters makes no difference.
+    patcher = origin.patcher.clone()
+    patcher.add_patches({name: RowPatch(set(), tuple(changes[name])) for name in changes})
+    pipeline = replace(model.pipeline, adapters=applied_adapters(found), reserve=partial(reserve, patcher))
+    return LoadedJanus(pipeline, patcher, origin, adapters)
+
+
+def _are_whole(model: Janus, names: Mapping[str, object]) -> bool:
+    """Whether all of these parameters exist, and hold numbers as they are."""
+    parameters = dict(model.named_parameters())
+    return all(name in parameters and parameters[name].is_floating_point() for name in names)
+
+
+class RowPatch(WeightAdapterBase):
+    """The changes of one parameter, in the form in which ComfyUI takes patches."""
+
+    name = "janus"
+
+    def __init__(self, loaded_keys: set[str], weights: Sequence[Change]) -> None:
+        """ComfyUI copies patches with these arguments; it needs no keys here."""
+        self.loaded_keys, self.weights = loaded_keys, weights
+
+    def calculate_weight(
+        self,
+        weight: Tensor,
+        key: str,
+        strength: float,
+        strength_model: float,
+        offset: object,
+        function: object,
+        intermediate_dtype: torch.dtype = torch.float32,
+        original_weight: Tensor | None = None,
+    ) -> Tensor:
+        """Patches a copy of the whole weight in place; strengths are in the changes already."""
+        copy_changed(weight, weight, 0, self.weights)
+        return weight
