@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 from .browser.canvas import Canvas
 from .browser.open import open_canvas
 from .comfyui.server import ComfyServer
-from .comfyui.tree import REPO_ROOT, newest_front_end
+from .comfyui.tree import REPO_ROOT, front_end
 from .comfyui.users import add_dataset, add_models
 from .demo import runnable
 
@@ -114,7 +114,7 @@ def main(names: list[str]) -> int:
         )
     GRAPHS.mkdir(exist_ok=True)
     can_run = runnable(WORKFLOWS)
-    arguments = ("--front-end-root", str(newest_front_end()))
+    arguments = ("--front-end-root", str(front_end()))
     server = ComfyServer(arguments=arguments)
     add_dataset(server)
     add_models(server, GOLDEN)

@@ -30,9 +30,9 @@ gc.disable()
 load_packages()
 
 # transformers' and peft's model classes, which some tests use, import torchvision.
-from dev.comfyui.launch import declare_torchvision_operators  # noqa: E402
+from dev.comfyui.launch import tolerate_cuda_builds  # noqa: E402
 
-declare_torchvision_operators()
+tolerate_cuda_builds()
 # On tensors this small, threads only wait for each other: for seconds, on a busy machine.
 torch.set_num_threads(1)
 

@@ -15,7 +15,7 @@ from janus_core.checkpoints.save import save_model
 from janus_core.config import TokenGenerationConfig
 from janus_core.models.janus import Janus
 
-from ..comfyui.launch import declare_torchvision_operators
+from ..comfyui.launch import tolerate_cuda_builds
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "tests" / "golden" / "real_configs"
@@ -57,7 +57,7 @@ def fill_randomly(model: nn.Module, device: str) -> None:
 
 def peer_model(folder: Path, dtype: torch.dtype, device: str) -> Any:
     """Makes the Janus model of transformers with the sizes of one of our checkpoints."""
-    declare_torchvision_operators()  # its classes import torchvision
+    tolerate_cuda_builds()  # its classes import torchvision
     from transformers import (
         JanusConfig,
         JanusForConditionalGeneration,

@@ -148,7 +148,7 @@ class ComfyClient:
         finally:
             connection.close()
 
-    def run(self, prompt: Prompt, timeout: float = 120) -> RunResult:
+    def run(self, prompt: Prompt, timeout: float = 300) -> RunResult:
         """Runs a prompt and returns its result; errors of nodes do not raise here, see `RunResult.check`.
 
         Raises:

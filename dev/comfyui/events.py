@@ -65,7 +65,7 @@ class Watcher:
         """Waits until a node starts to run."""
         return self.until(lambda event: event.running_node == node_id, timeout)
 
-    def until_finished(self, prompt_id: str, timeout: float = 120) -> None:
+    def until_finished(self, prompt_id: str, timeout: float = 300) -> None:
         """Waits until a prompt has ended, with success or without."""
 
         def finished(event: Event) -> bool:

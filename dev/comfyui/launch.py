@@ -11,7 +11,7 @@ import runpy
 import sys
 import threading
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -22,12 +22,12 @@ TORCHVISION_OPERATORS = {
 }
 
 
-class TorchvisionOperators(MetaPathFinder):
-    """Import hook that declares torchvision's operators where its library cannot be loaded.
+class CudaBuilds(MetaPathFinder):
+    """Import hook for torchvision and torchaudio where their libraries cannot be loaded.
 
-    PyPI's torchvision is built for CUDA. With a CPU build of torch its library does not load, and the import
-    then fails because the operators that it wants to describe do not exist. ComfyUI imports torchvision but
-    uses none of them.
+    PyPI's builds of both are for CUDA. With a CPU build of torch their libraries do not load, and the
+    imports, which ComfyUI cannot do without, then fail. The tests run nothing of the libraries: torchvision
+    only needs the operators to exist that it describes, and torchaudio supports a missing library.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class TorchvisionOperators(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Finds nothing; declares the operators right before torchvision describes them."""
+        """Finds torchaudio's own account of its library; declares torchvision's operators."""
         if fullname == "torchvision._meta_registrations":
             import torch
 
@@ -45,13 +45,23 @@ class TorchvisionOperators(MetaPathFinder):
                 if not hasattr(torch.ops.torchvision, name):
                     library.define(schema)
             self._libraries.append(library)
+        if fullname == "torchaudio._extension":
+            return ModuleSpec(fullname, NoLibrary())
         return None
 
 
-def declare_torchvision_operators() -> None:
-    """Makes torchvision importable in this process, whatever it was built for; see `TorchvisionOperators`."""
-    if not any(isinstance(finder, TorchvisionOperators) for finder in sys.meta_path):
-        sys.meta_path.insert(0, TorchvisionOperators())
+class NoLibrary(Loader):
+    """Loads a `torchaudio._extension` which says that torchaudio has no library."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Sets the two names that torchaudio's functions import from it."""
+        vars(module).update(_IS_TORCHAUDIO_EXT_AVAILABLE=False, fail_if_no_align=lambda function: function)
+
+
+def tolerate_cuda_builds() -> None:
+    """Makes torchvision and torchaudio importable in this process, see `CudaBuilds`."""
+    if not any(isinstance(finder, CudaBuilds) for finder in sys.meta_path):
+        sys.meta_path.insert(0, CudaBuilds())
 
 
 def exit_with_parent() -> None:
@@ -71,7 +81,7 @@ def main(tree: Path, arguments: Sequence[str]) -> None:
     # Python put this file's folder first, where `server` would hide ComfyUI's module of the same name.
     sys.path[0] = str(tree)
     sys.argv = [script, *arguments]
-    declare_torchvision_operators()
+    tolerate_cuda_builds()
     runpy.run_path(script, run_name="__main__")
 
 

@@ -86,22 +86,39 @@ def _cached_tree() -> Path:
     return tree
 
 
-def newest_front_end() -> Path:
-    """Downloads the front end's newest release; returns its static folder, for `--front-end-root`.
+def front_end_of(tree: Path) -> str:
+    """The front end that a ComfyUI tree demands, in the form that pip accepts.
+
+    Raises:
+        ValueError: its requirements.txt names none.
+    """
+    for line in (tree / "requirements.txt").read_text(encoding="utf-8").split():
+        if line.startswith(f"{FRONT_END}=="):
+            return line
+    raise ValueError(
+        f"requirements.txt of {tree} must name {FRONT_END}, got no such line; update that ComfyUI"
+    )
+
+
+def front_end(requirement: str = FRONT_END) -> Path:
+    """Downloads a front end, by default the newest; returns its static folder, for `--front-end-root`.
 
     Raises:
         ComfyUIUnavailableError: the download failed.
     """
-    cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as scratch:
-        wheel = download_wheel(FRONT_END, Path(scratch), "skip these tests")
-        place = cache / wheel.stem
-        if not place.is_dir():
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(Path(scratch) / "front-end")
-            _put(Path(scratch) / "front-end", place)
-    return place / FRONT_END.replace("-", "_") / "static"
+    package = FRONT_END.replace("-", "_")
+    _, _, version = requirement.partition("==")
+    place = cache_folder() / f"{package}-{version}-py3-none-any"
+    if not place.is_dir():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix="download-") as scratch:
+            wheel = download_wheel(requirement, Path(scratch), "skip these tests")
+            place = place.parent / wheel.stem  # the newest's version is known only now
+            if not place.is_dir():
+                with zipfile.ZipFile(wheel) as archive:
+                    archive.extractall(Path(scratch) / "front-end")
+                _put(Path(scratch) / "front-end", place)
+    return place / package / "static"
 
 
 def _put(folder: Path, place: Path) -> None:

@@ -21,7 +21,7 @@ from dev.browser.open import find_browser, open_canvas
 from dev.comfyui.client import ComfyClient
 from dev.comfyui.graph import Graph
 from dev.comfyui.server import ComfyServer
-from dev.comfyui.tree import ComfyUIUnavailableError, newest_front_end
+from dev.comfyui.tree import FRONT_END, ComfyUIUnavailableError, front_end, front_end_of
 from dev.comfyui.users import add_dataset, add_models
 
 HERE = Path(__file__).parent
@@ -103,20 +103,22 @@ def photographs(server: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module", params=["pinned", "newest"])
 def canvas(
-    request: pytest.FixtureRequest, golden_root: Path, server_factory: Callable[..., ComfyServer]
+    request: pytest.FixtureRequest,
+    golden_root: Path,
+    comfyui_tree: Path,
+    server_factory: Callable[..., ComfyServer],
 ) -> Iterator[Canvas]:
-    """The canvas, with the pinned and with the newest front end."""
+    """The canvas, with the front end that this ComfyUI demands and with the newest one."""
     if find_browser() is None:
         reason = "no Chromium or Chrome on the PATH, nor one that CHROMIUM_PATH names"
         if os.environ.get("JANUS_REQUIRE_BROWSER") == "1":
             pytest.fail(f"{reason}, and JANUS_REQUIRE_BROWSER=1 demands one")
         pytest.skip(reason)
-    arguments: tuple[str, ...] = ()
-    if request.param == "newest":
-        try:
-            arguments = ("--front-end-root", str(newest_front_end()))
-        except ComfyUIUnavailableError as error:
-            pytest.skip(f"no newest front end: {error}")
+    requirement = FRONT_END if request.param == "newest" else front_end_of(comfyui_tree)
+    try:
+        arguments = ("--front-end-root", str(front_end(requirement)))
+    except ComfyUIUnavailableError as error:
+        pytest.skip(f"no {request.param} front end: {error}")
     server = server_factory(arguments=arguments)
     server.add_model(golden_root / "janus-pro-tiny")
     add_dataset(server)

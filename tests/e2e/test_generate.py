@@ -121,7 +121,9 @@ def test_drawn_image_can_be_asked_about(client: ComfyClient, graph: Graph, pipe:
     assert result.texts(answer[0]) == pipe.understand(images, "What?", TextSampling(max_new_tokens=8))
 
 
-def test_preview_and_progress_arrive_while_it_draws(client: ComfyClient, graph: Graph) -> None:
+def test_preview_and_progress_arrive_while_it_draws(
+    client: ComfyClient, graph: Graph, pipe: JanusPipeline
+) -> None:
     drawn = graph.add("JanusGenerate", model=graph.load(), prompt=PROMPT, batch_size=20, seed=99)
     graph.save(drawn)
     result = client.run(graph.nodes).check()
@@ -139,7 +141,8 @@ def test_preview_and_progress_arrive_while_it_draws(client: ComfyClient, graph: 
     ]
     values = [step["value"] for step in steps]
     assert values == sorted(values)
-    assert len(set(values)) > 20
+    # Newer servers drop reports that follow too soon, but neither the first, nor the last, nor a preview's.
+    assert set(values) >= {1, pipe.tokens_per_row, 3 * 16}
     assert {step["max"] for step in steps[2:]} == {3 * 16}
 
 

@@ -82,7 +82,14 @@ def test_workflow_fits_the_live_node_definitions(name: str, object_info: dict[st
         assert len(node["widgets_values"]) == len(list(widget_names(description))), node["type"]
         declared = {**description["input"].get("required", {}), **description["input"].get("optional", {})}
         assert {slot["name"] for slot in node["inputs"] if slot["link"] is not None} <= set(declared)
-        assert [slot["type"] for slot in node["outputs"]] == description["output"]
+        outputs = [slot["type"] for slot in node["outputs"]]
+        # Later versions of a core node may have more: Save Image has had an output since.
+        expected = (
+            description["output"]
+            if node["type"].startswith("Janus")
+            else description["output"][: len(outputs)]
+        )
+        assert outputs == expected, node["type"]
     for _, source, output, target, entry, kind in workflow["links"]:
         assert nodes[source]["outputs"][output]["type"] == kind
         assert nodes[target]["inputs"][entry]["type"] in (kind, "*")

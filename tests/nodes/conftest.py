@@ -152,6 +152,15 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return texts
 
 
+@pytest.fixture(autouse=INSIDE)
+def every_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets all reports of progress through: newer versions of ComfyUI drop those that follow too soon."""
+    import comfy.utils
+
+    for name in ("PROGRESS_THROTTLE_MIN_INTERVAL", "PROGRESS_THROTTLE_MIN_PERCENT"):
+        monkeypatch.setattr(comfy.utils, name, 0, raising=False)
+
+
 @pytest.fixture
 def shown() -> Iterator[list[tuple[int, int, Any]]]:
     """What progress bars were told: value, total, preview."""

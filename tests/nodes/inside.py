@@ -33,9 +33,9 @@ def import_comfyui(tree: Path, base: Path) -> None:
     """Makes ComfyUI importable, on the CPU and with `base` as its folder of models."""
     sys.path[0] = str(tree)
     load_package("dev")
-    from dev.comfyui.launch import declare_torchvision_operators
+    from dev.comfyui.launch import tolerate_cuda_builds
 
-    declare_torchvision_operators()
+    tolerate_cuda_builds()
     arguments, sys.argv = sys.argv, ["main.py", "--cpu", "--base-directory", str(base)]
     import comfy.options
 

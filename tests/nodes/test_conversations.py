@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_api.latest import io
 from janus_nodes.janus_core import Conversation, JanusPipeline, TextSampling
 from janus_nodes.janus_core.pipeline import answering
 from janus_nodes.nodes import understand
 from janus_nodes.nodes.choices import RENAMED
 from janus_nodes.nodes.memory import LoadedJanus
 from janus_nodes.nodes.understand import JanusUnderstand
-from support.node_runs import run_and_show
+from support.node_runs import prepared, run_and_show, widgets
 from torch import Tensor
 
 SHORT = TextSampling(max_new_tokens=6)
@@ -27,14 +26,9 @@ def ask(
     question: str, prompt: dict[str, Any] | None = None, **inputs: Any
 ) -> tuple[list[str], list[Conversation]]:
     """Runs Understand as ComfyUI does, as node 1 of a prompt."""
-    hidden = {io.Hidden.unique_id: "1", io.Hidden.prompt: prompt}
-    node = JanusUnderstand.PREPARE_CLASS_CLONE(hidden)
-    widgets = {
-        entry.id: entry.default
-        for entry in JanusUnderstand.define_schema().inputs
-        if isinstance(entry, io.WidgetInput)
-    }
-    output = node.EXECUTE_NORMALIZED(**widgets | {"question": question, "max_new_tokens": 6} | inputs)
+    node = prepared(JanusUnderstand, unique_id="1", prompt=prompt)
+    values = widgets(JanusUnderstand) | {"question": question, "max_new_tokens": 6} | inputs
+    output = node.EXECUTE_NORMALIZED(**values)
     return output.args
 
 

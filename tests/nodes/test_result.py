@@ -14,11 +14,11 @@ import folder_paths
 import numpy as np
 import pytest
 import torch
-from comfy_api.latest import io
 from janus_nodes.janus_core import Answer
 from janus_nodes.nodes.generate import JanusGenerate
 from janus_nodes.nodes.result import shown_answers, ui_output
 from PIL import Image
+from support.node_runs import prepared
 
 
 def file_of(entry: dict[str, Any]) -> Path:
@@ -33,8 +33,8 @@ def test_texts_are_joined_with_an_empty_line_between() -> None:
 
 def test_images_of_a_batch_are_shown_with_the_workflow_in_each() -> None:
     images = torch.rand(2, 8, 12, 3)
-    hidden = {io.Hidden.prompt: {"1": "a prompt"}, io.Hidden.extra_pnginfo: {"workflow": {"nodes": []}}}
-    result = ui_output(JanusGenerate.PREPARE_CLASS_CLONE(hidden), images=images)
+    node = prepared(JanusGenerate, prompt={"1": "a prompt"}, extra_pnginfo={"workflow": {"nodes": []}})
+    result = ui_output(node, images=images)
     assert len(result["images"]) == 2
     for entry, expected in zip(result["images"], images, strict=True):
         with Image.open(file_of(entry)) as picture:
