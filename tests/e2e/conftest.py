@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from janus_nodes.janus_core.processing.image_files import read_image
 from support.comfyui import tree_or_skip
-from support.pictures import PHOTOGRAPHS, read_image, write_photograph
+from support.pictures import PHOTOGRAPHS, write_photograph
 from torch import Tensor
 
 from dev.browser.canvas import Canvas
@@ -98,7 +99,7 @@ def photographs(server: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -
     files = {name: write_photograph(name, folder) for name in PHOTOGRAPHS}
     for file in files.values():
         server.client.upload_image(file)
-    return {name: read_image(file) for name, file in files.items()}
+    return {name: read_image(file)[None] for name, file in files.items()}
 
 
 @pytest.fixture(scope="module", params=["pinned", "newest"])

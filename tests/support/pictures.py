@@ -1,4 +1,4 @@
-"""Photographs, and images as ComfyUI reads and writes them."""
+"""Photographs, and images as ComfyUI writes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import skimage.data
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -19,12 +18,6 @@ def write_photograph(name: str, folder: Path) -> Path:
     file = folder / f"{name}.png"
     Image.fromarray(getattr(skimage.data, name)()).save(file)
     return file
-
-
-def read_image(source: Path | bytes) -> Tensor:
-    """Reads an image [1, H, W, 3] in [0, 1], as ComfyUI's LoadImage does."""
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-        return torch.from_numpy(np.array(picture.convert("RGB")).astype(np.float32) / 255.0)[None]
 
 
 def saved_pixels(images: Tensor) -> np.ndarray:
