@@ -12,6 +12,7 @@ from .generate import JanusGenerate
 from .load import JanusLoad
 from .lora import JanusLora
 from .paths import register_folder
+from .prompt_list import JanusPromptList
 from .score import JanusChoose, JanusScore
 from .understand import JanusUnderstand
 
@@ -35,6 +36,7 @@ class JanusExtension(ComfyExtension):
             JanusSiglipEncode,
             JanusVQEncode,
             JanusVQDecode,
+            JanusPromptList,
         ]
 
 

@@ -11,7 +11,7 @@ from . import widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .progress import ImageReport, TextReport
-from .result import WORKFLOW, shown_answers, ui_output
+from .result import WORKFLOW, ending_note, ui_output
 from .sockets import checks_inputs
 
 AUTO = "auto"
@@ -113,5 +113,6 @@ def _or_blocked(value: str | Tensor | None) -> object:
 def _summary(decision: Route, text: Answer | None, max_new_tokens: int) -> list[str]:
     """The task with the probabilities of all tasks, then the text and how it ended."""
     shares = ", ".join(f"{task} {share:.2f}" for task, share in decision.shares.items())
-    texts = shown_answers([text] if text else [], max_new_tokens)
-    return [f"{decision.task} ({shares})" if shares else decision.task, *texts]
+    parts = [f"{decision.task} ({shares})" if shares else decision.task, text]
+    note = ending_note([text] if text else [], max_new_tokens)
+    return [part for part in (*parts, note) if part]

@@ -18,7 +18,7 @@ from . import widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .progress import TextReport
-from .result import shown_answers, ui_output
+from .result import ending_note, ui_output
 from .sockets import checks_inputs
 from .types import JanusConversation
 
@@ -164,7 +164,7 @@ class JanusUnderstand(io.ComfyNode):
         )
         _log_tokens(conversations)
         answers = [each.answer for each in conversations]
-        ui = ui_output(cls, shown_answers(answers, options.max_new_tokens))
+        ui = ui_output(cls, answers, note=ending_note(answers, options.max_new_tokens))
         return io.NodeOutput([*map(str, answers)], conversations, ui=ui)
 
 

@@ -49,7 +49,9 @@ function setText(node, text) {
   if (field) field.value = text;
 }
 
-const textOf = (output) => output.text.join("\n\n");
+/** The texts of a node, one per run, each with its note below: how answers ended. */
+const textOf = ({ text, note = [] }) =>
+  text.map((part, run) => (note[run] ? `${part}\n${note[run]}` : part)).join("\n\n");
 
 const rootGraph = () => app.rootGraph ?? app.graph;
 

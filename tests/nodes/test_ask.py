@@ -74,7 +74,7 @@ def test_a_text_that_was_cut_off_is_shown_and_logged_as_such(
         JanusAsk, model=loaded, task="understand", request="Hello?", max_new_tokens=4
     )
     note = "[stopped at max_new_tokens = 4, or at the end of the model's context]"
-    assert shown["text"] == (f"understand\n\n{text}\n{note}",)
+    assert shown["text"] == (f"understand\n\n{text}\n\n{note}",)
     assert type(text) is str and "stopped" not in text
     assert [message for message in caplog.messages if message.startswith("1 of 1 answers stopped at max")]
 

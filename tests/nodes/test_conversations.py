@@ -123,8 +123,10 @@ def test_answers_that_were_cut_off_say_so_on_the_node_and_nowhere_else(
     loaded: LoadedJanus, sent: list[tuple[str, str]], pictures: Tensor
 ) -> None:
     (answers, _), shown = run_and_show(JanusUnderstand, model=loaded, image=pictures, max_new_tokens=6)
-    note = "[stopped at max_new_tokens = 6, or at the end of the model's context]"
-    assert shown["text"] == ("\n\n".join(f"{answer}\n{note}" for answer in answers),)
+    assert shown == {
+        "text": ("\n\n".join(answers),),
+        "note": ("[3 of 3 stopped at max_new_tokens = 6, or at the end of the model's context]",),
+    }
     assert all(type(answer) is str and "stopped" not in answer for answer in answers)
     assert sent[-1][1] == "\n\n".join(answers)  # the last text that is streamed is the whole one
 

@@ -16,7 +16,8 @@ import pytest
 import torch
 from janus_nodes.janus_core import Answer
 from janus_nodes.nodes.generate import JanusGenerate
-from janus_nodes.nodes.result import shown_answers, ui_output
+from janus_nodes.nodes.result import ending_note, ui_output
+from janus_nodes.nodes.understand import JanusUnderstand
 from PIL import Image
 from support.node_runs import prepared
 
@@ -53,30 +54,32 @@ def test_values_beyond_white_are_cut_off() -> None:
         assert picture.getextrema() == ((255, 255),) * 3
 
 
-CUT = "[stopped at max_new_tokens = 64, or at the end of the model's context]"
+CUT = "stopped at max_new_tokens = 64, or at the end of the model's context"
 REPEATING = "an orange triangle, " * 8
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("answers", "expected"),
     [
-        (Answer("A cat."), "A cat."),
-        (Answer("A cat", "length"), f"A cat\n{CUT}"),
-        (Answer(REPEATING), f"{REPEATING}\n[repeats itself]"),
-        (Answer(REPEATING, "length"), f"{REPEATING}\n{CUT}\n[repeats itself]"),
+        ([], []),
+        ([Answer("A cat."), Answer("A dog.")], []),
+        ([Answer("A cat", "length")], [f"[{CUT}]"]),
+        ([Answer(REPEATING)], ["[ended in repetitions]"]),
+        ([Answer(REPEATING, "length")], [f"[{CUT}]", "[ended in repetitions]"]),
+        (
+            [Answer("A cat", "length"), Answer("A dog."), Answer(REPEATING, "length")],
+            [f"[2 of 3 {CUT}]", "[1 of 3 ended in repetitions]"],
+        ),
     ],
 )
-def test_how_an_answer_ended_is_a_line_below_it(answer: Answer, expected: str) -> None:
-    assert shown_answers([answer, Answer("A dog.")], 64) == [expected, "A dog."]
-
-
-def test_how_answers_ended_is_logged_only_if_there_is_something_to_tell(
-    caplog: pytest.LogCaptureFixture,
+def test_a_note_tells_how_answers_ended_if_there_is_something_to_tell(
+    answers: list[Answer], expected: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    shown_answers([Answer("A cat."), Answer("A dog.")], 64)
-    assert caplog.messages == []
-    shown_answers([Answer("A cat", "length"), Answer(REPEATING, "length"), Answer("A")], 64)
-    assert caplog.messages == [
-        "2 of 3 answers stopped at max_new_tokens = 64, or at the end of the model's context, and 1 "
-        "ended in repetitions."
-    ]
+    assert ending_note(answers, 64) == "\n".join(expected)
+    assert len(caplog.messages) == len(expected)
+    for message, line in zip(caplog.messages, expected, strict=True):
+        assert line.strip("[]").rpartition(" of 3 ")[2] in message and "answers" in message
+
+
+def test_a_note_is_no_part_of_the_texts() -> None:
+    assert ui_output(JanusUnderstand, ["One."], note="[x]") == {"text": ("One.",), "note": ("[x]",)}
