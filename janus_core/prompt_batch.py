@@ -71,6 +71,16 @@ class PromptBatch:
             self.padded,
         )
 
+    def repeat(self, copies: int) -> PromptBatch:
+        """Every sequence `copies` times, the copies adjacent."""
+        return PromptBatch(
+            self.input_ids.repeat_interleave(copies, dim=0),
+            self.attention_mask.repeat_interleave(copies, dim=0),
+            self.position_ids.repeat_interleave(copies, dim=0),
+            self.image_mask.repeat_interleave(copies, dim=0),
+            self.padded,
+        )
+
     def to(self, device: torch.device | str) -> PromptBatch:
         """Copies the batch to a device."""
         return PromptBatch(

@@ -15,7 +15,7 @@ from .types import JanusTokens
 
 
 class JanusEdit(io.ComfyNode):
-    """Edits an image with `JanusPipeline.edit`."""
+    """Edits images with `JanusPipeline.edit`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -31,8 +31,8 @@ class JanusEdit(io.ComfyNode):
                 widgets.model_input(widgets.NO_FLOW),
                 io.Image.Input(
                     "image",
-                    tooltip="A single image of any size. The model works at its own square size (384 x 384 "
-                    "pixels for the released models).",
+                    tooltip="One or more images of any size, each of which is edited. The model works at its "
+                    "own square size (384 x 384 pixels for the released models).",
                 ),
                 widgets.text_input(
                     "instruction",
@@ -43,12 +43,12 @@ class JanusEdit(io.ComfyNode):
                 choice_input(
                     "form",
                     EDIT_FORM_CHOICES,
-                    "auto: mask if a mask is connected, else the prompt form that the checkpoint was "
+                    "auto: mask if a mask is painted, else the prompt form that the checkpoint was "
                     "trained with, detected by its name. janus-4o and janus-pro-r1 choose it for "
                     "checkpoints with other names, and cannot be used with a mask.",
                 ),
                 widgets.seed_input(),
-                widgets.batch_size_input("Number of edited images to generate."),
+                widgets.batch_size_input("Number of edits of each image."),
                 widgets.guidance_input(5.0, "instruction"),
                 widgets.scale_input(
                     "source_scale",
@@ -76,14 +76,16 @@ class JanusEdit(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="White is inpainted; pixels under black stay exactly as they are. A mask of "
-                    "another size is resized.",
+                    tooltip="White is inpainted; pixels under black stay exactly as they are. One mask for "
+                    "all images, or one for each. A mask of another size is resized; an all-black one counts "
+                    "as none.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
                     display_name="image",
-                    tooltip="With a mask: the size of the input image. By instruction: the model's own size.",
+                    tooltip="Edits of the first image come first. With a mask: the size of the input image. "
+                    "By instruction: the model's own size.",
                 ),
                 JanusTokens.Output(
                     display_name="tokens",
@@ -110,4 +112,6 @@ class JanusEdit(io.ComfyNode):
         report.show(edited.images)
         outputs = (edited.images, edited.tokens, edited.changed)
         device = mm.intermediate_device()
-        return io.NodeOutput(*(each.to(device) for each in outputs), ui=ui_output(cls, images=edited.images))
+        # Never without texts: results of a run over a list are merged by the keys of the first.
+        shown = {"text": []} | ui_output(cls, edited.notes or None, edited.images)
+        return io.NodeOutput(*(each.to(device) for each in outputs), ui=shown)

@@ -11,6 +11,8 @@ const TEXT_NODES = [
   "JanusScore",
   "JanusUnderstand",
 ];
+// Nodes that seldom have something to say: the field appears with the first text.
+const NOTE_NODES = ["JanusEdit"];
 // Nodes that are greedy by default: changing their seed after each run would only make them run again.
 const GREEDY_NODES = ["JanusCaptionFolder", "JanusUnderstand"];
 const FIELD = "result";
@@ -42,9 +44,10 @@ function addField(node) {
 }
 
 const fieldOf = (node) =>
-  TEXT_NODES.includes(node?.type) && node.widgets?.find((widget) => widget.name === FIELD);
+  [...TEXT_NODES, ...NOTE_NODES].includes(node?.type) && node.widgets?.find((widget) => widget.name === FIELD);
 
 function setText(node, text) {
+  if (text && NOTE_NODES.includes(node?.type) && !fieldOf(node)) addField(node);
   const field = fieldOf(node);
   if (field) field.value = text;
 }

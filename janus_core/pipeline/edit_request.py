@@ -1,4 +1,4 @@
-"""Checked requests to edit an image."""
+"""Checked requests to edit images."""
 
 from __future__ import annotations
 
@@ -8,34 +8,56 @@ from torch import Tensor
 
 from ..arguments import checked_text
 from ..processing.edit_forms import EDIT_FORMS
+from ..processing.masks import checked_masks, fit_masks, selects_any
 from ..processing.prompts import PromptBuilder
 from ..sampling.options import EditSampling
+from .inputs import checked_images
 
 AUTO, MASK = "auto", "mask"
 EDIT_FORM_CHOICES = (AUTO, *EDIT_FORMS, MASK)
+IGNORED_MASK = "The mask is empty and was ignored: the whole image is edited by instruction."
 
 
 @dataclass(frozen=True)
 class EditRequest:
-    """What to change in one image.
+    """What to change in a batch of images.
+
+    Result i is an edit of image `i // options.batch_size`.
 
     Attributes:
-        image: [1, H, W, C] in [0, 1].
+        images: [B, H, W, C] in [0, 1].
         instruction: the change; with a mask, a description of the whole result.
-        options: guidance, randomness and number of images.
+        options: guidance, randomness and number of results for each image.
         form: name of the prompt form, one of `EDIT_FORMS`, or `mask`.
-        mask: [H, W] or [1, H, W], above 0 where the image may change; None for other forms than `mask`.
+        masks: [1 or B, H, W] float32 in [0, 1] on the CPU, above 0 where the images may change; at least one
+            is not empty. None for other forms than `mask`.
+        notes: what the user should know of how the inputs were taken.
     """
 
-    image: Tensor
+    images: Tensor
     instruction: str
     options: EditSampling
     form: str
-    mask: Tensor | None
+    masks: Tensor | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_results(self) -> int:
+        """How many edited images there will be."""
+        return len(self.images) * self.options.batch_size
+
+    def source_of(self, result: int) -> int:
+        """Index of the image that a result is an edit of."""
+        return result // self.options.batch_size
+
+    def mask_of(self, source: int) -> int:
+        """Index of an image's mask."""
+        assert self.masks is not None
+        return source % len(self.masks)
 
 
 def edit_request(
-    image: Tensor,
+    images: Tensor,
     instruction: str,
     options: EditSampling,
     mask: Tensor | None,
@@ -47,6 +69,8 @@ def edit_request(
 ) -> EditRequest:
     """Checks the arguments of `JanusPipeline.edit`, for a checkpoint with these prompts and this name.
 
+    An empty mask counts as none where the edit can do without, and is refused otherwise.
+
     Raises:
         ValueError: if one of them does not fit; the message says which and how to fix it.
     """
@@ -56,32 +80,55 @@ def edit_request(
             "TokenSampling takes as well"
         )
     _check_instruction(instruction, prompts)
-    form = _resolve_form(form, mask, trained_form, checkpoint)
-    return EditRequest(_single_image(image), instruction, options, form, mask)
+    images = checked_images(images[None] if isinstance(images, Tensor) and images.ndim == 3 else images)
+    masks = None if mask is None else checked_masks(mask, len(images))
+    if masks is None:
+        form = _resolve_form(form, None, False, trained_form, checkpoint)
+        return EditRequest(images, instruction, options, form, None)
+    selects = selects_any(masks)
+    form = _resolve_form(form, masks, bool(selects.any()), trained_form, checkpoint)
+    if form != MASK:
+        return EditRequest(images, instruction, options, form, None, (IGNORED_MASK,))
+    masks = masks * selects[:, None, None]  # those with tiny values only are empty as well
+    return EditRequest(images, instruction, options, form, fit_masks(masks, *images.shape[1:3]))
 
 
-def _resolve_form(name: str, mask: Tensor | None, trained: str | None, checkpoint: str) -> str:
-    """The form that an edit takes: one of `EDIT_FORMS`, or with a mask, and only then, `mask`."""
+def _resolve_form(
+    name: str, masks: Tensor | None, selects: bool, trained: str | None, checkpoint: str
+) -> str:
+    """The form that an edit takes: one of `EDIT_FORMS`, or with a mask that selects anything, `mask`."""
     if name not in EDIT_FORM_CHOICES:
         raise ValueError(
             f"form must be one of {', '.join(EDIT_FORM_CHOICES)}, got {name!r}; choose one of these"
         )
     if name == AUTO:
-        name = MASK if mask is not None else trained or AUTO
+        name = MASK if selects else trained or AUTO
+    if masks is not None and not selects and name in (AUTO, MASK):
+        raise ValueError(
+            f"mask must select what to redraw, got an empty one ({masks.shape[2]} x {masks.shape[1]} pixels, "
+            f"none above {masks.max().item():g}); paint what to redraw white (Load Image gives an empty mask "
+            "for a picture without transparency), or edit by instruction, without a mask, with "
+            f"{_able()}"
+        )
     if name == AUTO:
-        able = " or ".join(f"{form.checkpoint} ({form.name})" for form in EDIT_FORMS.values())
         raise ValueError(
             f"model must be trained to edit by instruction, got {checkpoint!r}, which is not known to be; "
-            f"load {able}, set form if it is one of these by another name, or pass a mask of what to redraw"
+            f"load {_able()}, set form if it is one of these by another name, or pass a mask of what to "
+            "redraw"
         )
-    if name == MASK and mask is None:
+    if name == MASK and not selects:
         raise ValueError("mask must be given for form 'mask', got none; pass a mask of what to redraw")
-    if name != MASK and mask is not None:
+    if name != MASK and selects:
         raise ValueError(
             f"mask must be None for form {name!r}, which changes the whole image, got a mask; set form to "
             "'mask', or leave it out"
         )
     return name
+
+
+def _able() -> str:
+    """The checkpoints that edit by instruction, each with its form."""
+    return " or ".join(f"{form.checkpoint} ({form.name})" for form in EDIT_FORMS.values())
 
 
 def _check_instruction(instruction: str, prompts: PromptBuilder) -> None:
@@ -91,13 +138,3 @@ def _check_instruction(instruction: str, prompts: PromptBuilder) -> None:
         raise ValueError(
             f"instruction must hold no special tokens, got {', '.join(found)} in {instruction!r}; remove them"
         )
-
-
-def _single_image(image: Tensor) -> Tensor:
-    """The one image to edit, [1, H, W, C]."""
-    shape = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
-    if isinstance(image, Tensor) and image.ndim == 3:
-        image = image[None]
-    if not isinstance(image, Tensor) or image.ndim != 4 or 0 in image.shape or len(image) != 1:
-        raise ValueError(f"image must be one image [1, H, W, C], got {shape}; edit several one by one")
-    return image

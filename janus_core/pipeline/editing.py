@@ -1,7 +1,8 @@
-"""Editing an image by instruction: all of its tokens are drawn again after a prompt that shows it."""
+"""Editing images by instruction: all tokens of an image are drawn again after a prompt that shows it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,49 +16,56 @@ from ..sampling.guidance import guide_edit, uses_guidance, uses_source
 from ..sampling.steps import OnStep, may_preview, part_of
 from ..sampling.tokens import sample_image_tokens
 from .edit_request import EditRequest
+from .edit_runs import EditRun, split_runs
 from .runtime import Runtime
 from .workspace import codec_bytes, drawing_bytes, vision_bytes
 
 
 def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[Tensor, Tensor]:
-    """Draws edited images: their tokens [B, N], and those of the source [N].
+    """Draws edited images: their tokens [R, N] for R results, and those of their sources [R, N].
 
     The images are the model's own squares and are not pasted back into the source: whether a checkpoint keeps
     the bars beside a letterboxed image is up to its training.
     """
-    options = request.options
+    options, num_results = request.options, request.num_results
     prompt = instruction_prompt(runtime, request)
-    count, preview = options.batch_size, may_preview(on_step)
-    drawing = drawing_bytes(runtime, prompt, count, preview)
-    runtime.reserve(max(vision_bytes(runtime, 1), drawing, codec_bytes(runtime, count)))
-    source = embed_source(runtime, request, prompt)
+    variants = range(options.batch_size)
+    blocks = [
+        EditRun([source], [source * options.batch_size + variant for variant in variants])
+        for source in range(len(request.images))
+    ]
+    runs, preview = split_runs(blocks, runtime.max_batch_size), may_preview(on_step)
+    num_sources = max(len(run.sources) for run in runs)
+    drawing = drawing_bytes(runtime, prompt, num_results, preview, num_sources=num_sources)
+    runtime.reserve(max(vision_bytes(runtime, 1), drawing, codec_bytes(runtime, num_results)))
     combine = partial(guide_edit, guidance_scale=options.guidance_scale, source_scale=source_scale(request))
-    chunks = runtime.chunks(options.batch_size)
-    tokens = torch.cat(
-        [
-            sample_image_tokens(
-                runtime.model,
-                source.prompt,
-                options,
-                chunk,
-                part_of(on_step, number, len(chunks)),
-                source.inputs_embeds,
-                combine,
-            )
-            for number, chunk in enumerate(chunks)
-        ]
-    )
-    return tokens, source.tokens
+    num_tokens = runtime.model.generation.config.num_tokens
+    tokens = torch.empty(num_results, num_tokens, dtype=torch.int64, device=runtime.device)
+    source_tokens = torch.empty_like(tokens)
+    for number, run in enumerate(runs):
+        source = embed_sources(runtime, request, prompt, run.sources)
+        source_tokens[run.rows] = source.tokens.repeat_interleave(len(run.rows) // len(run.sources), dim=0)
+        tokens[run.rows] = sample_image_tokens(
+            runtime.model,
+            source.prompt,
+            options,
+            run.rows,
+            part_of(on_step, number, len(runs)),
+            source.inputs_embeds,
+            combine,
+            len(run.sources),
+        )
+    return tokens, source_tokens
 
 
 @dataclass(frozen=True)
 class EditSource:
-    """The prompt of an edit with its image filled in.
+    """The prompt of an edit, with S images filled in.
 
     Attributes:
-        prompt: one sequence per condition, on the model's device.
-        inputs_embeds: [R, T, C] embeddings of these sequences.
-        tokens: [N] image tokens of the source.
+        prompt: S adjacent sequences for each of R conditions, on the model's device.
+        inputs_embeds: [R * S, T, C] embeddings of these sequences.
+        tokens: [S, N] image tokens of the sources.
     """
 
     prompt: PromptBatch
@@ -83,28 +91,36 @@ def source_scale(request: EditRequest) -> float:
     return request.options.source_scale if form.has_partial_condition else 0.0
 
 
-def embed_source(runtime: Runtime, request: EditRequest, prompt: PromptBatch) -> EditSource:
-    """Encodes the image of a request and puts it into the prompt."""
+def embed_sources(
+    runtime: Runtime, request: EditRequest, prompt: PromptBatch, sources: Sequence[int]
+) -> EditSource:
+    """Encodes S images of a request, one at a time, and puts each into the prompt."""
+    encoded = [_encoded(runtime, request, request.images[source]) for source in sources]
+    tokens, image_embeds = zip(*encoded, strict=True)
+    prompt = prompt.to(runtime.device)
+    # All sources of a condition, then those of the next.
+    embeds = torch.stack([runtime.model.embed_prompt(prompt, each) for each in image_embeds], dim=1)
+    return EditSource(prompt.repeat(len(sources)), embeds.flatten(0, 1), torch.cat(tokens))
+
+
+def _encoded(runtime: Runtime, request: EditRequest, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Image tokens [1, N] of an image [H, W, C], and embeddings [..., C] for all slots of all conditions."""
     model, processor, device = runtime.model, runtime.image_processor, runtime.device
     form, options = EDIT_FORMS[request.form], request.options
-    pixels = (
-        processor.cropped_pixels(request.image[0]) if form.center_crop else processor.pixels(request.image)
-    )
+    pixels = processor.cropped_pixels(image) if form.center_crop else processor.pixels([image])
     tokens = model.generation.encode(pixels.to(device))
     slots = {TOKENS: model.token_generation.embed_tokens(tokens)[0]}
     if VISION in form.slots:
-        slots[VISION] = model.understanding(processor.pixel_values(request.image).to(device))[1][0]
+        slots[VISION] = model.understanding(processor.pixel_values([image]).to(device))[1][0]
     conditions = form.active_conditions(
         uses_guidance(options.guidance_scale), uses_source(source_scale(request))
     )
-    image_embeds = torch.cat([slots[slot] for condition in conditions for slot in condition])
-    prompt = prompt.to(device)
-    return EditSource(prompt, model.embed_prompt(prompt, image_embeds), tokens[0])
+    return tokens, torch.cat([slots[slot] for condition in conditions for slot in condition])
 
 
 def changed_cells(tokens: Tensor, source_tokens: Tensor, images: Tensor) -> Tensor:
-    """[B, S, S] 1 on the cells of images [B, S, S, 3] whose token [B, N] differs from the source's [N]."""
-    grid_size = int(source_tokens.numel() ** 0.5)
+    """[R, S, S] 1 on the cells of images [R, S, S, 3] whose token [R, N] differs from the source's [R, N]."""
+    grid_size = int(tokens.shape[1] ** 0.5)
     cell = images.shape[1] // grid_size
     changed = (tokens != source_tokens).view(-1, grid_size, grid_size).to(images)
     return changed.repeat_interleave(cell, dim=1).repeat_interleave(cell, dim=2)

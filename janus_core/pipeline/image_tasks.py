@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from ..sampling.image_sampler import IMAGE_SAMPLERS
 from ..sampling.options import EditSampling, FlowSampling, TokenSampling
 from ..sampling.results import EditedImages, GeneratedImages, GeneratedLatents
 from ..sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, may_preview, part_of
+from .edit_notes import notes_on_results
 from .edit_request import AUTO, edit_request
 from .editing import changed_cells, draw_edit
 from .inpainting import blend_edits, draw_masked, plan_inpainting
@@ -18,6 +21,8 @@ from .inputs import VisionFeatures, checked_images, checked_options, checked_tok
 from .runtime import Runtime
 from .vision import encode_vision
 from .workspace import codec_bytes, drawing_bytes, vision_bytes
+
+_log = logging.getLogger(__name__)
 
 
 class ImageTasks(Runtime):
@@ -88,21 +93,24 @@ class ImageTasks(Runtime):
         on_step: OnStep = ignore_step,
         on_image: OnImage = ignore_image,
     ) -> EditedImages:
-        """Inpaints an image under a mask, with any token model, or edits it by instruction.
+        """Inpaints images under masks, with any token model, or edits them by instruction.
 
         Args:
-            image: one image, [H, W, C] or [1, H, W, C] in [0, 1], of any size.
+            image: one image [H, W, C] or a batch [B, H, W, C] in [0, 1], of any size.
             instruction: what to change; with a mask, what the whole image should show.
-            options: guidance, randomness, candidates and number of images.
-            mask: [H, W] or [1, H, W], above 0 where the image may change. A token is drawn again if any
-                masked pixel falls on it; every pixel outside the mask stays as it is.
+            options: guidance, randomness, candidates and number of edits of each image.
+            mask: [H, W], or a batch [B, H, W] with one for each image, above 0 where the image may change. A
+                token is drawn again if any masked pixel falls on it; every pixel outside the mask stays as it
+                is. Masks that are empty (no value reaches half a step of 8 bits) count as none; if only some
+                of a batch are, their images stay as they are.
             form: `mask`; or the form of the prompt, `janus-4o` or `janus-pro-r1`; `auto` is `mask` if there
                 is one, else what the checkpoint was trained for.
             on_step: see `JanusPipeline`.
             on_image: see `JanusPipeline`.
 
         Returns:
-            With a mask, images of the source's size; else, the model's own squares.
+            With a mask, images of the sources' size; else, the model's own squares. The edits of the first
+            image come first. `notes` say what was not done as asked; they are logged as well.
         """
         options = EditSampling() if options is None else options
         self.image_options(options)
@@ -116,13 +124,18 @@ class ImageTasks(Runtime):
             prompts=self.prompts,
             checkpoint=self.folder.name,
         )
-        if mask is None:
+        if request.masks is None:
             tokens, source_tokens = draw_edit(self, request, on_step)
             images = self._decode(tokens, on_image)
-            return EditedImages(images, tokens, changed_cells(tokens, source_tokens, images))
-        plan = plan_inpainting(self, request)
-        tokens = draw_masked(self, request, plan, on_step)
-        return blend_edits(self, request, plan, tokens, self._decode(tokens, on_image))
+            changed = changed_cells(tokens, source_tokens, images)
+        else:
+            plan = plan_inpainting(self, request)
+            tokens, source_tokens = draw_masked(self, request, plan, on_step)
+            images, changed = blend_edits(self, request, plan, self._decode(tokens, on_image))
+        notes = (*request.notes, *notes_on_results(request, tokens, source_tokens, changed))
+        for note in notes:
+            _log.warning(note)
+        return EditedImages(images, tokens, changed, notes)
 
     def image_options(
         self, options: TokenSampling | FlowSampling | None = None

@@ -3,108 +3,107 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from functools import lru_cache
+from itertools import chain, groupby, pairwise
 
 import torch
 from torch import Tensor
 
 from ..processing.masks import (
+    blend,
+    bounding_box,
+    feather_radius,
     feather_weights,
-    fit_mask,
     masked_tokens,
     pixels_inside_tokens,
     remove_letterbox,
 )
 from ..prompt_batch import PromptBatch
 from ..sampling.guidance import uses_guidance
-from ..sampling.inpainting import MaskedImage, best_candidates, candidate_indices, inpaint_tokens
+from ..sampling.inpainting import MaskedImages, best_candidates, candidate_indices, inpaint_tokens
 from ..sampling.options import EditSampling
-from ..sampling.results import EditedImages
 from ..sampling.seeds import seeded_generator
 from ..sampling.steps import OnStep, may_preview, part_of
 from .edit_request import EditRequest
+from .edit_runs import EditRun, split_runs
 from .runtime import Runtime
 from .workspace import codec_bytes, drawing_bytes
 
 
 @dataclass(frozen=True)
-class InpaintingRun:
-    """Images or candidates drawn together: what is added to their seeds, and the masked positions."""
-
-    seed_offsets: list[int]
-    masked: list[int]
-
-
-@dataclass(frozen=True)
 class InpaintingPlan:
-    """What to draw of an image.
+    """What to draw.
 
     Attributes:
-        weights: [H, W] float32 in [0, 1], the mask in the size of the source.
-        masked: for each image, the positions to draw in ascending order; the same number for each.
+        masked: for each result, the positions to draw in ascending order; none where it stays as it is.
+        sources: for each result, the index of its image, in ascending order.
         num_tokens: tokens of an image.
-        candidates: drawn of each image, of which the likeliest is kept.
+        candidates: drawn of each result, of which the likeliest is kept.
     """
 
-    weights: Tensor
-    masked: list[list[int]]
+    masked: list[tuple[int, ...]]
+    sources: list[int]
     num_tokens: int
     candidates: int
 
     @property
-    def num_known_tokens(self) -> int:
-        """The most tokens before the first drawn one, which are read with the prompt."""
-        return max(positions[0] for positions in self.masked)
+    def streams(self) -> list[int]:
+        """What is added to the seed of each candidate of each result."""
+        indices = (candidate_indices(result, self.candidates) for result in range(len(self.masked)))
+        return list(chain.from_iterable(indices))
 
-    @property
-    def tokens_per_pass(self) -> int:
-        """The most tokens that are read at once later: a drawn one, and the known ones after it."""
-        stops = [(*positions, self.num_tokens) for positions in self.masked]
-        return max(stop - start for each in stops for start, stop in pairwise(each))
+    def runs(self, max_batch_size: int) -> list[EditRun]:
+        """Splits the candidates of all results into batches; their rows are indices of `streams`."""
+        return split_runs(self._blocks(), max_batch_size)
 
-    def runs(self, max_batch_size: int) -> list[InpaintingRun]:
-        """Splits images and their candidates into batches."""
-        offsets = [candidate_indices(image, self.candidates) for image in range(len(self.masked))]
-        if all(positions == self.masked[0] for positions in self.masked):
-            # Images that keep the same tokens are drawn together.
-            groups = [(self.masked[0], list(chain(*offsets)))]
-        else:
-            groups = list(zip(self.masked, offsets, strict=True))
-        return [
-            InpaintingRun(group[start : start + max_batch_size], positions)
-            for positions, group in groups
-            for start in range(0, len(group), max_batch_size)
-        ]
+    def _blocks(self) -> Iterator[EditRun]:
+        """Results of one source that draw the same positions."""
+        for (source, masked), results in groupby(
+            range(len(self.masked)), lambda result: (self.sources[result], self.masked[result])
+        ):
+            if masked:
+                first, *rest = results
+                stop = (first + 1 + len(rest)) * self.candidates
+                yield EditRun([source], list(range(first * self.candidates, stop)), masked)
 
 
 def plan_inpainting(runtime: Runtime, request: EditRequest) -> InpaintingPlan:
-    """Finds what to draw: of the tokens under the mask, a random share `strength` for each image."""
+    """Finds what to draw: of the tokens under the mask, a random share `strength` for each result."""
     processor, options = runtime.image_processor, request.options
-    height, width = request.image.shape[1:3]
-    assert request.mask is not None  # requests of this form have one
-    weights = fit_mask(request.mask, height, width)
-    grid_size = runtime.model.token_generation.config.grid_size
-    under_mask = masked_tokens(weights > 0, processor.frame(width, height), grid_size, processor.image_size)
-    masked = [_masked_positions(under_mask, options, index) for index in range(options.batch_size)]
+    height, width = request.images.shape[1:3]
+    assert request.masks is not None  # requests of this form have them
+    frame, grid_size = processor.frame(width, height), runtime.model.token_generation.config.grid_size
+    under_masks = [masked_tokens(mask > 0, frame, grid_size, processor.image_size) for mask in request.masks]
+    sources = [request.source_of(result) for result in range(request.num_results)]
+    masked = [
+        _masked_positions(under_masks[request.mask_of(source)], options, result)
+        for result, source in enumerate(sources)
+    ]
     # Greedy candidates are all the same, and without a known token after the first drawn one there is nothing
     # to rank candidates by.
     varied = options.temperature > 0 and options.top_k != 1
-    num_tokens = len(under_mask)
+    num_tokens = grid_size**2
     ranked = any(num_tokens - positions[0] > len(positions) for positions in masked if positions)
-    return InpaintingPlan(weights, masked, num_tokens, options.candidates if varied and ranked else 1)
+    return InpaintingPlan(masked, sources, num_tokens, options.candidates if varied and ranked else 1)
 
 
-def _masked_positions(under_mask: Tensor, options: EditSampling, image: int) -> list[int]:
-    """A random share `strength` of the positions under the mask, for one image, ascending."""
+def _masked_positions(under_mask: Tensor, options: EditSampling, result: int) -> tuple[int, ...]:
+    """A random share `strength` of the positions under the mask, for one result, ascending."""
     positions = under_mask.nonzero().flatten()
     num_kept = len(positions) - math.ceil(options.strength * len(positions))
-    order = torch.randperm(len(positions), generator=seeded_generator(options.seed, image), device="cpu")
-    return sorted(positions[order[num_kept:]].tolist())
+    order = torch.randperm(len(positions), generator=seeded_generator(options.seed, result), device="cpu")
+    return tuple(sorted(positions[order[num_kept:]].tolist()))
 
 
-def draw_masked(runtime: Runtime, request: EditRequest, plan: InpaintingPlan, on_step: OnStep) -> Tensor:
-    """Draws the masked tokens: tokens [B, N] of the images, the likeliest candidate of each.
+def draw_masked(
+    runtime: Runtime, request: EditRequest, plan: InpaintingPlan, on_step: OnStep
+) -> tuple[Tensor, Tensor]:
+    """Draws the masked tokens: tokens [R, N] of the results, the likeliest candidate of each.
+
+    Returns:
+        These, and the tokens [R, N] of their sources.
 
     Raises:
         ValueError: if the instruction does not fit into the model's context.
@@ -114,58 +113,85 @@ def draw_masked(runtime: Runtime, request: EditRequest, plan: InpaintingPlan, on
     prompt = runtime.prompts.generation(request.instruction, "", use_cfg, plan.num_tokens, name="instruction")
     runtime.reserve(_inpainting_bytes(runtime, request, prompt, plan, preview=may_preview(on_step)))
 
-    pixels = runtime.image_processor.pixels(request.image).to(device)
-    source_tokens = runtime.model.generation.encode(pixels)[0]
-    if not plan.masked[0]:
-        return source_tokens.repeat(options.batch_size, 1)
-    prompt = prompt.to(device)
+    processor, encode = runtime.image_processor, runtime.model.generation.encode
+    encoded = torch.cat([encode(processor.pixels([image]).to(device)) for image in request.images])
+    source_tokens = encoded[plan.sources]
+    tokens = source_tokens.repeat_interleave(plan.candidates, dim=0)
+    log_prob = torch.zeros(len(tokens), dtype=torch.float32, device=device)
+    prompt, streams = prompt.to(device), plan.streams
     runs = plan.runs(runtime.max_batch_size)
-    drawn = [
-        inpaint_tokens(
+    for number, run in enumerate(runs):
+        tokens[run.rows], log_prob[run.rows] = inpaint_tokens(
             runtime.model,
             prompt,
             options,
-            run.seed_offsets,
-            MaskedImage(source_tokens, run.masked),
+            [streams[row] for row in run.rows],
+            MaskedImages(encoded[run.sources], run.masked),
             part_of(on_step, number, len(runs)),
         )
-        for number, run in enumerate(runs)
-    ]
-    tokens, log_prob = (torch.cat(parts) for parts in zip(*drawn, strict=True))
-    return best_candidates(tokens, log_prob, plan.candidates)
+    return best_candidates(tokens, log_prob, plan.candidates), source_tokens
 
 
 def _inpainting_bytes(
     runtime: Runtime, request: EditRequest, prompt: PromptBatch, plan: InpaintingPlan, preview: bool
 ) -> int:
     """Working memory: drawing, decoding, and blending in the source's size follow each other."""
-    num_images, (height, width) = len(plan.masked), request.image.shape[1:3]
-    # The source; for each image its weights, and two of: the resized image, its clamped and its blended copy.
-    blending = 4 * height * width * (3 + 7 * num_images)
-    phases = [codec_bytes(runtime, num_images), blending]
-    if plan.masked[0]:
-        num_drawn = max(len(run.seed_offsets) for run in plan.runs(runtime.max_batch_size))
-        phases.append(
-            drawing_bytes(runtime, prompt, num_drawn, preview, plan.num_known_tokens, plan.tokens_per_pass)
-        )
+    phases = [codec_bytes(runtime, request.num_results), _blending_bytes(request)]
+    for run in plan.runs(runtime.max_batch_size):
+        stops = pairwise((*run.masked, plan.num_tokens))
+        per_pass = max(stop - start for start, stop in stops)
+        size, num_sources, known = len(run.rows), len(run.sources), run.masked[0]
+        phases.append(drawing_bytes(runtime, prompt, size, preview, known, per_pass, num_sources))
     return max(phases)
 
 
+def _blending_bytes(request: EditRequest) -> int:
+    """Working memory to blend results into their sources."""
+    assert request.masks is not None
+    _, height, width, channels = request.images.shape
+    rows, columns = bounding_box((request.masks > 0).any(dim=0))
+    share = (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
+    # All results with where they changed. Of one: the source, the mask in two dtypes, the resized image
+    # twice, and around the mask weights and copies of the image.
+    alpha = channels == 4
+    of_one = channels + 2 + 2 * 3 + share * (12 if alpha else 3)
+    numbers = request.num_results * (5 if alpha else 4) + of_one
+    return round(4 * height * width * numbers)
+
+
 def blend_edits(
-    runtime: Runtime, request: EditRequest, plan: InpaintingPlan, tokens: Tensor, images: Tensor
-) -> EditedImages:
-    """Blends decoded squares [B, S, S, 3] into the source where drawn tokens lie under the mask."""
-    height, width = request.image.shape[1:3]
+    runtime: Runtime, request: EditRequest, plan: InpaintingPlan, images: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Blends decoded squares [R, S, S, 3] into their sources where drawn tokens lie under the mask.
+
+    Returns:
+        [R, H, W, 4] if the sources have an alpha channel, else [R, H, W, 3]; and [R, H, W] float32, 1 where
+        they may have changed.
+    """
+    height, width, channels = request.images.shape[1:]
     side = runtime.image_processor.image_size
-    frame = runtime.image_processor.frame(width, height)
-    drawn = torch.zeros(tokens.shape, dtype=torch.bool)
-    for row, positions in zip(drawn, plan.masked, strict=True):
-        row[positions] = True
-    changed = torch.stack(
-        [(plan.weights > 0) & pixels_inside_tokens(row, frame, height, width, side) for row in drawn]
-    )
-    alpha = torch.stack([plan.weights * feather_weights(pixels, side) for pixels in changed]).to(images)
-    source = request.image[..., :3].float().expand(-1, -1, -1, 3).to(images.device)
-    # At weight 0, lerp gives exactly the source.
-    blended = torch.lerp(source, remove_letterbox(images, frame, height, width), alpha[..., None])
-    return EditedImages(blended, tokens, changed.to(images))
+    frame, radius = runtime.image_processor.frame(width, height), feather_radius(height, width, side)
+    masks = request.masks
+    assert masks is not None
+
+    @lru_cache(maxsize=1)  # adjacent results mostly change the same area
+    def areas(mask: int, masked: tuple[int, ...]) -> tuple[Tensor, tuple[slice, slice], Tensor]:
+        """Where pixels change [H, W] bool, its bounding box, and within that the blending weights."""
+        drawn = torch.zeros(plan.num_tokens, dtype=torch.bool)
+        drawn[list(masked)] = True
+        area = (masks[mask] > 0) & pixels_inside_tokens(drawn, frame, height, width, side)
+        box = bounding_box(area)
+        feathered = feather_weights(area[box].to(images.device), radius)
+        return area, box, masks[mask][box].to(images.device) * feathered
+
+    blended = images.new_empty(len(images), height, width, 4 if channels == 4 else 3)
+    changed = images.new_empty(len(images), height, width)
+    for result, image in enumerate(images):
+        source = request.images[plan.sources[result]].to(images)
+        area, box, weights = areas(request.mask_of(plan.sources[result]), plan.masked[result])
+        blended[result], changed[result] = source, area
+        if weights.numel():
+            drawn = remove_letterbox(image[None], frame, height, width)[0][box]
+            blended[result][box] = blend(source[box], drawn, weights)
+            del drawn  # a view of the whole, which would lie beside the next one
+    return blended, changed

@@ -68,6 +68,7 @@ def drawing_bytes(
     preview: bool,
     num_known_tokens: int = 0,
     tokens_per_pass: int = 1,
+    num_sources: int = 1,
 ) -> int:
     """Bytes to draw images, without decoding them afterwards.
 
@@ -78,20 +79,21 @@ def drawing_bytes(
         preview: whether the callback of a run may decode an image while others are drawn.
         num_known_tokens: tokens of an image that are read with the prompt.
         tokens_per_pass: the most tokens that are read in one pass after it.
+        num_sources: images in the prompt or to inpaint that are read together, each for equally many images.
     """
     generation, itemsize = runtime.model.generation.config, runtime.dtype.itemsize
     num_images = min(num_images, runtime.max_batch_size)
-    conditions, length = len(prompt.input_ids), prompt.length + num_known_tokens
-    sequences, slots = conditions * num_images, prompt.length + generation.num_tokens
+    sequences, slots = len(prompt.input_ids) * num_images, prompt.length + generation.num_tokens
+    prompts, length = len(prompt.input_ids) * num_sources, prompt.length + num_known_tokens
     num_new = max(tokens_per_pass, generation.tokens_per_step)
     # The prompt is read once for all images, then its cache is copied for each of them.
     cache = _cache(runtime, sequences, slots)
-    prompt_cache = _cache(runtime, conditions, length) if num_images > 1 else 0
-    prompt_states = _states(runtime, conditions, 2 * length)
+    prompt_cache = _cache(runtime, prompts, length) if num_images > num_sources else 0
+    prompt_states = _states(runtime, prompts, 2 * length)
     # Outputs of a step are those of all sequences; of known tokens, those of one image at a time.
     outputs = max(sequences * generation.tokens_per_step, num_new) * generation.output_bytes(itemsize)
     step = max(_pass(runtime, sequences, num_new, slots), _states(runtime, sequences, 2 * num_new) + outputs)
-    prefill = (prompt_cache or cache) + _pass(runtime, conditions, length, length)
+    prefill = (prompt_cache or cache) + _pass(runtime, prompts, length, length)
     later = max(prompt_cache, step, preview * codec_bytes(runtime, 1))
     return _with_margin(max(prefill, cache + prompt_states + later))
 

@@ -14,26 +14,57 @@ _log = logging.getLogger(__name__)
 
 # Width of the feathered border of a redrawn area, in pixels of the model's square: a quarter of a token.
 FEATHER = 4
+# Masks whose values all lie below half a step of 8 bits change no pixel of a saved image: they are empty.
+SMALLEST_WEIGHT = 0.5 / 255
 
 
-def fit_mask(mask: Tensor, height: int, width: int) -> Tensor:
-    """Validates a mask and resizes it to an image, giving [H, W] float32 in [0, 1] on the CPU.
+def checked_masks(mask: Tensor, num_images: int) -> Tensor:
+    """Validates the masks of a batch of images, giving [M, h, w] float32 in [0, 1] on the CPU.
 
-    The mask is [h, w] or [1, h, w], 0 where the image is kept. If its size differs, it is resized by area, so
-    that any overlap with a masked pixel gives a value above 0, and a warning is logged.
+    They are [h, w], or [M, h, w] or [M, 1, h, w] where M is 1 or the number of images; 0 where an image is
+    kept. Of whole numbers and bools, any above 0 counts as 1. Numbers outside [0, 1] are clipped, and the log
+    says so.
     """
     if not isinstance(mask, Tensor):
         raise ValueError(f"mask must be a tensor [H, W], got {type(mask).__name__}; convert it")
-    if mask.ndim not in (2, 3) or (mask.ndim == 3 and len(mask) != 1) or 0 in mask.shape:
-        raise ValueError(f"mask must be one mask [H, W], got shape {list(mask.shape)}; choose one of a batch")
-    values = mask.detach().cpu().float().view(1, 1, *mask.shape[-2:])
+    shape = list(mask.shape)
+    if len(shape) == 4 and shape[1] == 1:
+        mask = mask[:, 0]
+    if mask.ndim not in (2, 3) or 0 in shape:
+        raise ValueError(
+            f"mask must be one mask [H, W], or a batch [B, H, W] with one for each image, got shape {shape}; "
+            "pass one of these"
+        )
+    values = mask.detach().cpu().float().view(-1, *mask.shape[-2:])
+    if len(values) not in (1, num_images):
+        raise ValueError(
+            f"mask must be one mask, or one for each image ({num_images} here), got {len(values)}; choose "
+            "those that belong to the images"
+        )
     if not bool(torch.isfinite(values).all()):
         raise ValueError("mask must contain finite numbers, got NaN or infinity; check what produced it")
-    if values.shape[-2:] != (height, width):
-        old_size = values.shape[3], values.shape[2]
-        _log.warning("mask of %d x %d pixels is resized to the image's %d x %d", *old_size, width, height)
-        values = F.interpolate(values.clamp(0.0, 1.0), size=(height, width), mode="area")
-    return values[0, 0].clamp(0.0, 1.0)
+    lowest, highest = values.min().item(), values.max().item()
+    if mask.is_floating_point() and (lowest < 0.0 or highest > 1.0):
+        _log.warning("mask has values from %g to %g, which are clipped to 0 to 1", lowest, highest)
+    return values.clamp(0.0, 1.0)
+
+
+def selects_any(masks: Tensor) -> Tensor:
+    """Whether each mask [M, h, w] of values in [0, 1] selects anything: [M] bool, False for empty ones."""
+    return masks.flatten(1).amax(dim=1) >= SMALLEST_WEIGHT
+
+
+def fit_masks(masks: Tensor, height: int, width: int) -> Tensor:
+    """Resizes checked masks [M, h, w] to the size of the images, [M, H, W].
+
+    They are stretched and averaged by area, so that any overlap with a masked pixel gives a value above 0,
+    and a warning is logged.
+    """
+    if masks.shape[1:] == (height, width):
+        return masks
+    old_size = masks.shape[2], masks.shape[1]
+    _log.warning("mask of %d x %d pixels is resized to the image's %d x %d", *old_size, width, height)
+    return F.interpolate(masks[None], size=(height, width), mode="area")[0]
 
 
 def masked_tokens(area: Tensor, frame: Frame, grid_size: int, side: int) -> Tensor:
@@ -59,21 +90,37 @@ def pixels_inside_tokens(tokens: Tensor, frame: Frame, height: int, width: int, 
     return (vertical.T @ others @ horizontal) == 0
 
 
-def feather_weights(area: Tensor, side: int) -> Tensor:
+def bounding_box(area: Tensor) -> tuple[slice, slice]:
+    """Rows and columns of an area [H, W] bool and the pixels next to it; empty if the area is."""
+    return _extent(area.any(dim=1)), _extent(area.any(dim=0))
+
+
+def _extent(selected: Tensor) -> slice:
+    places = selected.nonzero()
+    if len(places) == 0:
+        return slice(0, 0)
+    return slice(max(int(places[0]) - 1, 0), int(places[-1]) + 2)
+
+
+def feather_radius(height: int, width: int, side: int) -> int:
+    """Pixels of an image that one pixel of the model's square, `side` pixels wide, is worth."""
+    return max(1, round(max(height, width) / side))
+
+
+def feather_weights(area: Tensor, radius: int) -> Tensor:
     """Blending weights of an area, [H, W] float32: 0 outside, rising to 1 from its border inwards.
 
-    Parts too narrow for the full rise still reach 1 in their middle, independently of wider parts. The side
-    of the model's square in pixels sets the scale of the border.
+    Parts too narrow for the full rise still reach 1 in their middle, independently of wider parts. A cut-out
+    of an area around its bounding box has the weights that it has within the whole.
     """
-    inside = area.float()[None, None]
     # Erode the area by one pixel of the square at a time. A pixel's level counts the erosions it survives.
-    radius = max(1, round(max(area.shape) / side))
-    levels = inside.clone()
+    outside = (~area).to(torch.uint8)
+    levels = 1 - outside
     for _ in range(FEATHER - 1):
-        inside = -_dilate(-inside, radius)
-        levels += inside
+        outside = _dilate(outside, radius)
+        levels += 1 - outside
     # Dividing by the highest level nearby makes narrow parts reach 1.
-    return (levels / _dilate(levels, FEATHER * radius).clamp(min=1.0))[0, 0]
+    return levels / _dilate(levels, FEATHER * radius).clamp(min=1)
 
 
 def remove_letterbox(images: Tensor, frame: Frame, height: int, width: int) -> Tensor:
@@ -85,10 +132,41 @@ def remove_letterbox(images: Tensor, frame: Frame, height: int, width: int) -> T
     return resized.clamp(0.0, 1.0).permute(0, 2, 3, 1)
 
 
+def blend(source: Tensor, drawn: Tensor, weights: Tensor) -> Tensor:
+    """Blends drawn pixels [H, W, 3] into a source [H, W, C], C being 1, 3 or 4, by weights [H, W].
+
+    Returns:
+        [H, W, 4] for a source with an alpha channel, else [H, W, 3]. Drawn pixels are opaque. At weight 0,
+        the result is exactly the source, colours beneath its transparent parts included.
+    """
+    weights = weights[..., None]
+    if source.shape[-1] != 4:
+        return torch.lerp(source.expand(-1, -1, 3), drawn, weights)
+    colours, alpha = source[..., :3], source[..., 3:]
+    # Colours count by their opacity, so that those hidden in the source do not shine through the border.
+    opacity = torch.lerp(alpha, torch.ones_like(alpha), weights)
+    mixed = torch.lerp(colours * alpha, drawn, weights) / opacity
+    return torch.where(weights > 0, torch.cat((mixed, opacity), dim=-1), source)
+
+
 def _dilate(values: Tensor, radius: int) -> Tensor:
-    """The maximum of [1, 1, H, W] over the square of this radius around each pixel, one axis at a time."""
-    columns = F.max_pool2d(values, (2 * radius + 1, 1), stride=1, padding=(radius, 0))
-    return F.max_pool2d(columns, (1, 2 * radius + 1), stride=1, padding=(0, radius))
+    """The maximum of [H, W] unsigned numbers over the square of this radius around each, by axes."""
+    return _windows_maximum(_windows_maximum(values, radius, 0), radius, 1)
+
+
+def _windows_maximum(values: Tensor, radius: int, dim: int) -> Tensor:
+    """The maximum of the values up to `radius` places before and after each, along one dimension.
+
+    Windows are doubled until two of them cover the wanted length: the cost grows with its logarithm.
+    """
+    count, length = values.shape[dim], 2 * radius + 1
+    ends = (radius, radius) if dim == 1 else (0, 0, radius, radius)
+    values, covered = F.pad(values, ends), 1  # zeros, which no maximum notices
+    while 2 * covered <= length:
+        size = values.shape[dim] - covered
+        values = torch.maximum(values.narrow(dim, 0, size), values.narrow(dim, covered, size))
+        covered *= 2
+    return torch.maximum(values.narrow(dim, 0, count), values.narrow(dim, length - covered, count))
 
 
 def _overlaps(size: tuple[int, ...], frame: Frame, grid_size: int, side: int) -> tuple[Tensor, Tensor]:

@@ -50,7 +50,7 @@ def prefill(
 
 
 class ImageDecoder:
-    """Decodes several images of one prompt: `logits` for the next token, `append` for the sampled ones.
+    """Decodes several images at once: `logits` for the next token, `append` for the sampled ones.
 
     For guidance, each image is decoded under R conditions at once (conditional, unconditional, ...): R
     sequences that read the same image tokens after different prompts.
@@ -69,24 +69,28 @@ class ImageDecoder:
         num_images: int,
         start: Tensor | None = None,
         capture: bool = False,
+        num_sources: int = 1,
     ) -> None:
-        """Reads a prompt of R sequences, embedded as [R, T, C], once for all B = `num_images` images.
+        """Reads prompts once each; B = `num_images` images are decoded, equally many of each prompt.
 
-        `start` holds [n] tokens that all images begin with. With `capture`, decode steps replay CUDA graphs.
+        The prompts have R sequences each, embedded as [R * S, T, C]: S = `num_sources` adjacent ones for each
+        condition. The images of a prompt are adjacent. `start` [S, n] holds the tokens that they begin with.
+        With `capture`, decode steps replay CUDA graphs.
         """
         self._body, self._generation, self._combine = model.body, model.token_generation, combine
-        self._num_conditions, self._num_images = len(inputs_embeds), num_images
+        self._num_conditions, self._num_images = len(inputs_embeds) // num_sources, num_images
         self._num_read = 0
         if start is not None:
-            start_embeds = self._generation.embed_tokens(start[None]).expand(self._num_conditions, -1, -1)
+            start_embeds = self._generation.embed_tokens(start).repeat(self._num_conditions, 1, 1)
             inputs_embeds = torch.cat((inputs_embeds, start_embeds), dim=1)
-            self._num_read = len(start)
+            self._num_read = start.shape[1]
 
         # The images of one condition are adjacent: (condition 0, image 0), (condition 0, image 1), ...
         num_tokens = self._generation.config.num_tokens
         num_new = num_tokens - self._num_read
-        self._cache, hidden_states = prefill(model, prompt, inputs_embeds, num_new, num_images)
-        self._position_ids = prompt.next_positions(num_tokens).repeat_interleave(num_images, dim=0)
+        copies = num_images // num_sources
+        self._cache, hidden_states = prefill(model, prompt, inputs_embeds, num_new, copies)
+        self._position_ids = prompt.next_positions(num_tokens).repeat_interleave(copies, dim=0)
         self._captured = CapturedStep(self._cache) if capture else None
         self.hidden_states = hidden_states[:num_images]
         self.logits = self._guided_logits(hidden_states)

@@ -24,8 +24,8 @@ CANDIDATE_STRIDE = 2_654_435_761
 
 
 @dataclass(frozen=True)
-class MaskedImage:
-    """The tokens [N] of an image, and the positions to draw: at least one, in ascending order."""
+class MaskedImages:
+    """The tokens [S, N] of images, and the positions to draw in each: at least one, in ascending order."""
 
     tokens: Tensor
     masked: Sequence[int]
@@ -36,25 +36,29 @@ def inpaint_tokens(
     prompt: PromptBatch,
     options: TokenSampling,
     images: Sequence[int],
-    source: MaskedImage,
+    source: MaskedImages,
     on_step: OnStep = ignore_step,
 ) -> tuple[Tensor, Tensor]:
-    """Draws the masked tokens of one image, several times.
+    """Draws the masked tokens of images, equally often for each, from one prompt.
 
-    The arguments are those of `sample_image_tokens`, with the index of each random stream as `images`.
-    `on_step` is called after every drawn token, with all tokens before the next masked one.
+    The arguments are those of `sample_image_tokens`, with the index of each random stream as `images`, those
+    of one source adjacent. `on_step` is called after every drawn token, with all tokens before the next
+    masked one.
 
     Returns:
         [B, N] int64 ids, B being `len(images)`; and [B] float32, the mean log-probability of the kept tokens
         after the first drawn one, without guidance (0 if there are none).
     """
     masked, num_tokens = source.masked, model.generation.config.num_tokens
-    tokens = source.tokens.repeat(len(images), 1)
+    num_sources = len(source.tokens)
+    tokens = source.tokens.repeat_interleave(len(images) // num_sources, dim=0)
+    prompt = prompt.repeat(num_sources)
     combine = partial(guide, guidance_scale=options.guidance_scale)
     # The kept tokens before the first masked one are read with the prompt.
-    start = source.tokens[: masked[0]] if masked[0] > 0 else None
+    start = source.tokens[:, : masked[0]] if masked[0] > 0 else None
+    inputs_embeds = model.embed_prompt(prompt)
     decoder = ImageDecoder(
-        model, prompt, model.embed_prompt(prompt), combine, len(images), start, options.capture
+        model, prompt, inputs_embeds, combine, len(images), start, options.capture, num_sources
     )
     sampler = TokenSampler(options, images)
     log_prob = torch.zeros(len(images), dtype=torch.float32, device=tokens.device)

@@ -78,6 +78,7 @@ class EditSampling(TokenSampling):
     Attributes:
         source_scale: weight of the partial condition, a prompt without the source image's tokens, for
             checkpoints that have one (Janus-4o); lower keeps more of the source, 0 is off and costs less.
+        batch_size: edits of each image; edit j of image i draws from seed + i * batch_size + j.
         candidates: how often each image is inpainted under a mask; the result is the candidate that makes the
             kept tokens most likely. Without kept tokens after the mask, there is only one candidate.
         strength: share of the tokens under a mask that are replaced, chosen at random by the seed.

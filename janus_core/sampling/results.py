@@ -26,18 +26,20 @@ class GeneratedImages:
 
 @dataclass(frozen=True)
 class EditedImages:
-    """Edits of one image.
+    """Edits of one image or a batch, those of one image adjacent.
 
     Attributes:
-        images: [B, H, W, 3] float32 in [0, 1].
+        images: [B, H, W, 3] float32 in [0, 1]; [B, H, W, 4] if a source with an alpha channel was inpainted.
         tokens: [B, N] int64 codebook ids of the model's whole square, in raster order.
         changed: [B, H, W] float32, 1 where the image may differ from its source, else 0. For an instruction,
             1 where tokens differ; pixels next to those differ slightly as well.
+        notes: sentences for the user: that an empty mask was ignored, or that images have not changed.
     """
 
     images: Tensor
     tokens: Tensor
     changed: Tensor
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,14 @@ def sample_image_tokens(
     on_step: OnStep = ignore_step,
     inputs_embeds: Tensor | None = None,
     combine: Combine | None = None,
+    num_sources: int = 1,
 ) -> Tensor:
-    """Generates several images of one prompt (Janus, arXiv:2410.13848, section 3.3).
+    """Generates several images of one prompt (Janus, arXiv:2410.13848, section 3.3), or of several.
 
     The prompt has R sequences, one per condition: the prompt itself, and with guidance the unconditional one
     after it. `inputs_embeds` [R, T, C] are needed if it contains images. `images` holds the index of each
     image in the whole batch: image i draws from seed + i. `combine` is classifier-free guidance by default.
+    `num_sources` prompts, with as many adjacent sequences for each condition, have equally many images each.
 
     Returns:
         [B, N] int64 ids, B being `len(images)`.
@@ -40,7 +42,9 @@ def sample_image_tokens(
         combine = partial(guide, guidance_scale=options.guidance_scale)
     num_tokens = model.generation.config.num_tokens
     tokens = prompt.input_ids.new_zeros(len(images), num_tokens)
-    decoder = ImageDecoder(model, prompt, inputs_embeds, combine, len(images), capture=options.capture)
+    decoder = ImageDecoder(
+        model, prompt, inputs_embeds, combine, len(images), None, options.capture, num_sources
+    )
     sampler = TokenSampler(options, images)
     for position in range(num_tokens):
         tokens[:, position] = sampler.draw(decoder.logits)

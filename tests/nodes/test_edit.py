@@ -51,6 +51,13 @@ def edit(**inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
     return output.args
 
 
+def shown_texts(**inputs: Any) -> list[str]:
+    """The texts that a run shows on the node."""
+    entries = JanusEdit.define_schema().inputs
+    defaults = {entry.id: entry.default for entry in entries if isinstance(entry, io.WidgetInput)}
+    return list(JanusEdit.PREPARE_CLASS_CLONE({}).EXECUTE_NORMALIZED(**defaults | inputs).ui["text"])
+
+
 def test_every_widget_is_tried() -> None:
     entries = JanusEdit.define_schema().inputs
     widgets = {entry.id for entry in entries if isinstance(entry, io.WidgetInput)}
@@ -88,6 +95,36 @@ def test_results_are_the_core_s(
         assert torch.equal(changed, expected.changed)
         assert {result.device.type for result in (images, tokens, changed)} == {"cpu"}
     assert images.shape == (2, 64, 64, 3)
+
+
+def test_a_batch_of_images_is_edited_image_by_image(loaded: LoadedJanus, image: Tensor, mask: Tensor) -> None:
+    images = torch.cat((image, 1 - image))
+    masks = torch.cat((mask, mask.flip(1)))
+    for inputs, each in (({"mask": masks}, masks), ({"mask": mask}, mask.expand(2, -1, -1))):
+        _, tokens, changed = edit(model=loaded, image=images, seed=3, **inputs)
+        alone = [edit(model=loaded, image=images[i : i + 1], seed=3 + i, mask=each[i]) for i in range(2)]
+        assert torch.equal(tokens, torch.cat([single[1] for single in alone]))
+        assert torch.equal(changed, torch.cat([single[2] for single in alone]))
+    _, tokens, _ = edit(model=loaded, image=images, seed=3, form="janus-4o", batch_size=2)
+    alone = [edit(model=loaded, image=images[i // 2], seed=3 + i, form="janus-4o") for i in range(4)]
+    assert torch.equal(tokens, torch.cat([single[1] for single in alone]))
+
+
+def test_the_node_shows_that_an_empty_mask_was_ignored_or_refuses_it(
+    loaded: LoadedJanus, image: Tensor
+) -> None:
+    empty = torch.zeros(1, 64, 64)  # as Load Image gives it
+    told = {"image": image, "form": "janus-4o", "seed": 3}
+    assert torch.equal(edit(model=loaded, **told, mask=empty)[1], edit(model=loaded, **told)[1])
+    assert shown_texts(model=loaded, **told, mask=empty) == [
+        "The mask is empty and was ignored: the whole image is edited by instruction."
+    ]
+    assert shown_texts(model=loaded, **told) == []
+    with pytest.raises(ValueError, match=r"mask must select what to redraw, got an empty one .64 x 64"):
+        edit(model=loaded, image=image, mask=empty)
+    assert shown_texts(model=loaded, image=image, mask=1 - empty, strength=0.0) == [
+        "Nothing has changed: strength is 0."
+    ]
 
 
 def test_an_unknown_form_is_refused(loaded: LoadedJanus, image: Tensor) -> None:

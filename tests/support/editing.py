@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from janus_nodes.janus_core import EditSampling, JanusPipeline
 from janus_nodes.janus_core.pipeline.edit_request import EditRequest
-from janus_nodes.janus_core.pipeline.editing import EditSource, embed_source, instruction_prompt
+from janus_nodes.janus_core.pipeline.editing import EditSource, embed_sources, instruction_prompt
 from torch import Tensor
 
 TOLERANCE = 2e-4
@@ -16,7 +16,7 @@ def plan(
 ) -> EditSource:
     """The prompt of an edit of [H, W, C], ready to be drawn."""
     request = EditRequest(image[None], instruction, options, form, None)
-    return embed_source(pipe, request, instruction_prompt(pipe, request))
+    return embed_sources(pipe, request, instruction_prompt(pipe, request), [0])
 
 
 def close(found: Tensor, expected: Tensor) -> None:

@@ -63,16 +63,16 @@ def test_forms_that_do_not_go_with_the_mask_are_refused(pipe: JanusPipeline) -> 
 @pytest.mark.parametrize(
     ("image", "got"),
     [
-        (torch.zeros(2, 8, 8, 3), r"\[2, 8, 8, 3\]"),
-        (torch.zeros(0, 8, 8, 3), r"\[0, 8, 8, 3\]"),
-        (torch.zeros(8, 8), r"\[8, 8\]"),
-        ([torch.zeros(8, 8, 3)], "list"),
+        (torch.zeros(0, 8, 8, 3), r"got shape \[0, 8, 8, 3\]"),
+        (torch.zeros(8, 8), r"got shape \[8, 8\]"),
+        ([torch.zeros(8, 8, 3)], r"got \[?"),
+        (None, "got None"),
     ],
-    ids=["two", "none", "flat", "list"],
+    ids=["none", "flat", "list", "None"],
 )
-def test_anything_but_one_picture_is_refused(pipe: JanusPipeline, form: str, image: Any, got: str) -> None:
-    expected = rf"image must be one image \[1, H, W, C\], got {got}; edit several one by one"
-    refused(pipe, expected, image=image, form=form, mask=MASK if form == "mask" else None)
+def test_anything_but_images_is_refused(pipe: JanusPipeline, form: str, image: Any, got: str) -> None:
+    mask = MASK if form == "mask" else None
+    refused(pipe, rf"images must be .*{got}", image=image, form=form, mask=mask)
 
 
 @pytest.mark.parametrize("form", ["janus-4o", "janus-pro-r1", "mask"])

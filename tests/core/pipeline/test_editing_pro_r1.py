@@ -33,7 +33,7 @@ def test_rows_of_janus_pro_r1_equal_the_reference(
     made = plan(pipe, image, instruction, GREEDY, "janus-pro-r1")
     assert torch.equal(made.prompt.input_ids, recorded.tensor("r1_edit/input_ids"))
     assert torch.equal(made.prompt.attention_mask, recorded.tensor("r1_edit/attention_mask").bool())
-    assert torch.equal(made.tokens, recorded.tensor("r1_edit/vq_indices"))
+    assert torch.equal(made.tokens[0], recorded.tensor("r1_edit/vq_indices"))
     close(made.inputs_embeds, recorded.tensor("r1_edit/inputs_embeds"))
     tokenizer = pipe.prompts.tokenizer
     assert recorded.value("r1_edit/joint_tokenisation_equal")
@@ -70,9 +70,10 @@ def test_a_batch_of_janus_pro_r1_equals_single_edits(
     assert batch["min_margin"] > 10 * TOLERANCE
     options = GREEDY
     for index, (name, instruction) in enumerate(batch["items"]):
-        made = plan(pipe, picture(name), instruction, options, "janus-pro-r1")
+        image = picture(name)[..., :3]  # the reference ignores alpha
+        made = plan(pipe, image, instruction, options, "janus-pro-r1")
         assert [made.prompt.length] * 2 == batch["lens"][2 * index : 2 * index + 2]
-        edited = pipe.edit(picture(name), instruction, options, form="janus-pro-r1")
+        edited = pipe.edit(image, instruction, options, form="janus-pro-r1")
         assert edited.tokens[0].tolist() == batch["tokens"][index]
 
 

@@ -15,7 +15,7 @@ from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.janus_core.pipeline.edit_request import EditRequest
 from janus_nodes.janus_core.pipeline.inpainting import InpaintingPlan, plan_inpainting
 from janus_nodes.janus_core.sampling.guidance import guide
-from janus_nodes.janus_core.sampling.inpainting import MaskedImage, inpaint_tokens
+from janus_nodes.janus_core.sampling.inpainting import MaskedImages, inpaint_tokens
 from support.drawing import traced
 from support.parametrize import slow_except
 from torch import Tensor
@@ -52,8 +52,8 @@ def test_pixels_and_tokens_outside_the_mask_are_the_source_s(
 ) -> None:
     image, mask = noise(*size, channels), rectangle(*size)
     edited = pipe.edit(image, PROMPT, EditSampling(batch_size=2, candidates=2, seed=3), mask=mask)
-    source = image[..., :3].expand(*size, 3)
-    assert (edited.images.shape, edited.images.dtype) == ((2, *size, 3), torch.float32)
+    source = image.expand(*size, max(channels, 3))  # an alpha channel is kept
+    assert (edited.images.shape, edited.images.dtype) == ((2, *source.shape), torch.float32)
     assert torch.equal(edited.images[:, mask == 0], source[mask == 0].expand(2, -1, -1))
     assert bool((edited.images[:, mask > 0] != source[mask > 0]).any(dim=-1).float().mean() > 0.9)
     assert torch.equal(edited.changed, mask.expand(2, -1, -1))
@@ -69,17 +69,15 @@ def test_pixels_and_tokens_outside_the_mask_are_the_source_s(
     assert not torch.equal(edited.tokens[:, cells], source_tokens[cells].expand(2, -1))
 
 
-@pytest.mark.parametrize("strength", [1.0, 0.0])
-def test_nothing_to_redraw_gives_the_source(pipe: JanusPipeline, strength: float) -> None:
+def test_strength_0_gives_the_source_and_says_so(pipe: JanusPipeline) -> None:
     image = noise(40, 70)
-    mask = torch.zeros(40, 70) if strength == 1.0 else torch.ones(40, 70)
-    options = EditSampling(batch_size=2, strength=strength)
     with traced(pipe.model) as trace:
-        edited = pipe.edit(image, PROMPT, options, mask=mask)
+        edited = pipe.edit(image, PROMPT, EditSampling(batch_size=2, strength=0.0), mask=torch.ones(40, 70))
     assert trace.rows == []
     assert torch.equal(edited.images, image.expand(2, -1, -1, -1))
     assert torch.equal(edited.tokens, pipe.encode_tokens(image[None]).expand(2, -1))
     assert not bool(edited.changed.any())
+    assert edited.notes == ("Nothing has changed: strength is 0.",)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +98,7 @@ def test_a_whole_mask_draws_as_generate_does(
 
 def planned(pipe: JanusPipeline, image: Tensor, options: EditSampling, mask: Tensor) -> InpaintingPlan:
     """What would be drawn of an image [H, W, C]."""
-    return plan_inpainting(pipe, EditRequest(image[None], PROMPT, options, "mask", mask))
+    return plan_inpainting(pipe, EditRequest(image[None], PROMPT, options, "mask", mask[None]))
 
 
 def whole_logits(pipe: JanusPipeline, prompt: Any, tokens: Tensor) -> Tensor:
@@ -121,7 +119,7 @@ def test_drawn_tokens_and_log_probs_equal_those_of_one_forward_pass(
     source = torch.randint(128, (16,), generator=torch.Generator().manual_seed(8))
     prompt = pipe.prompts.generation(PROMPT, "", True, 16)
     options = TokenSampling(guidance_scale=3.0, temperature=0.0)
-    tokens, log_prob = inpaint_tokens(pipe.model, prompt, options, [0], MaskedImage(source, masked))
+    tokens, log_prob = inpaint_tokens(pipe.model, prompt, options, [0], MaskedImages(source[None], masked))
     kept = [place for place in range(16) if place not in masked]
     assert tokens[0, kept].tolist() == source[kept].tolist()
     logits = whole_logits(pipe, prompt, tokens[0])
@@ -135,10 +133,12 @@ def test_drawn_tokens_and_log_probs_equal_those_of_one_forward_pass(
 def test_the_candidate_that_makes_the_kept_tokens_most_likely_wins(pipe: JanusPipeline) -> None:
     image, mask, options = noise(64, 64), rectangle(64, 64), VARIED
     chosen = pipe.edit(image, PROMPT, options, mask=mask).tokens[0]
-    (run,) = planned(pipe, image, options, mask).runs(8)
+    plan = planned(pipe, image, options, mask)
+    (run,) = plan.runs(8)
     prompt = pipe.prompts.generation(PROMPT, "", True, 16)
-    source = MaskedImage(pipe.encode_tokens(image[None])[0], run.masked)
-    drawn, _ = inpaint_tokens(pipe.model, prompt, options, run.seed_offsets, source)
+    source = MaskedImages(pipe.encode_tokens(image[None]), run.masked)
+    streams = [plan.streams[row] for row in run.rows]
+    drawn, _ = inpaint_tokens(pipe.model, prompt, options, streams, source)
     assert len(drawn.unique(dim=0)) > 1
     behind = [place for place in range(run.masked[0], 16) if place not in run.masked]
     scores = []
@@ -172,7 +172,7 @@ def test_strength_keeps_a_random_share_of_the_masked_tokens(pipe: JanusPipeline)
     options = EditSampling(strength=0.5, candidates=1)
     plan = planned(pipe, image, replace(options, batch_size=3), mask)
     assert [len(masked) for masked in plan.masked] == [6, 6, 6]
-    assert all(masked[0] >= 4 and masked == sorted(set(masked)) for masked in plan.masked)
+    assert all(masked[0] >= 4 and masked == tuple(sorted(set(masked))) for masked in plan.masked)
     assert plan.masked[0] != plan.masked[1] != plan.masked[2]
     again = planned(pipe, image, replace(options, seed=1), mask)
     assert again.masked[0] == plan.masked[1]
@@ -181,7 +181,7 @@ def test_strength_keeps_a_random_share_of_the_masked_tokens(pipe: JanusPipeline)
     assert edited.tokens[0, kept].tolist() == source[kept].tolist()
     # Pixels of tokens that stay are the source's as well.
     cells = torch.ones(16)
-    cells[plan.masked[0]] = 0
+    cells[list(plan.masked[0])] = 0
     pixels = cells.view(4, 4).repeat_interleave(16, dim=0).repeat_interleave(16, dim=1).bool()
     assert torch.equal(edited.images[0, pixels], image[pixels])
     assert torch.equal(edited.changed[0], (~pixels).float())

@@ -34,6 +34,8 @@ RUNS: dict[str, Run] = {
     "generate": lambda pipe: pipe.generate("A cat.", TokenSampling(batch_size=2)),
     "edit": lambda pipe: pipe.edit(IMAGES[0], "Make it night.", form="janus-4o"),
     "inpaint": lambda pipe: pipe.edit(IMAGES[0], "Night.", EditSampling(), mask=MASK),
+    "edit two": lambda pipe: pipe.edit(IMAGES, "Make it night.", form="janus-4o"),
+    "inpaint two": lambda pipe: pipe.edit(IMAGES, "Night.", EditSampling(), mask=MASK),
     "encode_vision": lambda pipe: pipe.encode_vision(IMAGES),
     "encode_tokens": lambda pipe: pipe.encode_tokens(IMAGES),
     "decode_tokens": lambda pipe: pipe.decode_tokens(torch.zeros(2, 16, dtype=torch.long)),
@@ -92,6 +94,7 @@ SAMPLED = TextSampling(4, temperature=0.7, top_k=50, top_p=0.9, min_p=0.1, repet
 PICTURE = torch.full((1, 40, 40, 3), 0.5)
 LARGE_PICTURE, LARGE_HOLE = torch.full((1, 500, 500, 3), 0.5), torch.zeros(500, 500)
 LARGE_HOLE[480:, 480:] = 1
+CUT_OUTS, WHOLE = torch.full((4, 500, 500, 4), 0.5), torch.ones(500, 500)
 HOLE = torch.zeros(40, 40)
 HOLE[16:20, :6] = 1
 
@@ -131,6 +134,24 @@ TOKENS: dict[str, Run] = {
     "janus-4o 8": edit(8, "janus-4o"),
     "janus-pro-r1": edit(1, "janus-pro-r1"),
     "inpaint": lambda pipe: pipe.edit(PICTURE, PROMPT, EditSampling(), mask=HOLE),
+    "janus-4o 3 images": lambda pipe: pipe.edit(
+        PICTURE.expand(3, -1, -1, -1), PROMPT, form="janus-4o", on_step=stop_drawing(pipe)
+    ),
+    "janus-pro-r1 2 of 6 images": lambda pipe: pipe.edit(
+        PICTURE.expand(6, -1, -1, -1), PROMPT, EditSampling(batch_size=2), form="janus-pro-r1"
+    ),
+    "inpaint 3 images": lambda pipe: pipe.edit(
+        PICTURE.expand(3, -1, -1, -1), PROMPT, EditSampling(candidates=2), mask=HOLE
+    ),
+    "inpaint 4 large images with alpha": lambda pipe: pipe.edit(
+        CUT_OUTS, PROMPT, EditSampling(candidates=1), mask=LARGE_HOLE
+    ),
+    "inpaint a large image with alpha entirely": lambda pipe: pipe.edit(
+        CUT_OUTS[:1], PROMPT, EditSampling(candidates=1), mask=WHOLE
+    ),
+    "inpaint a large image entirely": lambda pipe: pipe.edit(
+        LARGE_PICTURE, PROMPT, EditSampling(candidates=1), mask=WHOLE
+    ),
     "inpaint a large image": lambda pipe: pipe.edit(
         LARGE_PICTURE, PROMPT, EditSampling(candidates=1), mask=LARGE_HOLE
     ),

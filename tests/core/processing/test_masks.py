@@ -1,4 +1,4 @@
-"""Inpainting masks: their tokens, the pixels of tokens, and feathered borders."""
+"""Inpainting masks: their checks, their tokens, and the pixels of tokens."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 import torch
 from janus_nodes.janus_core.processing.images import Frame, ImageProcessor
 from janus_nodes.janus_core.processing.masks import (
-    FEATHER,
-    feather_weights,
-    fit_mask,
+    checked_masks,
+    fit_masks,
     masked_tokens,
     pixels_inside_tokens,
     remove_letterbox,
+    selects_any,
 )
 
 SIDE, GRID = 64, 4
@@ -84,67 +84,63 @@ def test_every_masked_pixel_lies_inside_the_masked_tokens() -> None:
     assert bool(pixels_inside_tokens(tokens, frame, 40, 70, SIDE)[area].all())
 
 
-def test_weights_rise_from_the_border_inwards_and_are_0_outside() -> None:
-    area = torch.zeros(64, 64, dtype=torch.bool)
-    area[10:40, 20:64] = True
-    weights = feather_weights(area, SIDE)
-    assert bool((weights[~area] == 0).all())
-    steps = [(step + 1) / FEATHER for step in range(FEATHER)]
-    assert weights[25, 20 : 20 + FEATHER].tolist() == steps
-    assert weights[10 : 10 + FEATHER, 45].tolist() == steps
-    # The picture's own edge is no seam.
-    assert bool((weights[20:30, 30:] == 1).all())
-
-
-def test_larger_images_are_feathered_over_more_pixels() -> None:
-    area = torch.zeros(320, 320, dtype=torch.bool)
-    area[:, 100:] = True
-    weights = feather_weights(area, SIDE)[0]
-    assert weights[99] == 0
-    assert 0 < float(weights[100]) < float(weights[100 + 2 * FEATHER]) < 1
-    assert bool((weights[100 + 5 * FEATHER :] == 1).all())
-
-
-def test_narrow_areas_reach_full_weight_and_full_or_empty_ones_are_not_feathered() -> None:
-    line = torch.zeros(64, 64, dtype=torch.bool)
-    line[30] = True
-    assert bool((feather_weights(line, SIDE)[30] == 1).all())
-    assert bool((feather_weights(torch.ones(64, 64, dtype=torch.bool), SIDE) == 1).all())
-    assert bool((feather_weights(torch.zeros(64, 64, dtype=torch.bool), SIDE) == 0).all())
-
-
 def test_a_mask_of_another_size_is_resized_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    mask = torch.zeros(10, 20)
-    mask[3, 7] = 1
+    masks = torch.zeros(1, 10, 20)
+    masks[0, 3, 7] = 1
     with caplog.at_level(logging.WARNING):
-        fitted = fit_mask(mask, 5, 5)
-        assert fitted.nonzero().tolist() == [[1, 1]]
+        assert fit_masks(masks, 5, 5).nonzero().tolist() == [[0, 1, 1]]
     assert "mask of 20 x 10 pixels is resized to the image's 5 x 5" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        assert torch.equal(fit_mask(mask[None], 10, 20), mask)
+        assert torch.equal(fit_masks(masks, 10, 20), masks)
     assert caplog.text == ""
 
 
-def test_masks_are_clamped_to_0_to_1() -> None:
-    assert fit_mask(torch.tensor([[-1.0, 0.3, 4.0]]), 1, 3).tolist() == [[0.0, pytest.approx(0.3), 1.0]]
-    assert fit_mask(torch.tensor([[True, False]]), 1, 2).tolist() == [[1.0, 0.0]]
+def test_numbers_outside_of_0_to_1_are_clipped_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert checked_masks(torch.tensor([[-1.0, 0.5, 4.0]]), 1).tolist() == [[[0.0, 0.5, 1.0]]]
+    assert "mask has values from -1 to 4, which are clipped to 0 to 1" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64], ids=str)
+def test_of_whole_numbers_any_above_0_selects(dtype: torch.dtype, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        mask = torch.tensor([[0, 1, 255]]).to(dtype)
+        assert checked_masks(mask, 1).tolist() == [[[0.0, 1.0, 1.0]]]
+    assert caplog.text == ""
+
+
+def test_masks_may_have_any_of_three_layouts() -> None:
+    mask = torch.rand(3, 4, 5)
+    for given, count in ((mask[0], 1), (mask[:1], 1), (mask, 3), (mask[:, None], 3), (mask[:1, None], 1)):
+        assert torch.equal(checked_masks(given, 3), mask[:count])
+        assert checked_masks(given.double(), 3).dtype is torch.float32
+
+
+def test_masks_that_select_nothing_are_empty() -> None:
+    masks = torch.zeros(4, 6, 6)
+    masks[1, 2, 2] = 1e-3  # changes no 8-bit value
+    masks[2, 2, 2] = 3e-3
+    masks[3] = 1.0
+    assert selects_any(masks).tolist() == [False, False, True, True]
 
 
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
         ([[1.0]], r"mask must be a tensor \[H, W\], got list; convert it"),
-        (torch.zeros(2, 4, 4), r"mask must be one mask \[H, W\], got shape \[2, 4, 4\]; choose one"),
-        (torch.zeros(1, 1, 4, 4), r"mask must be one mask \[H, W\], got shape \[1, 1, 4, 4\]"),
-        (torch.zeros(0, 4), r"mask must be one mask \[H, W\], got shape \[0, 4\]"),
+        (torch.zeros(2, 2, 4, 4), r"mask must be one mask .*, got shape \[2, 2, 4, 4\]; pass one of these"),
+        (torch.zeros(4), r"mask must be one mask .*, got shape \[4\]"),
+        (torch.zeros(0, 4), r"mask must be one mask .*, got shape \[0, 4\]"),
+        (torch.zeros(2, 4, 4), r"mask must be one mask, or one for each image \(3 here\), got 2; choose"),
         (torch.full((4, 4), float("nan")), "mask must contain finite numbers, got NaN or infinity; check"),
+        (torch.full((4, 4), float("inf")), "mask must contain finite numbers, got NaN or infinity; check"),
     ],
-    ids=range(5),
+    ids=range(7),
 )
 def test_invalid_masks_are_refused(mask: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        fit_mask(mask, 4, 4)
+        checked_masks(mask, 3)
 
 
 def test_remove_letterbox_restores_size_and_content() -> None:
@@ -156,13 +152,3 @@ def test_remove_letterbox_restores_size_and_content() -> None:
     assert float(larger.max()) <= 1.0
     flat = remove_letterbox(torch.full((1, SIDE, SIDE, 3), 0.25), Frame(10, 0, 30, 64), 7, 5)
     torch.testing.assert_close(flat, torch.full((1, 7, 5, 3), 0.25))
-
-
-def test_a_thin_stroke_has_the_same_weights_with_and_without_a_wide_area() -> None:
-    stroke = torch.zeros(120, 200, dtype=torch.bool)
-    stroke[:, 10:13] = True
-    both = stroke.clone()
-    both[20:100, 100:180] = True
-    alone, beside = (feather_weights(area, 64) for area in (stroke, both))
-    assert torch.equal(alone[:, :40], beside[:, :40]) and float(beside[60, 11]) == 1.0
-    assert float(beside[60, 140]) == 1.0 and 0.0 < float(beside[60, 100]) < 0.5

@@ -73,7 +73,7 @@ def test_tokens_in_chunks_equal_tokens_one_by_one(
     single = decoder_of(model, prompt)
     for token in torch.cat((start.repeat(2, 1), tokens), dim=1).split(1, dim=1):
         single.append(token)
-    decoder = decoder_of(model, prompt, start if known else None)
+    decoder = decoder_of(model, prompt, start[None] if known else None)
     for chunk in tokens.split(chunks, dim=1):
         decoder.append(chunk)
         assert decoder.hidden_states.shape[:2] == chunk.shape

@@ -1,0 +1,53 @@
+"""What an edit tells about its results: which of them equal their source, and why."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..processing.masks import selects_any
+from .edit_request import EditRequest
+
+NO_STRENGTH = "strength is 0"
+EMPTY_MASK = "the mask selects nothing"
+NO_WHOLE_PIXELS = "no masked pixel lies in redrawn tokens only; set strength to 1, or use a larger image"
+SAME_TOKENS = "what was drawn equals the source; try another seed, instruction or guidance_scale"
+
+
+def notes_on_results(
+    request: EditRequest, tokens: Tensor, source_tokens: Tensor, changed: Tensor
+) -> tuple[str, ...]:
+    """Names the results that equal their source.
+
+    Args:
+        request: what was wanted.
+        tokens: [R, N] of the results.
+        source_tokens: [R, N] of their sources.
+        changed: [R, H, W], above 0 where the results may differ from their sources.
+    """
+    same = (tokens.cpu() == source_tokens.cpu()).all(dim=1).tolist()
+    reasons: dict[str, list[int]] = {}
+    for result, equal in enumerate(same):
+        if reason := _why_unchanged(request, result, equal, changed[result]):
+            reasons.setdefault(reason, []).append(result)
+    return tuple(_sentence(reason, results, len(same)) for reason, results in reasons.items())
+
+
+def _why_unchanged(request: EditRequest, result: int, same_tokens: bool, changed: Tensor) -> str | None:
+    """Why a result equals its source; None if it does not."""
+    if request.masks is not None:
+        if request.options.strength == 0.0:
+            return NO_STRENGTH
+        mask = request.mask_of(request.source_of(result))
+        if not bool(selects_any(request.masks[mask : mask + 1])):
+            return EMPTY_MASK
+        if not bool(changed.any()):
+            return NO_WHOLE_PIXELS
+    return SAME_TOKENS if same_tokens else None
+
+
+def _sentence(reason: str, results: list[int], num_results: int) -> str:
+    """Names results by their place in the batch, counted from 1."""
+    if len(results) == num_results:
+        return f"Nothing has changed: {reason}."
+    places = ", ".join(str(result + 1) for result in results)
+    return f"Not changed: image {places} of {num_results}: {reason}."

@@ -1,0 +1,45 @@
+"""Splits the results of an edit into runs: what is drawn together, from one or several source images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+
+
+@dataclass(frozen=True)
+class EditRun:
+    """Results that are drawn together.
+
+    Attributes:
+        sources: indices of the source images, each of which is read once.
+        rows: indices of the results; equally many adjacent ones for each source.
+        masked: for inpainting, the positions to draw, the same in all of them.
+    """
+
+    sources: list[int]
+    rows: list[int]
+    masked: tuple[int, ...] = ()
+
+
+def split_runs(blocks: Iterable[EditRun], max_batch_size: int) -> list[EditRun]:
+    """Splits and joins runs of one source each, so that they have at most `max_batch_size` rows.
+
+    Sources are joined if the same positions are to be drawn in equally many rows of each.
+    """
+    alike: dict[tuple[tuple[int, ...], int], list[EditRun]] = {}
+    for block in blocks:
+        alike.setdefault((block.masked, len(block.rows)), []).append(block)
+    runs = []
+    for (masked, num_rows), group in alike.items():
+        at_once = max(max_batch_size // num_rows, 1)
+        for start in range(0, len(group), at_once):
+            joined = group[start : start + at_once]
+            sources = list(chain.from_iterable(block.sources for block in joined))
+            rows = list(chain.from_iterable(block.rows for block in joined))
+            # Only a single source can have too many rows.
+            runs += [
+                EditRun(sources, rows[first : first + max_batch_size], masked)
+                for first in range(0, len(rows), max_batch_size)
+            ]
+    return runs
