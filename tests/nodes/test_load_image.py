@@ -2,6 +2,7 @@
 
 Load Image of newer versions decodes with FFmpeg instead of Pillow, which rounds colours otherwise, fills what
 is missing otherwise, does not mirror, and fails for tiny images.
+Files that are cut off are reported in Comfy-Org/ComfyUI #2692.
 """
 
 from __future__ import annotations

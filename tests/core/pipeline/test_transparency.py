@@ -1,4 +1,7 @@
-"""Images with alpha, in everything that a pipeline does with images: composed on the grey of the padding."""
+"""Images with alpha, in everything that a pipeline does with images: composed on the grey of the padding.
+
+Reported of other packages: kohya-ss/sd-scripts #1269 and MieMieeeee/ComfyUI-CaptionThis #5.
+"""
 
 from __future__ import annotations
 

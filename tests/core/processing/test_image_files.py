@@ -1,4 +1,8 @@
-"""Reading image files: every mode of Pillow with the right values, alpha, rotation, damage."""
+"""Reading image files: every mode of Pillow with the right values, alpha, rotation, damage.
+
+Reported of other packages: the-database/traiNNer-redux #193 (16 bits), kohya-ss/sd-scripts #1269 (alpha), and
+Comfy-Org/ComfyUI #2692 (JPEGs that are cut off).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Settings for images from a checkpoint's files: transformers' own as judge, and each entry varied alone."""
+"""Settings for images from a checkpoint's files: transformers' own as judge, and each entry varied alone.
+
+That they are in one file since transformers 5 is reported in huggingface/transformers #44623.
+"""
 
 from __future__ import annotations
 
