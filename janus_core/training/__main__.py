@@ -20,6 +20,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from ..checkpoints.adapter_save import save_adapter
+from ..checkpoints.adapters import read_adapters
 from ..loading import load_pipeline, save_checkpoint
 from ..pipeline.pipeline import JanusPipeline
 from ..processing.image_files import BACKGROUNDS
@@ -28,7 +30,7 @@ from ..sampling.options import TokenSampling
 from .console import deferred_interrupts, progress, say
 from .folder_data import FolderData
 from .loop import METRICS, Trainer, check_trainable
-from .lora import add_adapters, merge_adapters
+from .lora import FACTOR, adapter_matrices, add_adapters, load_adapter, merge_adapters
 from .metrics import final_losses
 from .pictures import VISION_INPUTS
 from .recipe import Recipe, Stage, finetuning_recipe
@@ -69,12 +71,22 @@ def finetune(options: argparse.Namespace) -> None:
     recipe = finetuning_recipe(
         data.shares, options.steps, options.batch_size, options.learning_rate, lora=options.lora > 0
     )
-    pipeline = load_pipeline(options.checkpoint, options.device, torch.float32)
+    start = [(options.adapter, 1.0)] if options.adapter else []
+    adapters = read_adapters(options.checkpoint, start)
+    merged = [] if options.lora else start  # training all weights goes on from the merged ones
+    pipeline = load_pipeline(options.checkpoint, options.device, torch.float32, adapters=merged)
     check_trainable(pipeline)
     data.check(pipeline)
     if options.lora:
         add_adapters(pipeline.model.body, options.lora, options.seed)
-    origin = f"{options.checkpoint.resolve().name}, adapters of rank {options.lora}"
+        for adapter in adapters:
+            load_adapter(pipeline.model.body, adapter, options.lora)
+    origin = ", ".join(
+        [
+            f"{options.checkpoint.resolve().name}, LoRA of rank {options.lora}",
+            *(f"from adapter {adapter.digest}" for adapter in adapters),
+        ]
+    )
     _train(pipeline, data, recipe, options, origin)
 
 
@@ -124,6 +136,11 @@ def _train(
         say(f"stopped in stage {trainer.stage.name}; the same command resumes training")
         return
 
+    matrices = adapter_matrices(pipeline.model.body)
+    if matrices:
+        adapter, rank, base = options.folder / "adapter", options.lora, options.checkpoint.resolve().name
+        save_adapter(adapter, pipeline.model.config, matrices, rank, FACTOR * rank, base)
+        say(f"the trained adapter is in {adapter}")
     # Write the checkpoint to a temporary folder, and rename that when it is complete.
     merge_adapters(pipeline.model.body)
     pipeline.model.to(DTYPES[options.dtype])
@@ -186,7 +203,10 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--learning-rate", type=float, default=2e-5, help="peak (default: 2e-5)")
     background = "colour behind transparent parts of images (default: grey)"
     tune.add_argument("--background", choices=tuple(BACKGROUNDS), default="grey", help=background)
-    tune.add_argument("--lora", type=int, default=0, help="rank of LoRA adapters; 0 trains all weights")
+    lora = "rank of LoRA adapters, written to adapter/ and merged in checkpoint/; 0 trains all weights"
+    tune.add_argument("--lora", type=int, default=0, help=lora)
+    adapter = "start from this LoRA adapter: with --lora, train it further, else merge it first"
+    tune.add_argument("--adapter", type=Path, help=adapter)
 
     test = commands.add_parser("evaluate", help=evaluate_checkpoint.__doc__, parents=[common, vision])
     test.set_defaults(run=evaluate_checkpoint)

@@ -80,7 +80,6 @@ def test_a_complete_run_is_left_unchanged(
 def test_resumed_adapters_equal_uninterrupted_ones_and_depend_only_on_the_seed(
     folder: Path, golden_root: Path
 ) -> None:
-    pytest.importorskip("peft")
     checkpoint = golden_root / "janus-pro-tiny"
     key = "body.layers.0.self_attn.qkv_proj.weight"
     weights = []

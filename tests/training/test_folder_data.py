@@ -137,8 +137,6 @@ def test_a_folder_without_texts_is_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_is_fine_tuned_on_a_folder(
     lora: int, folder: Path, golden_root: Path, pipe: JanusPipeline, tmp_path: Path
 ) -> None:
-    if lora:
-        pytest.importorskip("peft")
     source = golden_root / "janus-pro-tiny"
     command = ["finetune", str(source), str(folder), str(tmp_path / "run"), "--lora", str(lora)]
     main([*command, "--steps", "3", "--batch-size", "3", "--learning-rate", "1e-2", "--dtype", "fp32"])

@@ -1,0 +1,68 @@
+"""Writes LoRA adapters as PEFT does, in the names of the original layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..config import JanusConfig
+from ..file_io import write_atomically
+from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from .fill import parameter_shapes
+from .layouts import LAYOUTS
+from .load import build_on_meta
+
+SavedMatrices = Mapping[str, tuple[Tensor, Tensor]]
+"""By parameter, two matrices [r, in] and [out, r] whose product is added to it."""
+
+
+def save_adapter(
+    folder: Path, config: JanusConfig, matrices: SavedMatrices, rank: int, alpha: float, base: str
+) -> None:
+    """Writes an adapter of a model.
+
+    A parameter that is several tensors in a checkpoint, such as the joined projections, becomes as many
+    modules: they have the first matrix in common, and a part of the second one's rows each.
+
+    Args:
+        folder: where to write; files of an earlier adapter are replaced.
+        config: of the model.
+        matrices: to save, in float32.
+        rank: of all of them.
+        alpha: their product is multiplied by this number, divided by the rank.
+        base: the name of the checkpoint.
+    """
+    shapes = parameter_shapes(build_on_meta(config))
+    layout = next(layout for layout in LAYOUTS if layout.write_config and layout.key_map.covers(shapes))
+    tensors: dict[str, Tensor] = {}
+    modules = set()
+    for name, part in layout.key_map.expected_tensors(config, shapes).items():
+        if part.parameter in matrices:
+            down, up = matrices[part.parameter]
+            module = name.removesuffix(".weight")
+            modules.add(module.rpartition(".")[2])
+            for matrix, values in (("lora_A", down), ("lora_B", up[part.start : part.end])):
+                saved = values.detach().to("cpu", torch.float32, copy=True).contiguous()
+                tensors[f"base_model.model.{module}.{matrix}.weight"] = saved
+    entries = {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "target_modules": sorted(modules),
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata = {"format": "pt"}
+    write_atomically(folder / ADAPTER_WEIGHTS[0], lambda file: save_file(tensors, file, metadata=metadata))
+    # Last, so that an interrupted save is never mistaken for a complete adapter.
+    write_atomically(folder / ADAPTER_CONFIG, json.dumps(entries, indent=2).encode())
