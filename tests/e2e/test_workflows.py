@@ -53,6 +53,7 @@ def test_there_is_a_workflow_for_each_task() -> None:
         "janus_flow_image_to_image",
         "janus_flow_text_to_image",
         "janus_flow_to_ksampler",
+        "janus_larger_than_384",
         "janus_multiple_choice",
         "janus_one_encoding_many_questions",
         "janus_redraw_part",
