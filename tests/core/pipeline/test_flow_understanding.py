@@ -33,7 +33,8 @@ def conversation(
     tokenizer = builder.tokenizer
     batch = PromptBatch.from_rows(rows, tokenizer.pad_id, tokenizer.image_id, builder.start_embedding)
     pictures = [picture(image) for part in names for image in recorded.images(part)]
-    embeds = [pipe.encode_vision(image[None]).image_embeds for image in pictures]
+    # The reference ignores alpha.
+    embeds = [pipe.encode_vision(image[None, ..., :3]).image_embeds for image in pictures]
     return batch, torch.cat(embeds) if embeds else None
 
 
