@@ -106,7 +106,7 @@ def test_a_batch_of_images_is_edited_image_by_image(loaded: LoadedJanus, image: 
         assert torch.equal(tokens, torch.cat([single[1] for single in alone]))
         assert torch.equal(changed, torch.cat([single[2] for single in alone]))
     _, tokens, _ = edit(model=loaded, image=images, seed=3, form="janus-4o", batch_size=2)
-    alone = [edit(model=loaded, image=images[i // 2], seed=3 + i, form="janus-4o") for i in range(4)]
+    alone = [edit(model=loaded, image=images[i // 2][None], seed=3 + i, form="janus-4o") for i in range(4)]
     assert torch.equal(tokens, torch.cat([single[1] for single in alone]))
 
 
