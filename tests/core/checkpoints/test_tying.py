@@ -160,3 +160,25 @@ def test_the_original_layout_ties_by_the_language_model(tmp_path: Path, scale: f
     tied = scale != -2.0
     assert is_tied(model) is model.config.body.tie_word_embeddings is tied
     assert torch.equal(model.body.lm_head.weight, embedding if tied else output)
+
+
+@pytest.mark.parametrize("dtype", ["auto", "fp16", "int8"])
+@pytest.mark.parametrize("scale", [None, 1.0, -2.0])
+def test_packed_output_embeddings_are_those_of_the_file(
+    tmp_path: Path, dtype: str, scale: float | None
+) -> None:
+    folder = single_file_checkpoint(tmp_path / "model")
+    edit_json(
+        folder / "config.json", lambda config: config["language_config"].update(tie_word_embeddings=True)
+    )
+    tensors = load_file(folder / "model.safetensors")
+    embedding = tensors["language_model.model.embed_tokens.weight"]
+    output = embedding if scale is None else embedding * scale
+    tensors["language_model.lm_head.weight"] = output.clone()
+    if scale is None:
+        del tensors["language_model.lm_head.weight"]
+    save_file(tensors, folder / "model.safetensors")
+    hidden_states = torch.randn(3, embedding.shape[1], generator=torch.Generator().manual_seed(0))
+    logits = load_pipeline(folder, dtype=dtype).model.body.lm_head(hidden_states)
+    expected = hidden_states @ output.float().T
+    torch.testing.assert_close(logits, expected, rtol=0, atol=0.02 * float(expected.abs().max()))

@@ -32,7 +32,8 @@ def embedded(
     ]
     batch = PromptBatch.from_rows(rows, tokenizer.pad_id, tokenizer.image_id)
     pictures = [picture(image) for name in names for image in recorded.images(name)]
-    embeds = [pipe.encode_vision(image[None]).image_embeds for image in pictures]
+    # The reference ignores alpha.
+    embeds = [pipe.encode_vision(image[None, ..., :3]).image_embeds for image in pictures]
     with torch.no_grad():
         return batch, pipe.model.embed_prompt(batch, torch.cat(embeds) if embeds else None)
 

@@ -38,7 +38,8 @@ def conversations(
         for name in names
     ]
     pictures = [picture(image) for name in names for image in recorded.images(name)]
-    embeds = [pipe.encode_vision(image[None]).image_embeds for image in pictures]
+    # The reference ignores alpha.
+    embeds = [pipe.encode_vision(image[None, ..., :3]).image_embeds for image in pictures]
     batch = PromptBatch.from_rows(rows, tokenizer.pad_id, tokenizer.image_id)
     return batch, torch.cat(embeds) if embeds else None
 
