@@ -125,9 +125,9 @@ _UNQUANTIZED = (
 _NOT_JANUS = "use a Janus-1.3B, Janus-Pro or JanusFlow checkpoint, such as deepseek-ai/Janus-Pro-1B"
 _ADAPTER = "an adapter, which is no whole model"
 _MERGE = (
-    "load its base with it, by load_pipeline(base, adapters=[(adapter, 1)]), or merge it into its base "
-    "first, with PEFT's merge_and_unload, and save the merged model with its JSON files in a folder of its "
-    "own, without adapter files"
+    "load its base and apply it with Janus LoRA, in Python by load_pipeline(base, adapters=[(adapter, 1)]), "
+    "or merge it into its base first, with PEFT's merge_and_unload, and save the merged model with its JSON "
+    "files in a folder of its own, without adapter files"
 )
 
 # The first kind that a folder shows counts: those known by their files come first, since these cost nothing.

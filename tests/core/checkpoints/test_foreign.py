@@ -135,7 +135,7 @@ def test_unmerged_adapters_are_told_how_to_be_merged(folder: Path, names: list[s
     message = refused(folder)
     assert "an adapter, which is no whole model" in message
     assert names[0] in message
-    assert "load its base with it, by load_pipeline(base, adapters=" in message
+    assert "load its base and apply it with Janus LoRA, in Python by load_pipeline(base, adapters=" in message
     assert "or merge it into its base first, with PEFT's merge_and_unload" in message
 
 
