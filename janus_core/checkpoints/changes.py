@@ -82,11 +82,13 @@ def copy_changed(target: Tensor, values: Tensor, start: int, changes: Sequence[C
         target.copy_(values)
         return
     # In blocks, so that the float32 copies are small.
+    has_replacement = any(isinstance(change, Replacement) for change in changes)
     size = max(1, _BLOCK_ELEMENTS * len(values) // values.numel())
+    scratch = torch.empty(size, values[0].numel(), dtype=torch.float32, device=target.device)
     for first in range(0, len(values), size):
         block = values[first : first + size]
-        base = block.to(target.device, torch.float32).reshape(len(block), -1)
-        rows = base.clone()
+        rows = scratch[: len(block)].copy_(block.reshape(len(block), -1))
+        base = rows.clone() if has_replacement else rows
         _add_changes(rows, base, start + first, changes)
         target[first : first + size].copy_(rows.view(block.shape))
 
