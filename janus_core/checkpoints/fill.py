@@ -134,7 +134,7 @@ class ModelFiller:
         transformers decides likewise. A packed output embedding stays as it is, since its values are rounded.
         """
         model, body, embedding = self._model, self._model.body, self._model.get_parameter(EMBEDDING)
-        if not isinstance(body.lm_head, nn.Linear):
+        if not isinstance(model.get_submodule("body.lm_head"), nn.Linear):
             return
         if torch.equal(body.lm_head.weight, embedding):
             body.lm_head.weight = embedding
