@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from . import adapter_folders, widgets
 from .adapters import with_adapter
 from .memory import LoadedJanus
+from .sockets import checks_inputs
 from .types import JanusModelSocket
 
 
@@ -50,5 +51,6 @@ class JanusLora(io.ComfyNode):
         return adapter_folders.fingerprint(adapter) if adapter else ""
 
     @classmethod
+    @checks_inputs
     def execute(cls, model: LoadedJanus, adapter: str, strength: float) -> io.NodeOutput:
         return io.NodeOutput(with_adapter(model, adapter_folders.find(adapter), strength))

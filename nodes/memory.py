@@ -155,8 +155,19 @@ class MovableInt8Linear(_Movable, Int8Linear):
 
     bias_dtype = torch.float32
 
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Applies the layer; ComfyUI's patches, which a weight gets when it is used, are refused."""
+        if self.weight_function:
+            self._refuse_patches()
+        return super().forward(inputs)
+
     def convert_weight(self, weight: Tensor, inplace: bool = False) -> Tensor:
-        """Called by ComfyUI before it patches the weight, which would change the codes but not the scales."""
+        """Called by ComfyUI before it patches a weight once, when the model is loaded."""
+        self._refuse_patches()
+        return weight
+
+    def _refuse_patches(self) -> None:
+        # They would change the codes but not the scales.
         raise ValueError(
             "model must have whole weights to be patched, got int8; load it in another precision, or use "
             "Janus LoRA, which loads it again with the adapter"

@@ -68,7 +68,7 @@ def valid(entry: io.Input) -> Any:
     if isinstance(entry, io.WidgetInput):
         return "any" if entry.default is None else entry.default
     if entry.get_io_type() == "JANUS_PIPELINE":
-        return LoadedJanus(StandIn(), StandIn())
+        return LoadedJanus(StandIn(), StandIn(), StandIn())
     if entry.get_io_type() == "LATENT":
         return {"samples": torch.zeros(1, 4, 8, 8)}
     return torch.zeros(1, 8, 8, 3) if entry.get_io_type() == "IMAGE" else torch.zeros(1, 16)

@@ -20,7 +20,9 @@ from janus_nodes.nodes.encode import JanusSiglipEncode, JanusVQDecode, JanusVQEn
 from janus_nodes.nodes.flow import JanusFlowSampler
 from janus_nodes.nodes.generate import JanusGenerate
 from janus_nodes.nodes.load import JanusLoad
+from janus_nodes.nodes.lora import JanusLora
 from janus_nodes.nodes.memory import LoadedJanus
+from janus_nodes.nodes.prompt_list import JanusPromptList
 from janus_nodes.nodes.score import JanusChoose, JanusScore
 from janus_nodes.nodes.understand import JanusUnderstand
 from support.checkpoints import copy_checkpoint
@@ -89,6 +91,8 @@ def test_every_widget_is_tried() -> None:
         JanusChoose,
         JanusBestOf,
         JanusCaptionFolder,
+        JanusLora,
+        JanusPromptList,
     }
     tried = {JanusUnderstand, JanusGenerate, JanusLoad} | elsewhere
     assert {node for node in nodes if widgets(node)} == tried
