@@ -43,6 +43,7 @@ NEWEST = Environment(ROOT / ".venv", {"requirements.txt": (), "requirements-node
 LOWEST = Environment(ROOT / ".venv-lowest", {"requirements-lowest.txt": ()})
 # These compare with transformers' own Janus, as its release 5 computes and saves it.
 ORACLES = (
+    "tests/core/checkpoints/layouts/test_transformers.py",
     "tests/core/checkpoints/test_adapters_of_transformers.py",
     "tests/core/checkpoints/test_tying.py",
     "tests/core/pipeline/test_oracle.py",
