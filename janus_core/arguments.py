@@ -1,4 +1,4 @@
-"""Checks of arguments that every part may get: texts and whole numbers. Errors name the argument."""
+"""Validates arguments that are texts or integers; errors name the argument."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _SHOWN_LENGTH = 80  # characters of a value in an error message
 
 
 def shown(value: object) -> str:
-    """Any value in an error message: short, and without characters that cannot be printed."""
+    """Formats any value for an error message: short, with unprintable characters escaped."""
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
         text = repr(value)
         return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
@@ -20,13 +20,13 @@ def shown(value: object) -> str:
 
 
 def checked_text(name: str, text: object, fix: str, *, may_be_blank: bool = False) -> str:
-    """Returns a text, or raises ValueError if it is none, is blank, or cannot be tokenized.
+    """Returns a text; raises ValueError if it is not a str, is blank, or cannot be tokenized.
 
     Args:
-        name: what the error calls it.
+        name: of the argument, for the error.
         text: the argument.
-        fix: what the error advises, unless the text only holds a character that it must not.
-        may_be_blank: whether a text without words is allowed.
+        fix: advice in the error, unless the problem is a single character.
+        may_be_blank: whether empty text and white space are allowed.
     """
     if not isinstance(text, str) or not (may_be_blank or text.strip()):
         rule = "be text" if may_be_blank else "hold text"
@@ -43,7 +43,7 @@ def checked_text(name: str, text: object, fix: str, *, may_be_blank: bool = Fals
 
 
 def checked_texts(name: str, texts: object, fix: str) -> list[str]:
-    """Returns one text or several as a list, or raises ValueError if one of them is none or is blank."""
+    """Returns one text or several as a list; raises ValueError for an entry that `checked_text` refuses."""
     if isinstance(texts, str):
         texts = [texts]
     if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
@@ -54,10 +54,10 @@ def checked_texts(name: str, texts: object, fix: str) -> list[str]:
 
 
 def checked_whole(name: str, value: object, fix: str = "round it, or convert it with int") -> int:
-    """Returns a whole number (of numpy, too) as int, or raises ValueError."""
+    """Returns an integer, also one of numpy's, as int; raises ValueError for anything else."""
     try:
         if isinstance(value, bool):
             raise TypeError
-        return operator.index(value)  # type: ignore[arg-type]  # what else raises TypeError
+        return operator.index(value)  # type: ignore[arg-type]  # other types raise TypeError
     except TypeError as error:
         raise ValueError(f"{name} must be a whole number, got {shown(value)}; {fix}") from error

@@ -23,10 +23,10 @@ _BYTE_ORDER_MARKS = {
 def read_text(path: Path) -> str:
     """Reads a text file that a user may have edited; all line ends become newlines.
 
-    The text is UTF-8, or what its byte-order mark says.
+    The encoding is that of the byte-order mark; UTF-8 without one.
 
     Raises:
-        ValueError: if it is neither.
+        ValueError: if the file is not in that encoding.
     """
     content = path.read_bytes()
     encodings = (name for mark, name in _BYTE_ORDER_MARKS.items() if content.startswith(mark))

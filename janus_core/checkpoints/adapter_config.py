@@ -11,8 +11,8 @@ from typing import Any
 
 Json = dict[str, Any]
 
-# Entries that do not change what an adapter computes: where it came from, how it was trained, and which
-# modules it was made for, which the tensors' names tell again.
+# Entries that do not change what an adapter computes: its origin, how it was trained, and the modules it was
+# made for, which the tensor names give as well.
 _INFORMATIVE = {
     *("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"),
     *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"),
@@ -37,7 +37,8 @@ class Scaling:
 
     Attributes:
         r: rank of modules without an entry of their own.
-        lora_alpha: the factor is this number divided by the rank or, with `use_rslora`, by its root.
+        lora_alpha: the factor is this number divided by the rank or, with `use_rslora`, by its square root.
+        use_rslora: whether the factor follows rsLoRA.
         rank_pattern: ranks by regular expression for the last parts of a module's name.
         alpha_pattern: likewise for `lora_alpha`.
     """
@@ -49,11 +50,11 @@ class Scaling:
     alpha_pattern: dict[str, float] = field(default_factory=dict)
 
     def rank(self, module: str) -> int:
-        """The rank of a module, by its name in the model that was trained."""
+        """Returns the rank of a module, given its name in the model that was trained."""
         return int(_by_pattern(self.rank_pattern, module, self.r))
 
     def factor(self, module: str) -> float:
-        """The factor of a module's product of matrices."""
+        """Returns the factor by which a module's `lora_B @ lora_A` is multiplied."""
         rank = self.rank(module)
         return _by_pattern(self.alpha_pattern, module, self.lora_alpha) / (
             math.sqrt(rank) if self.use_rslora else rank
@@ -61,11 +62,14 @@ class Scaling:
 
 
 def read_scaling(source: Path, config: Json) -> Scaling:
-    """Reads the content of an `adapter_config.json`; refuses what would change the result in other ways.
+    """Validates the content of an `adapter_config.json` and returns its ranks and factors.
 
     Args:
         source: where the config was found, for error messages.
         config: its content.
+
+    Raises:
+        ValueError: if an entry is invalid, or asks for anything but plain LoRA.
     """
     kind = config.get("peft_type")
     if kind != "LORA":
@@ -120,6 +124,6 @@ def _scaling(source: Path, config: Json) -> Scaling:
 
 
 def _by_pattern(values: dict[str, Any], module: str, default: float) -> float:
-    """The value of the first pattern that matches the end of a module's name, in whole parts, as in PEFT."""
+    """Returns the value of the first pattern that matches the last parts of a module's name, as PEFT does."""
     found = (value for key, value in values.items() if re.match(rf"(.*\.)?({key})$", module))
     return next(found, default)

@@ -18,7 +18,7 @@ from .reading import map_file, read_infos
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
-# Where a single file's metadata may hold the config of its adapter.
+# Metadata entries of a single safetensors file that may hold the adapter's config, as JSON.
 _CONFIG_METADATA = ("adapter_config", "lora_adapter_metadata")
 
 _HASHED_BYTES = 2**20
@@ -30,8 +30,8 @@ class AdapterFile:
 
     Attributes:
         path: the folder or file.
-        digest: of its content.
-        scaling: ranks and factors; None where only its tensors tell.
+        digest: SHA-256 of its files, in hexadecimal.
+        scaling: ranks and factors from its config; None if it has none.
         tensors: by name, in main memory and the file's dtypes.
     """
 
@@ -42,11 +42,11 @@ class AdapterFile:
 
 
 def read_adapter(path: Path) -> AdapterFile:
-    """Reads an adapter whole; it is small beside a checkpoint.
+    """Reads all of an adapter into memory; it is small compared with a checkpoint.
 
     Raises:
         FileNotFoundError: if the folder or file is missing or incomplete.
-        ValueError: if it is broken, or no plain LoRA.
+        ValueError: if it is broken, or not plain LoRA.
     """
     weights, config = _find_files(path)
     if config is not None:

@@ -1,7 +1,7 @@
-"""Finds which tensors of a checkpoint the modules of an adapter stand for.
+"""Maps the names of an adapter's modules to the tensors of a checkpoint.
 
-Adapters name modules by their place in the model that was trained: a whole Janus model in the original layout
-or that of transformers, or only its language model. All of an adapter's names must fit one of these.
+Adapters name modules by their path in the model that was trained: a full Janus model in the original layout
+or that of transformers, or only its language model. All names of an adapter must fit one of these.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from torch import Tensor
 
 from .keymap import KeyMap, ParameterSlice
 
-# Names of wrappers around the trained model or one of its modules, which checkpoints do not have.
+# Wrappers around the trained model or its modules; checkpoints do not have these parts in their names.
 _WRAPPERS = (
     *("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"),
     *(r"base_model\.model", r"modules_to_save\.default", "modules_to_save"),
 )
 _WRAPPER = re.compile(rf"(?:(?<=^)|(?<=\.))(?:{'|'.join(_WRAPPERS)})\.")
 
-# Where in a Janus model the trained model lies, as a prefix of its names.
+# Paths that the trained model can have within a full Janus model, as prefixes of its names.
 _ROOTS = ("", "language_model.", "language_model.model.", "model.", "model.language_model.")
 
-# Prefixes of names whose dots are underscores, as in the files of kohya's and other diffusion trainers.
+# Prefixes of names with underscores for dots, as kohya's and other diffusion trainers write them.
 _FLAT_PREFIXES = ("lora_unet_", "lora_te_", "lora_te1_", "lora_transformer_", "lora_")
 
 # Endings of tensors' names.
@@ -75,11 +75,14 @@ class AdapterModules:
 
 
 def split_names(tensors: Mapping[str, Tensor], source: object) -> AdapterModules:
-    """Splits the names of an adapter's tensors; refuses those of other kinds of adapters.
+    """Groups an adapter's tensors by module.
 
     Args:
         tensors: by name, as saved.
         source: the adapter, for error messages.
+
+    Raises:
+        ValueError: if a tensor belongs to another kind of adapter, such as DoRA.
     """
     modules = AdapterModules()
     for full_name, tensor in tensors.items():
@@ -103,13 +106,13 @@ def split_names(tensors: Mapping[str, Tensor], source: object) -> AdapterModules
 
 @dataclass(frozen=True)
 class Places:
-    """One way to read an adapter's names.
+    """An adapter's names, translated by one layout.
 
     Attributes:
-        key_map: of the layout whose names they are.
-        parts: the part of the model that each name stands for.
+        key_map: of the layout.
+        parts: the part of the model that each name refers to.
         unused: names of tensors that the layout drops.
-        unknown: names that stand for nothing.
+        unknown: names that the layout does not have.
     """
 
     key_map: KeyMap
@@ -121,7 +124,7 @@ class Places:
 def find_places(
     names: Iterable[str], layouts: Iterable[tuple[KeyMap, Mapping[str, ParameterSlice]]]
 ) -> Places:
-    """Returns the first way to read the names that knows all of them, or else the one that knows most.
+    """Returns the first translation that resolves all names, or else the one that resolves most.
 
     Args:
         names: of an adapter, as `AdapterModules.names` has them.
@@ -147,7 +150,7 @@ def find_places(
 
 
 class _Rooted:
-    """Reads names as those of a part of a model."""
+    """Translates names by putting the path of the trained model before them."""
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -157,7 +160,7 @@ class _Rooted:
 
 
 class _Flat:
-    """Reads names with underscores for dots, through a table of all names, so that nothing is guessed."""
+    """Translates names with underscores for dots, by a table of all names, so that nothing is guessed."""
 
     def __init__(self, expected: Iterable[str], prefix: str, root: str) -> None:
         table: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Writes LoRA adapters as PEFT does, in the names of the original layout."""
+"""Writes LoRA adapters in PEFT's format, with the names of the original layout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .layouts import LAYOUTS
 from .load import build_on_meta
 
 SavedMatrices = Mapping[str, tuple[Tensor, Tensor]]
-"""By parameter, two matrices [r, in] and [out, r] whose product is added to it."""
+"""By parameter, the matrices A [r, in] and B [out, r]; a multiple of `B @ A` is added to the parameter."""
 
 
 def save_adapter(
@@ -26,15 +26,15 @@ def save_adapter(
 ) -> None:
     """Writes an adapter of a model.
 
-    A parameter that is several tensors in a checkpoint, such as the joined projections, becomes as many
-    modules: they have the first matrix in common, and a part of the second one's rows each.
+    A parameter that a checkpoint stores as several tensors, such as a fused projection, is saved as several
+    modules: they share matrix A, and each has its rows of matrix B.
 
     Args:
         folder: where to write; files of an earlier adapter are replaced.
         config: of the model.
-        matrices: to save, in float32.
-        rank: of all of them.
-        alpha: their product is multiplied by this number, divided by the rank.
+        matrices: to save; the files hold float32.
+        rank: r, the same for all of them.
+        alpha: `B @ A` is multiplied by alpha / r.
         base: the name of the checkpoint.
     """
     shapes = parameter_shapes(build_on_meta(config))

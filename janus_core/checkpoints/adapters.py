@@ -1,4 +1,4 @@
-"""LoRA adapters for a checkpoint: what they change in which parameter, before any weight is read."""
+"""Resolves LoRA adapters to changes of a checkpoint's parameters, before any weight is read."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ AdapterChoice = tuple[str | Path, float]
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """An adapter for a certain checkpoint.
+    """An adapter, resolved for one checkpoint.
 
     Attributes:
         path: its folder or file.
-        digest: of its content.
-        strength: how much of it is applied.
+        digest: SHA-256 of its files, in hexadecimal.
+        strength: how much of it is applied: 1 as trained.
         changes: by parameter; empty at strength 0.
     """
 
@@ -55,7 +55,7 @@ def read_adapters(folder: Path, adapters: Sequence[AdapterChoice]) -> list[Adapt
         adapters: in any order.
 
     Returns:
-        The adapters in an order that depends on their content only, so that sums do too.
+        The adapters, sorted by content and strength, so that the order of `adapters` cannot change a sum.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -74,7 +74,7 @@ def read_adapters(folder: Path, adapters: Sequence[AdapterChoice]) -> list[Adapt
 
 
 def merged_changes(adapters: Sequence[Adapter]) -> dict[str, list[Change]]:
-    """All changes of some adapters, by parameter, in their order."""
+    """Returns the changes of all adapters by parameter, in the order of the adapters."""
     merged: dict[str, list[Change]] = {}
     for adapter in adapters:
         for parameter, changes in adapter.changes.items():
@@ -83,7 +83,7 @@ def merged_changes(adapters: Sequence[Adapter]) -> dict[str, list[Change]]:
 
 
 class _Names:
-    """The names that the modules of a checkpoint's model have in the layouts that can describe it."""
+    """The tensor names of one model, in each layout that can describe it."""
 
     def __init__(self, folder: Path, config: JanusConfig, own: KeyMap) -> None:
         self._folder, self._tied = folder, config.body.tie_word_embeddings
@@ -100,7 +100,7 @@ class _Names:
         ]
 
     def place(self, file: AdapterFile, strength: float) -> Adapter:
-        """Finds what an adapter changes; refuses one with any tensor that has no place."""
+        """Finds the parameters that an adapter changes; refuses it if any tensor has no counterpart."""
         modules = split_names(file.tensors, file.path)
         places = find_places(modules.names, self._layouts)
         self._check_names(file, modules, places)
@@ -140,15 +140,15 @@ class _Names:
     def _check_untied(self, file: AdapterFile, changes: Mapping[str, Sequence[Change]]) -> None:
         if self._tied and changes.keys() & {EMBEDDING, LM_HEAD}:
             raise ValueError(
-                f"adapter {file.path} must leave the embeddings as they are, since input and output of "
-                f"{self._folder} share them, got an adapter of one; merge it into its checkpoint with peft"
+                f"adapter {file.path} must not change the embeddings, since input and output of "
+                f"{self._folder} share them, got matrices for one; merge it into its checkpoint with peft"
             )
 
 
 def _matrices(file: AdapterFile, module: str, found: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, float]:
-    """The matrices [r, ...] and [rows, r, ...] of a module, and the factor of their product."""
+    """Returns a module's matrices A [r, ...] and B [rows, r, ...], and the factor of `B @ A`."""
     if "embedding_down" in found and "embedding_up" in found:
-        # Those of an embedding are transposed: [r, tokens] and [C, r].
+        # PEFT stores those of an embedding transposed: A is [r, V] and B is [C, r].
         down, up = found["embedding_up"].T, found["embedding_down"].T
     elif "down" in found and "up" in found:
         down, up = found["down"], found["up"]
@@ -173,13 +173,13 @@ def _matrices(file: AdapterFile, module: str, found: Mapping[str, Tensor]) -> tu
 
 
 def _factor(file: AdapterFile, module: str, alpha: Tensor | None, rank: int) -> float:
-    """The factor of a module, from a tensor beside its matrices or from the adapter's config."""
+    """Returns a module's factor, from its alpha tensor or else from the adapter's config."""
     if alpha is not None and alpha.numel() == 1:
         return float(alpha) / rank
     scaling: Scaling | None = file.scaling
     if scaling is None:
         raise ValueError(
-            f"adapter {file.path} must tell its alpha, got neither adapter_config.json nor {module}.alpha; "
+            f"adapter {file.path} must give its alpha, got neither adapter_config.json nor {module}.alpha; "
             "use the folder that the training wrote, with its adapter_config.json"
         )
     if scaling.rank(module) != rank:
@@ -191,12 +191,12 @@ def _factor(file: AdapterFile, module: str, alpha: Tensor | None, rank: int) -> 
 
 
 def _product_shape(down: Tensor, up: Tensor) -> Shape:
-    """The shape of the weight that two matrices change; those of a convolution have its kernel in `down`."""
+    """Returns the shape of the weight that two matrices change; `down` has the kernel of a convolution."""
     return (len(up), *torch.Size(down.shape[1:]))
 
 
 def _check_shape(file: AdapterFile, name: str, shape: Shape, part: ParameterSlice) -> None:
-    """Compares shapes of a checkpoint's tensor and an adapter's, up to last dimensions of 1."""
+    """Refuses a shape that differs from the checkpoint's tensor, trailing dimensions of 1 aside."""
     if _without_ones(shape) != _without_ones(part.source_shape):
         raise ValueError(
             f"adapter {file.path} must be for a model of these sizes: {name} must change a weight of shape "

@@ -1,4 +1,4 @@
-"""Changes that adapters make to a parameter's rows, computed in float32."""
+"""Changes that LoRA adapters make to rows of a parameter, computed in float32."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class LowRankChange:
 
     Attributes:
         start: the first of these rows.
-        up: [rows, r].
+        up: [rows, r], of any float dtype.
         down: [r, C], C being the size of one row.
-        factor: strength times the adapter's own factor.
+        factor: the adapter's strength times alpha / r.
     """
 
     start: int
@@ -29,25 +29,25 @@ class LowRankChange:
 
     @property
     def stop(self) -> int:
-        """The row behind the last one."""
+        """Index after the last of these rows."""
         return self.start + len(self.up)
 
     def add_to(self, rows: Tensor, base: Tensor, first: int, last: int) -> None:
-        """Changes float32 rows [n, C] in place: those from `first` to before `last` of this change."""
+        """Applies rows `first` to `last` (exclusive) of this change to float32 rows [n, C], in place."""
         up, down = (part.to(rows.device, torch.float32) for part in (self.up[first:last], self.down))
         rows.addmm_(up, down, alpha=self.factor)
 
 
 @dataclass(frozen=True, eq=False)
 class Replacement:
-    """Moves some rows of a parameter towards those of a weight that was trained whole.
+    """Interpolates some rows of a parameter towards a fully trained weight (PEFT's `modules_to_save`).
 
     They become `base + strength * (weight - base)`.
 
     Attributes:
         start: the first of these rows.
-        weight: [rows, C].
-        strength: of the adapter.
+        weight: [rows, C], of any float dtype.
+        strength: of the adapter; 1 replaces the rows.
     """
 
     start: int
@@ -56,11 +56,14 @@ class Replacement:
 
     @property
     def stop(self) -> int:
-        """The row behind the last one."""
+        """Index after the last of these rows."""
         return self.start + len(self.weight)
 
     def add_to(self, rows: Tensor, base: Tensor, first: int, last: int) -> None:
-        """Changes float32 rows [n, C] in place; `base` are the checkpoint's."""
+        """Applies rows `first` to `last` (exclusive) to float32 rows [n, C], in place.
+
+        `base` [n, C] are the checkpoint's rows, before any adapter.
+        """
         weight = self.weight[first:last].to(rows.device, torch.float32)
         rows.add_(weight - base, alpha=self.strength)
 
@@ -69,10 +72,10 @@ Change = LowRankChange | Replacement
 
 
 def copy_changed(target: Tensor, values: Tensor, start: int, changes: Sequence[Change]) -> None:
-    """Copies consecutive rows of a parameter, with changes.
+    """Copies consecutive rows of a parameter and applies changes to them.
 
     Args:
-        target: [n, ...] of any float dtype, to which sums are rounded once. It may be `values`.
+        target: [n, ...] of any float dtype; the float32 sums are rounded to it once. It may be `values`.
         values: the checkpoint's rows [n, ...], of any float dtype.
         start: index of the first of them in the parameter.
         changes: of this parameter, in the order in which they are added.
@@ -94,7 +97,7 @@ def copy_changed(target: Tensor, values: Tensor, start: int, changes: Sequence[C
 
 
 def _add_changes(rows: Tensor, base: Tensor, start: int, changes: Sequence[Change]) -> None:
-    """Adds changes to float32 rows [n, C] in place, of which `start` is the first's index."""
+    """Applies changes to float32 rows [n, C] in place; `start` is the index of the first in the parameter."""
     for change in changes:
         first, last = max(start, change.start), min(start + len(rows), change.stop)
         if first < last:

@@ -1,4 +1,4 @@
-"""What a checkpoint folder contains, as far as it is known before any weight is read."""
+"""Lazy view of a checkpoint folder: its files, config.json and tensor descriptions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .reading import TensorInfo, read_infos
 
 @dataclass(frozen=True)
 class Contents:
-    """A folder's files, config.json and tensors, each read when it is first asked for."""
+    """A folder's weight files, config.json and tensor descriptions, each read at first use."""
 
     folder: Path
 
@@ -30,7 +30,7 @@ class Contents:
 
     @cached_property
     def infos(self) -> dict[str, TensorInfo]:
-        """Descriptions of all tensors by name, grouped by file; refuses a tensor that two files hold."""
+        """Descriptions of all tensors by name, grouped by file; a ValueError if two files share a name."""
         infos: dict[str, TensorInfo] = {}
         for file in self.weights:
             found = read_infos(file)

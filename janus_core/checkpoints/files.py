@@ -18,7 +18,7 @@ _WEIGHT_FILES = (
     "pytorch_model.bin",
 )
 
-# Files with the suffix of weights that trainers write beside them.
+# Files with a weights suffix that hold no model: trainers write them next to the weights.
 _NO_WEIGHTS = (
     "adapter_model*",
     "training_args*",
@@ -62,8 +62,9 @@ def find_weight_files(folder: Path) -> list[Path]:
 def weight_files(folder: Path) -> list[Path]:
     """Returns the files that hold a folder's weights; empty if it has none.
 
-    The first complete set of files with the usual names; else the first incomplete one; else the only file of
-    another name, such as a trainer's `last.ckpt`, even beside an index of other weights that are not there.
+    In order of preference: the first complete set of files with the usual names; the first incomplete one;
+    the only file of another name, such as a trainer's `last.ckpt`, even if there is an index of shards that
+    are all missing.
 
     Raises:
         ValueError: as `missing_files` does.

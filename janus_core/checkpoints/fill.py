@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 OnProgress = Callable[[int, int], None]
 
 Changes = Mapping[str, Sequence[Change]]
-"""What adapters change, by parameter."""
+"""Changes that adapters make, by parameter."""
 
 NO_CHANGES: Changes = MappingProxyType({})
 
@@ -49,7 +49,7 @@ class ModelFiller:
     def __init__(
         self, model: Janus, device: torch.device, precision: Precision, changes: Changes = NO_CHANGES
     ) -> None:
-        """Changes are made to the rows as they are read, before these are rounded, packed or quantized."""
+        """`changes` are applied to rows as they are read, before these are rounded, packed or quantized."""
         self._model, self._device, self._precision, self._changes = model, device, precision, changes
         self._shapes = parameter_shapes(model)
         self._unread = {name: math.prod(shape) for name, shape in self._shapes.items()}
@@ -129,9 +129,9 @@ class ModelFiller:
             self._pack(LM_HEAD.rpartition(".")[0], embedding)
 
     def _tie_if_equal(self) -> None:
-        """Ties embeddings that the files hold twice, unless they differ: then the config is wrong.
+        """Ties embeddings that the files store twice if they are equal; else corrects the config.
 
-        transformers decides likewise. A packed output embedding stays as it is, since its values are rounded.
+        transformers does the same. A packed output embedding stays as it is, since its values are rounded.
         """
         model, body, embedding = self._model, self._model.body, self._model.get_parameter(EMBEDDING)
         if not isinstance(model.get_submodule("body.lm_head"), nn.Linear):

@@ -1,4 +1,4 @@
-"""Recognizes what this package cannot load by what it contains, and says what to use in its place."""
+"""Recognizes checkpoints that cannot be loaded, and advises what to use instead."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from .contents import Contents
 
 Sign = Callable[[Contents], str | None]
-"""Returns what in a folder shows that it is of a kind; None if nothing does."""
+"""Returns the file, entry or tensor that identifies a folder as being of a kind; None if there is none."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of checkpoint that is not loaded.
+    """A kind of checkpoint that cannot be loaded.
 
     Attributes:
-        name: what it is.
-        signs: any of them shows it.
-        advice: what to do.
+        name: what it is, for the error message.
+        signs: any one of them identifies it.
+        advice: how to fix it, for the error message.
     """
 
     name: str
@@ -29,12 +29,12 @@ class Kind:
 
 
 def refuse_foreign(contents: Contents) -> None:
-    """Refuses a folder of a known foreign kind, before any of its weights is read."""
+    """Raises ValueError if a folder is of a kind in `KINDS`; no weight is read."""
     for kind in KINDS:
         found = next((text for sign in kind.signs if (text := sign(contents)) is not None), None)
         if found is not None:
             raise ValueError(
-                f"{contents.folder} must hold the weights of a whole Janus model that is not quantized, got "
+                f"{contents.folder} must hold the weights of a complete, unquantized Janus model, got "
                 f"{kind.name} ({found}); {kind.advice}"
             )
 
@@ -119,24 +119,25 @@ def _tensors(*parts: str) -> Sign:
 
 
 _UNQUANTIZED = (
-    "use the checkpoint that it was made of, such as deepseek-ai/Janus-Pro-1B in bf16, and set precision to "
-    "int8 if memory is short"
+    "use the checkpoint that it was made from, such as deepseek-ai/Janus-Pro-1B in bf16, and set precision "
+    "to int8 if memory is short"
 )
 _NOT_JANUS = "use a Janus-1.3B, Janus-Pro or JanusFlow checkpoint, such as deepseek-ai/Janus-Pro-1B"
-_ADAPTER = "an adapter, which is no whole model"
+_ADAPTER = "an adapter without its base model"
 _MERGE = (
-    "load its base and apply it with Janus LoRA, in Python by load_pipeline(base, adapters=[(adapter, 1)]), "
-    "or merge it into its base first, with PEFT's merge_and_unload, and save the merged model with its JSON "
-    "files in a folder of its own, without adapter files"
+    "load its base and apply it with Janus LoRA, in Python with "
+    "load_pipeline(base, adapters=[(adapter, 1)]), or merge it into its base first, with PEFT's "
+    "merge_and_unload, and save the merged model with its JSON files in a folder of its own, without adapter "
+    "files"
 )
 
-# The first kind that a folder shows counts: those known by their files come first, since these cost nothing.
+# The first kind that matches is reported. Kinds known by their files come first, since that check is cheap.
 KINDS = (
     Kind("a diffusers model", (_files("model_index.json"), _config("_diffusers_version")), _NOT_JANUS),
     Kind(_ADAPTER, (_files("adapter_config.json", "adapter_model.*"),), _MERGE),
     Kind("a GGUF file", (_only_files("*.gguf", "*.GGUF"), _first_bytes(b"GGUF")), _UNQUANTIZED),
     Kind(
-        "a pointer of Git LFS in place of the weights",
+        "a Git LFS pointer instead of the weights",
         (_first_bytes(b"version https://git-lfs"),),
         "run `git lfs pull` in the folder, or download the file again",
     ),
@@ -146,7 +147,7 @@ KINDS = (
     Kind(
         "an export for another program",
         (_files("openvino_*.xml"), _only_files("*.onnx", "onnx/*.onnx", "*.mlpackage", "*.engine")),
-        "use the checkpoint that it was made of, in safetensors or as pytorch_model.bin",
+        "use the checkpoint that it was made from, in safetensors or as pytorch_model.bin",
     ),
     Kind(
         "a distributed training state",

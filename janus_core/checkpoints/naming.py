@@ -1,4 +1,4 @@
-"""Tensor names as trainers save them: under prefixes, and beside tensors that no model needs."""
+"""Cleans up tensor names that trainers save: removes their prefixes, and ignores tensors of training."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .reading import TensorInfo
 
 _log = logging.getLogger(__name__)
 
-# Modules that PyTorch and trainers wrap around others, also in the middle of a name. No layout has such
+# Wrapper modules of PyTorch and trainers, which can also occur in the middle of a name. No layout has such
 # names.
 _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 
-# Prefixes of copies that trainers keep of the weights; the trained ones are used in their place.
+# Prefixes of copies that trainers keep of the weights; the trained weights are used instead of them.
 _COPIES = ("ema.", "ema_model.", "model_ema.", "ref_model.", "reference_model.", "teacher.", "old_model.")
 
-# Tensors that a model does without in any layout, each with the reason. Anything else that is unknown may
-# belong to another architecture and is refused.
+# Tensors that may be ignored in any layout, with the reason. Any other unknown tensor may belong to another
+# architecture and is refused.
 HARMLESS = {
     "*.rotary_emb.*": "rotary frequencies and tables, computed from the positions",
     "*.position_ids": "the numbers 0, 1, 2, …",
@@ -43,14 +43,14 @@ HARMLESS = {
 
 def is_harmless(name: str) -> bool:
     """Whether a tensor that no layout expects may be left out."""
-    # The part before the name stands for the module that a pattern begins with.
+    # The added part matches the leading `*.` of the patterns for names at the top level.
     return name.startswith(_COPIES) or any(matches(pattern, f"model.{name}") for pattern in HARMLESS)
 
 
 def without_prefixes(
     folder: Path, infos: dict[str, TensorInfo], required: Collection[str]
 ) -> dict[str, TensorInfo]:
-    """Renames tensors that are saved under a trainer's prefix to what their layout calls them.
+    """Removes a trainer's prefix from tensor names, so that they are those of the layout.
 
     A prefix is removed only if all required tensors have it; tensors without it keep their names.
 
@@ -60,7 +60,7 @@ def without_prefixes(
         required: names that the layout needs.
 
     Raises:
-        ValueError: if several sets of tensors could be meant.
+        ValueError: if tensors under several prefixes are complete, or two tensors get the same name.
     """
     if all(name in infos for name in required):
         return infos
@@ -84,7 +84,7 @@ def _without_wrappers(name: str) -> str:
 
 
 def _find_prefix(folder: Path, names: Collection[str], required: Collection[str]) -> str:
-    """The prefix that all required names have, or most of them, so that an error can name the others."""
+    """Returns the prefix of all required names or, for a better error message, of more than half of them."""
     counts: Counter[str] = Counter()
     wanted = set(required)
     for name in names:

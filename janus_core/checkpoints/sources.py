@@ -99,7 +99,7 @@ def match_tensors(
 def _check_names(
     source: Source, infos: Collection[str], expected: Collection[str], required: Collection[str]
 ) -> None:
-    """Refuses missing and unknown names, and logs those that are superfluous."""
+    """Refuses missing and unknown names, and logs those that are ignored."""
     missing = [name for name in required if name not in infos]
     left_over = [name for name in infos if name not in expected and not source.key_map.drops(name)]
     unknown = [name for name in left_over if not is_harmless(name)]
@@ -123,7 +123,7 @@ def _shorten(names: list[str]) -> str:
 
 
 def _sizes(source: Source, names: list[str]) -> str:
-    """What config.json says of the sizes of some tensors; nothing of those of a VAE in a single file."""
+    """Returns the sizes of some tensors by config.json, for an error; empty for a VAE in a single file."""
     content = read_json_if_present(source.path / "config.json")
     return describe_sizes(content, source.key_map.sections_of(names)) if content else ""
 

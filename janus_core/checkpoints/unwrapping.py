@@ -1,4 +1,4 @@
-"""Finds a model's tensors among what a trainer has saved in one pickle."""
+"""Extracts a model's state dict from a trainer's pickle, which may hold an optimizer and more."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def unwrap(content: object, file: Path) -> tuple[dict[str, Tensor], str]:
     """Returns a model's tensors by name, and the names of the other entries for the log.
 
     Args:
-        content: what the pickle holds: the tensors, or trainers' dictionaries around them, with entries such
-            as an optimizer's state.
+        content: the unpickled object: the state dict, or nested dictionaries that contain it next to entries
+            such as an optimizer's state.
         file: the pickle, for errors.
 
     Raises:
@@ -51,11 +51,11 @@ def unwrap(content: object, file: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def _model_entry(content: dict[object, object], file: Path) -> object | None:
-    """The entry that holds the model; None if the tensors are in the dictionary itself."""
+    """Returns the key of the entry that holds the model; None if the dictionary itself is the state dict."""
     holders = [name for name, value in content.items() if _holds_tensors(value)]
     named = [name for name in holders if name in _MODEL_ENTRIES]
     has_tensors = any(_is_tensor(name, value) for name, value in content.items())
-    # An unusual name, such as `ema`, is understood if nothing else could be meant.
+    # An unusual name, such as `ema`, is accepted if it is the only candidate.
     candidates = named or ([] if has_tensors else holders)
     if len(candidates) > 1:
         several = ", ".join(map(str, candidates))
@@ -67,7 +67,7 @@ def _model_entry(content: dict[object, object], file: Path) -> object | None:
 
 
 def _holds_tensors(value: object, depth: int = _MAX_DEPTH) -> bool:
-    """Whether an entry is a dictionary of tensors, or another one around it."""
+    """Whether an entry is a state dict, or a dictionary that contains one."""
     if not isinstance(value, dict) or depth == 0:
         return False
     return any(_is_tensor(name, inner) for name, inner in value.items()) or any(

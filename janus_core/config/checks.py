@@ -23,7 +23,7 @@ def require_equal(name: str, value: object, source: str, expected: object) -> No
 
 
 def require_multiple(name: str, value: int, factor: int, rule: str) -> None:
-    """Rejects a config whose `value`, called `name`, is no multiple of `factor`; `rule` says of what."""
+    """Rejects a config whose `value`, called `name`, is no multiple of `factor`, described by `rule`."""
     require(value % factor == 0, f"{name} must be a multiple of {rule}, got {value}")
 
 

@@ -31,7 +31,7 @@ _SECTIONS = (
             "input_channels": Followed(int, 3),
             "stride": Fixed(_PATCH_SIZE, default=4),
             "kernel_size": Fixed(_PATCH_SIZE, default=7),
-            "padding": Fixed(0, None),  # null stands for the difference of kernel and stride
+            "padding": Fixed(0, None),  # null means kernel minus stride
         },
     ),
     Section("vision_gen_dec_config", {"cls": Fixed("ShallowUViTDecoder")}),

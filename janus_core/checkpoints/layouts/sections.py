@@ -1,7 +1,7 @@
-"""Sections of a config.json as tables of its entries.
+"""Declares the sections of a config.json as tables of entries, and reads them.
 
-Each entry that changes what the reference code computes has a row: the model follows it, or it must have a
-certain value. Entries without a row have no effect on inference, such as rates of dropout.
+Each entry that changes what the reference code computes has a row: either the model follows it, or it must
+have a supported value. Entries without a row, such as dropout rates, have no effect on inference.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Followed:
     """An entry that the model follows.
 
     Attributes:
-        kind: its type, as the fields of config dataclasses are declared.
-        default: what the reference takes if the entry is absent; without one, it must be given. With None, it
-            may also be null.
+        kind: its type, as in the annotations of config dataclasses.
+        default: value of an absent entry in the reference; without a default, the entry is required. If it is
+            None, the entry may also be null.
         signed: whether it may be zero or negative.
     """
 
@@ -37,7 +37,7 @@ class Followed:
     signed: bool = False
 
     def read(self, name: str, found: Any) -> Any:
-        """Checks the type of the entry that is called `name`, and returns its value."""
+        """Checks the type of an entry and returns its value; errors call it `name`."""
         value = self.default if found is _ABSENT else found
         require(value is not _ABSENT, f"{name} must be given, got none")
         if value is None and self.default is None:
@@ -47,9 +47,9 @@ class Followed:
 
 
 class Fixed:
-    """An entry for whose values the networks here are made; any other value is refused.
+    """An entry with a fixed set of supported values; any other value is refused.
 
-    If it is absent, the reference takes the first value, or `default` if that is given.
+    The value of an absent entry in the reference is the first of them, or `default` if that is given.
     """
 
     def __init__(self, *values: Any, default: Any = _ABSENT) -> None:
@@ -57,7 +57,7 @@ class Fixed:
         self.default = values[0] if default is _ABSENT else default
 
     def read(self, name: str, found: Any) -> Any:
-        """Checks the value of the entry that is called `name`, and returns it."""
+        """Checks the value of an entry and returns it; errors call it `name`."""
         value = self.default if found is _ABSENT else found
         supported = " or ".join(repr(one) for one in self.values)
         given = "none, which means " if found is _ABSENT else ""
@@ -73,7 +73,7 @@ class Section:
     """A part of config.json.
 
     Attributes:
-        path: names of the objects that lead to it, with dots between them; empty for the whole file.
+        path: keys of the nested objects, joined with dots; empty for the whole file.
         entries: its rows by key.
         optional: whether it may be absent or null; then, or if it is empty, it has no values.
     """
@@ -83,7 +83,7 @@ class Section:
     optional: bool = False
 
     def read(self, config: Json) -> Json:
-        """Returns the values of all entries; refuses the first one that cannot be followed, by its name."""
+        """Returns the values of all entries; raises ValueError for the first one that is not supported."""
         part = self.find(config)
         if self.optional and not part:
             return {}
@@ -106,7 +106,7 @@ class Section:
 
 
 def describe_sizes(config: Json, paths: Collection[str]) -> str:
-    """The numbers in some sections of a config.json, for an error message; of too many sections, none."""
+    """Lists the numbers in some sections of a config.json, for an error message; empty for many sections."""
     if len(paths) > _MOST_DESCRIBED:
         return ""
     texts = []
@@ -118,6 +118,6 @@ def describe_sizes(config: Json, paths: Collection[str]) -> str:
 
 
 def check_same(values: Values, name: str, other: str) -> None:
-    """Refuses two entries, by their paths, that differ though one network has the size of both."""
+    """Refuses two entries, given by their paths, that must be equal but differ."""
     sizes = [values[path][key] for path, _, key in (name.rpartition("."), other.rpartition("."))]
     require_equal(name, sizes[0], other, sizes[1])

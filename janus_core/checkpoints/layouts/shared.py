@@ -119,7 +119,7 @@ def llama_sections(path: str) -> tuple[Section, ...]:
             },
         ),
         Section(f"{path}.rope_parameters", rope, optional=True),
-        # Before transformers 5; the key of its type was once another.
+        # Before transformers 5; the key of the type was `type` at first.
         Section(f"{path}.rope_scaling", {**rope, "type": Fixed("default")}, optional=True),
     )
 
@@ -169,7 +169,7 @@ def vision_sections(path: str) -> tuple[Section, ...]:
 
 
 def build_vision(values: Values, path: str) -> SiglipConfig:
-    """Builds the config of the vision tower: its name gives the sizes that the file does not."""
+    """Builds the config of the vision tower; `model_name` supplies the sizes that the file omits."""
     params, path = values[f"{path}.params"], f"{path}.params"
     name = params["model_name"]
     require(name.startswith("siglip"), f"{path}.model_name must be that of a SigLIP tower, got {name!r}")

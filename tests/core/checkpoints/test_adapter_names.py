@@ -121,7 +121,7 @@ def test_a_single_file_with_peft_s_names_needs_an_alpha(
     tensors = load_file(adapter / "adapter_model.safetensors")
     save_file(tensors, file)
     with pytest.raises(
-        ValueError, match=r"must tell its alpha, got neither adapter_config\.json nor language"
+        ValueError, match=r"must give its alpha, got neither adapter_config\.json nor language"
     ):
         load_pipeline(golden_base, adapters=[(file, 1.0)])
     save_file(tensors, file, metadata={"lora_adapter_metadata": '{"r": 4, "lora_alpha": 6}'})

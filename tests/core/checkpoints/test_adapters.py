@@ -206,7 +206,7 @@ def test_tied_embeddings_are_not_adapted_apart(tmp_path: Path) -> None:
     write_checkpoint(folder, small_config(vocab_size=448, tie=True))
     tensors = load_file(folder / "model.safetensors")
     write_with_peft(tmp_path / "adapter", model_tree(tensors), target_modules=["lm_head"])
-    with pytest.raises(ValueError, match=r"must leave the embeddings as they are, since input and output of"):
+    with pytest.raises(ValueError, match=r"must not change the embeddings, since input and output of"):
         load_pipeline(folder, adapters=[(tmp_path / "adapter", 1.0)])
     write_with_peft(tmp_path / "other", model_tree(tensors), target_modules=["q_proj"])
     load_pipeline(folder, adapters=[(tmp_path / "other", 1.0)])

@@ -38,7 +38,7 @@ def nothing_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refused(folder: Path) -> str:
     with pytest.raises(
-        ValueError, match="must hold the weights of a whole Janus model that is not"
+        ValueError, match="must hold the weights of a complete, unquantized Janus model"
     ) as raised:
         load_pipeline(folder)
     message = str(raised.value)
@@ -77,7 +77,7 @@ def test_quantized_weights_are_known_by_their_tensors(folder: Path, kind: str, n
     message = refused(folder)
     assert kind in message
     assert any(name in message for name in names)
-    assert "use the checkpoint that it was made of, such as deepseek-ai/Janus-Pro-1B in bf16" in message
+    assert "use the checkpoint that it was made from, such as deepseek-ai/Janus-Pro-1B in bf16" in message
     assert "precision to int8" in message
 
 
@@ -106,7 +106,7 @@ def test_quantized_weights_are_known_by_config_json(
     message = refused(folder)
     assert kind in message
     assert "quantization_config" in message
-    assert "use the checkpoint that it was made of" in message
+    assert "use the checkpoint that it was made from" in message
 
 
 def test_a_stale_entry_can_be_removed(folder: Path) -> None:
@@ -133,9 +133,11 @@ def test_unmerged_adapters_are_told_how_to_be_merged(folder: Path, names: list[s
 
     edit_tensors(folder, add)
     message = refused(folder)
-    assert "an adapter, which is no whole model" in message
+    assert "an adapter without its base model" in message
     assert names[0] in message
-    assert "load its base and apply it with Janus LoRA, in Python by load_pipeline(base, adapters=" in message
+    assert (
+        "load its base and apply it with Janus LoRA, in Python with load_pipeline(base, adapters=" in message
+    )
     assert "or merge it into its base first, with PEFT's merge_and_unload" in message
 
 
@@ -147,7 +149,7 @@ def test_adapter_files_are_never_ignored(folder: Path, name: str, alone: bool) -
             file.unlink()
     (folder / name).write_text("{}", encoding="utf-8")
     message = refused(folder)
-    assert f"an adapter, which is no whole model ({name})" in message
+    assert f"an adapter without its base model ({name})" in message
     assert "without adapter files" in message
 
 
@@ -181,7 +183,7 @@ def test_a_pointer_of_git_lfs_is_known(folder: Path, name: str) -> None:
     (folder / "model.safetensors").unlink()
     (folder / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4000\n")
     message = refused(folder)
-    assert f"a pointer of Git LFS in place of the weights ({name})" in message
+    assert f"a Git LFS pointer instead of the weights ({name})" in message
     assert "run `git lfs pull`" in message
 
 
