@@ -123,7 +123,7 @@ def load_pipeline(
 
 
 def applied_adapters(adapters: Sequence[Adapter]) -> tuple[AppliedAdapter, ...]:
-    """What a pipeline remembers of its adapters; those of strength 0 are as if they were not there."""
+    """Summarizes adapters for `Runtime.adapters`; those of strength 0 are omitted."""
     return tuple(
         AppliedAdapter(
             adapter.path.name,

@@ -9,7 +9,7 @@ import folder_paths
 from ..janus_core import ADAPTER_CONFIG
 
 ADAPTER_FOLDER = "janus_loras"
-# ComfyUI's own folder of adapters, most of them for diffusion models. Only PEFT's folders are listed from it.
+# ComfyUI's own LoRA folder. Most files there are for diffusion models, so only PEFT folders are listed.
 _SHARED_FOLDER = "loras"
 
 # Deep enough for `my_run/v0-20260101/checkpoint-100`, as trainers write them.

@@ -14,11 +14,16 @@ from .memory import LoadedJanus, load, reserve
 
 
 def with_adapter(model: LoadedJanus, path: Path, strength: float) -> LoadedJanus:
-    """The model with one more adapter; the given model stays as it is.
+    """Returns a model with one more adapter; the given model is unchanged.
 
-    Weights that ComfyUI holds whole are patched when they are moved to the device, so that any number of
-    models with different adapters share them. Packed and int8 layers have no such weights: if an adapter
-    changes one, the checkpoint is loaded again.
+    Floating-point parameters are patched by ComfyUI when they are moved to the device, so models with
+    different adapters share them. Prepacked and int8 layers cannot be patched: if an adapter changes one, the
+    checkpoint is loaded again.
+
+    Args:
+        model: possibly with adapters already.
+        path: the adapter's folder or file.
+        strength: 1 as trained, 0 for no effect.
     """
     adapters = (*model.adapters, (path, strength))
     found = read_adapters(model.origin.folder, adapters)
@@ -36,13 +41,13 @@ def with_adapter(model: LoadedJanus, path: Path, strength: float) -> LoadedJanus
 
 
 def _are_whole(model: Janus, names: Mapping[str, object]) -> bool:
-    """Whether all of these parameters exist, and hold numbers as they are."""
+    """Whether all of these are parameters of the model and neither prepacked nor int8."""
     parameters = dict(model.named_parameters())
     return all(name in parameters and parameters[name].is_floating_point() for name in names)
 
 
 class RowPatch(WeightAdapterBase):
-    """The changes of one parameter, in the form in which ComfyUI takes patches."""
+    """Wraps the changes of one parameter as a weight patch of ComfyUI."""
 
     name = "janus"
 
@@ -61,6 +66,6 @@ class RowPatch(WeightAdapterBase):
         intermediate_dtype: torch.dtype = torch.float32,
         original_weight: Tensor | None = None,
     ) -> Tensor:
-        """Patches a copy of the whole weight in place; strengths are in the changes already."""
+        """Patches ComfyUI's copy of the weight in place; the changes include the strengths."""
         copy_changed(weight, weight, 0, self.weights)
         return weight

@@ -1,4 +1,4 @@
-"""Finds checkpoints in ComfyUI's model folders: where they belong, and where others put them."""
+"""Finds checkpoints in `models/janus` and in the model folders that other node packs use."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,18 +18,17 @@ _MAX_DEPTH = 3
 _NAMES = ("config.json", "tokenizer.json", "adapter_config.json", "model_index.json")
 _SUFFIXES = (*WEIGHT_SUFFIXES, ".gguf", ".index.json")
 
-# Other model folders with this in their names hold checkpoints only. In the rest of them (`models/LLM`,
-# `models/checkpoints`), a checkpoint has it in its own name, or lies in a folder of deepseek-ai.
+# Other model folders with `janus` in their names hold only Janus checkpoints. In all others (`models/LLM`,
+# `models/checkpoints`), a checkpoint is recognized by `janus` in its path below them.
 _JANUS = "janus"
 _OWNERS = (_JANUS, "deepseek")
 
 
 def installed() -> dict[str, Path]:
-    """Checkpoint folders by name: their paths relative to `models/janus` or another folder of checkpoints.
+    """Returns checkpoint folders by name: their path relative to `models/janus` or another model folder.
 
-    The first folder of a name counts, unless it is incomplete and another one is complete. A checkpoint in
-    the hub's cache goes by the name of its repository, one whose files lie right in `models/janus` by the
-    name of that folder.
+    If several folders have the same name, the first complete one is used, or else the first. A checkpoint in
+    a Hugging Face cache is named after its repository, one directly in `models/janus` after that folder.
     """
     found: dict[str, Path] = {}
     roots, shared = _model_folders()
@@ -45,19 +44,20 @@ def installed() -> dict[str, Path]:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a folder has all files of a checkpoint."""
+    """Whether a folder has all files of a checkpoint, and exactly one set of weights."""
     try:
         return not missing_files(folder)
-    except ValueError:  # a broken index, or several weights
+    except ValueError:  # a broken index, or several sets of weights
         return False
 
 
 def loose_files(suffixes: tuple[str, ...], is_named: Callable[[str], bool]) -> list[Path]:
-    """Files that lie in no folder of their own, but right in `models/janus` or another model folder.
+    """Returns files that are directly in `models/janus` or another model folder, without one of their own.
 
     Args:
-        suffixes: of their names.
-        is_named: whether a file's name is that of the checkpoint; asked only where other models lie too.
+        suffixes: lower-case endings of their names.
+        is_named: whether a file name refers to the wanted checkpoint; not applied to folders that hold only
+            Janus checkpoints.
     """
     roots, shared = _model_folders()
     return [
@@ -69,7 +69,7 @@ def loose_files(suffixes: tuple[str, ...], is_named: Callable[[str], bool]) -> l
 
 
 def _model_folders() -> tuple[list[Path], list[Path]]:
-    """Folders that hold only checkpoints, `models/janus` first, and all other model folders."""
+    """Folders that hold only Janus checkpoints, `models/janus` first, and all other model folders."""
     registered = [(key, Path(path)) for key, (paths, *_) in _registered() for path in paths]
     own = [path for key, path in registered if key == FOLDER]
     known = {os.path.realpath(path) for path in own}
@@ -83,7 +83,7 @@ def _model_folders() -> tuple[list[Path], list[Path]]:
 
 
 def _registered() -> list[tuple[str, Any]]:
-    """ComfyUI's kinds of models with their folders, also those of extra_model_paths.yaml."""
+    """ComfyUI's model types with their folders, those of extra_model_paths.yaml included."""
     kinds = folder_paths.folder_names_and_paths.items()
     return [(key, value) for key, value in kinds if key != "custom_nodes"]
 
@@ -115,7 +115,7 @@ def _walk(
             continue
         if _holds_checkpoint(child):
             yield name, child
-        # What lies in a checkpoint is part of it, such as its VAE. A link may lead back up.
+        # Subfolders of a checkpoint belong to it, such as its VAE. A link may lead back up.
         is_leaf = (child / "config.json").is_file() or os.path.realpath(child) in above
         if depth < _MAX_DEPTH and not is_leaf:
             yield from _walk(child, f"{name}/", depth + 1, above)
@@ -135,7 +135,7 @@ def _hub_snapshot(folder: Path) -> Iterator[tuple[str, Path]]:
     reference = folder / "refs" / "main"
     commit = reference.read_bytes()[:64].decode("ascii", "replace").strip() if reference.is_file() else ""
     newest_first = sorted(snapshots.values(), key=lambda path: path.stat().st_mtime, reverse=True)
-    # The commit is only looked up: it is no path.
+    # The commit is looked up among the snapshots, never used as a path.
     candidates = [*filter(None, [snapshots.get(commit)]), *newest_first]
     yield "/".join(repository), next(filter(is_complete, candidates), candidates[0])
 
@@ -153,9 +153,9 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder, by name, without hidden entries; nothing if it cannot be read.
+    """The entries of a folder, sorted and without hidden ones; empty if it cannot be read.
 
-    Ask `os.path` whether an entry is a file: its own methods fail for a link in a circle.
+    Use `os.path` to test whether an entry is a file: its own methods raise for circular links.
     """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)

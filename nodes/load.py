@@ -30,10 +30,9 @@ class JanusLoad(io.ComfyNode):
                 io.Combo.Input(
                     "checkpoint",
                     options=paths.choices(),
-                    tooltip="A folder in models/janus, up to three levels deep, in a janus path of "
-                    "extra_model_paths.yaml, or in models/Janus-Pro and the like of other packs. Listed "
-                    "after these: the built-in demonstration, a small model of coloured shapes, and "
-                    "official releases that are not installed, which need download.",
+                    tooltip="A folder in models/janus, in a janus path of extra_model_paths.yaml, or in a "
+                    "folder of another pack. Listed last: the built-in demonstration, and releases that need "
+                    "download.",
                 ),
                 io.Boolean.Input(
                     "download",

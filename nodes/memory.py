@@ -30,13 +30,13 @@ Options = TypeVar("Options", TokenSampling, FlowSampling)
 
 @dataclass(frozen=True)
 class Origin:
-    """How a model was loaded.
+    """How a model was loaded, to load it again or patch it with other adapters.
 
     Attributes:
         folder: the checkpoint.
         precision: of the weights.
-        template: of chats; None for the checkpoint's own.
-        patcher: of the weights as they were loaded.
+        template: chat template; None for the checkpoint's own.
+        patcher: holds the weights without patches.
         with_adapters: whether LoRA adapters were added to these weights.
     """
 
@@ -156,7 +156,7 @@ class MovableInt8Linear(_Movable, Int8Linear):
     bias_dtype = torch.float32
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Applies the layer; ComfyUI's patches, which a weight gets when it is used, are refused."""
+        """Applies the layer; refuses patches that ComfyUI applies when a weight is used."""
         if self.weight_function:
             self._refuse_patches()
         return super().forward(inputs)

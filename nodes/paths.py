@@ -1,4 +1,4 @@
-"""Folders of checkpoints and images that a workflow can name.
+"""Resolves the names of checkpoints and image folders in a workflow to paths.
 
 Workflows may come from strangers. They can load only the checkpoints that are listed here, and write only
 into ComfyUI's input and output folders.
@@ -19,7 +19,6 @@ BUILT_IN = "Janus-Shapes (built-in demonstration)"
 
 # ComfyUI's folders in which a workflow may name folders.
 LOCATIONS = {"input": folder_paths.get_input_directory, "output": folder_paths.get_output_directory}
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def register_folder() -> None:
@@ -40,13 +39,13 @@ def choices() -> list[str]:
 
 
 def resolve(name: str) -> str:
-    """The name of `choices` that a workflow means, which may come from another machine.
+    """Finds the entry of `choices` for a name in a workflow, which may come from another machine.
 
-    Other slashes and other letter case are accepted, or only the last part of the name, if no other
-    checkpoint could be meant. A name without such a checkpoint is returned as it is.
+    Slashes and letter case may differ, and so may the folders before the last part, if only one checkpoint
+    matches. A name without a match is returned unchanged.
 
     Raises:
-        ValueError: if several checkpoints could be meant.
+        ValueError: if several checkpoints match.
     """
     folders = loadable()
     wanted = _parts(name)
@@ -65,7 +64,7 @@ def resolve(name: str) -> str:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """The parts of a name in lower case; none if it looks like a path that leads elsewhere."""
+    """The parts of a name in lower case; empty if it is an absolute path or leads out of its folder."""
     # Windows' rules, on every system, recognize drives and both kinds of slashes.
     path = PureWindowsPath(name.strip())
     leads_away = path.anchor or ".." in path.parts or "~" in path.parts or "\0" in name
@@ -77,7 +76,7 @@ def find(name: str) -> Path:
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
-        ValueError: if several could be meant.
+        ValueError: if several checkpoints match.
     """
     folders = loadable()
     name = resolve(name)
@@ -89,7 +88,7 @@ def find(name: str) -> Path:
 
 
 def unknown(name: str) -> str:
-    """What to do about a name that `choices` does not list."""
+    """The error message for a name that `choices` does not list."""
     return (
         f"checkpoint must be one of those in models/{FOLDER} ({', '.join(installed()) or 'none yet'}) or the "
         f"built-in one, got {name!r}; choose one of these, or put the checkpoint's folder there and reload "
@@ -98,7 +97,7 @@ def unknown(name: str) -> str:
 
 
 def _absent_release(name: str) -> str:
-    """What to do about a release that is in no folder of its name."""
+    """The error message for a release that is not installed under its name."""
     start = f"checkpoint {name!r} must be in models/{FOLDER}, got none there"
     loose = loose_weights(name)
     if loose:
@@ -115,9 +114,9 @@ def _absent_release(name: str) -> str:
 
 
 def loose_weights(name: str) -> str:
-    """Says which weights lie right in a model folder and where a release's belong; empty if none do."""
+    """Describes a release's weights that are directly in a model folder, and the fix; empty if none are."""
     found = loose_files(WEIGHT_SUFFIXES, lambda file: _letters(name) in _letters(file))
-    # A folder that is a `janus` path itself may have a release's name, and its files are no others.
+    # A folder with a release's name may be a `janus` path itself; its files are in the right folder.
     loose = [file for file in found if not _names_release(file.parent.name)]
     if not loose:
         return ""
@@ -139,8 +138,8 @@ def _letters(name: str) -> str:
 def fingerprint(name: str) -> str:
     """A value that changes when the files of a checkpoint do.
 
-    Two changes must not make ComfyUI load a model again that it has just loaded: a download, so that the
-    fingerprint of a release is its revision, and a safetensors copy beside pickled weights, which is ignored.
+    Two changes must not make ComfyUI reload a model: its download, so the fingerprint of a release is its
+    revision; and the safetensors copy that is written beside pickled weights, which is therefore ignored.
     """
     folder = loadable().get(resolve(name))
     if folder is None or (name in RELEASES and not is_complete(folder)):
@@ -161,15 +160,15 @@ def download_folder(name: str) -> Path:
 
 
 def folder_in(location: str, name: str) -> Path:
-    """A folder inside ComfyUI's input or output folder, named as people type or paste it.
+    """Finds a folder inside ComfyUI's input or output folder by its name as typed or pasted.
 
-    The name may be surrounded by quotes and spaces, have slashes of either kind, and be a `file:` address. A
-    relative one may begin with the last parts of the root's path (`input/x`, `ComfyUI/input/x`); a full path
-    may lead into any of `LOCATIONS`. If there is a folder of literally this name, it is taken.
+    The name may be surrounded by quotes and spaces, have slashes of either kind, and be a `file:` URL. A
+    relative path may begin with the last parts of the root's path (`input/x`, `ComfyUI/input/x`); an absolute
+    path may be in any of `LOCATIONS`. A folder with exactly this name takes precedence.
 
     Args:
         location: one of `LOCATIONS`.
-        name: the folder's path relative to it, a dot for all of it, or a full path.
+        name: the folder's path relative to the location, a dot for the location itself, or an absolute path.
 
     Raises:
         ValueError: if the name is empty or leads outside: another drive, `..` or a link.
@@ -182,12 +181,12 @@ def folder_in(location: str, name: str) -> Path:
             f"folder must name a folder in ComfyUI's {location} folder, got {name!r}; enter one, or a dot "
             "for all of it"
         )
-    # A folder of just this name comes first. A terminal writes a backslash before each space.
+    # A folder with exactly this name comes first. Terminals escape spaces with a backslash.
     for spelling in (name, pasted, pasted.replace("\\ ", " ")):
         for folder in _inside(here, spelling):
             if folder.is_dir():
                 return folder
-    if not _inside(here, pasted):  # whether a folder outside exists makes no difference
+    if not _inside(here, pasted):  # the error must not reveal whether a folder outside exists
         raise ValueError(
             f"folder must lie in ComfyUI's {location} folder, got {name!r}; move it there, and enter its "
             f"path relative to {location}"
@@ -199,11 +198,11 @@ def folder_in(location: str, name: str) -> Path:
 
 
 def _inside(here: Path, name: str) -> list[Path]:
-    """The folders in `LOCATIONS` that a name can stand for, the likeliest first; they need not exist.
+    """Returns the folders in `LOCATIONS` that a name can mean, the likeliest first; they need not exist.
 
     Args:
-        here: the chosen location, which a relative name is looked up in first.
-        name: a path.
+        here: the chosen location, where a relative path is looked up first.
+        name: a relative or absolute path.
     """
     # Parse with Windows' rules on every system: they recognize drives and both kinds of slashes.
     path = PureWindowsPath(name)
@@ -213,7 +212,7 @@ def _inside(here: Path, name: str) -> list[Path]:
     for location, directory in LOCATIONS.items():
         root = Path(directory())
         drives = {PureWindowsPath(each).anchor.lower() for each in (root, root.resolve())}
-        # On Windows, a path of another drive could lead to a foreign server.
+        # On Windows, a path on another drive could be a network share.
         if path.root and path.anchor.lower() in drives:
             found.append((root, Path(path.as_posix())))
         # A relative name may begin with `input`, or with any last parts of the root's own path.

@@ -1,4 +1,4 @@
-"""Whether images are shown while they are generated: ComfyUI's preview method."""
+"""Decides by ComfyUI's preview method whether images are shown while they are generated."""
 
 import argparse
 import sys
@@ -12,10 +12,10 @@ NONE = LatentPreviewMethod.NoPreviews
 
 
 def previews_wanted() -> bool:
-    """Whether to show previews: with every preview method but `none`, and if none was chosen.
+    """Whether to show previews: unless the user has explicitly chosen the preview method `none`.
 
-    `none` is also ComfyUI's default. These previews cost little and need no further model, so that one that
-    nobody chose does not switch them off.
+    `none` is also ComfyUI's default, which does not disable them: these previews are cheap and need no
+    further model.
     """
     return cli_args.args.preview_method is not NONE or NONE not in (_of_command_line(), _of_running_prompt())
 
@@ -28,7 +28,7 @@ def _of_command_line() -> LatentPreviewMethod | None:
 
 
 def _of_running_prompt() -> LatentPreviewMethod | None:
-    """The method that newer front ends send with a prompt; None for their default."""
+    """`none` if the running prompt asks for it, as newer front ends can; None for any other method."""
     server = getattr(PromptServer, "instance", None)
     running = server.prompt_queue.get_current_queue_volatile()[0] if server else []
     names = {extra_data.get("preview_method") for _, _, _, extra_data, *_ in running}

@@ -1,4 +1,4 @@
-"""What a node displays on the canvas after it has run."""
+"""The texts and images that a node displays on the canvas after it has run."""
 
 import logging
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def ui_output(
         node: the class, with `WORKFLOW` among its hidden inputs if it displays images.
         texts: joined with an empty line between; `web/janus_text.js` displays them.
         images: [B, H, W, 3] in [0, 1]; B may be 0.
-        note: displayed below the texts, to which it does not belong; may be empty.
+        note: displayed below the texts, but not part of them; may be empty.
     """
     result: dict[str, object] = {}
     if texts is not None:

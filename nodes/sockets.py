@@ -1,4 +1,4 @@
-"""Checks of what arrives at the inputs of nodes: by type, in one place, before a node does anything with it.
+"""Checks the values at a node's inputs against its schema, before the node runs.
 
 ComfyUI compares the types of sockets, not of values: a bypassed or faulty node may pass on anything.
 """
@@ -20,7 +20,13 @@ from .types import JanusConversation, JanusFeatures, JanusModelSocket, JanusToke
 
 @dataclass(frozen=True)
 class Kind:
-    """What values of a socket type must be; the texts are those of the error."""
+    """The check of a socket type's values.
+
+    Attributes:
+        rule: what they must be, for the error message.
+        fix: how to fix it, for the error message.
+        holds: whether a value is valid.
+    """
 
     rule: str
     fix: str
@@ -64,7 +70,7 @@ KINDS = {
 
 
 def checks_inputs(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
-    """Decorates a node's `execute`: raises ValueError if an input is not of the type that its schema says."""
+    """Decorates a node's `execute`: raises ValueError if an input is not of the type in its schema."""
     _, *names = inspect.signature(execute).parameters
 
     @functools.wraps(execute)

@@ -38,7 +38,7 @@ class TextFiles:
         try:
             return bool(self.read(image)) if file.is_file() else file.exists()
         except ValueError:
-            return True  # it cannot be read, but something is there
+            return True  # unreadable, but it must not be overwritten
 
     def read(self, image: str) -> str:
         """The caption of an image that has one.
@@ -49,7 +49,7 @@ class TextFiles:
         file = self._file(image)
         # A link could lead to a text outside of the folder.
         if file.is_symlink():
-            raise ValueError(f"{file} must be a file, got a link; replace it by what it leads to")
+            raise ValueError(f"{file} must be a file, got a link; replace it with its target")
         return read_caption(file)
 
     def write(self, captions: Mapping[str, str]) -> None:

@@ -14,11 +14,11 @@ from ..processing.image_files import is_image_file
 
 @dataclass(frozen=True)
 class FoundImages:
-    """Names of files, relative to their folder and sorted.
+    """Paths of files, relative to the searched folder and sorted.
 
     Attributes:
-        images: those to caption.
-        left_out: images that match a pattern.
+        images: images to caption.
+        left_out: images that match a `skip` pattern.
         unread: files that look like images but are not read.
     """
 
@@ -61,9 +61,9 @@ def find_images(root: Path, subfolders: bool = False, skip: str = "") -> FoundIm
 
 
 def _matcher(skip: str) -> Callable[[str], bool]:
-    """A function that says whether a file, named by its path in the folder, matches one of the patterns."""
+    """Returns a predicate: whether a file's path, relative to the folder, matches one of the patterns."""
     patterns = [each.strip().replace("\\", "/").removeprefix("./") for each in re.split(r"[;\n]", skip)]
-    # A folder stands for what is in it. Brackets stand for themselves, as they occur in names of files.
+    # A folder matches all files in it. Brackets are literal, since file names contain them.
     patterns = [each + "*" if each.endswith("/") else each for each in patterns if each]
     patterns = [each.casefold().replace("[", "[[]") for each in patterns]
 
@@ -76,7 +76,7 @@ def _matcher(skip: str) -> Callable[[str], bool]:
 
 
 def _no_images(root: Path, subfolders: bool, found: FoundImages) -> str:
-    """The message of the error that a folder without images causes."""
+    """The error message for a folder without images to caption."""
     if found.left_out:
         got, fix = f"only ones that skip leaves out ({listed(found.left_out)})", "change skip"
     elif found.unread:

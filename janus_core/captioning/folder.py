@@ -86,7 +86,7 @@ def caption_folder(
 
 @dataclass(frozen=True)
 class _Query:
-    """What is needed to caption one image."""
+    """The inputs of one image's caption."""
 
     index: int  # in the folder's images
     image: Tensor  # [S, S, 3] in [0, 1], letterboxed
@@ -97,7 +97,7 @@ class _Query:
 
 
 class _Run:
-    """Reads images and writes their captions, and keeps account of them as `CaptionReport` does."""
+    """State of one run: reads images, writes captions, and collects what `CaptionReport` holds."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class _Run:
         return queries
 
     def write(self, queries: list[_Query], answers: list[Answer]) -> None:
-        """Writes the captions that the answers make."""
+        """Turns answers into captions and writes them."""
         captions = {}
         for query, answer in zip(queries, answers, strict=True):
             image = self._images[query.index]
@@ -135,7 +135,7 @@ class _Run:
                 self.failed[image] = "its caption must hold text, got none; ask another question"
                 continue
             caption = query.prefix + " ".join(words) + query.suffix
-            if caption in query.existing:  # by an earlier run
+            if caption in query.existing:  # an earlier run added it
                 self.skipped += 1
                 continue
             if query.existing:
@@ -172,7 +172,7 @@ class _Run:
         question, prefix, suffix = map(placeholders.fill, (options.question, options.prefix, options.suffix))
         if placeholders.lacks_metadata:
             self.without_metadata.append(image)
-        if question != options.question:  # what stands in a file may not do as a question
+        if question != options.question:  # text from the file may be too long, or hold special tokens
             prompts = self._pipeline.prompts
             prompts.batch([prompts.question(question, 1, self._system_prompt)])
         joins = options.existing in JOINS and self.files.has(image)

@@ -1,4 +1,4 @@
-"""The text that an image file carries: a description, a comment, or the prompt that it was drawn from."""
+"""Reads the text embedded in an image file: a description, a comment, or the prompt it was made from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngImageFile
 _log = logging.getLogger(__name__)
 
 MAX_LENGTH = 1000  # characters
-# Text chunks of PNG files; `parameters` is written by programs that draw images.
+# Text chunks of PNG files; `parameters` is written by image generators.
 _CHUNKS = ("Description", "Caption", "Comment", "Title", "parameters")
 # EXIF tags. Windows' own are UTF-16; a user comment names its encoding in its first 8 bytes.
 _TAGS = (
@@ -24,15 +24,15 @@ _TAGS = (
     ExifTags.Base.XPTitle,
     ExifTags.Base.XPKeywords,
 )
-# Where the prompt ends in the text that programs save with the images that they draw.
+# The end of the prompt in the text that image generators save.
 _SETTINGS = re.compile(r"\n(?=Negative prompt:|Steps: \d)")
 
 
 def embedded_text(path: Path) -> str:
     """Reads the text in an image file, from PNG text chunks or EXIF; empty if there is none.
 
-    Of several texts, the first in the order of `_CHUNKS` and `_TAGS` is taken. It is one line of at most 1000
-    characters. Of the settings of a drawing program, only the prompt is kept; workflows in JSON are ignored.
+    The first text in the order of `_CHUNKS` and `_TAGS` is returned, as one line of at most `MAX_LENGTH`
+    characters. Of an image generator's settings, only the prompt is kept; workflows in JSON are ignored.
     """
     try:
         with Image.open(path) as picture:
@@ -41,7 +41,7 @@ def embedded_text(path: Path) -> str:
             # Reading all text chunks of a PNG file decodes it, as some come after the pixels.
             chunks = picture.text if isinstance(picture, PngImageFile) else {}
     except Exception as error:  # Pillow's decoders raise errors of any class for damaged files
-        _log.warning("the metadata of %s cannot be read (%s) and count as none", path, error)
+        _log.warning("the metadata of %s cannot be read (%s) and is ignored", path, error)
         return ""
     texts = [str(chunks.get(name, "")) for name in _CHUNKS]
     texts += [_tag_text(tag, tags.get(tag), exif.endian) for tag in _TAGS]
@@ -53,7 +53,7 @@ def _tag_text(tag: int, value: object, byte_order: str | None) -> str:
     """The text of an EXIF tag; empty if it holds none."""
     if isinstance(value, str):
         try:
-            # Pillow takes UTF-8, which most programs write, for Latin-1.
+            # Pillow decodes text as Latin-1, but most programs write UTF-8.
             return value.encode("latin-1").decode()
         except UnicodeError:
             return value
@@ -70,7 +70,7 @@ def _tag_text(tag: int, value: object, byte_order: str | None) -> str:
 
 
 def _utf_16(content: bytes, byte_order: str | None) -> str:
-    """The byte order of a text in UTF-16: programs write either, whatever that of the EXIF block is."""
+    """Guesses the UTF-16 codec of a text, whose byte order may differ from that of the EXIF block."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     high_first, high_last = content[::2].count(0), content[1::2].count(0)
@@ -80,6 +80,6 @@ def _utf_16(content: bytes, byte_order: str | None) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A text without line breaks and control characters, cut to `MAX_LENGTH` characters."""
+    """Collapses white space and control characters to single spaces, and truncates to `MAX_LENGTH`."""
     words = "".join(character if character.isprintable() else " " for character in text).split()
     return " ".join(words)[:MAX_LENGTH].rstrip()

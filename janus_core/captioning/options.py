@@ -15,7 +15,7 @@ def _joined(first: str, second: str) -> str:
     return first.rstrip() + separator + second.lstrip()
 
 
-# How a new caption is combined with one that is there: functions of the old and the new one.
+# How a new caption is combined with an existing one: functions of the old and the new caption.
 JOINS: dict[str, Callable[[str, str], str]] = {
     "append": _joined,
     "prepend": lambda old, new: _joined(new, old),
@@ -42,7 +42,7 @@ class CaptionFolder:
         skip: patterns of images to leave out, separated by semicolons or line breaks. `*` stands for any
             text and `?` for a character; `*_mask.png` is compared with file names, a pattern with a slash,
             such as `drafts/*`, with paths in the folder. Case is ignored.
-        background: what shows through transparent images, one of `BACKGROUNDS`.
+        background: the colour behind transparent parts of images, one of `BACKGROUNDS`.
     """
 
     question: str = "Describe the image in detail."

@@ -1,4 +1,4 @@
-"""Placeholders in questions, prefixes and suffixes, which stand for facts about each image."""
+"""Fills in placeholders in questions, prefixes and suffixes, such as an image's file name."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Placeholders:
         self._read: dict[str, str] = {}
 
     def fill(self, text: str) -> str:
-        """Replaces each `{name}` of a placeholder; other braces stay, and so do those in the values."""
+        """Replaces each placeholder; other braces stay, also those within the values."""
         return _PLACEHOLDER.sub(lambda match: self._value(match[1]), text)
 
     @property
     def lacks_metadata(self) -> bool:
-        """Whether the text in the file was asked for, and there is none."""
+        """Whether `{metadata}` was used, but the file has no text."""
         return self._read.get(METADATA) == ""
 
     def _value(self, name: str) -> str:

@@ -20,7 +20,7 @@ class CaptionReport:
         repeating: images whose new caption ends with the same words again and again; also written.
         unread: files that look like images but are not read.
         left_out: images that the option `skip` leaves out; None if it is empty.
-        without_metadata: images without the text that `{metadata}` stands for.
+        without_metadata: images for which `{metadata}` was empty.
     """
 
     done: int = 0

@@ -1,4 +1,4 @@
-"""Answers: texts that know how they ended."""
+"""Answers as strings with a finish reason, and detection of repetitive endings."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 EOS, LENGTH = "eos", "length"  # how an answer can end
 
-# A tail is a repetition if it holds the same words at least this often in a row, and is at least this long.
-# Shorter ones, such as the zeros of a matrix or three equal items of a list, may be meant.
+# A tail counts as repetitive if the same words occur at least this often in a row, over at least this many
+# bytes. Shorter ones, such as the zeros of a matrix or three equal items of a list, may be intended.
 _TIMES, _BYTES = 3, 40
 # Chinese, Japanese and Korean put no spaces between words, so each character counts as one.
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
@@ -15,7 +15,7 @@ _WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+")
 
 
 class Answer(str):
-    """The text of an answer.
+    """The text of an answer, usable as any str.
 
     Attributes:
         finish_reason: "eos" if the model ended the answer itself; "length" if it was cut off at
@@ -25,7 +25,7 @@ class Answer(str):
     finish_reason: str
 
     def __new__(cls, text: str, finish_reason: str = EOS) -> Answer:
-        """An answer with this text."""
+        """Creates an answer with this text."""
         answer = super().__new__(cls, text)
         answer.finish_reason = finish_reason
         return answer
@@ -37,7 +37,7 @@ class Answer(str):
 
     @property
     def repeats(self) -> bool:
-        """Whether the answer ends with the same words again and again; see `repeats`."""
+        """Whether the answer ends in a repetition; see the function `repeats`."""
         return repeats(self)
 
 

@@ -1,4 +1,4 @@
-"""What an edit tells about its results: which of them equal their source, and why."""
+"""Notes for the user about edits that changed nothing, with the reason."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SAME_TOKENS = "what was drawn equals the source; try another seed, instruction o
 def notes_on_results(
     request: EditRequest, tokens: Tensor, source_tokens: Tensor, changed: Tensor
 ) -> tuple[str, ...]:
-    """Names the results that equal their source.
+    """Returns a sentence for each reason why results equal their sources, naming these results.
 
     Args:
-        request: what was wanted.
-        tokens: [R, N] of the results.
-        source_tokens: [R, N] of their sources.
+        request: the edit.
+        tokens: [R, N] image tokens of the results.
+        source_tokens: [R, N] image tokens of their sources.
         changed: [R, H, W], above 0 where the results may differ from their sources.
     """
     same = (tokens.cpu() == source_tokens.cpu()).all(dim=1).tolist()
@@ -33,7 +33,7 @@ def notes_on_results(
 
 
 def _why_unchanged(request: EditRequest, result: int, same_tokens: bool, changed: Tensor) -> str | None:
-    """Why a result equals its source; None if it does not."""
+    """Returns the reason why a result equals its source; None if it differs."""
     if request.masks is not None:
         if request.options.strength == 0.0:
             return NO_STRENGTH
@@ -46,7 +46,7 @@ def _why_unchanged(request: EditRequest, result: int, same_tokens: bool, changed
 
 
 def _sentence(reason: str, results: list[int], num_results: int) -> str:
-    """Names results by their place in the batch, counted from 1."""
+    """Names results by their position in the batch, counted from 1."""
     if len(results) == num_results:
         return f"Nothing has changed: {reason}."
     places = ", ".join(str(result + 1) for result in results)

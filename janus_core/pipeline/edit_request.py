@@ -1,4 +1,4 @@
-"""Checked requests to edit images."""
+"""Validates the arguments of an edit, and chooses between inpainting and the forms of instructions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class EditRequest:
         form: name of the prompt form, one of `EDIT_FORMS`, or `mask`.
         masks: [1 or B, H, W] float32 in [0, 1] on the CPU, above 0 where the images may change; at least one
             is not empty. None for other forms than `mask`.
-        notes: what the user should know of how the inputs were taken.
+        notes: messages for the user, such as that an empty mask was ignored.
     """
 
     images: Tensor
@@ -69,7 +69,7 @@ def edit_request(
 ) -> EditRequest:
     """Checks the arguments of `JanusPipeline.edit`, for a checkpoint with these prompts and this name.
 
-    An empty mask counts as none where the edit can do without, and is refused otherwise.
+    An empty mask is ignored if the edit works without one, and refused otherwise.
 
     Raises:
         ValueError: if one of them does not fit; the message says which and how to fix it.

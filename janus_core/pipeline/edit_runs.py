@@ -1,4 +1,4 @@
-"""Splits the results of an edit into runs: what is drawn together, from one or several source images."""
+"""Groups the results of an edit into runs that are generated together, from one or several source images."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from itertools import chain
 
 @dataclass(frozen=True)
 class EditRun:
-    """Results that are drawn together.
+    """Results that are generated as one batch.
 
     Attributes:
-        sources: indices of the source images, each of which is read once.
-        rows: indices of the results; equally many adjacent ones for each source.
-        masked: for inpainting, the positions to draw, the same in all of them.
+        sources: indices of the source images; each is prefilled once.
+        rows: indices of the results: the same number for each source, adjacent.
+        masked: for inpainting, the token positions to generate, the same in all rows.
     """
 
     sources: list[int]
@@ -23,9 +23,9 @@ class EditRun:
 
 
 def split_runs(blocks: Iterable[EditRun], max_batch_size: int) -> list[EditRun]:
-    """Splits and joins runs of one source each, so that they have at most `max_batch_size` rows.
+    """Splits and joins runs of one source each, so that each run has at most `max_batch_size` rows.
 
-    Sources are joined if the same positions are to be drawn in equally many rows of each.
+    Sources are joined if they have the same masked positions and number of rows.
     """
     alike: dict[tuple[tuple[int, ...], int], list[EditRun]] = {}
     for block in blocks:

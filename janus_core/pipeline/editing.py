@@ -22,10 +22,13 @@ from .workspace import codec_bytes, drawing_bytes, vision_bytes
 
 
 def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[Tensor, Tensor]:
-    """Draws edited images: their tokens [R, N] for R results, and those of their sources [R, N].
+    """Generates the tokens of images that are edited by instruction.
 
     The images are the model's own squares and are not pasted back into the source: whether a checkpoint keeps
     the bars beside a letterboxed image is up to its training.
+
+    Returns:
+        Tokens [R, N] of the results, and tokens [R, N] of their sources.
     """
     options, num_results = request.options, request.num_results
     prompt = instruction_prompt(runtime, request)
@@ -74,7 +77,7 @@ class EditSource:
 
 
 def instruction_prompt(runtime: Runtime, request: EditRequest) -> PromptBatch:
-    """The token ids of an edit, one sequence per condition; a ValueError if they do not fit."""
+    """The token ids of an edit, one sequence per condition; a ValueError if the context is too short."""
     return edit_prompt(
         runtime.prompts,
         request.instruction,

@@ -1,4 +1,4 @@
-"""Inpainting: the tokens under a mask are drawn again, everything else stays the source's."""
+"""Inpainting: generates the tokens under a mask again and blends the result into the source."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from .workspace import codec_bytes, drawing_bytes
 
 @dataclass(frozen=True)
 class InpaintingPlan:
-    """What to draw.
+    """Which tokens of which images to generate.
 
     Attributes:
-        masked: for each result, the positions to draw in ascending order; none where it stays as it is.
+        masked: for each result, the positions to generate in ascending order; none if it keeps its source.
         sources: for each result, the index of its image, in ascending order.
-        num_tokens: tokens of an image.
-        candidates: drawn of each result, of which the likeliest is kept.
+        num_tokens: number of tokens in an image.
+        candidates: number of candidates per result; the likeliest is kept.
     """
 
     masked: list[tuple[int, ...]]
@@ -50,7 +50,7 @@ class InpaintingPlan:
 
     @property
     def streams(self) -> list[int]:
-        """What is added to the seed of each candidate of each result."""
+        """Offset from the seed of each candidate of each result."""
         indices = (candidate_indices(result, self.candidates) for result in range(len(self.masked)))
         return list(chain.from_iterable(indices))
 
@@ -70,7 +70,7 @@ class InpaintingPlan:
 
 
 def plan_inpainting(runtime: Runtime, request: EditRequest) -> InpaintingPlan:
-    """Finds what to draw: of the tokens under the mask, a random share `strength` for each result."""
+    """Selects the tokens to generate: a random fraction `strength` of those under the mask, per result."""
     processor, options = runtime.image_processor, request.options
     height, width = request.images.shape[1:3]
     assert request.masks is not None  # requests of this form have them
@@ -81,8 +81,8 @@ def plan_inpainting(runtime: Runtime, request: EditRequest) -> InpaintingPlan:
         _masked_positions(under_masks[request.mask_of(source)], options, result)
         for result, source in enumerate(sources)
     ]
-    # Greedy candidates are all the same, and without a known token after the first drawn one there is nothing
-    # to rank candidates by.
+    # Greedy candidates are all the same. Candidates are ranked by the known tokens after the first generated
+    # one; without any, there is no ranking.
     varied = options.temperature > 0 and options.top_k != 1
     num_tokens = grid_size**2
     ranked = any(num_tokens - positions[0] > len(positions) for positions in masked if positions)
@@ -90,7 +90,7 @@ def plan_inpainting(runtime: Runtime, request: EditRequest) -> InpaintingPlan:
 
 
 def _masked_positions(under_mask: Tensor, options: EditSampling, result: int) -> tuple[int, ...]:
-    """A random share `strength` of the positions under the mask, for one result, ascending."""
+    """A random fraction `strength` of the positions under the mask, for one result, ascending."""
     positions = under_mask.nonzero().flatten()
     num_kept = len(positions) - math.ceil(options.strength * len(positions))
     order = torch.randperm(len(positions), generator=seeded_generator(options.seed, result), device="cpu")
@@ -100,10 +100,10 @@ def _masked_positions(under_mask: Tensor, options: EditSampling, result: int) ->
 def draw_masked(
     runtime: Runtime, request: EditRequest, plan: InpaintingPlan, on_step: OnStep
 ) -> tuple[Tensor, Tensor]:
-    """Draws the masked tokens: tokens [R, N] of the results, the likeliest candidate of each.
+    """Generates the masked tokens.
 
     Returns:
-        These, and the tokens [R, N] of their sources.
+        Tokens [R, N] of the likeliest candidate of each result, and tokens [R, N] of their sources.
 
     Raises:
         ValueError: if the instruction does not fit into the model's context.
@@ -135,7 +135,7 @@ def draw_masked(
 def _inpainting_bytes(
     runtime: Runtime, request: EditRequest, prompt: PromptBatch, plan: InpaintingPlan, preview: bool
 ) -> int:
-    """Working memory: drawing, decoding, and blending in the source's size follow each other."""
+    """Working memory in bytes: the largest of the phases generating, decoding and blending."""
     phases = [codec_bytes(runtime, request.num_results), _blending_bytes(request)]
     for run in plan.runs(runtime.max_batch_size):
         stops = pairwise((*run.masked, plan.num_tokens))
@@ -146,13 +146,13 @@ def _inpainting_bytes(
 
 
 def _blending_bytes(request: EditRequest) -> int:
-    """Working memory to blend results into their sources."""
+    """Working memory in bytes to blend results into their sources."""
     assert request.masks is not None
     _, height, width, channels = request.images.shape
     rows, columns = bounding_box((request.masks > 0).any(dim=0))
     share = (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
-    # All results with where they changed. Of one: the source, the mask in two dtypes, the resized image
-    # twice, and around the mask weights and copies of the image.
+    # For all results: the blended image and the changed mask. For one at a time: the source, the mask in two
+    # dtypes, the resized image twice, and within the mask's box the weights and copies of the image.
     alpha = channels == 4
     of_one = channels + 2 + 2 * 3 + share * (12 if alpha else 3)
     numbers = request.num_results * (5 if alpha else 4) + of_one
@@ -193,5 +193,5 @@ def blend_edits(
         if weights.numel():
             drawn = remove_letterbox(image[None], frame, height, width)[0][box]
             blended[result][box] = blend(source[box], drawn, weights)
-            del drawn  # a view of the whole, which would lie beside the next one
+            del drawn  # a view that would keep this image in memory beside the next one
     return blended, changed

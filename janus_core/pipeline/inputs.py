@@ -13,7 +13,7 @@ from ..arguments import shown
 from ..processing.images import check_pixels
 
 Options = TypeVar("Options")
-TENSOR_FIX = "convert what numpy or Pillow holds with torch.tensor(numpy.array(picture)) / 255"
+TENSOR_FIX = "convert an image of numpy or Pillow with torch.tensor(numpy.array(picture)) / 255"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ def checked_images(images: Tensor) -> Tensor:
 
 
 def check_embeds(name: str, image_embeds: Tensor, embeds_shape: tuple[int, int]) -> None:
-    """Raises ValueError if image embeddings [B, N, C] are another model's; `embeds_shape` is this one's."""
+    """Raises ValueError if image embeddings [B, N, C] are not of this model's `embeds_shape` (N, C)."""
     if image_embeds.shape[1:] != embeds_shape:
         raise ValueError(
             f"{name} must be [B, {embeds_shape[0]}, {embeds_shape[1]}] as this model's, got shape "

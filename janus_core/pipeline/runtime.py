@@ -27,8 +27,8 @@ class AppliedAdapter:
 
     Attributes:
         name: of its folder or file, for messages.
-        digest: of its content.
-        strength: not 0.
+        digest: SHA-256 of its files, in hexadecimal.
+        strength: how much of it is applied; not 0.
         changes_vision: whether it changes how images are encoded.
     """
 

@@ -1,4 +1,4 @@
-"""Files of a folder: captions, files that look like images but are not read, and lists of names."""
+"""Lists the files of a data set folder, reads captions, and recognizes images that cannot be read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IMAGE_SUFFIXES = frozenset(
     " .raw .dng .arw .sr2 .srf .cr2 .cr3 .crw .nef .nrw .orf .raf .rw2 .pef .srw .x3f .3fr .fff .iiq .kdc"
     " .dcr .mrw .erf .mef .mos .rwl .gpr".split()
 )
-# How image files begin, whatever their name is: the offset and the bytes there.
+# Magic numbers of image files: the offset and the bytes there.
 _SIGNATURES = (
     (0, b"\x89PNG\r\n"),
     (0, b"\xff\xd8\xff"),  # JPEG
@@ -52,14 +52,14 @@ def files_of(
 
 
 def is_unread_image(path: Path) -> bool:
-    """Whether a file is an image by its extension or its first bytes, but not one that is read."""
+    """Whether a file is an image by its extension or first bytes, but not one that `read_image` reads."""
     if path.name.startswith(".") or path.suffix.lower() == ".txt" or is_image_file(path):
         return False
     return path.is_file() and (path.suffix.lower() in _IMAGE_SUFFIXES or _begins_as_image(path))
 
 
 def read_caption(file: Path) -> str:
-    """Reads the caption in a text file; empty if nothing in it can be seen.
+    """Reads the caption in a text file; empty if it has no visible characters.
 
     Raises:
         ValueError: if the file cannot be read, such as a text in another encoding than UTF-8.
@@ -71,7 +71,7 @@ def read_caption(file: Path) -> str:
 
 
 def visible(text: str) -> str:
-    """A text without surrounding spaces; empty if it consists of spaces and invisible characters."""
+    """Strips a text; returns an empty one if it has no visible characters."""
     text = text.strip()
     return text if any(letter.isprintable() and not letter.isspace() for letter in text) else ""
 

@@ -1,4 +1,4 @@
-"""Reading image files: the one reader of captioning and training."""
+"""Reads image files as ComfyUI's Load Image does, for captioning and training."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .images import Colour, compose_on
 
 _log = logging.getLogger(__name__)
 
-# What can show through the transparent parts of a file. None leaves alpha to the `ImageProcessor`, which
-# composes on the grey that it pads with.
+# Colours behind the transparent parts of a file. None keeps alpha for the `ImageProcessor`, which composes it
+# on its padding colour.
 BACKGROUNDS: dict[str, Colour | None] = {
     "grey": None,
     "white": (1.0, 1.0, 1.0),
@@ -28,8 +28,8 @@ BACKGROUNDS: dict[str, Colour | None] = {
 # Formats that Pillow knows by their extension but that are documents, films or data without pixels.
 _NOT_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"})
 
-# Formats whose grey in mode I is 16-bit by definition. That of others has no defined scale, and is divided by
-# 255 to get bytes, as by Load Image of ComfyUI 0.3.75.
+# Formats in which Pillow's mode I is 16-bit grey by definition. In others, it has no defined scale and is
+# divided by 255 to get bytes, as in Load Image of ComfyUI 0.3.75.
 _SIXTEEN_BITS = frozenset({"JPEG2000", "PNG", "PPM"})
 
 # Pillow's switch for damaged files is global: one reader at a time may set it.
@@ -49,10 +49,11 @@ def is_image_file(path: Path) -> bool:
 def read_image(path: Path, background: Colour | None = None, max_side: int | None = None) -> Tensor:
     """Reads an image file as [H, W, 3] float32 in [0, 1]; [H, W, 4] with alpha, if no background is given.
 
-    8-bit files give the pixels of Load Image in ComfyUI 0.3.75. Of a file that is cut off, what is there is
-    read, as by Load Image, and a warning is logged. The EXIF rotation is applied; of several frames or pages,
-    the first is read. 16-bit grey keeps its depth. Grey of 32 bits has no defined scale: integers are white
-    from 65025 on; floats are white at 1, or at 255 if any of them is above 1. Colour profiles are ignored.
+    8-bit files give the same pixels as Load Image in ComfyUI 0.3.75. A truncated file is read as far as it
+    can be decoded, as by Load Image, and a warning is logged. The EXIF rotation is applied; of several frames
+    or pages, the first is read. 16-bit grey keeps its depth. 32-bit grey has no defined scale: integers of
+    65025 and above are white; floats are white at 1, or at 255 if any of them is above 1. Colour profiles are
+    ignored.
 
     Args:
         path: a file in any format that Pillow can read.
@@ -87,7 +88,7 @@ def _load(path: Path, max_side: int | None) -> Image.Image:
     except (OSError, ValueError) as error:
         with _damage_allowed():
             picture = _decode(path, max_side)
-        if np.ptp(np.asarray(picture), axis=(0, 1)).max() == 0:  # all of it is the decoder's filling
+        if np.ptp(np.asarray(picture), axis=(0, 1)).max() == 0:  # nothing was decoded, it is all filler
             raise
         _log.warning("%s is damaged (%s); what could be decoded is used", path, error)
         return picture
@@ -95,7 +96,7 @@ def _load(path: Path, max_side: int | None) -> Image.Image:
 
 @contextmanager
 def _damage_allowed() -> Iterator[None]:
-    """Lets Pillow decode incomplete files, as ComfyUI's Load Image does when reading fails at first."""
+    """Lets Pillow decode truncated files on this thread, as ComfyUI's Load Image does after a failure."""
     with _switch:
         before, here = ImageFile.LOAD_TRUNCATED_IMAGES, _OnThisThread()
         ImageFile.LOAD_TRUNCATED_IMAGES = before or here  # type: ignore[assignment]  # Pillow only asks if it is true
@@ -107,7 +108,7 @@ def _damage_allowed() -> Iterator[None]:
 
 
 class _OnThisThread:
-    """True on the thread that made it, until it is told otherwise, so that other readers stay strict."""
+    """True only on the thread that made it, until `thread` is None, so that other readers stay strict."""
 
     def __init__(self) -> None:
         self.thread: int | None = threading.get_ident()
@@ -118,7 +119,7 @@ class _OnThisThread:
 
 def _decode(path: Path, max_side: int | None) -> Image.Image:
     """The upright picture in mode RGB, RGBA, or F for grey in [0, 1]; scaled down if it is larger."""
-    # By its name, Pillow would map an uncompressed TIFF in its stored size, even if it is to be turned.
+    # Given a path, Pillow memory-maps an uncompressed TIFF in its stored size, even if it must be rotated.
     with path.open("rb") as source, Image.open(source) as file:
         if max_side is not None:
             file.draft(None, (2 * max_side, 2 * max_side))  # JPEGs are decoded at a fraction of their size

@@ -1,4 +1,4 @@
-"""A checkpoint's settings for images, in either of their two files: read, checked and written."""
+"""Reads and writes a checkpoint's image preprocessing settings, in either of the two files that hold them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PREPROCESSOR, PROCESSOR, NESTED = "preprocessor_config.json", "processor_config.
 # The classes of the reference and of transformers that prepare images as `ImageProcessor` does.
 CLASSES = ("VLMImageProcessor", "JanusImageProcessor", "JanusImageProcessorFast", "JanusImageProcessorPil")
 
-# What the reference and transformers use for entries that a file leaves out: the normalisation of CLIP.
+# Defaults of the reference and transformers for entries that a file omits: the normalisation of CLIP.
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-# Entries that change pixels and are followed, and entries that say nothing about pixels.
+# Entries that `ImageProcessor` follows, and entries that do not affect pixels.
 _FOLLOWED = frozenset({"do_normalize", "do_rescale", "image_mean", "image_std", "min_size", "rescale_factor"})
 _WITHOUT_EFFECT = frozenset(
     {
@@ -31,10 +31,10 @@ _WITHOUT_EFFECT = frozenset(
 
 
 def read_image_processor(folder: Path, image_size: int) -> ImageProcessor:
-    """Reads a checkpoint's settings for images; without any, SigLIP's normalisation is used.
+    """Reads a checkpoint's image settings; without any, SigLIP's normalisation is used.
 
-    They stand in `preprocessor_config.json` or, as transformers 5 saves them, under `image_processor` in
-    `processor_config.json`, which takes precedence if both are there, as in transformers.
+    They are in `preprocessor_config.json` or, as transformers 5 saves them, under `image_processor` in
+    `processor_config.json`, which takes precedence if both exist, as in transformers.
 
     Args:
         folder: the checkpoint.
@@ -66,7 +66,7 @@ def read_image_processor(folder: Path, image_size: int) -> ImageProcessor:
 
 
 def check_num_image_tokens(folder: Path, num_positions: int) -> None:
-    """Raises ValueError if `processor_config.json` has another number per image than the vision tower."""
+    """Raises ValueError if `num_image_tokens` in `processor_config.json` differs from the vision tower's."""
     count = read_json_if_present(folder / PROCESSOR).get("num_image_tokens", num_positions)
     if count != num_positions:
         raise ValueError(
@@ -91,7 +91,7 @@ def image_settings(processor: ImageProcessor) -> dict[str, Any]:
 
 
 def _find_settings(folder: Path) -> tuple[str, dict[str, Any]]:
-    """The entries that are not null, and the name of their place."""
+    """Returns where the settings are, for error messages, and the entries that are not null."""
     nested = read_json_if_present(folder / PROCESSOR).get(NESTED)
     single = _without_nulls(read_json_if_present(folder / PREPROCESSOR))
     if nested is None:
@@ -109,7 +109,7 @@ def _find_settings(folder: Path) -> tuple[str, dict[str, Any]]:
 def _check_fixed_entries(place: str, settings: dict[str, Any], processor: ImageProcessor) -> None:
     """Raises ValueError if an entry asks for steps that `ImageProcessor` lacks; logs unknown entries."""
     side, padding = processor.image_size, list(processor.padding)
-    # The values that name what is always done, the usual one first.
+    # The values that describe what `ImageProcessor` always does, the usual one first.
     fixed: dict[str, tuple[object, ...]] = {
         "background_color": (padding, *(padding[:1] if len(set(padding)) == 1 else ())),
         "do_center_crop": (False,),

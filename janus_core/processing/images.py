@@ -38,7 +38,7 @@ class ImageProcessor:
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)  # per channel, for the vision tower
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     min_size: int = 14  # lower limit of the shorter side after resizing, in pixels
-    rescale_factor: float = 1 / 255  # bytes are multiplied with it before the normalisation
+    rescale_factor: float = 1 / 255  # multiplies the bytes before the normalisation
     do_normalize: bool = True  # whether to apply mean and std; the mean gives the padding in any case
 
     def __post_init__(self) -> None:

@@ -14,16 +14,21 @@ _log = logging.getLogger(__name__)
 
 # Width of the feathered border of a redrawn area, in pixels of the model's square: a quarter of a token.
 FEATHER = 4
-# Masks whose values all lie below half a step of 8 bits change no pixel of a saved image: they are empty.
+# Masks with all values below half an 8-bit step change no pixel of a saved image, so they count as empty.
 SMALLEST_WEIGHT = 0.5 / 255
 
 
 def checked_masks(mask: Tensor, num_images: int) -> Tensor:
     """Validates the masks of a batch of images, giving [M, h, w] float32 in [0, 1] on the CPU.
 
-    They are [h, w], or [M, h, w] or [M, 1, h, w] where M is 1 or the number of images; 0 where an image is
-    kept. Of whole numbers and bools, any above 0 counts as 1. Numbers outside [0, 1] are clipped, and the log
-    says so.
+    Args:
+        mask: [h, w], or [M, h, w] or [M, 1, h, w] where M is 1 or `num_images`; 0 where an image is kept. In
+            masks of integers or bools, any value above 0 counts as 1. Floats outside [0, 1] are clipped, with
+            a warning in the log.
+        num_images: the size of the batch.
+
+    Raises:
+        ValueError: if the mask has another shape, or holds NaN or infinity.
     """
     if not isinstance(mask, Tensor):
         raise ValueError(f"mask must be a tensor [H, W], got {type(mask).__name__}; convert it")
@@ -57,8 +62,8 @@ def selects_any(masks: Tensor) -> Tensor:
 def fit_masks(masks: Tensor, height: int, width: int) -> Tensor:
     """Resizes checked masks [M, h, w] to the size of the images, [M, H, W].
 
-    They are stretched and averaged by area, so that any overlap with a masked pixel gives a value above 0,
-    and a warning is logged.
+    They are resampled by area, so that any overlap with a masked pixel gives a value above 0, and a warning
+    is logged.
     """
     if masks.shape[1:] == (height, width):
         return masks
@@ -91,7 +96,7 @@ def pixels_inside_tokens(tokens: Tensor, frame: Frame, height: int, width: int, 
 
 
 def bounding_box(area: Tensor) -> tuple[slice, slice]:
-    """Rows and columns of an area [H, W] bool and the pixels next to it; empty if the area is."""
+    """Rows and columns that an area [H, W] bool spans, with a margin of one pixel; empty if the area is."""
     return _extent(area.any(dim=1)), _extent(area.any(dim=0))
 
 
@@ -103,7 +108,7 @@ def _extent(selected: Tensor) -> slice:
 
 
 def feather_radius(height: int, width: int, side: int) -> int:
-    """Pixels of an image that one pixel of the model's square, `side` pixels wide, is worth."""
+    """Width in image pixels of one pixel of the model's square, which is `side` pixels wide; at least 1."""
     return max(1, round(max(height, width) / side))
 
 
@@ -155,13 +160,13 @@ def _dilate(values: Tensor, radius: int) -> Tensor:
 
 
 def _windows_maximum(values: Tensor, radius: int, dim: int) -> Tensor:
-    """The maximum of the values up to `radius` places before and after each, along one dimension.
+    """The maximum over the window of `radius` values before and after each, along one dimension.
 
-    Windows are doubled until two of them cover the wanted length: the cost grows with its logarithm.
+    Windows are doubled until two of them cover the whole length, so the cost is logarithmic in `radius`.
     """
     count, length = values.shape[dim], 2 * radius + 1
     ends = (radius, radius) if dim == 1 else (0, 0, radius, radius)
-    values, covered = F.pad(values, ends), 1  # zeros, which no maximum notices
+    values, covered = F.pad(values, ends), 1  # zeros do not affect the maximum
     while 2 * covered <= length:
         size = values.shape[dim] - covered
         values = torch.maximum(values.narrow(dim, 0, size), values.narrow(dim, covered, size))

@@ -73,7 +73,7 @@ def finetune(options: argparse.Namespace) -> None:
     )
     start = [(options.adapter, 1.0)] if options.adapter else []
     adapters = read_adapters(options.checkpoint, start)
-    merged = [] if options.lora else start  # training all weights goes on from the merged ones
+    merged = [] if options.lora else start  # without --lora, all weights are trained after merging
     pipeline = load_pipeline(options.checkpoint, options.device, torch.float32, adapters=merged)
     check_trainable(pipeline)
     data.check(pipeline)

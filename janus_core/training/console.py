@@ -1,4 +1,4 @@
-"""What a command says, and how Ctrl-C stops it."""
+"""Console output of training commands, and a graceful stop at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PROGRESS_INTERVAL = 5.0  # seconds
 
 
 def say(text: str) -> None:
-    """Writes a line at once."""
+    """Prints a line and flushes it."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def progress(what: str) -> OnImage:
-    """An `OnImage` that says every few seconds how much is done, as in `120 of 400 images checked`."""
+    """Returns an `OnImage` that prints a line every few seconds, such as `120 of 400 images checked`."""
     said = time.monotonic()
 
     def on_image(done: int, total: int) -> None:

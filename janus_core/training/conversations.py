@@ -1,4 +1,4 @@
-"""Conversations about the images of a folder, as lines of one file."""
+"""Reads `conversations.jsonl`: conversations about the images of a folder, one per line."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ Turns = tuple[tuple[str, str], ...]
 def read_conversations(
     folder: Path, images: Collection[Path], problems: Problems
 ) -> list[tuple[Path | None, Turns]]:
-    """Reads the image, or None, and the turns of each line of a folder's file; none if there is no file.
+    """Reads the conversations of a folder; an empty list if it has no file of them.
 
     Args:
         folder: the folder.
         images: its images.
-        problems: takes an error for each line that cannot be used.
+        problems: collects an error for each invalid line.
+
+    Returns:
+        For each line, its image or None, and its turns.
     """
     file = folder / CONVERSATIONS
     if not file.is_file():

@@ -48,7 +48,7 @@ class FolderData:
 
         Raises:
             FileNotFoundError: if there are no texts, or images that a conversation names are missing.
-            ValueError: for texts that cannot be read; the error names all of them.
+            ValueError: if texts cannot be read; the error lists all of them.
         """
         self.folder, self._background = folder, background
         files = sorted(files_of(folder))
@@ -85,7 +85,7 @@ class FolderData:
         images = [[path.relative_to(folder).as_posix(), path.stat().st_size] for path in self._images]
         captions = [caption for _, caption in self._captions]
         content = [images, [captions, [turns for _, turns in conversations]]]
-        # Runs with the usual background can be resumed with the states of versions that had no other.
+        # The default background is left out, so that runs of versions without this option can be resumed.
         content += [[*background]] if background != GREY else []
         self.version = f"folder-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}"
 
@@ -96,7 +96,7 @@ class FolderData:
         return int(has_understanding), int(bool(self._text_conversations)), int(bool(self._captions))
 
     def check(self, pipeline: JanusPipeline) -> None:
-        """Builds all sequences once, so that an error names all texts that do not fit before training."""
+        """Builds all sequences once; raises ValueError before training, listing all texts that do not fit."""
         picture = np.empty((1, 1, 3), np.uint8)  # its content does not matter here
         question = max(CAPTION_QUESTIONS, key=len)
         samples = [Sample(picture, ((question, caption),), caption) for _, caption in self._captions]
@@ -114,7 +114,7 @@ class FolderData:
         problems.refuse()
 
     def check_images(self, on_image: OnImage = ignore_image) -> None:
-        """Decodes every image once, so that an error names all that cannot be read before training.
+        """Decodes every image once; raises ValueError before training, listing all that cannot be read.
 
         Args:
             on_image: called as `on_image(done, total)` after each image.

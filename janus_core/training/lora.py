@@ -15,15 +15,15 @@ from ..checkpoints.changes import Change, LowRankChange
 
 TARGETS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 
-# An adapter's product of matrices is multiplied by alpha / rank, with alpha = 2 * rank.
+# The scale alpha / rank of `B @ A`, with alpha = 2 * rank.
 FACTOR = 2.0
 
 
 class LoraLinear(nn.Linear):
-    """A linear layer without bias, plus a product of two small matrices that is trained in its place."""
+    """A linear layer without bias, plus a trainable low-rank product: `x W^T + FACTOR * x A^T B^T`."""
 
     def __init__(self, layer: nn.Linear, rank: int, generator: torch.Generator) -> None:
-        """Takes the layer's weight. The product is zero at first."""
+        """Shares the layer's weight. B is zero at first, so that the output does not change."""
         super().__init__(layer.in_features, layer.out_features, bias=False, device="meta")
         self.weight = layer.weight
         bound = layer.in_features**-0.5
@@ -45,11 +45,11 @@ def add_adapters(body: nn.Module, rank: int, seed: int) -> None:
 
 
 def load_adapter(body: nn.Module, adapter: Adapter, rank: int) -> None:
-    """Has added adapters start from a saved one, in place.
+    """Initializes added adapters from a saved one, in place.
 
     Raises:
-        ValueError: if it changes other layers too, is of another rank, or has several first matrices for the
-            projections that are one matrix here.
+        ValueError: if it changes other layers too, is of another rank, or has different matrices A for
+            projections that are fused here.
     """
     layers = {f"body.{name}.weight": layer for name, layer in _lora_layers(body)}
     for parameter, changes in adapter.changes.items():
@@ -82,7 +82,7 @@ def _fill(layer: LoraLinear, path: Path, parameter: str, changes: Sequence[Chang
 
 
 def adapter_matrices(body: nn.Module) -> SavedMatrices:
-    """The matrices of all adapters, by the parameter that they change."""
+    """Returns the matrices A and B of all adapters, by the parameter that they change."""
     return {f"body.{name}.weight": (layer.lora_A, layer.lora_B) for name, layer in _lora_layers(body)}
 
 

@@ -9,14 +9,14 @@ _MAX_LINES = 20
 
 
 class Problems:
-    """Errors that were found so far."""
+    """The errors found so far."""
 
     def __init__(self) -> None:
         self._errors: list[ValueError | OSError] = []
 
     @contextmanager
     def collected(self, place: str = "") -> Iterator[None]:
-        """Keeps an error that is raised within; `place` is put before its message."""
+        """Catches and keeps an error that is raised within; `place` is put before its message."""
         try:
             yield
         except (ValueError, OSError) as error:
@@ -27,7 +27,7 @@ class Problems:
         self._errors.append(error)
 
     def refuse(self) -> None:
-        """Raises one error that lists all, the first 20 of them in words.
+        """Raises one error with the messages of the first 20 and the number of all; none if there are none.
 
         Raises:
             FileNotFoundError: if all of them are about missing files.
