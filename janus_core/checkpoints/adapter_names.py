@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from .keymap import KeyMap, ParameterSlice
+from .naming import TRAINER_WRAPPERS
 
 # Wrappers around the trained model or its modules; checkpoints do not have these parts in their names.
-_WRAPPERS = (
-    *("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"),
-    *(r"base_model\.model", r"modules_to_save\.default", "modules_to_save"),
-)
+_WRAPPERS = (*TRAINER_WRAPPERS, r"base_model\.model", r"modules_to_save\.default", "modules_to_save")
 _WRAPPER = re.compile(rf"(?:(?<=^)|(?<=\.))(?:{'|'.join(_WRAPPERS)})\.")
 
 # Paths that the trained model can have within a full Janus model, as prefixes of its names.

@@ -14,7 +14,13 @@ _log = logging.getLogger(__name__)
 
 # Wrapper modules of PyTorch and trainers, which can also occur in the middle of a name. No layout has such
 # names.
-_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
+TRAINER_WRAPPERS = (
+    "module",
+    "_orig_mod",
+    "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
+    "_forward_module",
+)
 
 # Prefixes of copies that trainers keep of the weights; the trained weights are used instead of them.
 _COPIES = ("ema.", "ema_model.", "model_ema.", "ref_model.", "reference_model.", "teacher.", "old_model.")
@@ -80,7 +86,7 @@ def without_prefixes(
 
 
 def _without_wrappers(name: str) -> str:
-    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+    return ".".join(part for part in name.split(".") if part not in TRAINER_WRAPPERS)
 
 
 def _find_prefix(folder: Path, names: Collection[str], required: Collection[str]) -> str:

@@ -25,6 +25,7 @@ SAME_NAMES = {
     "whole port": "base_model.model.model.language_model.layers.{}",
     "port without its head": "base_model.model.language_model.layers.{}",
     "bare": "language_model.model.layers.{}",
+    "of DeepSpeed": "_forward_module.base_model.model.language_model.model.layers.{}",
     "compiled and parallel": "module._orig_mod.base_model.model.language_model.model.layers.{}",
     "inside the whole model": "language_model.base_model.model.model.layers.{}",
 }
