@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BLOCK_ELEMENTS = 2**20
+_BLOCK_ELEMENTS = 2**22
 
 
 @dataclass(frozen=True, eq=False)
