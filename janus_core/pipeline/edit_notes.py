@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..processing.masks import selects_any
 from .edit_request import EditRequest
 
 NO_STRENGTH = "strength is 0"
@@ -37,8 +36,7 @@ def _why_unchanged(request: EditRequest, result: int, same_tokens: bool, changed
     if request.masks is not None:
         if request.options.strength == 0.0:
             return NO_STRENGTH
-        mask = request.mask_of(request.source_of(result))
-        if not bool(selects_any(request.masks[mask : mask + 1])):
+        if request.has_empty_mask(request.source_of(result)):
             return EMPTY_MASK
         if not bool(changed.any()):
             return NO_WHOLE_PIXELS

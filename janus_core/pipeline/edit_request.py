@@ -29,8 +29,8 @@ class EditRequest:
         instruction: the change; with a mask, a description of the whole result.
         options: guidance, randomness and number of results for each image.
         form: name of the prompt form, one of `EDIT_FORMS`, or `mask`.
-        masks: [1 or B, H, W] float32 in [0, 1] on the CPU, above 0 where the images may change; at least one
-            is not empty. None for other forms than `mask`.
+        masks: [1 or B, H, W] float32 in [0, 1] on the CPU, above 0 where the images may change. Those that
+            were empty as given are 0 throughout; at least one is not. None for other forms than `mask`.
         notes: messages for the user, such as that an empty mask was ignored.
     """
 
@@ -54,6 +54,11 @@ class EditRequest:
         """Index of an image's mask."""
         assert self.masks is not None
         return source % len(self.masks)
+
+    def has_empty_mask(self, source: int) -> bool:
+        """Whether an image's mask was empty as given, before it was resized to the image."""
+        assert self.masks is not None
+        return not bool(self.masks[self.mask_of(source)].any())
 
 
 def edit_request(

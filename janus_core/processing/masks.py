@@ -62,14 +62,14 @@ def selects_any(masks: Tensor) -> Tensor:
 def fit_masks(masks: Tensor, height: int, width: int) -> Tensor:
     """Resizes checked masks [M, h, w] to the size of the images, [M, H, W].
 
-    They are resampled by area, so that any overlap with a masked pixel gives a value above 0, and a warning
-    is logged.
+    Masks of that size are returned as they are. Otherwise each pixel takes the maximum of the mask's pixels
+    that it overlaps, so that single pixels of a large mask keep their full value, and a warning is logged.
     """
     if masks.shape[1:] == (height, width):
         return masks
     old_size = masks.shape[2], masks.shape[1]
     _log.warning("mask of %d x %d pixels is resized to the image's %d x %d", *old_size, width, height)
-    return F.interpolate(masks[None], size=(height, width), mode="area")[0]
+    return F.adaptive_max_pool2d(masks, (height, width))
 
 
 def masked_tokens(area: Tensor, frame: Frame, grid_size: int, side: int) -> Tensor:

@@ -89,6 +89,18 @@ def test_images_with_an_empty_mask_among_others_stay_and_are_named(
         assert note in caplog.messages
 
 
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "beside an empty mask"])
+def test_one_pixel_of_a_large_mask_is_not_called_empty(pipe: JanusPipeline, others: int) -> None:
+    masks = torch.zeros(1 + others, 1500, 2000)
+    masks[0, 700, 900] = 1
+    images = torch.rand(1 + others, 48, 64, 3, generator=torch.Generator().manual_seed(4))
+    edited = pipe.edit(images, "A red ball.", EditSampling(temperature=3.0), mask=masks)
+    assert edited.changed[0].nonzero().tolist() == [[22, 28]]
+    assert (edited.images[0] - images[0]).abs().max() > 0.02  # more than a trace
+    notes = ("Not changed: image 2 of 2: the mask selects nothing.",) if others else ()
+    assert edited.notes == notes
+
+
 def test_a_mask_and_strength_without_a_whole_redrawn_pixel_say_so(pipe: JanusPipeline) -> None:
     image = torch.full((2, 2, 3), 0.5)  # each pixel lies in four tokens
     edited = pipe.edit(image, "A red ball.", EditSampling(strength=0.1), mask=torch.ones(2, 2))

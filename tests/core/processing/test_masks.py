@@ -96,6 +96,20 @@ def test_a_mask_of_another_size_is_resized_and_the_log_says_so(caplog: pytest.Lo
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("size", [(48, 64), (31, 7), (1000, 4000)])
+def test_a_resized_mask_has_the_full_value_wherever_it_is_overlapped(size: tuple[int, int]) -> None:
+    masks = torch.zeros(2, 1500, 2000)
+    masks[0, 700, 900] = 0.75  # the other one is empty, and stays so
+    fitted = fit_masks(masks, *size)
+    rows, columns = (
+        [i for i in range(new) if i * old < (place + 1) * new and (i + 1) * old > place * new]
+        for new, old, place in ((size[0], 1500, 700), (size[1], 2000, 900))
+    )
+    expected = torch.zeros(2, *size)
+    expected[0, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 0.75
+    assert torch.equal(fitted, expected)
+
+
 def test_numbers_outside_of_0_to_1_are_clipped_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert checked_masks(torch.tensor([[-1.0, 0.5, 4.0]]), 1).tolist() == [[[0.0, 0.5, 1.0]]]
