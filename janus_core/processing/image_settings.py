@@ -20,12 +20,14 @@ CLASSES = ("VLMImageProcessor", "JanusImageProcessor", "JanusImageProcessorFast"
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-# Entries that `ImageProcessor` follows, and entries that do not affect pixels.
+# Entries that `ImageProcessor` follows, and entries that do not affect pixels: `crop_size` is that of
+# `do_center_crop`, which is refused, and sizes are always square.
 _FOLLOWED = frozenset({"do_normalize", "do_rescale", "image_mean", "image_std", "min_size", "rescale_factor"})
 _WITHOUT_EFFECT = frozenset(
     {
-        *("auto_map", "data_format", "device", "disable_grouping", "feature_extractor_type"),
-        *("input_data_format", "model_type", "processor_class", "return_tensors", "transformers_version"),
+        *("auto_map", "crop_size", "data_format", "default_to_square", "device", "disable_grouping"),
+        *("feature_extractor_type", "input_data_format", "model_type", "processor_class", "return_tensors"),
+        "transformers_version",
     }
 )
 
@@ -109,6 +111,7 @@ def _find_settings(folder: Path) -> tuple[str, dict[str, Any]]:
 def _check_fixed_entries(place: str, settings: dict[str, Any], processor: ImageProcessor) -> None:
     """Raises ValueError if an entry asks for steps that `ImageProcessor` lacks; logs unknown entries."""
     side, padding = processor.image_size, list(processor.padding)
+    square = ({"height": side, "width": side}, side)
     # The values that describe what `ImageProcessor` always does, the usual one first.
     fixed: dict[str, tuple[object, ...]] = {
         "background_color": (padding, *(padding[:1] if len(set(padding)) == 1 else ())),
@@ -118,8 +121,9 @@ def _check_fixed_entries(place: str, settings: dict[str, Any], processor: ImageP
         "do_resize": (True,),
         "image_processor_type": CLASSES,
         "image_size": (side,),
+        "pad_size": square,
         "resample": (3,),  # Pillow's number of the bicubic filter
-        "size": ({"height": side, "width": side}, side),
+        "size": square,
     }
     for name, values in fixed.items():
         if name in settings and settings[name] not in values:

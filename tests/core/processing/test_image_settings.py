@@ -155,6 +155,7 @@ def test_entries_that_act_change_the_pixels(tmp_path: Path) -> None:
         ("image_size", 48, "must be 64"),
         ("min_size", 0, "must be an integer from 1"),
         ("min_size", 14.5, "must be an integer from 1"),
+        ("pad_size", {"height": 48, "width": 64}, "must be {'height': 64, 'width': 64}"),
         ("resample", 2, "must be 3"),
         ("rescale_factor", 0, "must be above 0"),
         ("rescale_factor", "1/255", "must be above 0"),
@@ -181,10 +182,8 @@ def test_an_entry_that_cannot_be_followed_is_refused_by_its_name(
     [
         *({"image_processor_type": name} for name in CLASSES),
         {"background_color": 127},
-        {"do_convert_rgb": True},
-        {"do_convert_rgb": None},
-        {"size": SIDE},
-        {"size": SQUARE},
+        *({"do_convert_rgb": value} for value in (True, None)),
+        *({name: value} for name in ("size", "pad_size") for value in (SIDE, SQUARE)),
     ],
     ids=str,
 )
@@ -199,7 +198,9 @@ def test_entries_that_name_what_is_done_anyway_are_accepted(
 def test_what_transformers_and_the_reference_write_is_read_without_complaint(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert read_image_processor(save_processor(tmp_path), SIDE).min_size == 14
+    sizes = {"crop_size": SQUARE, "default_to_square": False, "do_center_crop": False, "pad_size": SQUARE}
+    for settings in ({}, sizes):
+        assert read_image_processor(save_processor(tmp_path, **settings), SIDE).min_size == 14
     for name in ("janus-pro-tiny", "janusflow-tiny", "janus-pro-tiny-bin", "janusflow-tiny-bin"):
         assert read_image_processor(GOLDEN / name, SIDE) == ImageProcessor(SIDE)
         check_num_image_tokens(GOLDEN / name, 16)
