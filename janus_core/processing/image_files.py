@@ -32,6 +32,9 @@ _NOT_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"})
 # divided by 255 to get bytes, as in Load Image of ComfyUI 0.3.75.
 _SIXTEEN_BITS = frozenset({"JPEG2000", "PNG", "PPM"})
 
+# Floats up to this, as `ImageProcessor` takes them, are of a picture in [0, 1].
+_MOST_OVERSHOOT = 2
+
 # Pillow's switch for damaged files is global: one reader at a time may set it.
 _switch = threading.Lock()
 
@@ -52,8 +55,8 @@ def read_image(path: Path, background: Colour | None = None, max_side: int | Non
     8-bit files give the same pixels as Load Image in ComfyUI 0.3.75. A truncated file is read as far as it
     can be decoded, as by Load Image, and a warning is logged. The EXIF rotation is applied; of several frames
     or pages, the first is read. 16-bit grey keeps its depth. 32-bit grey has no defined scale: integers of
-    65025 and above are white; floats are white at 1, or at 255 if any of them is above 1. Colour profiles are
-    ignored.
+    65025 and above are white; floats are white at 1, or at 255 if any of them is above 2, and clipped, as
+    resampling may take a picture in [0, 1] slightly above 1. Colour profiles are ignored.
 
     Args:
         path: a file in any format that Pillow can read.
@@ -87,11 +90,21 @@ def _load(path: Path, max_side: int | None) -> Image.Image:
         return _decode(path, max_side)
     except (OSError, ValueError) as error:
         with _damage_allowed():
+            if _is_all_filler(path):
+                raise
             picture = _decode(path, max_side)
-        if np.ptp(np.asarray(picture), axis=(0, 1)).max() == 0:  # nothing was decoded, it is all filler
-            raise
         _log.warning("%s is damaged (%s); what could be decoded is used", path, error)
         return picture
+
+
+def _is_all_filler(path: Path) -> bool:
+    """Whether a damaged file is read as nothing but the colour that its decoder gives to missing pixels."""
+    with path.open("rb") as source, Image.open(source) as file:
+        filler = 0
+        if file.format in ("JPEG", "MPO"):
+            filler = 127 if file.mode == "CMYK" else 128  # the middle; Pillow inverts inks
+        levels = np.asarray(file)
+    return bool((levels == filler).all())
 
 
 @contextmanager
@@ -149,7 +162,7 @@ def _deep_grey(picture: Image.Image, file: ImageFile.ImageFile) -> Image.Image:
     shades = np.asarray(picture, np.float32)
     white = 65535
     if picture.mode == "F":
-        white = 1 if shades.max() <= 1 else 255
+        white = 1 if shades.max() <= _MOST_OVERSHOOT else 255
     values = (shades / np.float32(white)).clip(0, 1)
     if (
         isinstance(file, TiffImagePlugin.TiffImageFile)

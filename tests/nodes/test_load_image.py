@@ -82,6 +82,13 @@ def test_files_that_are_cut_off_are_read_as_by_load_image(kind: str, share: floa
     torch.testing.assert_close(found[:rows], expected[:rows], rtol=0, atol=TOLERANCE if PILLOW else 0.1)
 
 
+@pytest.mark.parametrize("colour", ["white", "black"])
+def test_a_picture_of_one_colour_without_the_end_marker_is_read_as_by_load_image(colour: str) -> None:
+    content = encoded(Image.new("RGB", (128, 96), colour), "JPEG")
+    found, expected = both("one colour.jpg", content[:-2])
+    torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE)
+
+
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_the_first_frame_is_that_of_load_image(kind: str) -> None:
     frames = [photograph(), *(Image.new("RGB", (128, 96), colour) for colour in ("lime", "blue"))]
