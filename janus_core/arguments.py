@@ -1,9 +1,11 @@
-"""Validates arguments that are texts or integers; errors name the argument."""
+"""Validates arguments that are texts, paths or integers; errors name the argument."""
 
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Sequence, Sized
+from pathlib import Path
 
 _SHOWN_LENGTH = 80  # characters of a value in an error message
 
@@ -51,6 +53,14 @@ def checked_texts(name: str, texts: object, fix: str) -> list[str]:
     if not texts:
         raise ValueError(f"{name} must be a text or a list of at least one, got an empty list; {fix}")
     return [checked_text(name, text, fix) for text in texts]
+
+
+def checked_path(name: str, path: object) -> Path:
+    """Returns a path, given as str or Path; raises ValueError for anything else, or if it is empty."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ValueError(f"{name} must be a path, got {shown(path)}; give a str or a pathlib.Path")
+    return Path(text)
 
 
 def checked_whole(name: str, value: object, fix: str = "round it, or convert it with int") -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from .arguments import checked_path
 from .checkpoints.adapters import Adapter, AdapterChoice, merged_changes, read_adapters
 from .checkpoints.fill import OnProgress
 from .checkpoints.load import load_weights
@@ -78,11 +79,11 @@ def load_pipeline(
 
     Raises:
         FileNotFoundError: if a file is missing; it says which.
-        ValueError: if a file is broken or belongs to another model.
+        ValueError: if an argument is wrong, or a file is broken or belongs to another model.
     """
-    folder = Path(path)
+    folder = checked_path("path", path)
     # Cheap checks first: the weights take long to read.
-    checkpoint = find_checkpoint(folder, None if vae is None else Path(vae))
+    checkpoint = find_checkpoint(folder, None if vae is None else checked_path("vae", vae))
     layout, config = checkpoint.layout, checkpoint.config
     processor = read_json_if_present(folder / "processor_config.json")
     edit_form = detect_edit_form(folder)
@@ -161,10 +162,10 @@ def save_checkpoint(
 
     Raises:
         FileExistsError: if the folder already holds a model.
-        ValueError: if the model's weights are packed or quantized.
+        ValueError: if `path` is no path, or the model's weights are packed or quantized.
     """
+    folder = checked_path("path", path)
     check_not_quantized(pipeline.model)
-    folder = Path(path)
     create_folder(folder)
     for name in _COPIED_FILES:
         if (pipeline.folder / name).is_file():

@@ -22,9 +22,18 @@ ALLOWED: dict[str, set[str]] = {
     "processing": {"arguments", "config", "prompt_batch", "file_io"},
     "models": {"config", "prompt_batch"},
     "sampling": {"arguments", "config", "prompt_batch", "models"},
-    "checkpoints": {"config", "file_io", "presets", "models"},
+    "checkpoints": {"arguments", "config", "file_io", "presets", "models"},
     "pipeline": {"arguments", "config", "prompt_batch", "processing", "models", "sampling"},
-    "loading": {"config", "file_io", "processing", "models", "sampling", "checkpoints", "pipeline"},
+    "loading": {
+        "arguments",
+        "config",
+        "file_io",
+        "processing",
+        "models",
+        "sampling",
+        "checkpoints",
+        "pipeline",
+    },
     "captioning": {"arguments", "file_io", "processing", "sampling", "pipeline"},
 }
 # Training starts from a pipeline, writes the same prompts, and evaluates with it.

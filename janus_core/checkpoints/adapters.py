@@ -6,11 +6,13 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..arguments import checked_path, shown
 from ..config import JanusConfig
 from .adapter_config import Scaling
 from .adapter_files import AdapterFile, read_adapter
@@ -59,18 +61,35 @@ def read_adapters(folder: Path, adapters: Sequence[AdapterChoice]) -> list[Adapt
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if an adapter is broken, not supported, or for another model.
+        ValueError: if `adapters` holds anything else than pairs, or an adapter is broken, not supported, or
+            for another model.
     """
-    for path, strength in adapters:
-        if not math.isfinite(strength):
-            raise ValueError(f"strength must be a finite number, got {strength} for {path}; 1 is as trained")
-    if not adapters:
+    choices = _checked(adapters)
+    if not choices:
         return []
     layout, config = detect_layout(folder)
     names = _Names(folder, config, layout.key_map)
-    files = {path: read_adapter(path) for path in dict.fromkeys(Path(path) for path, _ in adapters)}
-    found = [names.place(files[Path(path)], strength) for path, strength in adapters]
+    files = {path: read_adapter(path) for path in dict.fromkeys(path for path, _ in choices)}
+    found = [names.place(files[path], strength) for path, strength in choices]
     return sorted(found, key=lambda adapter: (adapter.digest, adapter.strength))
+
+
+def _checked(adapters: object) -> list[tuple[Path, float]]:
+    """Returns adapters with their strengths; raises ValueError for anything else than such pairs."""
+    fix = "give a list of (path, strength), an empty one for no adapter"
+    if not isinstance(adapters, Sequence) or isinstance(adapters, (str, bytes)):
+        raise ValueError(f"adapters must be pairs of a path and a strength, got {shown(adapters)}; {fix}")
+    choices = []
+    for pair in adapters:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"adapters must be pairs of a path and a strength, got {shown(pair)}; {fix}")
+        path, strength = checked_path("adapters", pair[0]), pair[1]
+        if isinstance(strength, bool) or not isinstance(strength, Real) or not math.isfinite(strength):
+            raise ValueError(
+                f"strength must be a finite number, got {shown(strength)} for {path}; 1 is as trained"
+            )
+        choices.append((path, float(strength)))
+    return choices
 
 
 def merged_changes(adapters: Sequence[Adapter]) -> dict[str, list[Change]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from ..arguments import checked_text, shown
+
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful language and vision assistant. You are able to understand the visual content that "
     "the user provides, and assist the user with a variety of tasks using natural language."
@@ -101,6 +103,13 @@ def chat_format(name: str, roles: tuple[str, str] | None = None) -> ChatFormat:
         raise ValueError(
             f"chat template must be one of {', '.join(CHAT_FORMATS)}, got {name!r}; choose one of these"
         )
+    if roles is not None:
+        if not isinstance(roles, Sequence) or isinstance(roles, (str, bytes)) or len(roles) != 2:
+            raise ValueError(
+                f"roles must be two texts, got {shown(roles)}; give those of user and assistant as a tuple"
+            )
+        for role in roles:
+            checked_text("roles", role, "give texts of user and assistant", may_be_blank=True)
     format = CHAT_FORMATS[name]
     if roles is None or not format.shows_roles:
         return format

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from janus_nodes.janus_core import checked_text, checked_whole, shown
-from janus_nodes.janus_core.arguments import checked_texts
+from janus_nodes.janus_core.arguments import checked_path, checked_texts
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,14 @@ def test_what_is_no_whole_number_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^keep must be a whole number, got {re.escape(shown(value))};"):
         checked_whole("keep", value)
     assert checked_whole("keep", np.int32(2)) == 2
+
+
+@pytest.mark.parametrize("path", ["a/b", Path("a/b")])
+def test_paths_are_returned_as_path(path: str | Path) -> None:
+    assert checked_path("folder", path) == Path("a/b")
+
+
+@pytest.mark.parametrize("path", [None, 5, [], b"a", "", "a\0b"])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(ValueError, match=r"^folder must be a path, got .*; give a str or a pathlib\.Path$"):
+        checked_path("folder", path)

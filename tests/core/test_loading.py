@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from janus_nodes.janus_core import TokenSampling, load_pipeline, save_checkpoint
@@ -32,3 +33,23 @@ def test_options_that_images_are_not_drawn_with_are_named(folder: Path, entry: o
     expected = r"image_sampling in .*processor_config\.json must hold sampling options by name, .*; fix"
     with pytest.raises(ValueError, match=expected):
         load_pipeline(folder)
+
+
+@pytest.mark.parametrize("path", [None, 5, []])
+def test_what_is_no_path_is_refused(folder: Path, path: Any) -> None:
+    message = r"^{} must be a path, got .*; give a str"
+    with pytest.raises(ValueError, match=message.format("path")):
+        load_pipeline(path)
+    with pytest.raises(ValueError, match=message.format("path")):
+        save_checkpoint(load_pipeline(folder), path)
+    if path is not None:
+        with pytest.raises(ValueError, match=message.format("vae")):
+            load_pipeline(folder, vae=path)
+
+
+@pytest.mark.parametrize(
+    "adapters", [None, [3], "ab", ["ab"], [("a",)], [(None, 1.0)], [("a", None)], [("a", "1")], [("a", True)]]
+)
+def test_adapters_are_pairs(folder: Path, adapters: Any) -> None:
+    with pytest.raises(ValueError, match=r"^(adapters|strength) must be .*, got .*; "):
+        load_pipeline(folder, adapters=adapters)

@@ -51,3 +51,11 @@ def test_separators_alternate_with_the_turns() -> None:
 def test_unknown_template_is_named() -> None:
     with pytest.raises(ValueError, match=r"chat template must be one of deepseek, .*, got 'llava'"):
         chat_format("llava")
+
+
+@pytest.mark.parametrize(
+    "roles", [[], 5, "ab", ("a",), ("a", "b", "c"), (1, 2), ("a", None), ("a", "\ud800")]
+)
+def test_roles_are_two_texts(roles: Any) -> None:
+    with pytest.raises(ValueError, match=r"^roles must "):
+        chat_format("deepseek", roles)
