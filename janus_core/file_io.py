@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import hashlib
 import json
 import os
@@ -65,19 +66,24 @@ def read_json_if_present(path: Path) -> dict[str, Any]:
 def write_atomically(path: Path, content: bytes | Callable[[Path], object]) -> None:
     """Writes a file that is either complete or absent, even if the process is killed halfway.
 
-    The content goes to a hidden temporary file beside it, which is then renamed. A killed process leaves that
-    file behind, and the next write of the same path replaces it. The content may be a function that writes to
-    the path that it is given.
+    The content goes to a hidden temporary file beside it, which is then renamed. After an error that file is
+    removed. A killed process leaves it behind, and the next write of the same path replaces it. The content
+    may be a function that writes to the path that it is given.
     """
     # The digest keeps names unique once they are cut to what file systems allow.
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
     partial = path.with_name(f".{path.name[:40]}-{digest}.partial")
     # A leftover may be a link, which would redirect the write out of the folder.
     partial.unlink(missing_ok=True)
-    if isinstance(content, bytes):
-        partial.write_bytes(content)
-    else:
-        content(partial)
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())  # the content must reach the disk before its final name does
-    os.replace(partial, path)
+    try:
+        if isinstance(content, bytes):
+            partial.write_bytes(content)
+        else:
+            content(partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())  # the content must reach the disk before its final name does
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error says what is wrong
+            partial.unlink(missing_ok=True)
+        raise

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import codecs
 import json
+import logging
 import os
+import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..file_io import read_text, write_atomically
 from ..processing.folder_files import read_caption, visible
+
+_log = logging.getLogger(__name__)
 
 
 class TextFiles:
@@ -52,10 +56,15 @@ class TextFiles:
             raise ValueError(f"{file} must be a file, got a link; replace it with its target")
         return read_caption(file)
 
-    def write(self, captions: Mapping[str, str]) -> None:
-        """Writes each caption beside its image."""
+    def write(self, captions: Mapping[str, str]) -> dict[str, str]:
+        """Writes each caption beside its image; returns the reason for each that cannot be written."""
+        failed = {}
         for image, caption in captions.items():
-            write_atomically(self._file(image), f"{caption}\n".encode())
+            try:
+                write_atomically(self._file(image), f"{caption}\n".encode())
+            except (OSError, ValueError) as error:
+                failed[image] = _unwritable(self._file(image), error)
+        return failed
 
     def finish(self) -> None:
         """Does nothing: there is no shared file to tidy up."""
@@ -69,6 +78,7 @@ class JsonLines:
 
     New lines are appended. An incomplete last line, left by a killed run, is dropped, so that its image is
     captioned again. If an image has several lines, the last one wins. Other columns of a line are kept.
+    A line may name its image with backslashes or `./`.
     """
 
     NAME = "metadata.jsonl"
@@ -77,7 +87,8 @@ class JsonLines:
         """Reads and tidies up an existing file."""
         self.file = folder / self.NAME
         self.refused: dict[str, str] = {}
-        self.finish()
+        self._images = frozenset(images)
+        self._tidy_up()
 
     def has(self, image: str) -> bool:
         """Whether an image has a caption; an empty text is none."""
@@ -88,17 +99,51 @@ class JsonLines:
         text: str = json.loads(self._lines[image])["text"]
         return visible(text)
 
-    def write(self, captions: Mapping[str, str]) -> None:
-        """Appends a line for each image."""
-        with self.file.open("ab") as file:
-            for image, caption in captions.items():
-                others = json.loads(self._lines.get(image, "{}"))
-                line = json.dumps({**others, "file_name": image, "text": caption}, ensure_ascii=False)
-                file.write(f"{line}\n".encode(errors="surrogateescape"))
-            file.flush()
-            os.fsync(file.fileno())
+    def write(self, captions: Mapping[str, str]) -> dict[str, str]:
+        """Appends a line for each image; returns the reason for each that cannot be written."""
+        lines = b"".join(self._new_line(image, caption) for image, caption in captions.items())
+        size = self._size()
+        try:
+            with self.file.open("ab") as file:
+                file.write(lines)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            if self._size() > size:  # a later line must not continue an incomplete one
+                os.truncate(self.file, size)
+            return dict.fromkeys(captions, _unwritable(self.file, error))
+        return {}
 
     def finish(self) -> None:
+        """Rewrites the file if that is needed to have one line per image."""
+        try:
+            self._tidy_up()
+        except OSError as error:  # all captions are there
+            _log.warning(
+                "%s keeps earlier lines of its images, as it cannot be rewritten: %s", self.file, error
+            )
+
+    def _size(self) -> int:
+        return self.file.stat().st_size if self.file.exists() else 0
+
+    def _new_line(self, image: str, caption: str) -> bytes:
+        """The line of an image, with the other columns of the one that it replaces."""
+        entry = json.loads(self._lines[image]) if image in self._lines else {"file_name": image}
+        entry["text"] = caption
+        try:
+            return f"{json.dumps(entry, ensure_ascii=False)}\n".encode()
+        except UnicodeEncodeError:  # only escapes can write halves of surrogate pairs and bytes of file names
+            return f"{json.dumps(entry)}\n".encode()
+
+    def _image_of(self, line: str) -> str | None:
+        """The image whose caption a line holds; None if it is not a complete line."""
+        name = _file_name_of(line)
+        if name is None or name in self._images:
+            return name
+        path = posixpath.normpath(name.replace("\\", "/"))
+        return path if path in self._images else name
+
+    def _tidy_up(self) -> None:
         """Reads the file, and rewrites it if that is needed to have one complete line per image."""
         # Writing through a link could change a file outside of the folder.
         if self.file.is_symlink():
@@ -111,7 +156,7 @@ class JsonLines:
         *complete, rest = content.decode("utf-8-sig", "surrogateescape").split("\n")
         entries = []
         for number, line in enumerate(complete, start=1):
-            if (image := _image_of(line)) is not None:
+            if (image := self._image_of(line)) is not None:
                 entries.append((image, line))
             elif line.strip():
                 raise ValueError(
@@ -119,7 +164,7 @@ class JsonLines:
                     "fix the line, or move the file away"
                 )
         # The last line is kept if only its line break is missing.
-        if (image := _image_of(rest)) is not None:
+        if (image := self._image_of(rest)) is not None:
             entries.append((image, rest))
         self._lines = dict(entries)
         if recoded or rest or len(self._lines) < len(entries):
@@ -130,8 +175,13 @@ class JsonLines:
 CAPTION_FILES: dict[str, type[TextFiles] | type[JsonLines]] = {"txt": TextFiles, "jsonl": JsonLines}
 
 
-def _image_of(line: str) -> str | None:
-    """The image whose caption a line holds; None if it is not a complete line."""
+def _unwritable(file: Path, error: Exception) -> str:
+    """The reason why a caption cannot be written."""
+    return f"{file} must be writable, got: {error}; free disk space, or move away what is in its place"
+
+
+def _file_name_of(line: str) -> str | None:
+    """The file name in a line; None if it is not a complete line."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):

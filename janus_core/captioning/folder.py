@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..arguments import checked_path, checked_text
 from ..pipeline.answer import Answer
 from ..pipeline.pipeline import JanusPipeline
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
@@ -16,7 +17,7 @@ from ..sampling.options import TextSampling
 from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step, part_of
 from .files import CAPTION_FILES
 from .find import FoundImages, find_images
-from .options import JOINS, CaptionFolder
+from .options import JOINS, CaptionFolder, is_joined
 from .placeholders import Placeholders
 from .report import CaptionReport
 
@@ -33,8 +34,9 @@ def caption_folder(
 ) -> CaptionReport:
     """Captions the images of a folder; an interrupted run can be continued by running it again.
 
-    Captions are one line: any white space becomes a single space. Images that cannot be read or whose caption
-    would be empty are reported and left out. Links that lead out of the folder are not followed.
+    Captions are one line: any white space becomes a single space. Images that cannot be read, and those whose
+    caption would be empty or cannot be written, are reported and left out. Links that lead out of the folder
+    are not followed.
 
     Args:
         pipeline: the model.
@@ -52,7 +54,7 @@ def caption_folder(
         ValueError: if the folder cannot be read, or holds a metadata.jsonl with other content.
     """
     options, sampling = options or CaptionFolder(), sampling or TextSampling()
-    root = Path(folder).resolve()
+    root = checked_path("folder", folder).resolve()
     found = find_images(root, options.subfolders, options.skip)
     run = _Run(pipeline, root, options, system_prompt, found)
 
@@ -122,29 +124,31 @@ class _Run:
         for index in indices:
             try:
                 queries.append(self._query(index))
-            except ValueError as error:
+            except (OSError, ValueError) as error:
                 self.failed[self._images[index]] = str(error)
         return queries
 
     def write(self, queries: list[_Query], answers: list[Answer]) -> None:
         """Turns answers into captions and writes them."""
-        captions = {}
+        captions, answered = {}, {}
         for query, answer in zip(queries, answers, strict=True):
             image = self._images[query.index]
             if not (words := answer.split()):
                 self.failed[image] = "its caption must hold text, got none; ask another question"
                 continue
             caption = query.prefix + " ".join(words) + query.suffix
-            if caption in query.existing:  # an earlier run added it
+            if is_joined(query.existing, caption):  # an earlier run added it
                 self.skipped += 1
                 continue
             if query.existing:
                 caption = JOINS[self._options.existing](query.existing, caption)
-            captions[image] = caption
-            self.cut += [image] if answer.is_cut else []
-            self.repeating += [image] if answer.repeats else []
-        self.files.write(captions)
-        self.done += len(captions)
+            captions[image], answered[image] = caption, answer
+        unwritten = self.files.write(captions)
+        self.failed |= unwritten
+        written = [image for image in captions if image not in unwritten]
+        self.cut += [image for image in written if answered[image].is_cut]
+        self.repeating += [image for image in written if answered[image].repeats]
+        self.done += len(written)
 
     def report(self) -> CaptionReport:
         """The result so far."""
@@ -170,6 +174,9 @@ class _Run:
         square = letterbox(read_image(path, BACKGROUNDS[options.background]))
         placeholders = Placeholders(path)
         question, prefix, suffix = map(placeholders.fill, (options.question, options.prefix, options.suffix))
+        checked_text("question", question, "ask without placeholders, or leave the image out")
+        for name, text in (("prefix", prefix), ("suffix", suffix)):  # a file's name may not be Unicode
+            checked_text(name, text, "use no placeholders", may_be_blank=True)
         if placeholders.lacks_metadata:
             self.without_metadata.append(image)
         if question != options.question:  # text from the file may be too long, or hold special tokens

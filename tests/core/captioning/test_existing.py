@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from janus_nodes.janus_core import CaptionFolder, JanusPipeline, caption_folder
 from janus_nodes.janus_core.captioning.files import JsonLines, TextFiles
+from janus_nodes.janus_core.captioning.options import is_joined
 from janus_nodes.janus_core.pipeline.answer import Answer
 from PIL import Image
 
@@ -153,3 +154,59 @@ def test_other_columns_of_a_line_are_kept(pipe: JanusPipeline, folder: Path) -> 
     caption_folder(pipe, folder, CaptionFolder(existing="replace", output="jsonl"))
     first = json.loads((folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert first == {"file_name": "a.png", "text": "A cat.", "rating": 5}
+
+
+@OUTPUTS
+@pytest.mark.parametrize("existing", ["append", "prepend"])
+@pytest.mark.parametrize(
+    ("old", "is_there"),
+    [
+        ("A cat.", True),
+        ("A dog. A cat.", True),
+        ("dog, A cat.", True),
+        ("A cat. A dog.", True),
+        ("A dog. A cat. A bird.", True),
+        ("A dog\nA cat.", True),
+        ("not A cat.board", False),
+        ("not A cat.", False),
+        ("A cat.s", False),
+        ("BA cat. dog", False),
+    ],
+)
+def test_a_caption_within_other_words_is_not_the_same(
+    pipe: JanusPipeline, folder: Path, output: str, existing: str, old: str, is_there: bool
+) -> None:
+    write(folder, output, old)
+    report = caption_folder(pipe, folder, CaptionFolder(existing=existing, output=output))
+    assert (report.done, report.skipped) == ((1, 1) if is_there else (2, 0))
+    assert (captions(folder, output)[0] == old) == is_there
+
+
+@pytest.mark.parametrize(
+    ("existing", "caption", "is_there"),
+    [
+        ("cat, dog", "cat", True),
+        ("dog, cat", "cat", True),
+        ("cat. dog", "cat", False),
+        ("a catfish", "cat", False),
+        ("cat dog", "cat", False),
+        ("x+ y, z", "x+ y", True),
+        ("cat, dog", "cat, ", True),
+        ("狗。 猫。", "猫。", True),
+    ],
+)
+def test_captions_are_compared_where_they_are_joined(existing: str, caption: str, is_there: bool) -> None:
+    assert is_joined(existing, caption) == is_there
+
+
+@pytest.mark.parametrize("existing", ["append", "prepend"])
+@pytest.mark.parametrize("suffix", ["", " ", ", ", "\n", " end"])
+def test_several_captions_are_each_added_once(
+    pipe: JanusPipeline, folder: Path, existing: str, suffix: str
+) -> None:
+    runs = [CaptionFolder(existing=existing, prefix=prefix, suffix=suffix) for prefix in ("x", "y", "z")]
+    for options in runs:
+        caption_folder(pipe, folder, options)
+    before = captions(folder, "txt")
+    assert [caption_folder(pipe, folder, options).skipped for options in runs] == [2, 2, 2]
+    assert captions(folder, "txt") == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -119,3 +120,57 @@ def test_names_that_are_not_unicode_are_kept(tmp_path: Path) -> None:
 
 def test_equal_names_in_different_folders_do_not_clash(tmp_path: Path) -> None:
     assert TextFiles(tmp_path, ["a.png", "b/a.png", "a.b.png"]).refused == {}
+
+
+@pytest.mark.parametrize("name", ["./a.png", ".\\a.png", "sub\\b.png", "./sub//b.png"])
+def test_a_line_may_spell_its_path_in_other_ways(tmp_path: Path, name: str) -> None:
+    image = "a.png" if "a" in name else "sub/b.png"
+    line = json.dumps({"file_name": name, "text": "One."})
+    (tmp_path / "metadata.jsonl").write_text(f"{line}\n", encoding="utf-8")
+    lines = JsonLines(tmp_path, ["a.png", "sub/b.png"])
+    assert lines.read(image) == "One."
+    lines.finish()
+    assert texts_of(tmp_path, "jsonl") == {name: "One."}
+    assert lines.write({image: "Two."}) == {}
+    lines.finish()
+    assert texts_of(tmp_path, "jsonl") == {name: "Two."}
+
+
+def test_a_backslash_in_a_name_is_not_taken_for_a_folder(tmp_path: Path) -> None:
+    names = ["a\\b.png", "a/b.png"]
+    JsonLines(tmp_path, names).write(dict(zip(names, ("One.", "Two."), strict=True)))
+    lines = JsonLines(tmp_path, names)
+    assert [lines.read(name) for name in names] == ["One.", "Two."]
+
+
+@pytest.mark.parametrize("column", ["text", "note"])
+def test_half_a_surrogate_pair_in_a_line_is_kept(tmp_path: Path, column: str) -> None:
+    entry = {"file_name": "a.png", "text": "One.", column: "x\ud800"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(entry), encoding="utf-8")
+    lines = JsonLines(tmp_path, ["a.png", "b.png"])
+    assert lines.write({"a.png": f"{lines.read('a.png')} Two.", "b.png": "Größe"}) == {}
+    lines.finish()
+    written = (tmp_path / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(written[0]) == entry | {"text": f"{entry['text']} Two."}
+    assert "Größe" in written[1]
+
+
+def test_a_full_disk_leaves_complete_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    lines = JsonLines(tmp_path, ["a.png", "b.png"])
+    lines.write({"a.png": "One."})
+    with monkeypatch.context() as full:
+        full.setattr("os.fsync", fail)
+        failed = lines.write({"a.png": "Two.", "b.png": "Two."})
+    assert list(failed) == ["a.png", "b.png"]
+    assert "metadata.jsonl must be writable, got: [Errno 28] No space left" in failed["a.png"]
+    assert texts_of(tmp_path, "jsonl") == {"a.png": "One."}
+    lines.write({"a.png": "Three."})
+    with monkeypatch.context() as full:
+        full.setattr("os.fsync", fail)
+        lines.finish()
+    lines = JsonLines(tmp_path, ["a.png", "b.png"])
+    assert lines.read("a.png") == "Three."
+    assert not lines.has("b.png")
