@@ -29,6 +29,7 @@ from .pipeline.routing import TASKS as ROUTED_TASKS
 from .pipeline.routing import Reply, Route, reply, route
 from .presets import RELEASES
 from .processing.chat import CHAT_FORMATS, DEFAULT_SYSTEM_PROMPT, Turn
+from .processing.folder_files import listed
 from .processing.image_files import BACKGROUNDS
 from .processing.json_answers import json_text, parse_json
 from .processing.judging import SCORE_TEMPLATE
@@ -84,6 +85,7 @@ __all__ = [
     "convert_bin",
     "copy_changed",
     "json_text",
+    "listed",
     "load_pipeline",
     "merged_changes",
     "missing_files",

@@ -1,13 +1,14 @@
 """Finds checkpoints in `models/janus` and in the model folders that other node packs use."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 
 from ..janus_core import WEIGHT_SUFFIXES, missing_files
+from .adapter_folders import ADAPTER_FOLDER
 
 FOLDER = "janus"
 
@@ -22,6 +23,9 @@ _SUFFIXES = (*WEIGHT_SUFFIXES, ".gguf", ".index.json")
 # `models/checkpoints`), a checkpoint is recognized by `janus` in its path below them.
 _JANUS = "janus"
 _OWNERS = (_JANUS, "deepseek")
+
+# Folders of adapters, which are no checkpoints: never searched, whatever their paths are.
+_ADAPTER_FOLDERS = (ADAPTER_FOLDER, "loras")
 
 
 def installed() -> dict[str, Path]:
@@ -51,32 +55,36 @@ def is_complete(folder: Path) -> bool:
         return False
 
 
-def loose_files(suffixes: tuple[str, ...], is_named: Callable[[str], bool]) -> list[Path]:
-    """Returns files that are directly in `models/janus` or another model folder, without one of their own.
+def loose_files(suffixes: tuple[str, ...]) -> tuple[list[Path], list[Path]]:
+    """Returns files that are directly in a model folder, without one of their own.
 
     Args:
         suffixes: lower-case endings of their names.
-        is_named: whether a file name refers to the wanted checkpoint; not applied to folders that hold only
-            Janus checkpoints.
+
+    Returns:
+        The files in folders that hold only Janus checkpoints, and those in all other model folders.
     """
-    roots, shared = _model_folders()
-    return [
-        folder / name
-        for folder in roots + shared
-        for name in _file_names(folder)
-        if name.lower().endswith(suffixes) and (folder in roots or is_named(name))
-    ]
+    roots, shared = (
+        [
+            folder / name
+            for folder in folders
+            for name in _file_names(folder)
+            if name.lower().endswith(suffixes)
+        ]
+        for folders in _model_folders()
+    )
+    return roots, shared
 
 
 def _model_folders() -> tuple[list[Path], list[Path]]:
-    """Folders that hold only Janus checkpoints, `models/janus` first, and all other model folders."""
+    """Folders with only Janus checkpoints, `models/janus` first, and all others but those of adapters."""
     registered = [(key, Path(path)) for key, (paths, *_) in _registered() for path in paths]
     own = [path for key, path in registered if key == FOLDER]
-    known = {os.path.realpath(path) for path in own}
+    known = {os.path.realpath(path) for path in own} | _adapter_folders()
     roots, shared = [*own], list[Path]()
     others = [("", path) for path in _subfolders(Path(folder_paths.models_dir))]
     for key, path in others + registered:
-        if os.path.realpath(path) not in known:
+        if os.path.realpath(path) not in known and path.name.casefold() not in _ADAPTER_FOLDERS:
             known.add(os.path.realpath(path))
             (roots if _JANUS in f"{key} {path.name}".casefold() else shared).append(path)
     return roots, shared
@@ -86,6 +94,12 @@ def _registered() -> list[tuple[str, Any]]:
     """ComfyUI's model types with their folders, those of extra_model_paths.yaml included."""
     kinds = folder_paths.folder_names_and_paths.items()
     return [(key, value) for key, value in kinds if key != "custom_nodes"]
+
+
+def _adapter_folders() -> set[str]:
+    """The real paths of the folders of adapters."""
+    kinds = (value for key, value in _registered() if key in _ADAPTER_FOLDERS)
+    return {os.path.realpath(path) for paths, *_ in kinds for path in paths}
 
 
 def _walk(
@@ -105,8 +119,9 @@ def _walk(
         only: the names of the first level must contain one of these texts.
     """
     above = (*above, os.path.realpath(folder))
+    adapters = _adapter_folders()
     for child in _subfolders(folder):
-        if not any(text in child.name.casefold() for text in only):
+        if not any(text in child.name.casefold() for text in only) or os.path.realpath(child) in adapters:
             continue
         name = f"{prefix}{child.name}"
         snapshot = [*_hub_snapshot(child)]

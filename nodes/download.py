@@ -12,7 +12,8 @@ from huggingface_hub.utils import build_hf_headers
 
 from ..janus_core import RELEASES, missing_files
 from .checkpoint_folders import is_complete
-from .paths import BUILT_IN, download_folder, loadable, loose_weights, resolve
+from .paths import BUILT_IN, loadable, resolve
+from .release_files import download_folder, loose_weights
 
 # In this order: weights come last, so that a folder with all weights is complete.
 _TEXTS = ("*.json", "*.jinja")
@@ -41,7 +42,7 @@ def download_release(name: str) -> None:
     folder = loadable().get(found)
     if folder is not None and is_complete(folder):
         return
-    if loose := loose_weights(name):
+    if loose := loose_weights(name, only_named=True):
         raise ValueError(f"download must be off while weights lie outside a folder of their own, got {loose}")
     folder, release = download_folder(name), RELEASES[name]
     # Weights that are there already, under whatever name, are not downloaded once more.

@@ -83,7 +83,7 @@ class JanusLoad(io.ComfyNode):
         if checkpoint is None:  # it is linked
             return True
         try:
-            return paths.resolve(checkpoint) in paths.choices() or paths.unknown(checkpoint)
+            return paths.refusal(checkpoint) or True
         except ValueError as error:
             return str(error)
 

@@ -5,20 +5,25 @@ into ComfyUI's input and output folders.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
 
 import folder_paths
 
-from ..janus_core import DEMONSTRATION, RELEASES, WEIGHT_SUFFIXES
+from ..janus_core import DEMONSTRATION, RELEASES, WEIGHT_SUFFIXES, listed
 from .adapter_folders import ADAPTER_FOLDER
-from .checkpoint_folders import FOLDER, installed, is_complete, loose_files
+from .checkpoint_folders import FOLDER, installed, is_complete
 from .choices import resolve_choice
 from .pasted import clean_path
+from .release_files import download_folders, letters, loose_gguf, loose_weights
 
 BUILT_IN = "Janus-Shapes (built-in demonstration)"
 
 # ComfyUI's folders in which a workflow may name folders.
 LOCATIONS = {"input": folder_paths.get_input_directory, "output": folder_paths.get_output_directory}
+
+# Folders in which a checkpoint with a release's name is that release: its owner's, and those of other packs.
+_RELEASE_PARENTS = {"deepseek-ai", "janus-pro", "janus"}
 
 
 def register_folder() -> None:
@@ -38,29 +43,42 @@ def choices() -> list[str]:
     return names + [name for name in RELEASES if name not in names]
 
 
-def resolve(name: str) -> str:
+def resolve(name: str, folders: dict[str, Path] | None = None) -> str:
     """Finds the entry of `choices` for a name in a workflow, which may come from another machine.
 
     Slashes and letter case may differ, and so may the folders before the last part, if only one checkpoint
-    matches. A name without a match is returned unchanged.
+    matches. The name of a release means only that release, never a fine-tune that has the same name in
+    somebody's folder. A name without a match is returned unchanged.
+
+    Args:
+        name: from the workflow.
+        folders: the result of `loadable`, if it is known.
 
     Raises:
         ValueError: if several checkpoints match.
     """
-    folders = loadable()
+    folders = loadable() if folders is None else folders
     wanted = _parts(name)
     if name in folders or not wanted:
         return name
     matching = [known for known in folders if _parts(known) == wanted]
-    matching = matching or [known for known in folders if _parts(known)[-1:] == wanted[-1:]]
+    matching = matching or _same_last_part(wanted, folders)
     matching = [known for known in matching if is_complete(folders[known])] or matching
     if len(matching) > 1:
         raise ValueError(
             f"checkpoint must name one of those in models/{FOLDER}, got {name!r}, which could be "
-            f"{' or '.join(matching)}; choose one of these"
+            f"{' or '.join(matching[:20])}; choose one of these"
         )
     releases = (release for release in RELEASES if _parts(release) == wanted)
     return matching[0] if matching else next(releases, name)
+
+
+def _same_last_part(wanted: tuple[str, ...], folders: Iterable[str]) -> list[str]:
+    same = [known for known in folders if _parts(known)[-1:] == wanted[-1:]]
+    names = (each for release in RELEASES.values() for each in (release.name, release.repo_id))
+    if wanted in map(_parts, names):
+        return [known for known in same if {*_parts(known)[-2:-1]} <= _RELEASE_PARENTS]
+    return same
 
 
 def _parts(name: str) -> tuple[str, ...]:
@@ -79,60 +97,52 @@ def find(name: str) -> Path:
         ValueError: if several checkpoints match.
     """
     folders = loadable()
-    name = resolve(name)
+    name = resolve(name, folders)
     if name in folders:
         return folders[name]
     if name in RELEASES:
-        raise FileNotFoundError(_absent_release(name))
-    raise FileNotFoundError(unknown(name))
+        raise FileNotFoundError(_absent_release(name, folders))
+    raise FileNotFoundError(_unknown(name, folders))
 
 
-def unknown(name: str) -> str:
-    """The error message for a name that `choices` does not list."""
+def refusal(name: str) -> str:
+    """The error message for a name that `choices` does not list; empty if it does.
+
+    Raises:
+        ValueError: if several checkpoints match.
+    """
+    folders = loadable()
+    resolved = resolve(name, folders)
+    return "" if resolved in folders or resolved in RELEASES else _unknown(name, folders)
+
+
+def _unknown(name: str, folders: dict[str, Path]) -> str:
+    names = listed([known for known in folders if known != BUILT_IN]) or "none yet"
     return (
-        f"checkpoint must be one of those in models/{FOLDER} ({', '.join(installed()) or 'none yet'}) or the "
-        f"built-in one, got {name!r}; choose one of these, or put the checkpoint's folder there and reload "
-        "the page"
+        f"checkpoint must be one of those in models/{FOLDER} ({names}) or the built-in one, got {name!r}; "
+        "choose one of these, or put the checkpoint's folder there and reload the page"
     )
 
 
-def _absent_release(name: str) -> str:
+def _absent_release(name: str, folders: dict[str, Path]) -> str:
     """The error message for a release that is not installed under its name."""
     start = f"checkpoint {name!r} must be in models/{FOLDER}, got none there"
     loose = loose_weights(name)
     if loose:
         return f"{start} in a folder of that name, but {loose}"
     size = f"{RELEASES[name].num_bytes / 1e9:.1f} GB from huggingface.co/{RELEASES[name].repo_id}"
-    similar = [known for known in installed() if _letters(name) in _letters(known)]
-    if similar:
+    similar = [known for known in folders if letters(name) in letters(known)]
+    same = [known for known in similar if _parts(known)[-1:] == _parts(name)]
+    if same:
         return (
-            f"{start} of just that name, but {', '.join(similar)}; choose it, or rename its folder ({size})"
+            f"{start}, but {listed(same)}, which may be another model; choose it, or turn on download on the "
+            f"Load node ({size})"
         )
-    gguf = loose_files((".gguf",), lambda file: _letters(name) in _letters(file))
-    other = f" but {gguf[0].name}, and GGUF is not supported" if gguf else ""
+    if similar:
+        return f"{start} of just that name, but {listed(similar)}; choose it, or rename its folder ({size})"
+    gguf = loose_gguf(name)
+    other = f" but {gguf}, and GGUF is not supported" if gguf else ""
     return f"{start}{other}; turn on download on the Load node ({size}), or put the folder there yourself"
-
-
-def loose_weights(name: str) -> str:
-    """Describes a release's weights that are directly in a model folder, and the fix; empty if none are."""
-    found = loose_files(WEIGHT_SUFFIXES, lambda file: _letters(name) in _letters(file))
-    # A folder with a release's name may be a `janus` path itself; its files are in the right folder.
-    loose = [file for file in found if not _names_release(file.parent.name)]
-    if not loose:
-        return ""
-    file = min(loose, key=lambda file: _letters(name) not in _letters(file.stem))
-    root, page = file.parent, f"huggingface.co/{RELEASES[name].repo_id}"
-    target = Path(folder_paths.get_folder_paths(FOLDER)[0]) / name
-    choose = f", or choose {root.name!r} to use it where it is" if root in installed().values() else ""
-    return f"{file.name} right in {root}; move it into {target}, with the JSON files of {page}{choose}"
-
-
-def _names_release(name: str) -> bool:
-    return any(_letters(release) in _letters(name) for release in RELEASES)
-
-
-def _letters(name: str) -> str:
-    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def fingerprint(name: str) -> str:
@@ -146,17 +156,11 @@ def fingerprint(name: str) -> str:
         return RELEASES[name].revision if name in RELEASES else ""
     found = [file for file in folder.iterdir() if file.suffix.lower() in WEIGHT_SUFFIXES]
     weights = [file for file in found if file.suffix != ".safetensors"] or found
-    if name in RELEASES and all(file.suffix == ".bin" for file in weights):
+    is_download = name in RELEASES and folder in download_folders(name)
+    if is_download and all(file.suffix == ".bin" for file in weights):
         return RELEASES[name].revision
     files = sorted([*folder.glob("*.json"), *folder.glob("*.jinja"), *weights])
     return repr([(file.name, file.stat().st_mtime_ns) for file in files if "index" not in file.name])
-
-
-def download_folder(name: str) -> Path:
-    """The folder to download a release to: an incomplete one that exists, or a new one in the first path."""
-    found = installed()
-    existing = (found[known] for known in (name, RELEASES[name].repo_id) if known in found)
-    return next(existing, Path(folder_paths.get_folder_paths(FOLDER)[0]) / name)
 
 
 def folder_in(location: str, name: str) -> Path:
@@ -184,7 +188,7 @@ def folder_in(location: str, name: str) -> Path:
     # A folder with exactly this name comes first. Terminals escape spaces with a backslash.
     for spelling in (name, pasted, pasted.replace("\\ ", " ")):
         for folder in _inside(here, spelling):
-            if folder.is_dir():
+            if os.path.isdir(folder):  # unlike `Path.is_dir`, it raises nothing for names that are too long
                 return folder
     if not _inside(here, pasted):  # the error must not reveal whether a folder outside exists
         raise ValueError(
@@ -220,5 +224,8 @@ def _inside(here: Path, name: str) -> list[Path]:
         for beginning in map(PureWindowsPath, beginnings):
             if path.is_relative_to(beginning):
                 found.append((root, root.joinpath(*path.relative_to(beginning).parts)))
-    resolved = [(root.resolve(), folder.resolve()) for root, folder in found]
+    try:
+        resolved = [(root.resolve(), folder.resolve()) for root, folder in found]
+    except (OSError, ValueError, RuntimeError):  # too long, not encodable, or a link that leads to itself
+        return []
     return [folder for root, folder in resolved if folder.is_relative_to(root)]

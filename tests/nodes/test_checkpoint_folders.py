@@ -165,3 +165,30 @@ def test_hidden_folders_stay_hidden_at_any_depth(janus_folder: Path) -> None:
     copy_checkpoint("janus-pro-tiny", janus_folder / "a" / "b" / ".c")
     copy_checkpoint("janus-pro-tiny", janus_folder / "a" / ".b" / "c")
     assert installed() == {}
+
+
+@pytest.mark.parametrize("place", ["janus_loras", "loras", "Loras"])
+def test_adapters_are_no_checkpoints(models: Path, place: str) -> None:
+    folder = models / place / "Janus-Pro-1B_style"
+    folder.mkdir(parents=True)
+    for file in ("config.json", "adapter_config.json", "adapter_model.safetensors"):
+        (folder / file).touch()
+    (models / place / "janus_pro_1b_cats.safetensors").write_bytes(bytes(2_000_000))
+    assert installed() == {}
+    assert "got none there; turn on download" in refused(NAME)
+
+
+@pytest.mark.parametrize("key", ["janus_loras", "loras"])
+def test_registered_folders_of_adapters_are_skipped_wherever_they_are(
+    models: Path, janus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    roots = [tmp_path / "Janus styles", janus_folder / "styles", models / "Janus-styles"]
+    for root in roots:
+        (root / "mine").mkdir(parents=True)
+        (root / "mine" / "adapter_config.json").touch()
+        (root / "one.safetensors").touch()
+    (models / "Janus-link").symlink_to(roots[0], target_is_directory=True)
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, key, ([*map(str, roots)], set()))
+    found = installed()
+    (models / "Janus-link").unlink()
+    assert found == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_unknown_names_are_refused_before_the_run(janus_folder: Path) -> None:
         assert JanusLoad.validate_inputs(checkpoint=name) is True
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "Janus-Pro-1B.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("name", ["Janus-Pro-1B.safetensors", "janus_pro_1b.fp16.bin"])
 def test_loose_weights_are_named_and_not_downloaded_again(
     janus_folder: Path, tmp_path: Path, name: str
 ) -> None:
@@ -129,3 +130,86 @@ def test_a_single_file_in_a_folder_says_what_is_missing_and_where_it_is(janus_fo
     message = refused("mine")
     assert "got none of these: config.json, tokenizer.json; download them from the page of" in message
     assert "huggingface.co/deepseek-ai/Janus-Pro-1B" in message
+
+
+@pytest.mark.parametrize(
+    ("files", "release"),
+    [
+        ({"pytorch_model.bin": 4_180_000_000}, NAME),
+        ({"model.safetensors": 14_840_000_000}, "Janus-Pro-7B"),
+        (
+            {"model-00001-of-00002.bin": 9_980_000_000, "model-00002-of-00002.bin": 4_860_000_000},
+            "Janus-Pro-7B",
+        ),
+    ],
+)
+def test_loose_weights_of_a_usual_name_are_known_by_their_size(
+    janus_folder: Path, files: dict[str, int], release: str
+) -> None:
+    for name, size in files.items():
+        with (janus_folder / name).open("wb") as file:
+            file.truncate(size)  # takes no space on the disk
+    (other,) = {*RELEASES} - {release}
+    assert f"but {next(iter(files))} right in {janus_folder}; move it into {janus_folder / release}" in (
+        refused(release)
+    )
+    assert "turn on download" in refused(other) and next(iter(files)) not in refused(other)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *(("Janus-Pro-7B.safetensors", 4_180_000_000), ("Janus-1.3B.safetensors", 4_180_000_000)),
+        *(("model.safetensors", 300_000_000), ("Janus-Pro-1B.safetensors", 900_000)),
+        *(("janus-pro-1b-lora.safetensors", 40_000_000), ("Janus-Pro-7B-Q4.gguf", 4_180_000_000)),
+    ],
+)
+def test_loose_files_of_other_models_are_not_named(janus_folder: Path, name: str, size: int) -> None:
+    with (janus_folder / name).open("wb") as file:
+        file.truncate(size)
+    assert "got none there; turn on download" in refused(NAME)
+
+
+def test_a_release_is_not_taken_for_a_fine_tune_of_its_name(janus_folder: Path) -> None:
+    folder = copy_checkpoint("janus-pro-tiny", janus_folder / "my_finetunes" / NAME)
+    for spelling in (NAME, "janus-pro-1b", f"{NAME}/"):
+        message = refused(spelling)
+        assert f"got none there, but my_finetunes/{NAME}, which may be another model; choose it" in message
+        assert "turn on download" in message
+    message = refused(f"deepseek-ai/{NAME}")
+    assert message.startswith("checkpoint must be one of those in models/janus (my_finetunes/Janus-Pro-1B)")
+    assert JanusLoad.validate_inputs(checkpoint=f"deepseek-ai/{NAME}") == message
+    assert loads(f"my_finetunes/{NAME}") == folder == loads(f"MY_FINETUNES\\{NAME}")
+
+
+@pytest.mark.parametrize("place", ["deepseek-ai", "downloads/deepseek-ai", "Janus-Pro"])
+def test_a_release_in_its_own_places_comes_before_a_fine_tune(janus_folder: Path, place: str) -> None:
+    copy_checkpoint("janus-pro-tiny", janus_folder / "my_finetunes" / NAME)
+    folder = copy_checkpoint("janus-pro-tiny", janus_folder / place / NAME)
+    assert loads(NAME) == folder == loads("JANUS-PRO-1B")
+
+
+@pytest.mark.parametrize("place", ["Janus-Pro/Janus-Pro-1B", "janus/downloads/deepseek-ai/Janus-Pro-1B"])
+def test_new_weights_in_a_folder_that_is_no_download_are_loaded(models: Path, place: str) -> None:
+    folder = copy_checkpoint("janus-pro-tiny-bin", models / place)
+    before = JanusLoad.fingerprint_inputs(NAME)
+    assert before == JanusLoad.fingerprint_inputs(NAME) != RELEASES[NAME].revision
+    os.utime(folder / "pytorch_model.bin", ns=(1, 1))
+    assert JanusLoad.fingerprint_inputs(NAME) != before
+
+
+def test_of_many_names_the_first_are_shown_and_folders_are_listed_once(
+    janus_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        (janus_folder / f"tune_{number:02}").mkdir()
+        (janus_folder / f"tune_{number:02}" / "config.json").touch()
+    listed: list[str] = []
+    installed = paths.installed
+    monkeypatch.setattr(paths, "installed", lambda: listed.append("once") or installed())
+    with pytest.raises(FileNotFoundError) as raised:
+        paths.find("nowhere")
+    assert "tune_18, tune_19 and 30 more) or the built-in one, got 'nowhere'" in str(raised.value)
+    assert listed == ["once"]
+    assert JanusLoad.validate_inputs(checkpoint="nowhere") == str(raised.value)
+    assert listed == ["once", "once"]

@@ -194,7 +194,7 @@ def test_weights_that_are_there_are_not_downloaded_again(
     assert all(name.endswith(".json") for name in contents(janus_folder / NAME) if name != weights)
 
 
-@pytest.mark.parametrize("place", ["deepseek-ai/Janus-Pro-1B", "a/b/janus-pro-1b"])
+@pytest.mark.parametrize("place", ["deepseek-ai/Janus-Pro-1B", "a/Janus-Pro/janus-pro-1b"])
 def test_a_release_in_another_folder_sends_no_request(hub: FakeHub, janus_folder: Path, place: str) -> None:
     folder = copy_checkpoint("janus-pro-tiny", janus_folder / place)
     assert load(download=True).folder == folder
@@ -204,11 +204,19 @@ def test_a_release_in_another_folder_sends_no_request(hub: FakeHub, janus_folder
 def test_a_fine_tune_of_the_same_name_is_not_completed_with_the_release(
     hub: FakeHub, janus_folder: Path
 ) -> None:
-    folder = copy_checkpoint("janus-pro-tiny", janus_folder / "somebody" / NAME)
-    (folder / "config.json").unlink()
-    before = contents(folder)
+    folders = [copy_checkpoint("janus-pro-tiny", janus_folder / owner / NAME) for owner in ("one", "two")]
+    (folders[0] / "config.json").unlink()
+    before = [contents(folder) for folder in folders]
     assert load(download=True).folder == janus_folder / NAME
-    assert contents(folder) == before
+    assert [contents(folder) for folder in folders] == before
+
+
+@pytest.mark.parametrize("name", ["sdxl.safetensors", "model.safetensors", "Janus-Pro-7B.safetensors"])
+def test_loose_files_of_other_models_do_not_stop_a_download(
+    hub: FakeHub, janus_folder: Path, name: str
+) -> None:
+    (janus_folder / name).write_bytes(bytes(2_000_000))
+    assert load(download=True).folder == janus_folder / NAME
 
 
 def test_other_spellings_of_a_release_are_downloaded_under_its_name(hub: FakeHub, janus_folder: Path) -> None:

@@ -186,3 +186,19 @@ def test_names_of_no_folder_are_refused(folders: Path, name: str) -> None:
 def test_a_wrong_location_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^location must be one of input, output, got 'temp'; choose one"):
         paths.folder_in("temp", "")
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 300, "set/" + "x" * 300, "{root}/" + "x" * 5000, "set/\ud800", "circle"]
+)
+def test_names_that_the_system_cannot_look_up_are_refused_in_one_sentence(folders: Path, name: str) -> None:
+    link = folders / "circle"
+    link.symlink_to(link, target_is_directory=True)
+    try:
+        with pytest.raises(
+            (FileNotFoundError, ValueError),
+            match=r"^folder must (be one|lie) in ComfyUI's input folder, got '",
+        ):
+            paths.folder_in("input", name.format(root=folders))
+    finally:
+        link.unlink()
