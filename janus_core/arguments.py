@@ -1,4 +1,4 @@
-"""Validates arguments that are texts, paths or integers; errors name the argument."""
+"""Validates arguments that are texts, paths or integers, and formats values and names for messages."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ def shown(value: object) -> str:
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{name} of shape {list(value.shape)} and {value.dtype}"
     return f"{name} of {len(value)}" if isinstance(value, Sized) else name
+
+
+def listed(names: Sequence[str], limit: int = 20) -> str:
+    """Joins names for a message: the first ones, and the number of the others."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 def checked_text(name: str, text: object, fix: str, *, may_be_blank: bool = False) -> str:

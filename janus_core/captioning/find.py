@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ..processing.folder_files import files_of, is_unread_image, listed
+from ..arguments import listed
+from ..processing.folder_files import files_of, is_unread_image
 from ..processing.image_files import is_image_file
 
 

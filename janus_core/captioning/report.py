@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..processing.folder_files import listed
+from ..arguments import listed
 
 
 @dataclass(frozen=True)

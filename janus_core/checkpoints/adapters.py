@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..arguments import checked_path, shown
+from ..arguments import checked_path, listed, shown
 from ..config import JanusConfig
 from .adapter_config import Scaling
 from .adapter_files import AdapterFile, read_adapter
@@ -144,10 +144,10 @@ class _Names:
         if not modules.names:
             raise ValueError(f"adapter {file.path} must hold tensors, got none; use an earlier save of it")
         if places.unknown:
-            some = ", ".join(sorted(places.unknown)[:5]) + (" …" if len(places.unknown) > 5 else "")
             raise ValueError(
                 f"adapter {file.path} must be for the model in {self._folder}, got {len(places.unknown)} of "
-                f"{len(modules.names)} names that it lacks: {some}; load the checkpoint it was trained on"
+                f"{len(modules.names)} names that it lacks: {listed(sorted(places.unknown), 5)}; load the "
+                "checkpoint it was trained on"
             )
         if places.unused:
             _log.info(

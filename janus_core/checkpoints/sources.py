@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..arguments import listed
 from ..config import FlowGenerationConfig, JanusConfig
 from ..file_io import read_json_if_present
 from .contents import Contents
@@ -105,7 +106,7 @@ def _check_names(
     unknown = [name for name in left_over if not is_harmless(name)]
     if missing or unknown:
         found = "; ".join(
-            f"{len(names)} {kind}: {_shorten(names)}"
+            f"{len(names)} {kind}: {listed(sorted(names), 5)}"
             for kind, names in (("missing", missing), ("unknown", unknown))
             if names
         )
@@ -115,11 +116,9 @@ def _check_names(
             f"checkpoint{_sizes(source, missing + unknown)}"
         )
     if left_over:
-        _log.warning("%s: left out, the model does not use them: %s", source.path, _shorten(left_over))
-
-
-def _shorten(names: list[str]) -> str:
-    return f"{', '.join(sorted(names)[:5])}{' …' if len(names) > 5 else ''}"
+        _log.warning(
+            "%s: left out, the model does not use them: %s", source.path, listed(sorted(left_over), 5)
+        )
 
 
 def _sizes(source: Source, names: list[str]) -> str:

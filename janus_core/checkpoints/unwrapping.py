@@ -6,6 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..arguments import listed
+
 # Entries under which trainers save a model's tensors.
 _MODEL_ENTRIES = (
     "state_dict",
@@ -47,7 +49,7 @@ def unwrap(content: object, file: Path) -> tuple[dict[str, Tensor], str]:
     if not tensors:
         raise ValueError(f"{file} must hold a dictionary of tensors; it is not a model's weights")
     others += [str(name) for name in entries if name not in tensors]
-    return tensors, f"{', '.join(others[:5])}{' …' if len(others) > 5 else ''}"
+    return tensors, listed(others, 5)
 
 
 def _model_entry(content: dict[object, object], file: Path) -> object | None:

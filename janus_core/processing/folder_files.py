@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..file_io import read_text
@@ -32,7 +32,6 @@ _SIGNATURES = (
     (4, b"JXL "),
     *((4, b"ftyp" + brand) for brand in (b"avif", b"heic", b"heix", b"mif1", b"msf1")),
 )
-_MAX_NAMES = 20
 
 
 def files_of(
@@ -74,12 +73,6 @@ def visible(text: str) -> str:
     """Strips a text; returns an empty one if it has no visible characters."""
     text = text.strip()
     return text if any(letter.isprintable() and not letter.isspace() for letter in text) else ""
-
-
-def listed(names: Sequence[str]) -> str:
-    """Joins names for a message: the first 20, and the number of the others."""
-    more = len(names) - _MAX_NAMES
-    return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _begins_as_image(path: Path) -> bool:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arguments import listed
 from ..pipeline.pipeline import JanusPipeline
-from ..processing.folder_files import files_of, is_unread_image, listed, read_caption
+from ..processing.folder_files import files_of, is_unread_image, read_caption
 from ..processing.image_files import is_image_file, read_image
 from ..processing.images import GREY, Colour
 from ..sampling.steps import OnImage, ignore_image

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from janus_nodes.janus_core import checked_text, checked_whole, shown
-from janus_nodes.janus_core.arguments import checked_path, checked_texts
+from janus_nodes.janus_core.arguments import checked_path, checked_texts, listed
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,11 @@ def test_paths_are_returned_as_path(path: str | Path) -> None:
 def test_what_is_no_path_is_refused(path: Any) -> None:
     with pytest.raises(ValueError, match=r"^folder must be a path, got .*; give a str or a pathlib\.Path$"):
         checked_path("folder", path)
+
+
+def test_names_beyond_the_twentieth_are_counted() -> None:
+    assert listed(["a", "b"]) == "a, b"
+    assert listed(["a"] * 20) == ", ".join(["a"] * 20)
+    assert listed(["a"] * 22) == ", ".join(["a"] * 20) + " and 2 more"
+    assert listed("abc", 3) == "a, b, c"
+    assert listed("abcd", 3) == "a, b, c and 1 more"

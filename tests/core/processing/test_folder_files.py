@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from janus_nodes.janus_core.processing.folder_files import is_unread_image, listed
+from janus_nodes.janus_core.processing.folder_files import is_unread_image
 from PIL import Image, features
 
 
@@ -48,9 +48,3 @@ def test_other_files_are_no_images(tmp_path: Path, name: str, content: bytes) ->
 def test_folders_are_no_images(tmp_path: Path) -> None:
     (tmp_path / "a.heic").mkdir()
     assert not is_unread_image(tmp_path / "a.heic")
-
-
-def test_names_beyond_the_twentieth_are_counted() -> None:
-    assert listed(["a", "b"]) == "a, b"
-    assert listed(["a"] * 20) == ", ".join(["a"] * 20)
-    assert listed(["a"] * 22) == ", ".join(["a"] * 20) + " and 2 more"
