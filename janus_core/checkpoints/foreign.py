@@ -72,9 +72,13 @@ def _torch_script(contents: Contents) -> str | None:
     """A weight file that holds a program of TorchScript."""
     for file in contents.weights:
         if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                    return file.name
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    names = archive.namelist()
+            except (zipfile.BadZipFile, ValueError, NotImplementedError):
+                continue  # damaged: reading it gives the error
+            if any(name.endswith("/constants.pkl") for name in names):
+                return file.name
     return None
 
 
@@ -118,12 +122,18 @@ def _tensors(*parts: str) -> Sign:
     return sign
 
 
+def _both(first: Sign, second: Sign) -> Sign:
+    """What the first sign finds, if the second finds something too."""
+    return lambda contents: first(contents) if second(contents) is not None else None
+
+
 _UNQUANTIZED = (
     "use the checkpoint that it was made from, such as deepseek-ai/Janus-Pro-1B in bf16, and set precision "
     "to int8 if memory is short"
 )
 _NOT_JANUS = "use a Janus-1.3B, Janus-Pro or JanusFlow checkpoint, such as deepseek-ai/Janus-Pro-1B"
 _ADAPTER = "an adapter without its base model"
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.*")
 _MERGE = (
     "load its base and apply it with Janus LoRA, in Python with "
     "load_pipeline(base, adapters=[(adapter, 1)]), or merge it into its base first, with PEFT's "
@@ -134,7 +144,7 @@ _MERGE = (
 # The first kind that matches is reported. Kinds known by their files come first, since that check is cheap.
 KINDS = (
     Kind("a diffusers model", (_files("model_index.json"), _config("_diffusers_version")), _NOT_JANUS),
-    Kind(_ADAPTER, (_files("adapter_config.json", "adapter_model.*"),), _MERGE),
+    Kind(_ADAPTER, (_only_files(*_ADAPTER_FILES),), _MERGE),
     Kind("a GGUF file", (_only_files("*.gguf", "*.GGUF"), _first_bytes(b"GGUF")), _UNQUANTIZED),
     Kind(
         "a Git LFS pointer instead of the weights",
@@ -159,6 +169,14 @@ KINDS = (
         (_tensors("lora_", ".base_layer.", ".modules_to_save.", ".hada_w1", ".lokr_w1", ".oft_"),),
         _MERGE,
     ),
+    Kind(
+        "whole weights beside adapter files",
+        # Neither the matrices of an adapter nor the other tensors saved with one have this name.
+        (_both(_files(*_ADAPTER_FILES), _tensors(".q_proj.weight.")),),
+        "if the adapter is merged into these weights already, remove its files (adapter_config.json and "
+        "adapter_model.*); else move them to a folder of their own and apply the adapter with Janus LoRA",
+    ),
+    Kind(_ADAPTER, (_files(*_ADAPTER_FILES),), _MERGE),
     Kind(
         "weights quantized with bitsandbytes",
         (

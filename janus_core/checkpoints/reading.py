@@ -6,6 +6,7 @@ import logging
 import math
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,13 @@ CHUNK_BYTES = 2**23
 MAPPINGS_PER_FILE = 64
 MAPPINGS_PER_PICKLE = 32
 MIN_MAPPED_BYTES = 2**23
+
+# What torch.load raises for damaged files, besides RuntimeError and UnpicklingError. ValueError includes
+# UnicodeDecodeError, and LookupError both KeyError and IndexError.
+_DAMAGE = (
+    *(AssertionError, AttributeError, EOFError, LookupError, OverflowError, TypeError, ValueError),
+    *(struct.error, zipfile.BadZipFile),
+)
 
 _SAFETENSORS_DTYPES = {
     "F64": torch.float64,
@@ -133,7 +141,10 @@ def _load(file: Path) -> object:
         start = stream.read(2)
     if start != b"PK" and start[:1] != b"\x80":
         raise RuntimeError("neither a zip archive nor a pickle")
-    return torch.load(file, map_location="cpu", weights_only=True, mmap=_can_be_mapped(file))
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=_can_be_mapped(file))
+    except _DAMAGE as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 def _can_be_mapped(file: Path) -> bool:
@@ -153,7 +164,7 @@ def _naming_errors(file: Path) -> Iterator[None]:
             "do not use this file, but one with the model's state_dict alone or in safetensors"
             f"{f' (it needs {code.group(1)})' if code else ''}"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError) as error:
+    except (SafetensorError, RuntimeError) as error:
         raise ValueError(
             f"{file} must be a complete weights file, got: {error}; download it again"
         ) from error

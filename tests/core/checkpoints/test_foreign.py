@@ -15,6 +15,7 @@ from janus_nodes.janus_core import load_pipeline
 from janus_nodes.janus_core.checkpoints import reading
 from janus_nodes.janus_core.checkpoints.foreign import KINDS
 from janus_nodes.janus_core.checkpoints.naming import is_harmless
+from safetensors.torch import save_file
 from support.checkpoints import GOLDEN, edit_json, edit_tensors, single_file_checkpoint
 from support.parametrize import slow_except
 from torch import Tensor
@@ -37,13 +38,10 @@ def nothing_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refused(folder: Path) -> str:
-    with pytest.raises(
-        ValueError, match="must hold the weights of a complete, unquantized Janus model"
-    ) as raised:
+    with pytest.raises(ValueError, match="weights of a complete, unquantized Janus model, got") as raised:
         load_pipeline(folder)
-    message = str(raised.value)
-    assert message.startswith(str(folder))
-    return message
+    assert str(raised.value).startswith(f"{folder} must hold the ")
+    return str(raised.value)
 
 
 def replaced(*extra: str, dtype: torch.dtype = torch.uint8) -> Edit:
@@ -149,8 +147,15 @@ def test_adapter_files_are_never_ignored(folder: Path, name: str, alone: bool) -
             file.unlink()
     (folder / name).write_text("{}", encoding="utf-8")
     message = refused(folder)
-    assert f"an adapter without its base model ({name})" in message
-    assert "without adapter files" in message
+    kind = "an adapter without its base model" if alone else "whole weights beside adapter files"
+    assert f"got {kind} ({name}); " in message
+    assert ("without adapter files" if alone else "if the adapter is merged into these weights") in message
+
+
+def test_other_tensors_beside_an_adapter_are_no_whole_weights(folder: Path) -> None:
+    save_file({"base_model.model.aligner.weight": torch.ones(4)}, folder / "model.safetensors")
+    (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
+    assert "an adapter without its base model (adapter_config.json)" in refused(folder)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, convert_bin, load_pipeline
+from janus_nodes.janus_core.checkpoints.reading import read_infos
 from safetensors.torch import load_file
 from support.checkpoints import assert_same_weights, copy_checkpoint, edit_tensors, single_file_checkpoint
 from torch import Tensor
@@ -54,3 +56,39 @@ def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
     second.write_bytes(first.read_bytes())
     with pytest.raises(ValueError, match=r"must hold each tensor once, got .* in .*00001.* and in .*00002"):
         load_pipeline(folder)
+
+
+@pytest.mark.parametrize(
+    ("before", "offset", "damage"),
+    [(b"PK\x01\x02", 0, b"XXXX"), (b"data.pkl", 60, b"\xff" * 10), (b"little", 1, b"XX")],
+    ids=["directory of the archive", "name of a tensor", "byte order"],
+)
+def test_a_damaged_bin_is_named(tmp_path: Path, before: bytes, offset: int, damage: bytes) -> None:
+    folder = copy_checkpoint("janus-pro-tiny-bin", tmp_path / "model")
+    file = folder / "pytorch_model.bin"
+    content = bytearray(file.read_bytes())
+    start = content.index(before) + offset
+    content[start : start + len(damage)] = damage
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin must be a complete weights file, got: .*again"):
+        load_pipeline(folder)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("damage", [b"\xff", b"\0" * 8, b"h\x63"])
+def test_a_damaged_pickle_is_read_or_refused_by_name(tmp_path: Path, zipped: bool, damage: bytes) -> None:
+    file = tmp_path / "x.bin"
+    tensors = {"a.weight": torch.ones(2, 3), "b.weight": torch.ones(4, dtype=torch.bfloat16)}
+    torch.save(tensors, file, _use_new_zipfile_serialization=zipped)
+    content = file.read_bytes()
+    refused = 0
+    for i in range(30):
+        offset = 2 + i * (min(len(content), 600) - 2) // 30
+        file.write_bytes(content[:offset] + damage + content[offset + len(damage) :])
+        try:
+            read_infos(file)
+        except ValueError as error:
+            assert type(error) is ValueError  # and none of its subclasses
+            assert re.match(rf"{re.escape(str(file))} must [^;]+, got.*; ", str(error), re.DOTALL)
+            refused += 1
+    assert refused >= 5
