@@ -33,10 +33,13 @@ class Kind:
     holds: Callable[[Any], bool]
 
 
+def _is_number(value: Any) -> bool:
+    # NaN, which is not a number, differs from itself.
+    return not isinstance(value, bool) and isinstance(value, Real) and bool(value == value)
+
+
 KINDS = {
-    "FLOAT": Kind(
-        "a number", "connect a number", lambda value: isinstance(value, Real) and not isinstance(value, bool)
-    ),
+    "FLOAT": Kind("a number", "connect a number", _is_number),
     "BOOLEAN": Kind("True or False", "connect a boolean", lambda value: isinstance(value, bool)),
     "IMAGE": Kind(
         "images, a tensor [B, H, W, C]",
@@ -92,9 +95,7 @@ def check_input(entry: io.Input, value: object) -> None:
     if io_type == "STRING":
         checked_text(name, value, "connect a single text", may_be_blank=True)
     elif io_type == "INT":
-        number = checked_whole(name, value, "connect a whole number")
-        if number < entry.min:
-            raise ValueError(f"{name} must be at least {entry.min}, got {number}; connect a larger number")
+        _check_range(entry, checked_whole(name, value, "connect a whole number"))
     elif io_type == "COMBO":
         if not isinstance(value, str):
             options = ", ".join(map(str, entry.options))
@@ -102,3 +103,17 @@ def check_input(entry: io.Input, value: object) -> None:
     elif not KINDS[io_type].holds(value):
         kind = KINDS[io_type]
         raise ValueError(f"{name} must be {kind.rule}, got {shown(value)}; {kind.fix}")
+    elif isinstance(entry, io.Float.Input):
+        _check_range(entry, value)
+
+
+def _check_range(entry: io.Int.Input | io.Float.Input, number: Any) -> None:
+    """Raises ValueError if a number is outside of its widget's range; ComfyUI checks no linked ones."""
+    if entry.min is not None and number < entry.min:
+        raise ValueError(
+            f"{entry.id} must be at least {entry.min}, got {shown(number)}; connect a larger number"
+        )
+    if entry.max is not None and number > entry.max:
+        raise ValueError(
+            f"{entry.id} must be at most {entry.max}, got {shown(number)}; connect a smaller number"
+        )

@@ -6,7 +6,12 @@ Comfy-Org/ComfyUI #15199.
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import inspect
+import math
+import re
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -104,8 +109,37 @@ def test_a_bypassed_loader_is_named(loaded: LoadedJanus) -> None:
 def test_numbers_below_the_widgets_range_are_named(loaded: LoadedJanus, seed: int) -> None:
     with pytest.raises(ValueError, match=f"^seed must be at least 0, got {seed}; connect a larger number$"):
         run(JanusGenerate, model=loaded, seed=seed)
-    with pytest.raises(ValueError, match=r"^seed must be between 0 and 18446744073709551615, got 1844"):
-        run(JanusGenerate, model=loaded, seed=2**64)
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
+def test_numbers_outside_of_a_widgets_range_are_named(node: type[io.ComfyNode]) -> None:
+    given = {other.id: valid(other) for other in node.define_schema().inputs if not other.optional}
+    for entry in node.define_schema().inputs:
+        if not isinstance(entry, io.Int.Input | io.Float.Input):
+            continue
+        is_whole = isinstance(entry, io.Int.Input)
+        assert entry.min is not None and entry.max is not None, entry.id
+        check_input(entry, entry.min)
+        check_input(entry, entry.max)
+        low = f"^{entry.id} must be at least {re.escape(str(entry.min))}, got [^;]+; connect a larger number$"
+        high = (
+            f"^{entry.id} must be at most {re.escape(str(entry.max))}, got [^;]+; connect a smaller number$"
+        )
+        for value in (entry.min - 1, -(10**30) if is_whole else -math.inf):
+            with pytest.raises(ValueError, match=low):
+                run(node, **given | {entry.id: value})
+        for value in (entry.max + 1, 10**30 if is_whole else math.inf):
+            with pytest.raises(ValueError, match=high):
+                run(node, **given | {entry.id: value})
+        if not is_whole:
+            with pytest.raises(ValueError, match=f"^{entry.id} must be a number, got nan; connect a number$"):
+                run(node, **given | {entry.id: math.nan})
+
+
+def test_a_batch_beyond_the_memory_is_named(loaded: LoadedJanus) -> None:
+    message = f"batch_size must be at most 256, got {10**30}; connect a smaller number"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        run(JanusGenerate, model=loaded, batch_size=10**30)
 
 
 def test_fitting_values_of_numpy_are_accepted() -> None:
@@ -126,3 +160,11 @@ def test_every_type_of_input_is_known(node: type[io.ComfyNode]) -> None:
     for entry in node.define_schema().inputs:
         if isinstance(entry, io.WidgetInput) and entry.id in widgets(node) and entry.default is not None:
             check_input(entry, entry.default)
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
+def test_every_node_checks_its_inputs(node: type[io.ComfyNode]) -> None:
+    (function,) = ast.parse(textwrap.dedent(inspect.getsource(node.execute))).body
+    assert isinstance(function, ast.FunctionDef)
+    decorators = [ast.unparse(each) for each in function.decorator_list]
+    assert decorators == ["classmethod", "checks_inputs"]
