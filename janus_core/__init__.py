@@ -1,6 +1,6 @@
 """Janus, Janus-Pro and JanusFlow in PyTorch: images to text and text to images, without ComfyUI."""
 
-from .arguments import checked_text, checked_whole, shown
+from .arguments import checked_text, checked_whole, listed, shown
 from .captioning.files import CAPTION_FILES
 from .captioning.folder import caption_folder
 from .captioning.options import JOINS as CAPTION_JOINS
@@ -29,7 +29,6 @@ from .pipeline.routing import TASKS as ROUTED_TASKS
 from .pipeline.routing import Reply, Route, reply, route
 from .presets import RELEASES
 from .processing.chat import CHAT_FORMATS, DEFAULT_SYSTEM_PROMPT, Turn
-from .processing.folder_files import listed
 from .processing.image_files import BACKGROUNDS
 from .processing.json_answers import json_text, parse_json
 from .processing.judging import SCORE_TEMPLATE
