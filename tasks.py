@@ -52,6 +52,8 @@ ORACLES = (
 LOWEST_TESTS = (
     *("tests/core", "tests/training", "tests/test_golden.py", "-m", "not slow"),
     *(f"--ignore={file}" for file in ORACLES),
+    # It repeats draws of torch.multinomial, whose random stream differs in PyTorch 2.5.
+    "--deselect=tests/core/pipeline/test_editing.py::test_sampled_ids_equal_the_reference",
 )
 
 CHECKS = {

@@ -164,6 +164,8 @@ def _windows_maximum(values: Tensor, radius: int, dim: int) -> Tensor:
 
     Windows are doubled until two of them cover the whole length, so the cost is logarithmic in `radius`.
     """
+    if values.numel() == 0:  # PyTorch 2.5 does not pad it
+        return values
     count, length = values.shape[dim], 2 * radius + 1
     ends = (radius, radius) if dim == 1 else (0, 0, radius, radius)
     values, covered = F.pad(values, ends), 1  # zeros do not affect the maximum

@@ -23,8 +23,10 @@ def png(path: Path, **chunks: str) -> Path:
 
 def with_exif(path: Path, tag: int, value: object, ending: str = "jpg") -> Path:
     exif = Image.Exif()
-    where = exif.get_ifd(ExifTags.IFD.Exif) if tag == ExifTags.Base.UserComment else exif
-    where[tag] = value
+    if tag == ExifTags.Base.UserComment:
+        exif[ExifTags.IFD.Exif] = {tag: value}
+    else:
+        exif[tag] = value
     Image.new("RGB", (4, 4)).save(path / f"a.{ending}", exif=exif.tobytes())
     return path / f"a.{ending}"
 
