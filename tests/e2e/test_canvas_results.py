@@ -53,6 +53,23 @@ def test_answer_streams_onto_the_node_stays_and_can_be_copied(canvas: Canvas) ->
     assert canvas.texts()[node] == answer
 
 
+def test_notes_on_a_cut_answer_and_an_edit_without_effect_are_shown(canvas: Canvas) -> None:
+    workflow = set_checkpoint(read("janus_caption_image"), "janus-pro-tiny")
+    (node,) = nodes_of(workflow, {"JanusUnderstand"})
+    canvas.open(workflow)
+    canvas.set_widget(int(node), "max_new_tokens", 5)
+    assert canvas.run() == "execution_success"
+    note = "[stopped at max_new_tokens = 5, or at the end of the model's context]"
+    assert canvas.texts()[node].endswith(f"\n{note}")
+    workflow = read("janus_redraw_part")
+    (node,) = nodes_of(workflow, {"JanusEdit"})
+    canvas.open(workflow)
+    assert node not in canvas.texts()
+    canvas.set_widget(int(node), "strength", 0)
+    assert canvas.run() == "execution_success"
+    assert canvas.texts()[node] == "Nothing has changed: strength is 0."
+
+
 def test_text_and_images_are_shown_by_the_newer_rendering(canvas: Canvas) -> None:
     workflow = read("janus_caption_to_image")
     canvas.configure("Comfy.VueNodes.Enabled", True)
