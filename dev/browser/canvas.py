@@ -220,7 +220,11 @@ class Canvas:
         return bool(self.page.evaluate(marked, node))
 
     def clashes(self) -> list[list[str]]:
-        """Pairs of overlapping nodes."""
+        """Pairs of nodes that still overlap when the front end has had time to lay them out."""
+        for _ in range(20):
+            if not self.page.evaluate("() => janus.clashes()"):
+                break
+            self.page.wait_for_timeout(250)
         return list(self.page.evaluate("() => janus.clashes()"))
 
     def clipped(self) -> list[str]:
