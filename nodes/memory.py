@@ -53,7 +53,7 @@ class LoadedJanus:
 
     pipeline: JanusPipeline
     patcher: ModelPatcher
-    origin: "Origin"
+    origin: Origin
     adapters: tuple[tuple[Path, float], ...] = ()  # LoRA adapters with their strengths
 
     def image_options(self, options: Options) -> Options:

@@ -221,11 +221,13 @@ class Canvas:
 
     def clashes(self) -> list[list[str]]:
         """Pairs of nodes that still overlap when the front end has had time to lay them out."""
+        overlapping = list(self.page.evaluate("() => janus.clashes()"))
         for _ in range(20):
-            if not self.page.evaluate("() => janus.clashes()"):
+            if not overlapping:
                 break
             self.page.wait_for_timeout(250)
-        return list(self.page.evaluate("() => janus.clashes()"))
+            overlapping = list(self.page.evaluate("() => janus.clashes()"))
+        return overlapping
 
     def clipped(self) -> list[str]:
         """Titles of nodes whose text fields or notes do not show all of their text."""
