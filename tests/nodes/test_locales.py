@@ -3,10 +3,11 @@
 A new language is a folder under `locales/` with a `nodeDefs.json`, and a help page
 `web/docs/<node>/<language>.md` for each node.
 
-English needs no folder: its texts are the schemas' own, and its pages, `web/docs/<node>.md`, are those that
-the frontend falls back to. The first table of a page is of the inputs, the second of the outputs. After its
-first paragraph comes a picture of a small graph, `web/docs/graphs/<workflow>.jpg`, the same in every
-language.
+English needs no folder in `locales/`: its texts are the schemas' own. The frontend requests the help page
+`<node>/<language>.md` and then `<node>.md`, so the English page is both: `<node>/en.md` is a copy of `<node>.md`.
+The first list of a page is of the inputs, the second of the outputs: the side panel is too narrow for tables.
+After its first paragraph comes a picture of a small graph, `web/docs/graphs/<workflow>.jpg`, the same in
+every language.
 """
 
 from __future__ import annotations
@@ -71,32 +72,39 @@ def page(node_id: str, language: str | None = None) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def tables(text: str) -> list[list[str]]:
-    """The rows of each table, without its head."""
-    found = re.findall(r"(?:^\|.*\n?)+", text, flags=re.MULTILINE)
-    return [table.strip().split("\n")[2:] for table in found]
+def lists(text: str) -> list[list[tuple[str, str]]]:
+    """The entries of the first two sections, inputs and outputs: what each is about, and what it says."""
+    sections = re.split(r"^## .*\n", text, flags=re.MULTILINE)[1:3]
+    return [[read_entry(line) for line in section.strip().split("\n")] for section in sections]
 
 
-def named(rows: list[str]) -> list[str]:
-    """Identifiers in bold in the first cells of rows."""
-    return [name for row in rows for name in re.findall(r"\*\*(\w+)\*\*", row.split("|")[1])]
+def read_entry(line: str) -> tuple[str, str]:
+    found = re.fullmatch(r"- (\*\*\w+\*\*.*?)(?:: |：)(.+)", line)
+    assert found, line
+    return found[1], found[2]
 
 
-def check_tables(text: str, schema: io.Schema) -> None:
-    """Every input and output is in bold once, and no other; several inputs may share a row."""
-    inputs, outputs = tables(text)
+def named(entries: list[tuple[str, str]]) -> list[str]:
+    """Identifiers in bold in what entries are about."""
+    return [name for about, _ in entries for name in re.findall(r"\*\*(\w+)\*\*", about)]
+
+
+def check_lists(text: str, schema: io.Schema) -> None:
+    """Every input and output is in bold once, and no other; several inputs may share an entry."""
+    inputs, outputs = lists(text)
     assert sorted(named(inputs)) == sorted(entry.id for entry in schema.inputs)
     assert named(outputs) == [output.display_name for output in schema.outputs]
-    assert all(row.split("|")[2].strip() for row in inputs + outputs)
+    assert not re.search(r"^\|", text, flags=re.MULTILINE), "the side panel is too narrow for tables"
 
 
 def check_options(text: str, schema: io.Schema, nodes: set[str]) -> None:
-    """What is in italics in a row about a combo is one of its options, or a node's name."""
+    """What is in italics in an entry about a combo is one of its options, or a node's name."""
     combos = {entry.id: entry for entry in schema.inputs if isinstance(entry, io.Combo.Input)}
-    for row in tables(text)[0]:
-        options = {option for name in named([row]) if name in combos for option in combos[name].options}
+    for about, says in lists(text)[0]:
+        names = named([(about, says)])
+        options = {option for name in names if name in combos for option in combos[name].options}
         if options:
-            assert set(re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", row)) <= options | nodes, row
+            assert set(re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", says)) <= options | nodes, says
 
 
 def check_picture(text: str) -> str:
@@ -164,8 +172,14 @@ def test_english_page_names_every_input_and_output(node_id: str) -> None:
     schema = NODES[node_id]
     text = page(node_id)
     assert text.startswith(f"# {schema.display_name}\n")
-    check_tables(text, schema)
+    check_lists(text, schema)
     check_options(text, schema, {each.display_name for each in NODES.values()})
+
+
+@every_node
+def test_english_page_is_found_at_once_and_by_other_languages(node_id: str) -> None:
+    same = page(node_id) == page(node_id, "en")
+    assert same, f"web/docs/{node_id}/en.md must be equal to web/docs/{node_id}.md; copy it"
 
 
 @every_language
@@ -174,7 +188,7 @@ def test_translated_page_names_every_input_and_output(language: str, node_id: st
     schema, translated = NODES[node_id], node_texts(language)
     text = page(node_id, language)
     assert text.startswith(f"# {translated[node_id]['display_name']}\n")
-    check_tables(text, schema)
+    check_lists(text, schema)
     check_options(text, schema, {each["display_name"] for each in translated.values()})
 
 
@@ -182,14 +196,15 @@ def test_translated_page_names_every_input_and_output(language: str, node_id: st
 @every_node
 def test_translated_page_shows_the_canvas_names_beside_the_identifiers(language: str, node_id: str) -> None:
     translated = node_texts(language)[node_id]
-    inputs, outputs = tables(page(node_id, language))
-    for entry in NODES[node_id].inputs:
-        assert any(f"**{entry.id}** {translated['inputs'][entry.id]['name']}" in row for row in inputs), (
-            entry.id
-        )
-    for index, row in enumerate(outputs):
-        name = NODES[node_id].outputs[index].display_name
-        assert f"**{name}** {translated['outputs'][str(index)]['name']} |" in row, name
+    inputs, outputs = lists(page(node_id, language))
+    shown = [name for about, _ in inputs for name in about.split("、")]
+    assert sorted(shown) == sorted(
+        f"**{entry.id}** {translated['inputs'][entry.id]['name']}" for entry in NODES[node_id].inputs
+    )
+    assert [about for about, _ in outputs] == [
+        f"**{output.display_name}** {translated['outputs'][str(index)]['name']}"
+        for index, output in enumerate(NODES[node_id].outputs)
+    ]
 
 
 @every_node
@@ -202,5 +217,5 @@ def test_every_page_belongs_to_a_node_and_a_language() -> None:
     pages = {file.relative_to(PAGES).as_posix() for file in PAGES.rglob("*.md")}
     assert pages == {
         *(f"{node_id}.md" for node_id in NODES),
-        *(f"{node_id}/{language}.md" for node_id in NODES for language in LANGUAGES),
+        *(f"{node_id}/{language}.md" for node_id in NODES for language in ("en", *LANGUAGES)),
     }
