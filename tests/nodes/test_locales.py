@@ -4,10 +4,10 @@ A new language is a folder under `locales/` with a `nodeDefs.json`, and a help p
 `web/docs/<node>/<language>.md` for each node.
 
 English needs no folder in `locales/`: its texts are the schemas' own. The frontend requests the help page
-`<node>/<language>.md` and then `<node>.md`, so the English page is both: `<node>/en.md` is a copy of `<node>.md`.
-The first list of a page is of the inputs, the second of the outputs: the side panel is too narrow for tables.
-After its first paragraph comes a picture of a small graph, `web/docs/graphs/<workflow>.jpg`, the same in
-every language.
+`<node>/<language>.md` and then `<node>.md`, so the English page is both: `<node>/en.md` is a copy of
+`<node>.md`. The first list of a page is of the inputs, the second of the outputs: the side panel is too
+narrow for tables. After its first paragraph comes a picture of a small graph,
+`web/docs/graphs/<workflow>.jpg`, the same in every language.
 """
 
 from __future__ import annotations
