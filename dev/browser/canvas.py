@@ -24,6 +24,7 @@ HELP_BUTTON = "[data-testid='info-button'], [aria-label='Node Info']"
 # Covers the canvas, but is not part of it.
 HIDDEN = "[class*='minimap'] { visibility: hidden !important }"
 
+SAVED_VIEW = {"scale": 0.5, "offset": [200, 200]}
 MARGINS = (90, 190, 30, 30)  # left, top, right, bottom, in pixels
 ASIDE = (400, 120)  # a position where nothing opens under the pointer
 
@@ -63,8 +64,13 @@ class Canvas:
         self.page.wait_for_timeout(500)
 
     def open(self, workflow: dict[str, Any]) -> None:
-        """Opens a workflow as if its file were opened."""
-        self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+        """Opens a workflow as if its file were opened.
+
+        Files hold the view in which they were saved. Without one, front end 1.32 zooms to fit while it lays out
+        Vue nodes, and then takes their positions, as the page still shows them, for ones at the new zoom.
+        """
+        extra = {"ds": SAVED_VIEW, **workflow.get("extra", {})}
+        self.page.evaluate("workflow => app.loadGraphData(workflow)", {**workflow, "extra": extra})
         self._settle(len(workflow["nodes"]))
 
     def open_template(self, name: str, nodes: int) -> None:
