@@ -66,8 +66,8 @@ class Canvas:
     def open(self, workflow: dict[str, Any]) -> None:
         """Opens a workflow as if its file were opened.
 
-        Files hold the view in which they were saved. Without one, front end 1.32 zooms to fit while it lays out
-        Vue nodes, and then takes their positions, as the page still shows them, for ones at the new zoom.
+        Files hold the view in which they were saved. Without one, front end 1.32 zooms to fit while it lays
+        out Vue nodes, and takes their positions on the page, at the former zoom, for ones at the new zoom.
         """
         extra = {"ds": SAVED_VIEW, **workflow.get("extra", {})}
         self.page.evaluate("workflow => app.loadGraphData(workflow)", {**workflow, "extra": extra})
