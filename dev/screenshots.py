@@ -63,14 +63,15 @@ def card(images: list[Image.Image], texts: list[str]) -> Image.Image:
 
 
 def outcome(canvas: Canvas) -> tuple[list[Image.Image], list[str]]:
-    """Images (from left to right, without duplicates) and texts that the run has shown."""
+    """Images (from left to right, without duplicates) and texts that the run has shown, but not loading."""
     shown: list[dict[str, Any]] = canvas.page.evaluate("""() => [...app.graph._nodes]
       .sort((a, b) => a.pos[0] - b.pos[0] || a.pos[1] - b.pos[1])
-      .map(({ id, type }) => ({ ends: /^(Save|Preview)Image$/.test(type), ...app.nodeOutputs[id] }))""")
+      .map(({ id, type }) => ({ type, ends: /^(Save|Preview)Image$/.test(type), ...app.nodeOutputs[id] }))""")
     files = [file for output in shown if output["ends"] for file in output.get("images") or ()]
     pictures = dict.fromkeys(canvas.server.client.view(file) for file in files)
     images = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
-    return images, [text.strip() for output in shown for text in output.get("text") or ()]
+    answers = [output for output in shown if output["type"] != "JanusLoad"]
+    return images, [text.strip() for output in answers for text in output.get("text") or ()]
 
 
 def picture(canvas: Canvas, name: str, workflow: dict[str, Any], run: bool) -> None:

@@ -89,10 +89,12 @@ def load_pipeline(
     edit_form = detect_edit_form(folder)
     default_options = _read_default_options(folder, GENERATION_CLASSES[type(config.generation)])
 
+    roles_from = "the arguments"
     if roles is None and template is None:
-        roles = detect_roles(folder, read_chat_template(folder) if layout.trusts_chat_template else None)
-        if roles is None:
+        detected = detect_roles(folder, read_chat_template(folder) if layout.trusts_chat_template else None)
+        if detected is None:
             _log.warning("unknown role texts for %s; set `template`", folder)
+        roles, roles_from = (detected.texts, detected.source) if detected else (None, "")
     prompts = PromptBuilder(
         tokenizer=read_tokenizer(folder),
         chat=chat_format(template or processor.get("sft_format", "deepseek"), roles),
@@ -115,6 +117,7 @@ def load_pipeline(
         default_options=default_options,
         edit_form=edit_form,
         adapters=applied_adapters(found),
+        roles_from=roles_from,
     )
     chat = prompts.chat
     _log.info(

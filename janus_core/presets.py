@@ -52,17 +52,28 @@ LLAMA_DEFAULTS: dict[str, float] = {
 TAGGED_ROLES = ("<|User|>", "<|Assistant|>")
 PLAIN_ROLES = ("User", "Assistant")
 
-# Role texts by a part of the checkpoint's name, lower-case letters and digits only; the first match wins. No
-# file of the released checkpoints states the role texts of their training.
-ROLES_BY_NAME: tuple[tuple[str, tuple[str, str]], ...] = (
+# Role texts of fine-tunes, by patterns that are searched for in the checkpoint's names, lower-case letters
+# and digits only; the first match wins. No file of these checkpoints states the role texts of their training;
+# they are from their authors' code.
+ROLES_OF_FINE_TUNES: tuple[tuple[str, tuple[str, str]], ...] = (
     ("januspror1", TAGGED_ROLES),
     ("janus4o", TAGGED_ROLES),
     ("reasongenr1", TAGGED_ROLES),
+    ("ospojanus", TAGGED_ROLES),
+    ("janusfocusdiff", TAGGED_ROLES),
     ("t2ir1", PLAIN_ROLES),
     ("gotr1", PLAIN_ROLES),
+    ("janusprocxr", PLAIN_ROLES),
+    # STAGE, by its repository and by its folders.
+    ("krennicstage|^stage$|^(geneval|hpsgdinogit|ocr)ours$", PLAIN_ROLES),
+)
+
+# Role texts of the releases that fine-tunes are made from. There is no Janus of 1B or 7B besides Janus-Pro.
+ROLES_OF_RELEASES: tuple[tuple[str, tuple[str, str]], ...] = (
     ("januspro", TAGGED_ROLES),
     ("janusflow", PLAIN_ROLES),
     ("janus13b", PLAIN_ROLES),
+    (r"janus.*(?<!\d)[17]b", TAGGED_ROLES),
 )
 
 # Edit forms of the checkpoints that edit images by instruction, by the same kind of name; others cannot edit.
@@ -100,9 +111,24 @@ RELEASES = {
 }
 
 
-def roles_by_name(*names: str) -> tuple[str, str] | None:
-    """Role texts of the checkpoint that goes by these names; None if they are unknown."""
-    return _by_name(ROLES_BY_NAME, names)
+def roles_by_name(own: str, config: str = "", around: str = "") -> tuple[tuple[str, str], str] | None:
+    """Role texts of the checkpoint that goes by these names, and the name that tells; None if none does.
+
+    The config.json of a fine-tune often still names its base model.
+
+    Args:
+        own: name of the checkpoint's folder.
+        config: name in its config.json.
+        around: name of the folder around it: some repositories hold several checkpoints in folders.
+    """
+    fine_tunes, releases = ROLES_OF_FINE_TUNES, ROLES_OF_RELEASES
+    for table, name in (
+        *((fine_tunes, own), (fine_tunes, config), (releases, own)),
+        *((fine_tunes, around), (releases, config), (releases, around)),
+    ):
+        if roles := _by_name(table, [name]):
+            return roles, name
+    return None
 
 
 def edit_form_by_name(*names: str) -> str | None:
@@ -111,13 +137,13 @@ def edit_form_by_name(*names: str) -> str | None:
 
 
 def _by_name(table: Sequence[tuple[str, Entry]], names: Iterable[str]) -> Entry | None:
-    """The entry of the first table row whose key is part of any of the names.
+    """The entry of the first table row whose pattern is found in any of the names.
 
     The order of the table decides, not that of the names: a fine-tune's config.json often still names its
     base model.
     """
     normalized = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
-    for key, entry in table:
-        if any(key in name for name in normalized):
+    for pattern, entry in table:
+        if any(re.search(pattern, name) for name in normalized):
             return entry
     return None

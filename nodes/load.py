@@ -7,7 +7,9 @@ from ..janus_core import convert_bin as convert_to_safetensors
 from . import memory, paths, widgets
 from .choices import choice_input, resolve_choice
 from .download import download_release
+from .model_facts import model_facts
 from .progress import progress_callback
+from .result import ui_output
 from .sockets import checks_inputs
 from .types import JanusModelSocket
 
@@ -99,4 +101,6 @@ class JanusLoad(io.ComfyNode):
         folder = paths.find(checkpoint)
         if convert_bin:
             convert_to_safetensors(folder, progress_callback())
-        return io.NodeOutput(memory.load(folder, precision, None if template == "auto" else template))
+        chosen = None if template == "auto" else template
+        model = memory.load(folder, precision, chosen)
+        return io.NodeOutput(model, ui=ui_output(cls, ["\n".join(model_facts(model.pipeline, chosen))]))

@@ -12,11 +12,12 @@ const TEXT_NODES = [
   "JanusUnderstand",
 ];
 // Nodes that seldom have something to say: the field appears with the first text.
-const NOTE_NODES = ["JanusEdit"];
+const NOTE_NODES = ["JanusEdit", "JanusLoad"];
 // Nodes that are greedy by default: changing their seed after each run would only make them run again.
 const GREEDY_NODES = ["JanusCaptionFolder", "JanusUnderstand"];
 const FIELD = "result";
 const FIELD_HEIGHT = 110; // minimum, in pixels
+const NOTE_HEIGHT = 52; // of a field on a node of NOTE_NODES
 const LABELS = {
   en: { label: "result", empty: "Shown here once the node has run." },
   zh: { label: "结果", empty: "节点运行后，结果显示在这里。" },
@@ -36,7 +37,7 @@ function addField(node) {
   widget.serialize = false;
   widget.options.serialize = false;
   widget.options.read_only = true;
-  widget.options.getMinHeight = () => FIELD_HEIGHT;
+  widget.options.getMinHeight = () => (NOTE_NODES.includes(node.type) ? NOTE_HEIGHT : FIELD_HEIGHT);
   widget.label = labels().label;
   widget.element.readOnly = true;
   widget.element.placeholder = labels().empty;

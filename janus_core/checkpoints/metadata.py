@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..file_io import read_json, read_json_if_present, read_text
 from ..presets import EDIT_FORMS_BY_NAME, PLAIN_ROLES, TAGGED_ROLES, edit_form_by_name, roles_by_name
 
 
-def detect_roles(folder: Path, template: str | None) -> tuple[str, str] | None:
+@dataclass(frozen=True)
+class DetectedRoles:
+    """Texts of the user and assistant roles that a checkpoint was trained with.
+
+    Attributes:
+        texts: of user and assistant.
+        source: what tells them, for the user to read after "by".
+    """
+
+    texts: tuple[str, str]
+    source: str
+
+
+def detect_roles(folder: Path, template: str | None) -> DetectedRoles | None:
     """Finds the texts of the user and assistant roles; None if they are unknown.
 
     Looked up in this order: the `roles` entry of `processor_config.json`, which only this package writes; the
-    Jinja chat template of the training, if known; the folder's name and the one in `config.json`.
+    Jinja chat template of the training, if known; the names of the folder, in `config.json`, and of the
+    folder around it, since some repositories hold several checkpoints in folders.
     """
     roles = read_json_if_present(folder / "processor_config.json").get("roles")
     if roles is not None:
@@ -21,10 +36,20 @@ def detect_roles(folder: Path, template: str | None) -> tuple[str, str] | None:
                 f"roles in {folder / 'processor_config.json'} must be two texts, of user and assistant, got "
                 f"{roles!r}; fix or remove the entry"
             )
-        return roles[0], roles[1]
+        return DetectedRoles((roles[0], roles[1]), "its processor_config.json")
     if template:
-        return TAGGED_ROLES if TAGGED_ROLES[0] in template else PLAIN_ROLES
-    return roles_by_name(*_names(folder))
+        texts = TAGGED_ROLES if TAGGED_ROLES[0] in template else PLAIN_ROLES
+        return DetectedRoles(texts, "its chat template")
+    own, config = _names(folder)
+    around = _repository(_repository(folder).parent).name
+    found = roles_by_name(own, config, around)
+    if found is None:
+        return None
+    texts, name = found
+    # Names may be equal: then the folder's own name tells.
+    places = {around: "the name of the folder around it", config: "the name in config.json"}
+    places[own] = "the folder's name"
+    return DetectedRoles(texts, f"{places[name]}, {name!r}")
 
 
 def detect_edit_form(folder: Path) -> str | None:
@@ -59,7 +84,10 @@ def read_chat_template(folder: Path) -> str | None:
 
 def _names(folder: Path) -> tuple[str, str]:
     """Names of a checkpoint: its folder's, and the one in its config.json."""
+    return _repository(folder).name, str(read_json(folder / "config.json").get("_name_or_path", ""))
+
+
+def _repository(folder: Path) -> Path:
+    """The folder that bears a checkpoint's name; in the hub's cache, models--owner--name/snapshots/commit."""
     resolved = folder.resolve()
-    if resolved.parent.name == "snapshots":  # the hub's cache: models--owner--name/snapshots/commit
-        resolved = resolved.parent.parent
-    return resolved.name, str(read_json(folder / "config.json").get("_name_or_path", ""))
+    return resolved.parent.parent if resolved.parent.name == "snapshots" else resolved

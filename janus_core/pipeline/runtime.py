@@ -54,6 +54,8 @@ class Runtime:
         max_batch_size: sequences or images that are computed together; larger batches are split.
         reserve: asks the host (e.g. ComfyUI) for memory.
         adapters: LoRA adapters in the weights, in the order of their content.
+        roles_from: what told the chat template's role texts, such as "the folder's name, 'Janus-Pro-1B'";
+            empty if they are only a default.
     """
 
     model: Janus
@@ -66,6 +68,7 @@ class Runtime:
     max_batch_size: int = 8
     reserve: Reserve = reserve_nothing
     adapters: tuple[AppliedAdapter, ...] = ()
+    roles_from: str = ""
 
     @property
     def vision_adapters(self) -> tuple[AppliedAdapter, ...]:

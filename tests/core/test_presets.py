@@ -20,7 +20,7 @@ def test_releases_are_pinned_to_a_commit() -> None:
         assert re.fullmatch(r"[\w.-]+/[\w.-]+", release.repo_id)
         assert re.fullmatch(r"[0-9a-f]{40}", release.revision)
         assert release.num_bytes > 10**9
-        assert roles_by_name(name) == ("<|User|>", "<|Assistant|>")
+        assert roles_by_name(name) == (("<|User|>", "<|Assistant|>"), name)
 
 
 def test_towers_have_every_size() -> None:
