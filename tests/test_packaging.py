@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,5 +36,30 @@ def test_registry_accepts_the_description(pyproject: dict[str, Any]) -> None:
     assert "comfyui" not in project["name"].lower()
     assert not project["name"][0].isdigit()
     assert project["license"] == {"file": "LICENSE"}
-    assert project["urls"]["Repository"].startswith("https://")
-    assert {"PublisherId", "DisplayName", "Icon", "requires-comfyui"} <= comfy.keys()
+    assert {"PublisherId", "DisplayName", "requires-comfyui"} <= comfy.keys()
+    # A release must have a number of three digits.
+    assert re.fullmatch(r"\d+\.\d+\.\d+", project["version"])
+
+
+def test_all_links_are_of_one_repository(pyproject: dict[str, Any]) -> None:
+    repository = pyproject["project"]["urls"]["Repository"]
+    found = re.fullmatch(r"https://github\.com/([\w-]+/[\w-]+)", repository)
+    assert found, repository
+    for name, url in pyproject["project"]["urls"].items():
+        assert url.startswith(repository), name
+    raw = f"https://raw.githubusercontent.com/{found[1]}/main/"
+    for name in ("Icon", "Banner"):
+        assert pyproject["tool"]["comfy"][name].startswith(raw), name
+
+
+@pytest.mark.parametrize(("name", "shape", "widest"), [("Icon", (1, 1), 400), ("Banner", (21, 9), 2100)])
+def test_pictures_have_the_shapes_that_the_registry_asks_for(
+    pyproject: dict[str, Any], name: str, shape: tuple[int, int], widest: int
+) -> None:
+    file = ROOT / pyproject["tool"]["comfy"][name].partition("/main/")[2]
+    assert file.suffix in (".png", ".jpg")
+    assert file.stat().st_size < 100_000
+    with Image.open(file) as picture:
+        width, height = picture.size
+    assert width * shape[1] == height * shape[0]
+    assert width <= widest
