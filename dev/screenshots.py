@@ -2,9 +2,9 @@
 
 For each `workflows/<name>.json` it writes the thumbnail of the template browser with the results of a run
 (`workflows/<name>.jpg`), and the canvas after the run, dark and light, for the help pages and the README
-(`web/docs/graphs/<name>.jpg`, `<name>_light.jpg`). Workflows that need other checkpoints are not run; their
-thumbnail shows the canvas. Needs a browser and the newest front end from PyPI. Fails on messages, errors,
-overlapping nodes and clipped text.
+(`web/docs/graphs/<graph name>.jpg`, `<graph name>_light.jpg`). Workflows that need other checkpoints are not
+run; their thumbnail shows the canvas. Needs a browser and the newest front end from PyPI. Fails on messages,
+errors, overlapping nodes and clipped text.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .browser.open import open_canvas
 from .comfyui.server import ComfyServer
 from .comfyui.tree import REPO_ROOT, front_end
 from .comfyui.users import add_dataset, add_models
+from .comfyui.workflow import graph_name
 from .demo import runnable
 
 WORKFLOWS = REPO_ROOT / "workflows"
@@ -87,7 +88,7 @@ def picture(canvas: Canvas, name: str, workflow: dict[str, Any], run: bool) -> N
         raise RuntimeError(f"{name} must be free of messages, overlaps and clipped text, got {problems}")
     for suffix, theme in THEMES.items():
         canvas.configure("Comfy.ColorPalette", theme)
-        photograph(canvas).save(GRAPHS / f"{name}{suffix}.jpg", quality=QUALITY, optimize=True)
+        photograph(canvas).save(GRAPHS / f"{graph_name(name)}{suffix}.jpg", quality=QUALITY, optimize=True)
     canvas.configure("Comfy.ColorPalette", "dark")
     needs = workflow.get("extra", {}).get("janus", {}).get("needs")
     thumbnail = card(*outcome(canvas)) if run else card([photograph(canvas)], [needs])

@@ -22,10 +22,10 @@ MODELS = {
 
 # Checkpoint to select instead of the one that a workflow needs, and its folder in `tests/golden`.
 CHECKPOINTS = {
-    "janus_edit_by_instruction": ("Janus-4o-tiny", "janus-pro-tiny"),
-    "janus_flow_image_to_image": ("janusflow-tiny", "janusflow-tiny"),
-    "janus_flow_text_to_image": ("janusflow-tiny", "janusflow-tiny"),
-    "janus_flow_to_ksampler": ("janusflow-tiny", "janusflow-tiny"),
+    "Janus-4o - edit by instruction": ("Janus-4o-tiny", "janus-pro-tiny"),
+    "JanusFlow - image to image": ("janusflow-tiny", "janusflow-tiny"),
+    "JanusFlow - text to image": ("janusflow-tiny", "janusflow-tiny"),
+    "JanusFlow - refine with SDXL": ("janusflow-tiny", "janusflow-tiny"),
 }
 CHECKPOINT_SIDE = 64  # pixels; the image size of these checkpoints
 

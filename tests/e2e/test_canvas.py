@@ -12,7 +12,7 @@ import pytest
 from support.workflows import DRAWS, FORMER_VALUES, RENAMED, SAVES, SAYS, read
 from support.workflows import WORKFLOWS as NAMES
 
-from dev.browser.canvas import Canvas
+from dev.browser.canvas import PACK, Canvas
 from dev.comfyui.users import CHECKPOINTS, choices
 from dev.comfyui.workflow import nodes_of, set_checkpoint, values_of
 
@@ -64,8 +64,9 @@ def test_former_combo_values_are_shown_by_their_present_names(canvas: Canvas) ->
 
 
 def test_template_browser_shows_thumbnails(canvas: Canvas) -> None:
-    canvas.browse_templates("janus_")
-    cards = canvas.page.locator("[data-testid^='template-workflow-janus_']")
+    canvas.browse_templates("")
+    canvas.page.get_by_text(PACK).first.click()
+    cards = canvas.page.locator("[data-testid^='template-workflow-']")
     assert cards.count() >= 6  # others appear on scrolling
     for index in range(min(cards.count(), 6)):
         cards.nth(index).scroll_into_view_if_needed()
@@ -78,11 +79,11 @@ def test_template_browser_shows_thumbnails(canvas: Canvas) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "changes"),
     [
-        ("janus_caption_image", "JanusUnderstand", {"max_new_tokens": 15000, **REPEATS}),
-        ("janus_redraw_part", "JanusEdit", {"batch_size": 64}),
-        ("janus_best_of_four", "JanusBestOf", {"batch_size": 256}),
-        ("janus_edit_by_instruction", "JanusEdit", {"batch_size": 256}),
-        ("janus_flow_text_to_image", "JanusFlowSampler", {"steps": 1000, "batch_size": 64}),
+        ("Caption an image", "JanusUnderstand", {"max_new_tokens": 15000, **REPEATS}),
+        ("Edit part of an image", "JanusEdit", {"batch_size": 64}),
+        ("Best of four images", "JanusBestOf", {"batch_size": 256}),
+        ("Janus-4o - edit by instruction", "JanusEdit", {"batch_size": 256}),
+        ("JanusFlow - text to image", "JanusFlowSampler", {"steps": 1000, "batch_size": 64}),
     ],
 )
 def test_each_long_task_can_be_cancelled(
@@ -102,7 +103,7 @@ def test_each_long_task_can_be_cancelled(
 
 
 def test_cancel_stops_the_run_and_the_next_one_works(canvas: Canvas) -> None:
-    canvas.open(WORKFLOWS["janus_text_to_image"])
+    canvas.open(WORKFLOWS["Generate an image from text"])
     canvas.set_widget(2, "batch_size", 256)
     canvas.queue()
     canvas.page.wait_for_function("() => app.graph.getNodeById(2).imgs?.length")  # a preview is shown
@@ -115,7 +116,7 @@ def test_cancel_stops_the_run_and_the_next_one_works(canvas: Canvas) -> None:
 
 
 def test_error_is_a_sentence_on_the_page_and_a_traceback_in_the_log(canvas: Canvas) -> None:
-    workflow = WORKFLOWS["janus_score_images"]
+    workflow = WORKFLOWS["How well an image matches a text"]
     canvas.open(workflow)
     node = int(next(iter(nodes_of(workflow, {"JanusScore"}))))
     canvas.set_widget(node, "template", "Is it good?")
@@ -129,12 +130,12 @@ def test_error_is_a_sentence_on_the_page_and_a_traceback_in_the_log(canvas: Canv
 
 
 def test_saved_image_opens_its_workflow_when_it_is_dropped(canvas: Canvas) -> None:
-    workflow = WORKFLOWS["janus_text_to_image"]
+    workflow = WORKFLOWS["Generate an image from text"]
     canvas.open(workflow)
     canvas.set_widget(2, "prompt", "a blue ring")
     assert canvas.run() == "execution_success"
     files = sorted((canvas.server.base / "output").glob("*.png"), key=lambda path: path.stat().st_mtime)
-    canvas.open(WORKFLOWS["janus_score_images"])
+    canvas.open(WORKFLOWS["How well an image matches a text"])
     canvas.drop(files[-1])
     canvas.page.wait_for_function("count => app.graph._nodes.length === count", arg=len(workflow["nodes"]))
     assert canvas.widget(2, "prompt") == "a blue ring"
@@ -149,7 +150,7 @@ def test_seed_of_a_greedy_answer_stays_when_a_node_is_added(canvas: Canvas) -> N
 
 @pytest.mark.parametrize(("control", "step"), [("fixed", 0), ("increment", 1), ("decrement", -1)])
 def test_seed_changes_as_its_control_says(canvas: Canvas, control: str, step: int) -> None:
-    canvas.open(WORKFLOWS["janus_text_to_image"])
+    canvas.open(WORKFLOWS["Generate an image from text"])
     canvas.set_widget(2, "seed", 41)
     canvas.set_widget(2, "control_after_generate", control)
     assert canvas.run() == "execution_success"

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_wrong")
 
 
 def test_answer_streams_onto_the_node_stays_and_can_be_copied(canvas: Canvas) -> None:
-    workflow = set_checkpoint(read("janus_caption_image"), "janus-pro-tiny")
+    workflow = set_checkpoint(read("Caption an image"), "janus-pro-tiny")
     canvas.open(workflow)
     (node,) = nodes_of(workflow, {"JanusUnderstand"})
     canvas.set_widget(int(node), "max_new_tokens", 300)
@@ -54,14 +54,14 @@ def test_answer_streams_onto_the_node_stays_and_can_be_copied(canvas: Canvas) ->
 
 
 def test_notes_on_a_cut_answer_and_an_edit_without_effect_are_shown(canvas: Canvas) -> None:
-    workflow = set_checkpoint(read("janus_caption_image"), "janus-pro-tiny")
+    workflow = set_checkpoint(read("Caption an image"), "janus-pro-tiny")
     (node,) = nodes_of(workflow, {"JanusUnderstand"})
     canvas.open(workflow)
     canvas.set_widget(int(node), "max_new_tokens", 5)
     assert canvas.run() == "execution_success"
     note = "[stopped at max_new_tokens = 5, or at the end of the model's context]"
     assert canvas.texts()[node].endswith(f"\n{note}")
-    workflow = read("janus_redraw_part")
+    workflow = read("Edit part of an image")
     (node,) = nodes_of(workflow, {"JanusEdit"})
     canvas.open(workflow)
     assert node not in canvas.texts()
@@ -71,7 +71,7 @@ def test_notes_on_a_cut_answer_and_an_edit_without_effect_are_shown(canvas: Canv
 
 
 def test_text_and_images_are_shown_by_the_newer_rendering(canvas: Canvas) -> None:
-    workflow = read("janus_caption_to_image")
+    workflow = read("Caption an image and draw the caption")
     canvas.configure("Comfy.VueNodes.Enabled", True)
     try:
         canvas.open(workflow)
@@ -96,7 +96,7 @@ def test_text_and_images_are_shown_by_the_newer_rendering(canvas: Canvas) -> Non
 
 
 def test_finished_images_take_the_place_of_the_preview(canvas: Canvas) -> None:
-    canvas.open(read("janus_text_to_image"))
+    canvas.open(read("Generate an image from text"))
     canvas.set_widget(2, "batch_size", 2)
     assert canvas.run() == "execution_success"
     canvas.page.wait_for_function(
@@ -107,7 +107,7 @@ def test_finished_images_take_the_place_of_the_preview(canvas: Canvas) -> None:
 
 
 def test_text_stays_with_the_workflow_that_was_run(canvas: Canvas) -> None:
-    workflow = set_checkpoint(read("janus_caption_image"), "janus-pro-tiny")
+    workflow = set_checkpoint(read("Caption an image"), "janus-pro-tiny")
     (node,) = nodes_of(workflow, {"JanusUnderstand"})
     canvas.open(workflow)
     canvas.set_widget(int(node), "max_new_tokens", 1000)

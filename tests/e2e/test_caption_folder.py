@@ -18,7 +18,7 @@ from dev.comfyui.workflow import to_prompt
 @pytest.fixture
 def prompt(object_info: dict[str, Any]) -> dict[str, Any]:
     """The example workflow, as the front end queues it, with a folder of its own."""
-    file = REPO_ROOT / "workflows" / "janus_caption_folder.json"
+    file = REPO_ROOT / "workflows" / "Training captions for a folder of images.json"
     prompt = to_prompt(json.loads(file.read_text(encoding="utf-8")), object_info)
     inputs_of(prompt)["folder"] = "another_dataset"
     return prompt

@@ -25,7 +25,7 @@ PARTS = {
     *("LICENSE", "README.md", "__init__.py", "pyproject.toml", "requirements.txt"),
     *("janus_core", "locales", "nodes", "web", "workflows"),
 }
-FIRST_WORKFLOW = "janus_text_to_image"
+FIRST_WORKFLOW = "Generate an image from text"
 HOMES = ("HOME", "USERPROFILE", "APPDATA")  # of Linux and macOS, and of Windows
 # Inputs that name files which users provide.
 USER_FILES = {"ckpt_name", "vae_name"}

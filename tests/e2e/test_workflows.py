@@ -42,27 +42,27 @@ def object_info(server: ComfyServer) -> dict[str, Any]:
 
 def test_there_is_a_workflow_for_each_task() -> None:
     assert WORKFLOWS == [
-        "janus_ask",
-        "janus_best_of_four",
-        "janus_caption_folder",
-        "janus_caption_image",
-        "janus_caption_to_diffusion",
-        "janus_caption_to_image",
-        "janus_chat",
-        "janus_edit_by_instruction",
-        "janus_flow_image_to_image",
-        "janus_flow_text_to_image",
-        "janus_flow_to_ksampler",
-        "janus_larger_than_384",
-        "janus_multiple_choice",
-        "janus_one_encoding_many_questions",
-        "janus_redraw_part",
-        "janus_score_images",
-        "janus_text_to_image",
-        "janus_vq_round_trip",
+        "Ask for anything in words",
+        "Best of four images",
+        "Caption an image",
+        "Caption an image and draw the caption",
+        "Chat about an image",
+        "Choose among answers",
+        "Edit part of an image",
+        "Encode an image as tokens and decode it",
+        "Encode an image once and ask many questions",
+        "Enlarge an image and redraw a tile",
+        "Generate an image from text",
+        "How well an image matches a text",
+        "Janus-4o - edit by instruction",
+        "JanusFlow - image to image",
+        "JanusFlow - refine with SDXL",
+        "JanusFlow - text to image",
+        "Stable Diffusion - draw a caption",
+        "Training captions for a folder of images",
     ]
     # Not all that these need is in the box: they run on stand-ins.
-    assert set(WORKFLOWS) - set(RUNNABLE) == {*CHECKPOINTS, "janus_caption_to_diffusion"}
+    assert set(WORKFLOWS) - set(RUNNABLE) == {*CHECKPOINTS, "Stable Diffusion - draw a caption"}
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)

@@ -6,8 +6,8 @@ A new language is a folder under `locales/` with a `nodeDefs.json`, and a help p
 English needs no folder in `locales/`: its texts are the schemas' own. The frontend requests the help page
 `<node>/<language>.md` and then `<node>.md`, so the English page is both: `<node>/en.md` is a copy of
 `<node>.md`. The first list of a page is of the inputs, the second of the outputs: the side panel is too
-narrow for tables. After its first paragraph comes a picture of a small graph,
-`web/docs/graphs/<workflow>.jpg`, the same in every language.
+narrow for tables. After its first paragraph comes a picture of one of `workflows/`,
+`web/docs/graphs/<graph name>.jpg`, the same in every language.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ import pytest
 from comfy_api.latest import io
 from janus_nodes.nodes import comfy_entrypoint
 
+from dev.comfyui.workflow import graph_name
+
 ROOT = Path(__file__).resolve().parents[2]
 LOCALES = ROOT / "locales"
 PAGES = ROOT / "web" / "docs"
-WORKFLOWS = ROOT / "workflows"
+GRAPHS = {graph_name(path.stem): path for path in (ROOT / "workflows").glob("*.json")}
 LANGUAGES = sorted(folder.name for folder in LOCALES.iterdir() if folder.is_dir())
 
 NODES: dict[str, io.Schema] = {
@@ -108,12 +110,12 @@ def check_options(text: str, schema: io.Schema, nodes: set[str]) -> None:
 
 
 def check_picture(text: str) -> str:
-    """The workflow that the only picture of a page shows, right behind the page's first paragraph."""
+    """The graph that the only picture of a page shows, right behind the page's first paragraph."""
     (picture,) = re.findall(r"!\[.*", text)
     found = re.fullmatch(r"!\[[^\]]+\]\(graphs/(\w+)\.jpg\)", picture)
     assert found, picture
     assert text.split("\n\n")[2] == picture
-    assert (WORKFLOWS / f"{found[1]}.json").is_file(), picture
+    assert found[1] in GRAPHS, picture
     # The frontend looks for it beside the English pages, whatever the language.
     assert (PAGES / "graphs" / f"{found[1]}.jpg").is_file(), picture
     return found[1]
