@@ -64,7 +64,8 @@ def drawings() -> list[Image.Image]:
 
     pipe = load_pipeline(DEMONSTRATION)
     options = TokenSampling(seed=0, guidance_scale=1.5, temperature=0.7, top_p=0.8)
-    return [to_image(pipe.generate(prompt, options).images[0]) for prompt in PROMPTS]
+    drawn = [pipe.generate(prompt, options).images for prompt in PROMPTS]
+    return [to_image(images[0]) for images in drawn if images is not None]
 
 
 def to_image(pixels: Tensor) -> Image.Image:
