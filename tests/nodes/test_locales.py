@@ -35,6 +35,13 @@ NODES: dict[str, io.Schema] = {
     node.__name__: node.GET_SCHEMA() for node in asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
 }
 
+# Combos that list folders, and values that are names or file types: the same in every language.
+FOLDERS = {"checkpoint", "adapter"}
+NAMES = {
+    *("bf16", "fp16", "fp32", "int8", "deepseek", "deepseek_old", "janus-4o", "janus-pro-r1"),
+    *("euler", "midpoint", "heun", "JSON", "txt", "jsonl"),
+}
+
 every_language = pytest.mark.parametrize("language", LANGUAGES)
 every_node = pytest.mark.parametrize("node_id", NODES)
 
@@ -44,7 +51,7 @@ def english(schema: io.Schema) -> dict[str, Any]:
     return {
         "display_name": schema.display_name,
         "description": schema.description,
-        "inputs": {entry.id: texts(entry.id, entry.tooltip) for entry in schema.inputs},
+        "inputs": {entry.id: texts(entry.id, entry.tooltip) | options(entry) for entry in schema.inputs},
         "outputs": {
             str(index): texts(output.display_name, output.tooltip)
             for index, output in enumerate(schema.outputs)
@@ -54,6 +61,13 @@ def english(schema: io.Schema) -> dict[str, Any]:
 
 def texts(name: str, tooltip: str | None) -> dict[str, str]:
     return {"name": name, **({"tooltip": tooltip} if tooltip else {})}
+
+
+def options(entry: io.Input) -> dict[str, dict[str, str]]:
+    """The values of a combo that are words, in the form that `web/janus_options.js` reads."""
+    listed = entry.options if isinstance(entry, io.Combo.Input) and entry.id not in FOLDERS else []
+    words = {option: option for option in listed if option not in NAMES}
+    return {"options": words} if words else {}
 
 
 def node_texts(language: str) -> dict[str, Any]:
@@ -99,14 +113,16 @@ def check_lists(text: str, schema: io.Schema) -> None:
     assert not re.search(r"^\|", text, flags=re.MULTILINE), "the side panel is too narrow for tables"
 
 
-def check_options(text: str, schema: io.Schema, nodes: set[str]) -> None:
-    """What is in italics in an entry about a combo is one of its options, or a node's name."""
+def check_options(text: str, schema: io.Schema, translated: dict[str, Any], nodes: set[str]) -> None:
+    """What is in italics in an entry about a combo is one of its options as shown, or a node's name."""
     combos = {entry.id: entry for entry in schema.inputs if isinstance(entry, io.Combo.Input)}
     for about, says in lists(text)[0]:
-        names = named([(about, says)])
-        options = {option for name in names if name in combos for option in combos[name].options}
-        if options:
-            assert set(re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", says)) <= options | nodes, says
+        shown = set()
+        for name in set(named([(about, says)])) & set(combos):
+            words = translated["inputs"][name].get("options", {})
+            shown |= {words.get(option, option) for option in combos[name].options}
+        if shown:
+            assert set(re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", says)) <= shown | nodes, says
 
 
 def check_picture(text: str) -> str:
@@ -175,7 +191,7 @@ def test_english_page_names_every_input_and_output(node_id: str) -> None:
     text = page(node_id)
     assert text.startswith(f"# {schema.display_name}\n")
     check_lists(text, schema)
-    check_options(text, schema, {each.display_name for each in NODES.values()})
+    check_options(text, schema, english(schema), {each.display_name for each in NODES.values()})
 
 
 @every_node
@@ -191,7 +207,7 @@ def test_translated_page_names_every_input_and_output(language: str, node_id: st
     text = page(node_id, language)
     assert text.startswith(f"# {translated[node_id]['display_name']}\n")
     check_lists(text, schema)
-    check_options(text, schema, {each["display_name"] for each in translated.values()})
+    check_options(text, schema, translated[node_id], {each["display_name"] for each in translated.values()})
 
 
 @every_language
