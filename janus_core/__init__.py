@@ -27,6 +27,8 @@ from .pipeline.pipeline import JanusPipeline
 from .pipeline.routing import DESCRIBE as DESCRIBE_TO_DRAW
 from .pipeline.routing import TASKS as ROUTED_TASKS
 from .pipeline.routing import Reply, Route, reply, route
+from .pipeline.thinking_request import THINKING_FORM_CHOICES
+from .pipeline.thinking_tasks import ThoughtImages
 from .presets import RELEASES
 from .processing.chat import CHAT_FORMATS, DEFAULT_SYSTEM_PROMPT, Turn
 from .processing.image_files import BACKGROUNDS
@@ -52,6 +54,7 @@ __all__ = [
     "ROUTED_TASKS",
     "SCORE_TEMPLATE",
     "SOLVERS",
+    "THINKING_FORM_CHOICES",
     "WEIGHT_SUFFIXES",
     "Answer",
     "CaptionFolder",
@@ -73,6 +76,7 @@ __all__ = [
     "Reply",
     "Route",
     "TextSampling",
+    "ThoughtImages",
     "TokenSampling",
     "Turn",
     "VisionFeatures",

@@ -15,7 +15,7 @@ from .arguments import checked_path
 from .checkpoints.adapters import Adapter, AdapterChoice, merged_changes, read_adapters
 from .checkpoints.fill import OnProgress
 from .checkpoints.load import load_weights
-from .checkpoints.metadata import detect_edit_form, detect_roles, read_chat_template
+from .checkpoints.metadata import detect_edit_form, detect_roles, detect_thinking_form, read_chat_template
 from .checkpoints.precision import Precision
 from .checkpoints.save import MAX_SHARD_BYTES, create_folder, save_model
 from .checkpoints.sources import find_checkpoint
@@ -27,6 +27,8 @@ from .pipeline.runtime import AppliedAdapter
 from .processing.chat import chat_format
 from .processing.image_settings import check_num_image_tokens, image_settings, read_image_processor
 from .processing.prompts import PromptBuilder
+from .processing.thinking_forms import added_tokens
+from .processing.thinking_prompts import QUESTION_FILE
 from .processing.tokenizer import read_tokenizer
 from .sampling.image_sampler import IMAGE_SAMPLERS
 from .sampling.options import FlowSampling, TokenSampling
@@ -43,6 +45,7 @@ _COPIED_FILES = (
     "special_tokens_map.json",
     "chat_template.jinja",
     "chat_template.json",
+    QUESTION_FILE,
 )
 
 
@@ -86,7 +89,7 @@ def load_pipeline(
     checkpoint = find_checkpoint(folder, None if vae is None else checked_path("vae", vae))
     layout, config = checkpoint.layout, checkpoint.config
     processor = read_json_if_present(folder / "processor_config.json")
-    edit_form = detect_edit_form(folder)
+    edit_form, thinking_form = detect_edit_form(folder), detect_thinking_form(folder)
     default_options = _read_default_options(folder, GENERATION_CLASSES[type(config.generation)])
 
     roles_from = "the arguments"
@@ -96,7 +99,7 @@ def load_pipeline(
             _log.warning("unknown role texts for %s; set `template`", folder)
         roles, roles_from = (detected.texts, detected.source) if detected else (None, "")
     prompts = PromptBuilder(
-        tokenizer=read_tokenizer(folder),
+        tokenizer=read_tokenizer(folder).with_tokens(added_tokens(thinking_form)),
         chat=chat_format(template or processor.get("sft_format", "deepseek"), roles),
         num_image_tokens=config.understanding.vision.num_positions,
         vocab_size=config.body.vocab_size,
@@ -116,6 +119,7 @@ def load_pipeline(
         folder=folder,
         default_options=default_options,
         edit_form=edit_form,
+        thinking_form=thinking_form,
         adapters=applied_adapters(found),
         roles_from=roles_from,
     )
@@ -180,8 +184,9 @@ def save_checkpoint(
     # Written explicitly, because the new folder's name may not show what the checkpoint was trained with.
     chat = pipeline.prompts.chat
     processor |= {"sft_format": chat.name, "roles": [chat.user, chat.assistant]}
-    if pipeline.edit_form is not None:
-        processor["edit_form"] = pipeline.edit_form
+    for name, form in (("edit_form", pipeline.edit_form), ("thinking_form", pipeline.thinking_form)):
+        if form is not None:
+            processor[name] = form
     options = pipeline.default_options
     own = {f.name: getattr(options, f.name) for f in fields(options) if getattr(options, f.name) != f.default}
     if own:

@@ -82,6 +82,14 @@ EDIT_FORMS_BY_NAME: tuple[tuple[str, str], ...] = (
     ("janus4o", "janus-4o"),
 )
 
+# How checkpoints think about what they draw, by the same kind of name; others are not trained to.
+THINKING_FORMS_BY_NAME: tuple[tuple[str, str], ...] = (
+    ("januspror1", "janus-pro-r1"),
+    ("reasongenr1", "reasongen-r1"),
+    ("t2ir1", "t2i-r1"),
+    ("gotr1", "got-r1"),
+)
+
 Entry = TypeVar("Entry")
 
 
@@ -134,6 +142,11 @@ def roles_by_name(own: str, config: str = "", around: str = "") -> tuple[tuple[s
 def edit_form_by_name(*names: str) -> str | None:
     """Edit form of the checkpoint that goes by these names; None if it has none or is unknown."""
     return _by_name(EDIT_FORMS_BY_NAME, names)
+
+
+def thinking_form_by_name(*names: str) -> str | None:
+    """Thinking form of the checkpoint that goes by these names; None if it has none or is unknown."""
+    return _by_name(THINKING_FORMS_BY_NAME, names)
 
 
 def _by_name(table: Sequence[tuple[str, Entry]], names: Iterable[str]) -> Entry | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,13 +26,18 @@ class PromptBatch:
 
     @classmethod
     def from_rows(
-        cls, rows: list[list[int]], pad_id: int, image_id: int, start_embedding: bool = False
+        cls,
+        rows: list[list[int]],
+        pad_id: int,
+        image_id: int,
+        start_embedding: bool = False,
+        min_length: int = 0,
     ) -> PromptBatch:
         """Pads token ids on the left with hidden tokens; positions count the visible tokens from 0.
 
         Image embeddings replace the tokens `image_id`, and with `start_embedding` the one before each image.
         """
-        length = max(len(row) for row in rows)
+        length = max(min_length, *(len(row) for row in rows))
         input_ids = torch.full((len(rows), length), pad_id)
         attention_mask = torch.zeros(len(rows), length, dtype=torch.bool)
         for index, row in enumerate(rows):
@@ -54,6 +60,11 @@ class PromptBatch:
         attention_mask = self.attention_mask.clone()
         attention_mask[row, first:] = False
         return replace(self, attention_mask=attention_mask, padded=True)
+
+    def after(self, num_read: Sequence[int]) -> PromptBatch:
+        """The same batch with positions that go on after the tokens that were read of each sequence."""
+        offsets = torch.tensor(num_read, device=self.position_ids.device)
+        return replace(self, position_ids=self.position_ids + offsets[:, None])
 
     def part(self, start: int, stop: int | None = None) -> PromptBatch:
         """The visible tokens of every sequence from position `start` to before `stop`, positions unchanged.

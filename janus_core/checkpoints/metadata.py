@@ -1,12 +1,21 @@
-"""Role texts and form of editing that a checkpoint was trained with, from its files or its name."""
+"""Role texts and forms that a checkpoint was trained with, from its files or its name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..file_io import read_json, read_json_if_present, read_text
-from ..presets import EDIT_FORMS_BY_NAME, PLAIN_ROLES, TAGGED_ROLES, edit_form_by_name, roles_by_name
+from ..presets import (
+    EDIT_FORMS_BY_NAME,
+    PLAIN_ROLES,
+    TAGGED_ROLES,
+    THINKING_FORMS_BY_NAME,
+    edit_form_by_name,
+    roles_by_name,
+    thinking_form_by_name,
+)
 
 
 @dataclass(frozen=True)
@@ -53,18 +62,30 @@ def detect_roles(folder: Path, template: str | None) -> DetectedRoles | None:
 
 
 def detect_edit_form(folder: Path) -> str | None:
-    """Finds how a checkpoint was trained to edit images by instruction; None if it is not known to be.
+    """Finds how a checkpoint was trained to edit images by instruction; None if it is not known to be."""
+    return _detect_form(folder, "edit_form", EDIT_FORMS_BY_NAME, edit_form_by_name)
 
-    Looked up in this order: the `edit_form` entry of `processor_config.json`, which only this package writes;
-    the folder's name and the one in `config.json`.
+
+def detect_thinking_form(folder: Path) -> str | None:
+    """Finds how a checkpoint was trained to think about what it draws; None if it is not known to be."""
+    return _detect_form(folder, "thinking_form", THINKING_FORMS_BY_NAME, thinking_form_by_name)
+
+
+def _detect_form(
+    folder: Path, entry: str, table: Sequence[tuple[str, str]], by_name: Callable[..., str | None]
+) -> str | None:
+    """Looks a form up.
+
+    In this order: the entry of `processor_config.json`, which only this package writes; the folder's name and
+    the one in `config.json`.
     """
-    forms = [form for _, form in EDIT_FORMS_BY_NAME]
-    form = read_json_if_present(folder / "processor_config.json").get("edit_form")
+    forms = [form for _, form in table]
+    form = read_json_if_present(folder / "processor_config.json").get(entry)
     if form is None:
-        return edit_form_by_name(*_names(folder))
+        return by_name(*_names(folder))
     if form not in forms:
         raise ValueError(
-            f"edit_form in {folder / 'processor_config.json'} must be one of {', '.join(forms)}, got "
+            f"{entry} in {folder / 'processor_config.json'} must be one of {', '.join(forms)}, got "
             f"{form!r}; fix or remove the entry"
         )
     return str(form)

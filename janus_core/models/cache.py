@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -118,6 +119,45 @@ class KVCache:
             grouped[..., : self.length, :] = source[:, :, None, :, : self.length]
         larger.advance(self.length)
         return larger
+
+    def select(self, indices: Sequence[int]) -> KVCache:
+        """Copies the filled part of some sequences, in this order, repeated as often as they are named."""
+        chosen = KVCache(self.config, len(indices), self.length, self.keys.device, self.keys.dtype)
+        for target, source in ((chosen.keys, self.keys), (chosen.values, self.values)):
+            target.copy_(source[:, list(indices), :, : self.length])
+        if self.visible is not None:
+            chosen.mark_padding(self.visible[list(indices), : self.length])
+        chosen.advance(self.length)
+        return chosen
+
+    def beside(self, other: KVCache) -> KVCache:
+        """A new cache with the sequences of this one, then those of another with as many filled slots."""
+        assert self.length == other.length
+        size = self.keys.shape[1] + other.keys.shape[1]
+        both = KVCache(self.config, size, self.length, self.keys.device, self.keys.dtype)
+        for target, *sources in (
+            (both.keys, self.keys, other.keys),
+            (both.values, self.values, other.values),
+        ):
+            torch.cat([source[..., : self.length, :] for source in sources], dim=1, out=target)
+        if self.visible is not None or other.visible is not None:
+            both.mark_padding(torch.cat([cache.visible_slots() for cache in (self, other)]))
+        both.advance(self.length)
+        return both
+
+    def visible_slots(self) -> Tensor:
+        """Which of the filled slots are visible, [B, T] bool."""
+        if self.visible is not None:
+            return self.visible[:, : self.length]
+        shape = (self.keys.shape[1], self.length)
+        return torch.ones(shape, device=self.keys.device, dtype=torch.bool)
+
+    def hide(self, visible: Tensor) -> None:
+        """Hides those of the filled slots where `visible` [B, T] is False."""
+        visible = visible & self.visible_slots()
+        length, self.length = self.length, 0
+        self.mark_padding(visible)
+        self.length = length
 
     def saved(self, index: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Copies one sequence's keys and values [L, H, T, D] of the visible slots of a range to the CPU."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .image_tasks import ImageTasks
-from .text_tasks import TextTasks
+from .thinking_tasks import ThinkingTasks
 
 
 @dataclass
-class JanusPipeline(TextTasks, ImageTasks):
+class JanusPipeline(ThinkingTasks):
     """A model with its processors, and everything that it can do.
 
     Methods take callbacks. `on_step(step, total, state)` is called after every step with the tokens or

@@ -51,6 +51,8 @@ class Runtime:
         default_options: how images are drawn if no options are given.
         edit_form: the form of edit prompts that the checkpoint was trained for, one of `EDIT_FORMS`; None if
             it is not known to edit.
+        thinking_form: how the checkpoint was trained to think about what it draws, one of `THINKING_FORMS`;
+            None if it is not known to be.
         max_batch_size: sequences or images that are computed together; larger batches are split.
         reserve: asks the host (e.g. ComfyUI) for memory.
         adapters: LoRA adapters in the weights, in the order of their content.
@@ -65,6 +67,7 @@ class Runtime:
     folder: Path
     default_options: TokenSampling | FlowSampling
     edit_form: str | None = None
+    thinking_form: str | None = None
     max_batch_size: int = 8
     reserve: Reserve = reserve_nothing
     adapters: tuple[AppliedAdapter, ...] = ()

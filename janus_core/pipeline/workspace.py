@@ -12,10 +12,12 @@ from ..models.attention import score_bytes
 from ..models.cache import KVCache
 from ..models.cpu.registry import conversion_bytes
 from ..prompt_batch import PromptBatch
+from ..sampling.guidance import uses_guidance
 from ..sampling.options import TextSampling
 from ..sampling.text import initial_answer_slots
 from .questions import QuestionBatch, TokenizedQuestions
 from .runtime import Runtime
+from .thinking_request import ThinkingRequest
 
 # Bytes per text logit: for sampling, float32 copies, probabilities, noise, and their order for top_p; for
 # log-probabilities, 16-bit logits and two float32 copies, or float32 logits and the check for NaN.
@@ -96,6 +98,29 @@ def drawing_bytes(
     prefill = (prompt_cache or cache) + _pass(runtime, prompts, length, length)
     later = max(prompt_cache, step, preview * codec_bytes(runtime, 1))
     return _with_margin(max(prefill, cache + prompt_states + later))
+
+
+def thinking_bytes(runtime: Runtime, request: ThinkingRequest, preview: bool) -> int:
+    """Bytes to write texts about images and to draw them, as far as images are not encoded or judged."""
+    generation, itemsize = runtime.model.generation.config, runtime.dtype.itemsize
+    images = min(request.options.batch_size, runtime.max_batch_size)
+    sequences = images * (1 + uses_guidance(request.options.guidance_scale))
+    # A turn of its own holds the prompt and the thought; a review two images.
+    row = (
+        len(request.head)
+        + request.thinking.max_new_tokens
+        + (request.form.review is not None) * (2 * generation.num_tokens)
+    )
+    # The keys and values of the text are kept, and those of a drawing's prompt copied once.
+    texts = _cache(runtime, images, row)
+    drawing = _cache(runtime, sequences, 2 * row + generation.num_tokens)
+    writing = _text_head(runtime, images, _SAMPLING_BYTES)
+    step = _states(runtime, sequences, 2) + sequences * generation.output_bytes(itemsize)
+    reading = _pass(runtime, sequences, row, row) + _states(runtime, sequences, 2 * row)
+    working = texts + drawing + reading + max(writing, step, preview * codec_bytes(runtime, 1))
+    total = request.options.batch_size * (2 + request.rounds)
+    judging = vision_bytes(runtime, images) if request.form.judges and request.rounds else 0
+    return _with_margin(max(working, codec_bytes(runtime, total), texts + judging))
 
 
 def vision_bytes(runtime: Runtime, images: int) -> int:

@@ -99,7 +99,7 @@ class PromptBuilder:
         texts = [self.chat.answer(answer) for answer in answers]
         rows = [encode(text)[1:] for text in texts]
         for question in dict.fromkeys(questions):
-            prompt = self._turn(question)
+            prompt = self.turn(question)
             prompt_ids = encode(prompt)
             for text, row in zip(texts, rows, strict=True):
                 if encode(prompt + text) != prompt_ids + row:
@@ -139,9 +139,18 @@ class PromptBuilder:
         batch = self.batch(rows, num_new, longest)
         return batch.hide(row=1, first=1) if blank and style.masks_padding else batch
 
+    def turn(self, text: str, system_prompt: str = "") -> str:
+        """A single turn of the user, ending where the model's answer begins."""
+        messages = (Message(self.chat.user, text), Message(self.chat.assistant, ""))
+        return self._render(messages, system_prompt)
+
     def generation_turn(self, text: str) -> str:
         """A single turn of the user, ending where the generated image begins."""
-        return self._turn(text) + self.tokenizer.special.image_start
+        return self.turn(text) + self.tokenizer.special.image_start
+
+    def encode_part(self, text: str) -> list[int]:
+        """Token ids of a text within a turn, in which {eos} and other names stand for special tokens."""
+        return self.tokenizer.encode(text.format(**vars(self.tokenizer.special)))[1:]
 
     def encode(self, text: str, num_images: int) -> list[int]:
         """Token ids of a rendered conversation, with each placeholder expanded to a whole image's tokens."""
@@ -164,10 +173,6 @@ class PromptBuilder:
         checked_text(name, text, "describe the picture to draw")
         self._refuse_image(name, text)
         return self.encode(self.generation_turn(text), 0)
-
-    def _turn(self, text: str) -> str:
-        """A single turn of the user, ending where the model's answer begins."""
-        return self._render((Message(self.chat.user, text), Message(self.chat.assistant, "")))
 
     def _with_placeholders(self, turn: Turn) -> str:
         if self.tokenizer.special.image in turn.question:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,16 @@ class JanusTokenizer:
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, beginning with the beginning-of-sentence token."""
         return [self.bos_id, *self._tokenizer.encode(text, add_special_tokens=False)]
+
+    def with_tokens(self, tokens: Sequence[str]) -> JanusTokenizer:
+        """A tokenizer in which these are single tokens, which are not special; those it lacks are added."""
+        if set(tokens) <= self._tokenizer.get_vocab().keys():
+            return self
+        extended = copy.copy(self)
+        extended._tokenizer = copy.deepcopy(self._tokenizer)
+        extended._tokenizer.add_tokens(list(tokens))
+        extended.max_id = max(extended._tokenizer.get_vocab().values())
+        return extended
 
     def special_tokens_in(self, text: str) -> list[str]:
         """The special tokens that a text contains, sorted."""

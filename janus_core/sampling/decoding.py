@@ -70,12 +70,14 @@ class ImageDecoder:
         start: Tensor | None = None,
         capture: bool = False,
         num_sources: int = 1,
+        cache: KVCache | None = None,
     ) -> None:
         """Reads prompts once each; B = `num_images` images are decoded, equally many of each prompt.
 
         The prompts have R sequences each, embedded as [R * S, T, C]: S = `num_sources` adjacent ones for each
         condition. The images of a prompt are adjacent. `start` [S, n] holds the tokens that they begin with.
-        With `capture`, decode steps replay CUDA graphs.
+        With `capture`, decode steps replay CUDA graphs. `cache` holds what comes before the prompts, and is
+        extended in place.
         """
         self._body, self._generation, self._combine = model.body, model.token_generation, combine
         self._num_conditions, self._num_images = len(inputs_embeds) // num_sources, num_images
@@ -89,7 +91,7 @@ class ImageDecoder:
         num_tokens = self._generation.config.num_tokens
         num_new = num_tokens - self._num_read
         copies = num_images // num_sources
-        self._cache, hidden_states = prefill(model, prompt, inputs_embeds, num_new, copies)
+        self._cache, hidden_states = prefill(model, prompt, inputs_embeds, num_new, copies, cache)
         self._position_ids = prompt.next_positions(num_tokens).repeat_interleave(copies, dim=0)
         self._captured = CapturedStep(self._cache) if capture else None
         self.hidden_states = hidden_states[:num_images]

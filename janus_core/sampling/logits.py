@@ -79,6 +79,13 @@ def penalize_repetition(logits: Tensor, tokens: Tensor, penalty: float) -> Tenso
     return logits.scatter(1, tokens, repeated)
 
 
+def allow_only(logits: Tensor, ids: Sequence[int]) -> Tensor:
+    """Sets all logits [B, V] but those of some tokens to -inf."""
+    allowed = torch.full_like(logits, -torch.inf)
+    allowed[:, list(ids)] = logits[:, list(ids)]
+    return allowed
+
+
 def check_finite(values: Tensor, model_dtype: torch.dtype, name: str = "logits") -> None:
     """Raises RuntimeError if any value is NaN or infinite; dtype and name are for the message."""
     if not bool(torch.isfinite(values).all()):

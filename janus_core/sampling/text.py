@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from ..models.cache import KVCache
 from ..models.janus import Janus
 from ..prompt_batch import PromptBatch
 from .decoding import prefill
-from .logits import TokenSampler, check_finite, penalize_repetition
+from .logits import TokenSampler, allow_only, check_finite, penalize_repetition
 from .options import TextSampling
 from .steps import OnStep, ignore_step
 
@@ -24,6 +25,22 @@ def initial_answer_slots(options: TextSampling) -> int:
     return min(options.max_new_tokens, CACHE_GROWTH)
 
 
+@dataclass(frozen=True)
+class SampledText:
+    """Generated texts, one per sequence.
+
+    Attributes:
+        tokens: [B, n] int64 ids; texts that ended early are padded with the first end token.
+        lengths: [B] int64, the tokens of each text, including the one that ended it.
+        first_probs: [B, K] float32, the probabilities of the K allowed first tokens among each other; None if
+            all were allowed.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    first_probs: Tensor | None
+
+
 def sample_text(
     model: Janus,
     prompt: PromptBatch,
@@ -34,16 +51,29 @@ def sample_text(
     on_step: OnStep = ignore_step,
     cache: KVCache | None = None,
 ) -> Tensor:
-    """Answers each of the B sequences of a prompt, with its image embeddings [..., C] in reading order.
+    """The token ids of `generate_text` [B, n], for texts that only `eos_id` ends."""
+    return generate_text(model, prompt, image_embeds, options, (eos_id,), indices, on_step, cache).tokens
+
+
+def generate_text(
+    model: Janus,
+    prompt: PromptBatch,
+    image_embeds: Tensor | None,
+    options: TextSampling,
+    end_ids: Sequence[int],
+    indices: Sequence[int] | None = None,
+    on_step: OnStep = ignore_step,
+    cache: KVCache | None = None,
+    first_ids: Sequence[int] = (),
+) -> SampledText:
+    """Continues each of the B sequences of a prompt, with its image embeddings [..., C] in reading order.
 
     Sequence i draws from seed + i, or from seed + `indices[i]` as part of a larger batch. `cache`, if given,
-    holds the keys and values of earlier tokens; prompt and answers extend it in place.
-
-    Returns:
-        [B, n] int64 token ids; answers that ended early are padded with `eos_id`.
+    holds the keys and values of earlier tokens; prompt and texts extend it in place. A text ends with any of
+    `end_ids`; with `first_ids`, it starts with one of these.
     """
     batch_size = prompt.input_ids.shape[0]
-    # Padding takes no space in the context: an answer may be as long as without a batch.
+    # Padding takes no space in the context: a text may be as long as without a batch.
     max_length = model.body.config.max_position_embeddings
     space_left = max_length - 1 - prompt.position_ids[:, -1]
     max_new_tokens = min(options.max_new_tokens, int(space_left.max()))
@@ -54,17 +84,24 @@ def sample_text(
     prompt_end = cache.length
     position_ids = prompt.position_ids[:, -1:]
     sampler = TokenSampler(options, range(batch_size) if indices is None else indices)
-    tokens = prompt.input_ids.new_full((batch_size, max_new_tokens), eos_id)
+    tokens = prompt.input_ids.new_full((batch_size, max_new_tokens), end_ids[0])
+    ends = tokens.new_tensor(end_ids)
+    lengths = tokens.new_zeros(batch_size)
     finished = torch.zeros(batch_size, dtype=torch.bool, device=tokens.device)
+    first_probs = None
     for step in range(max_new_tokens):
         # Draw the next token of every sequence.
         logits = model.body.lm_head(hidden_states[:, -1])
         check_finite(logits, logits.dtype)
         logits = penalize_repetition(logits, tokens[:, :step], options.repetition_penalty)
-        next_tokens = sampler.draw(logits).masked_fill(finished, eos_id)
+        if step == 0 and first_ids:
+            first_probs = logits[:, list(first_ids)].float().softmax(dim=-1)
+            logits = allow_only(logits, first_ids)
+        next_tokens = sampler.draw(logits).masked_fill(finished, end_ids[0])
         tokens[:, step] = next_tokens
-        # An answer ends with the end token, or where the context is full.
-        finished |= (next_tokens == eos_id) | (space_left == step + 1)
+        lengths += ~finished
+        # A text ends with an end token, or where the context is full.
+        finished |= torch.isin(next_tokens, ends) | (space_left == step + 1)
         on_step(step + 1, max_new_tokens, tokens[:, : step + 1])
         if step + 1 == max_new_tokens or bool(finished.all()):
             break
@@ -73,4 +110,4 @@ def sample_text(
             cache.reserve(min(cache.max_length + CACHE_GROWTH, prompt_end + max_new_tokens))
         position_ids = position_ids + 1
         hidden_states = model.body(model.body.embed(next_tokens[:, None]), position_ids, cache)
-    return tokens[:, : step + 1]
+    return SampledText(tokens[:, : step + 1], lengths, first_probs)

@@ -7,6 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
+from ..models.cache import KVCache
 from ..models.janus import Janus
 from ..prompt_batch import PromptBatch
 from .decoding import Combine, ImageDecoder
@@ -25,6 +26,7 @@ def sample_image_tokens(
     inputs_embeds: Tensor | None = None,
     combine: Combine | None = None,
     num_sources: int = 1,
+    cache: KVCache | None = None,
 ) -> Tensor:
     """Generates several images of one prompt (Janus, arXiv:2410.13848, section 3.3), or of several.
 
@@ -32,6 +34,7 @@ def sample_image_tokens(
     after it. `inputs_embeds` [R, T, C] are needed if it contains images. `images` holds the index of each
     image in the whole batch: image i draws from seed + i. `combine` is classifier-free guidance by default.
     `num_sources` prompts, with as many adjacent sequences for each condition, have equally many images each.
+    `cache` holds the keys and values of what comes before the prompts, one sequence for each of theirs.
 
     Returns:
         [B, N] int64 ids, B being `len(images)`.
@@ -43,7 +46,7 @@ def sample_image_tokens(
     num_tokens = model.generation.config.num_tokens
     tokens = prompt.input_ids.new_zeros(len(images), num_tokens)
     decoder = ImageDecoder(
-        model, prompt, inputs_embeds, combine, len(images), None, options.capture, num_sources
+        model, prompt, inputs_embeds, combine, len(images), None, options.capture, num_sources, cache
     )
     sampler = TokenSampler(options, images)
     for position in range(num_tokens):

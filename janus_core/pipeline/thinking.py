@@ -1,0 +1,156 @@
+"""Thinks before drawing: thoughts are written about a prompt, and images are drawn after them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..models.cache import KVCache
+from ..processing.thinking_prompts import end_ids, image_row, without_end
+from ..sampling.decoding import prefill
+from ..sampling.inpainting import candidate_indices
+from ..sampling.steps import OnStep, part_of
+from ..sampling.text import generate_text, initial_answer_slots
+from .answer import EOS, LENGTH, Answer
+from .row_drawing import ReadRows, draw_rows, token_batch
+from .runtime import Runtime
+from .thinking_request import ThinkingRequest
+
+
+@dataclass(frozen=True)
+class Thought:
+    """A thought about an image.
+
+    Attributes:
+        ids: its token ids as sampled, with the one that ended it.
+        used: those that the image is drawn after.
+        text: its text, with how it ended.
+    """
+
+    ids: list[int]
+    used: list[int]
+    text: Answer
+
+
+class ThoughtDrawer:
+    """Draws the images of a request whose form thinks first.
+
+    Attributes:
+        thoughts: one for each image that has been drawn.
+    """
+
+    def __init__(self, runtime: Runtime, request: ThinkingRequest, on_text: OnStep, on_step: OnStep) -> None:
+        """Takes the callbacks of texts and images; ValueError if a given thought does not fit."""
+        assert request.form.thinking is not None
+        self._runtime, self._request, self._form = runtime, request, request.form.thinking
+        self._on_text, self._on_step = on_text, on_step
+        self._ends = end_ids(request.prompts, self._form.ends)
+        self._shared: tuple[list[Thought], ReadRows | None] | None = None
+        self.thoughts: list[Thought] = []
+        self._given = [self._thought(ids) for ids in request.thoughts]
+        if self._given:
+            self._rows(self._given, "thoughts")  # before anything is drawn
+
+    def first(self) -> Tensor:
+        """Thinks about all images, and draws them: [B, N] tokens."""
+        chunks, tokens = self._runtime.chunks(self._request.options.batch_size), []
+        texts = 1 if self._form.shared else len(chunks)
+        for number, chunk in enumerate(chunks):
+            thoughts, read = self._think(chunk, part_of(self._on_text, number, texts))
+            self.thoughts += thoughts
+            tokens.append(self._draw(thoughts, chunk, number, read))
+        return torch.cat(tokens)
+
+    def again(self, images: Sequence[int], round: int) -> Tensor:
+        """Draws some images from the same thoughts once more, from other random streams."""
+        num_chunks = len(self._runtime.chunks(self._request.options.batch_size))
+        tokens = []
+        for number, chunk in enumerate(self._runtime.chunks(len(images))):
+            chosen = [images[index] for index in chunk]
+            thoughts = [self.thoughts[index] for index in chosen]
+            streams = [candidate_indices(image, round + 1)[round] for image in chosen]
+            tokens.append(self._draw(thoughts, streams, round * num_chunks + number))
+        return torch.cat(tokens)
+
+    def _think(self, chunk: range, on_step: OnStep) -> tuple[list[Thought], ReadRows | None]:
+        """A thought for each image, and what the model has read of the rows that they are drawn after."""
+        if self._given:
+            alike = self._given * len(chunk) if len(self._given) == 1 else []
+            return alike or self._given[chunk.start : chunk.stop], None
+        if not self._form.shared:
+            return self._sample(chunk, on_step)
+        if self._shared is None:
+            self._shared = self._sample(range(1), on_step)
+        thoughts, read = self._shared
+        return thoughts * len(chunk), read
+
+    @cached_property
+    def _head(self) -> KVCache:
+        """All of the head but its last token, read once for all thoughts."""
+        model, runtime = self._runtime.model, self._runtime
+        batch = token_batch(self._request.prompts, [self._request.head[:-1]], runtime.device)
+        return prefill(model, batch, model.embed_prompt(batch))[0]
+
+    def _sample(self, images: range, on_step: OnStep) -> tuple[list[Thought], ReadRows | None]:
+        runtime, request, read = self._runtime, self._request, len(self._request.head) - 1
+        slots = len(request.head) + initial_answer_slots(request.thinking)
+        cache = self._head.repeat(len(images), slots)
+        last = token_batch(request.prompts, [request.head[-1:]] * len(images), runtime.device)
+        sampled = generate_text(
+            runtime.model,
+            last.after([read] * len(images)),
+            None,
+            request.thinking,
+            self._ends,
+            images,
+            on_step,
+            cache,
+        )
+        rows = zip(sampled.tokens.tolist(), sampled.lengths.tolist(), strict=True)
+        thoughts = [self._thought(ids[:length]) for ids, length in rows]
+        if self._form.turn:
+            return thoughts, None
+        # The last token of the longest thought has not been read.
+        num_read = cache.length - len(request.head)
+        counts = [len(request.head) + min(len(thought.used), num_read) for thought in thoughts]
+        return thoughts, ReadRows(cache, counts)
+
+    def _thought(self, ids: list[int]) -> Thought:
+        used = without_end(ids, self._ends)
+        is_cut = len(used) == len(ids)
+        if is_cut and self._form.drops_last and len(ids) >= self._request.thinking.max_new_tokens:
+            used = used[:-1]
+        text = self._request.prompts.tokenizer.decode(used)
+        return Thought(ids, used, Answer(text, LENGTH if is_cut and not self._request.thoughts else EOS))
+
+    def _rows(self, thoughts: Sequence[Thought], name: str) -> list[list[int]]:
+        """The rows that images are drawn after; ValueError if one leaves no room for its image."""
+        request = self._request
+        rows = [
+            image_row(request.prompts, self._form, request.head, request.prompt, thought.used)
+            for thought in thoughts
+        ]
+        request.prompts.batch(rows, self._runtime.model.generation.config.num_tokens, name)
+        return rows
+
+    def _draw(
+        self, thoughts: list[Thought], streams: Sequence[int], run: int, read: ReadRows | None = None
+    ) -> Tensor:
+        """Draws an image after each thought, in one run of all that there can be."""
+        rows = self._rows(thoughts, "thought")
+        if len(read.counts) == 1 if read else all(row == rows[0] for row in rows):
+            rows = rows[:1]  # read once
+        num_runs = len(self._runtime.chunks(self._request.options.batch_size)) * (1 + self._request.rounds)
+        return draw_rows(
+            self._runtime,
+            self._request.prompts,
+            rows,
+            self._request.options,
+            streams,
+            part_of(self._on_step, run, num_runs),
+            read,
+        )
