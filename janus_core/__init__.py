@@ -8,7 +8,7 @@ from .captioning.options import CaptionFolder
 from .captioning.report import CaptionReport
 from .checkpoints.adapter_files import ADAPTER_CONFIG
 from .checkpoints.adapters import merged_changes, read_adapters
-from .checkpoints.changes import Change, copy_changed
+from .checkpoints.changes import Change, add_changes
 from .checkpoints.files import WEIGHT_SUFFIXES, missing_files
 from .checkpoints.precision import PRECISIONS, Precision
 from .checkpoints.save import convert_bin
@@ -80,13 +80,13 @@ __all__ = [
     "TokenSampling",
     "Turn",
     "VisionFeatures",
+    "add_changes",
     "applied_adapters",
     "best_of",
     "caption_folder",
     "checked_text",
     "checked_whole",
     "convert_bin",
-    "copy_changed",
     "json_text",
     "listed",
     "load_pipeline",

@@ -9,7 +9,7 @@ import torch
 from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor
 
-from ..janus_core import Change, Janus, applied_adapters, copy_changed, merged_changes, read_adapters
+from ..janus_core import Change, Janus, add_changes, applied_adapters, merged_changes, read_adapters
 from .memory import LoadedJanus, load, reserve
 
 
@@ -67,5 +67,5 @@ class RowPatch(WeightAdapterBase):
         original_weight: Tensor | None = None,
     ) -> Tensor:
         """Patches ComfyUI's copy of the weight in place; the changes include the strengths."""
-        copy_changed(weight, weight, 0, self.weights)
+        add_changes(weight, 0, self.weights)
         return weight

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BLOCK_ELEMENTS = 2**22
+from .buffers import allocate
+
+_BLOCK_ELEMENTS = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,44 +64,45 @@ class Replacement:
     def add_to(self, rows: Tensor, base: Tensor, first: int, last: int) -> None:
         """Applies rows `first` to `last` (exclusive) to float32 rows [n, C], in place.
 
-        `base` [n, C] are the checkpoint's rows, before any adapter.
+        `base` [n, C] are the checkpoint's rows, before any adapter, in other memory and of any float dtype.
         """
         weight = self.weight[first:last].to(rows.device, torch.float32)
-        rows.add_(weight - base, alpha=self.strength)
+        rows.add_(weight - base.float(), alpha=self.strength)
 
 
 Change = LowRankChange | Replacement
 
 
-def copy_changed(target: Tensor, values: Tensor, start: int, changes: Sequence[Change]) -> None:
-    """Copies consecutive rows of a parameter and applies changes to them.
+def add_changes(weights: Tensor, start: int, changes: Sequence[Change]) -> None:
+    """Applies changes to consecutive rows of a parameter, in place.
 
     Args:
-        target: [n, ...] of any float dtype; the float32 sums are rounded to it once. It may be `values`.
-        values: the checkpoint's rows [n, ...], of any float dtype.
+        weights: the rows [n, ...], contiguous, of any float dtype; the float32 sums are rounded to it once.
         start: index of the first of them in the parameter.
         changes: of this parameter, in the order in which they are added.
     """
-    stop = start + len(values)
-    if not any(change.start < stop and start < change.stop for change in changes):
-        target.copy_(values)
+    stop = start + len(weights)
+    changes = [change for change in changes if change.start < stop and start < change.stop]
+    if not changes:
         return
-    # In blocks, so that the float32 copies are small.
-    has_replacement = any(isinstance(change, Replacement) for change in changes)
-    size = max(1, _BLOCK_ELEMENTS * len(values) // values.numel())
-    scratch = torch.empty(size, values[0].numel(), dtype=torch.float32, device=target.device)
-    for first in range(0, len(values), size):
-        block = values[first : first + size]
-        rows = scratch[: len(block)].copy_(block.reshape(len(block), -1))
-        base = rows.clone() if has_replacement else rows
-        _add_changes(rows, base, start + first, changes)
-        target[first : first + size].copy_(rows.view(block.shape))
+    rows = weights.view(len(weights), -1)
+    if rows.dtype is torch.float32 and all(isinstance(change, LowRankChange) for change in changes):
+        _add_to_rows(rows, rows, start, changes)
+        return
+    # In blocks that fit into a CPU's cache, so that the float32 copies are small.
+    size = min(max(1, _BLOCK_ELEMENTS // rows.shape[1]), len(rows))
+    copy = allocate((size, rows.shape[1]), torch.float32, rows.device)
+    for first in range(0, len(rows), size):
+        block = rows[first : first + size]
+        sums = copy[: len(block)].copy_(block)
+        _add_to_rows(sums, block, start + first, changes)
+        block.copy_(sums)
 
 
-def _add_changes(rows: Tensor, base: Tensor, start: int, changes: Sequence[Change]) -> None:
+def _add_to_rows(sums: Tensor, base: Tensor, start: int, changes: Sequence[Change]) -> None:
     """Applies changes to float32 rows [n, C] in place; `start` is the index of the first in the parameter."""
     for change in changes:
-        first, last = max(start, change.start), min(start + len(rows), change.stop)
+        first, last = max(start, change.start), min(start + len(sums), change.stop)
         if first < last:
             part = slice(first - start, last - start)
-            change.add_to(rows[part], base[part], first - change.start, last - change.start)
+            change.add_to(sums[part], base[part], first - change.start, last - change.start)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-import mmap
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -17,7 +15,8 @@ from torch import Tensor, nn
 
 from ..models.cpu.packed_linear import InferenceLinear
 from ..models.janus import Janus
-from .changes import Change, copy_changed
+from .buffers import allocate
+from .changes import Change, add_changes
 from .keymap import ParameterSlice, Shape
 from .precision import EMBEDDING, Precision
 from .reading import TensorInfo, read_chunks
@@ -32,10 +31,8 @@ Changes = Mapping[str, Sequence[Change]]
 
 NO_CHANGES: Changes = MappingProxyType({})
 
-# Layers that are packed at the same time. Each needs a full copy of its weight meanwhile.
-_MAX_PACKING = 2
-
-_HUGE_PAGE_BYTES = 2**21
+# Layers that are changed and packed at the same time. A packed one needs a full copy of its weight meanwhile.
+_MAX_FINISHING = 2
 
 
 class ModelFiller:
@@ -43,30 +40,28 @@ class ModelFiller:
 
     A parameter is assigned as soon as all its parts are read. A linear layer that the precision packs or
     quantizes is replaced as soon as its weight and bias are read, in a background thread, so that only a few
-    weights exist unpacked at any time.
+    weights exist unpacked at any time. The changes of adapters are applied there too.
     """
 
     def __init__(
         self, model: Janus, device: torch.device, precision: Precision, changes: Changes = NO_CHANGES
     ) -> None:
-        """`changes` are applied to rows as they are read, before these are rounded, packed or quantized."""
+        """`changes` are applied in float32, before the sums are rounded once, and packed or quantized."""
         self._model, self._device, self._precision, self._changes = model, device, precision, changes
         self._shapes = parameter_shapes(model)
         self._unread = {name: math.prod(shape) for name, shape in self._shapes.items()}
         self._buffers: dict[str, Tensor] = {}
-        self._packing: deque[Future[None]] = deque()
+        self._unchanged: dict[str, list[tuple[TensorInfo, ParameterSlice]]] = {}
+        self._finishing: deque[Future[None]] = deque()
 
     def fill(
         self, tensors: Sequence[tuple[TensorInfo, ParameterSlice]], on_progress: OnProgress | None
     ) -> None:
         """Reads tensors into the parts of the model that they fill."""
         done, total = 0, sum(info.num_bytes for info, _ in tensors)
-        with ThreadPoolExecutor(_MAX_PACKING) as pool:
+        with ThreadPoolExecutor(_MAX_FINISHING) as pool:
             for info, part, start, values in read_chunks(tensors):
-                first, changes = part.start + start, self._changes.get(part.parameter, ())
-                target = self._buffer(part.parameter).narrow(0, first, len(values))
-                copy_changed(target, values, first, changes)
-                _check_finite(info, target)
+                self._write(info, part, start, values)
                 self._unread[part.parameter] -= values.numel()
                 if self._unread[part.parameter] == 0:
                     self._assign(part.parameter, pool)
@@ -74,12 +69,29 @@ class ModelFiller:
                 del values  # it would keep a mapping of the file open
                 if on_progress is not None:
                     on_progress(done, total)
-            for packed in self._packing:
-                packed.result()
+            for finished in self._finishing:
+                finished.result()
         if self._unread[LM_HEAD]:
             self._tie_embeddings()
         elif self._model.config.body.tie_word_embeddings:
             self._tie_if_equal()
+
+    def _write(self, info: TensorInfo, part: ParameterSlice, start: int, values: Tensor) -> None:
+        """Copies a chunk of a tensor into the buffer of its parameter."""
+        first, changes = part.start + start, self._changes.get(part.parameter, ())
+        target = self._buffer(part.parameter).narrow(0, first, len(values))
+        if changes and _holds(target.dtype, values.dtype):
+            # The copy is exact, so a background thread can apply the changes while the next tensor is read.
+            target.copy_(values)
+            if start == 0:
+                self._unchanged.setdefault(part.parameter, []).append((info, part))
+            return
+        if changes:
+            exact = allocate(values.shape, torch.float32, self._device).copy_(values)
+            add_changes(exact, first, changes)
+            values = exact
+        target.copy_(values)
+        _check_finite(info, target)
 
     def _buffer(self, parameter: str) -> Tensor:
         """Memory for a parameter, in the dtype in which its layer takes it."""
@@ -89,7 +101,7 @@ class ModelFiller:
                 dtype = self._precision.stored(parameter)
             else:
                 dtype = packed_class.staging_dtype if parameter.endswith(".weight") else torch.float32
-            self._buffers[parameter] = _allocate(self._shapes[parameter], dtype, self._device)
+            self._buffers[parameter] = allocate(self._shapes[parameter], dtype, self._device)
         return self._buffers[parameter]
 
     def _packed_class(self, parameter: str) -> type[InferenceLinear] | None:
@@ -100,18 +112,38 @@ class ModelFiller:
 
     def _assign(self, parameter: str, pool: ThreadPoolExecutor) -> None:
         """Moves a complete parameter from its buffer into the model."""
-        layer, _, leaf = parameter.rpartition(".")
-        if self._packed_class(parameter) is None:
-            weights = nn.Parameter(self._buffers.pop(parameter), requires_grad=False)
-            setattr(self._model.get_submodule(layer), leaf, weights)
+        layer = parameter.rpartition(".")[0]
+        is_packed = self._packed_class(parameter) is not None
+        if not is_packed and parameter not in self._unchanged:
+            self._set(parameter, self._buffers.pop(parameter))
             return
         # A packed layer is made of weight and bias together, so the first of them waits for the other.
-        names = [name for name in (f"{layer}.weight", f"{layer}.bias") if name in self._shapes]
+        names = [f"{layer}.weight", f"{layer}.bias"] if is_packed else [parameter]
+        names = [name for name in names if name in self._shapes]
         if any(self._unread[name] for name in names):
             return
-        if len(self._packing) == _MAX_PACKING:
-            self._packing.popleft().result()
-        self._packing.append(pool.submit(self._pack, layer, *(self._buffers.pop(name) for name in names)))
+        if len(self._finishing) == _MAX_FINISHING:
+            self._finishing.popleft().result()
+        buffers = {name: self._buffers.pop(name) for name in names}
+        self._finishing.append(pool.submit(self._finish, layer, is_packed, buffers))
+
+    def _finish(self, layer: str, is_packed: bool, buffers: Mapping[str, Tensor]) -> None:
+        """Applies changes that are still to be applied to a layer's parameters, and gives them to it."""
+        for name, buffer in buffers.items():
+            for info, part in self._unchanged.get(name, ()):
+                rows = buffer[part.start : part.end]
+                add_changes(rows, part.start, self._changes[name])
+                _check_finite(info, rows)
+        if is_packed:
+            self._pack(layer, *buffers.values())
+        else:
+            for name, buffer in buffers.items():
+                self._set(name, buffer)
+
+    def _set(self, parameter: str, values: Tensor) -> None:
+        """Gives the model a parameter."""
+        layer, _, leaf = parameter.rpartition(".")
+        setattr(self._model.get_submodule(layer), leaf, nn.Parameter(values, requires_grad=False))
 
     def _pack(self, layer: str, weight: Tensor, bias: Tensor | None = None) -> None:
         """Replaces a linear layer by its packed or quantized form."""
@@ -149,19 +181,10 @@ def parameter_shapes(model: Janus) -> dict[str, Shape]:
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
-def _allocate(shape: Shape, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Allocates an uninitialized tensor.
-
-    In main memory it takes huge pages if Linux has them: page faults are most of the cost of writing to new
-    memory, and there are 512 times fewer.
-    """
-    num_bytes = math.prod(shape) * dtype.itemsize
-    if device.type != "cpu" or num_bytes < _HUGE_PAGE_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return torch.empty(shape, dtype=dtype, device=device)
-    pages = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):  # a kernel without huge pages
-        pages.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(pages, dtype=dtype).view(shape)
+def _holds(dtype: torch.dtype, source: torch.dtype) -> bool:
+    """Whether a floating-point type has all numbers of another."""
+    own, other = torch.finfo(dtype), torch.finfo(source)
+    return own.eps <= other.eps and own.max >= other.max
 
 
 def _check_finite(info: TensorInfo, weights: Tensor) -> None:
