@@ -70,9 +70,10 @@ def test_unloading_gives_the_memory_back(second: ComfyServer, disk: Path) -> Non
     size = (disk / "janus models" / "big" / "model.safetensors").stat().st_size
     assert size > 190_000_000
     memory = psutil.Process(second.pid).memory_info
-    answer(second.client, "far")
+    answer(second.client, "big")
+    loaded = memory().rss
     second.client.free()
-    time.sleep(2.0)
+    wait_until(lambda: memory().rss < loaded - 0.8 * size)
     before = memory().rss
     for _ in range(3):
         answer(second.client, "big")
