@@ -14,6 +14,7 @@ from .lora import JanusLora
 from .paths import register_folder
 from .prompt_list import JanusPromptList
 from .score import JanusChoose, JanusScore
+from .think import JanusThinkAndDraw
 from .understand import JanusUnderstand
 
 
@@ -32,6 +33,7 @@ class JanusExtension(ComfyExtension):
             JanusGenerate,
             JanusEdit,
             JanusBestOf,
+            JanusThinkAndDraw,
             JanusFlowSampler,
             JanusSiglipEncode,
             JanusVQEncode,

@@ -21,4 +21,6 @@ def model_facts(pipeline: JanusPipeline, template: str | None) -> list[str]:
     facts = [f"{roles}, {reason}."]
     if pipeline.edit_form is not None:
         facts.append(f"Edits images by instruction, in form {pipeline.edit_form}.")
+    if pipeline.thinking_form is not None:
+        facts.append(f"Thinks with Janus Think and Draw, in form {pipeline.thinking_form}.")
     return facts

@@ -9,6 +9,7 @@ const TEXT_NODES = [
   "JanusCaptionFolder",
   "JanusChoose",
   "JanusScore",
+  "JanusThinkAndDraw",
   "JanusUnderstand",
 ];
 // Nodes that seldom have something to say: the field appears with the first text.

@@ -23,6 +23,7 @@ MODELS = {
 # Checkpoint to select instead of the one that a workflow needs, and its folder in `tests/golden`.
 CHECKPOINTS = {
     "Janus-4o - edit by instruction": ("Janus-4o-tiny", "janus-pro-tiny"),
+    "T2I-R1 - think and draw": ("T2I-R1-tiny", "janus-pro-tiny"),
     "JanusFlow - image to image": ("janusflow-tiny", "janusflow-tiny"),
     "JanusFlow - text to image": ("janusflow-tiny", "janusflow-tiny"),
     "JanusFlow - refine with SDXL": ("janusflow-tiny", "janusflow-tiny"),

@@ -48,6 +48,7 @@ def test_there_is_a_workflow_for_each_task() -> None:
         "Caption an image and draw the caption",
         "Chat about an image",
         "Choose among answers",
+        "Draw after thinking",
         "Edit part of an image",
         "Encode an image as tokens and decode it",
         "Encode an image once and ask many questions",
@@ -59,6 +60,7 @@ def test_there_is_a_workflow_for_each_task() -> None:
         "JanusFlow - refine with SDXL",
         "JanusFlow - text to image",
         "Stable Diffusion - draw a caption",
+        "T2I-R1 - think and draw",
         "Training captions for a folder of images",
     ]
     # Not all that these need is in the box: they run on stand-ins.

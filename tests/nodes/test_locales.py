@@ -39,6 +39,7 @@ NODES: dict[str, io.Schema] = {
 FOLDERS = {"checkpoint", "adapter"}
 NAMES = {
     *("bf16", "fp16", "fp32", "int8", "deepseek", "deepseek_old", "janus-4o", "janus-pro-r1"),
+    *("t2i-r1", "got-r1", "reasongen-r1"),
     *("euler", "midpoint", "heun", "JSON", "txt", "jsonl"),
 }
 

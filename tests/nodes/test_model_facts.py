@@ -45,6 +45,8 @@ def test_a_template_of_the_users_own_is_named(janus_folder: Path, template: str,
     assert shown_on_the_node("Janus-Pro-1B", template) == expected
 
 
-def test_the_node_says_that_a_checkpoint_edits(janus_folder: Path) -> None:
-    copy_checkpoint("janus-pro-tiny", janus_folder / "Janus-4o-7B")
-    assert shown_on_the_node("Janus-4o-7B").endswith("\nEdits images by instruction, in form janus-4o.")
+def test_the_node_says_that_a_checkpoint_edits_or_thinks(janus_folder: Path) -> None:
+    copy_checkpoint("janus-pro-tiny", janus_folder / "Janus-Pro-R1-7B")
+    _, edits, thinks = shown_on_the_node("Janus-Pro-R1-7B").split("\n")
+    assert edits == "Edits images by instruction, in form janus-pro-r1."
+    assert thinks == "Thinks with Janus Think and Draw, in form janus-pro-r1."

@@ -24,6 +24,7 @@ from janus_nodes.nodes.edit import JanusEdit
 from janus_nodes.nodes.flow import JanusFlowSampler
 from janus_nodes.nodes.generate import JanusGenerate
 from janus_nodes.nodes.memory import LoadedJanus
+from janus_nodes.nodes.think import JanusThinkAndDraw
 from server import PromptServer
 from support.node_runs import run
 
@@ -92,6 +93,7 @@ NODES: dict[str, Callable[[LoadedJanus], Any]] = {
     "edit": lambda loaded: run(
         JanusEdit, model=loaded, image=PICTURE, instruction="A cat.", mask=torch.ones(1, 16, 16), candidates=1
     ),
+    "think": lambda loaded: run(JanusThinkAndDraw, model=loaded, prompt="A cat.", rounds=0, max_new_tokens=3),
     "ask": lambda loaded: run(JanusAsk, model=loaded, request="A cat.", task="generate"),
 }
 

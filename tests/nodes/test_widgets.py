@@ -24,6 +24,7 @@ from janus_nodes.nodes.lora import JanusLora
 from janus_nodes.nodes.memory import LoadedJanus
 from janus_nodes.nodes.prompt_list import JanusPromptList
 from janus_nodes.nodes.score import JanusChoose, JanusScore
+from janus_nodes.nodes.think import JanusThinkAndDraw
 from janus_nodes.nodes.understand import JanusUnderstand
 from support.checkpoints import copy_checkpoint
 from support.node_runs import run, widgets
@@ -93,6 +94,7 @@ def test_every_widget_is_tried() -> None:
         JanusCaptionFolder,
         JanusLora,
         JanusPromptList,
+        JanusThinkAndDraw,
     }
     tried = {JanusUnderstand, JanusGenerate, JanusLoad} | elsewhere
     assert {node for node in nodes if widgets(node)} == tried

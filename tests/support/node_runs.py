@@ -10,7 +10,9 @@ from comfy_api.latest import io
 def widgets(node: type[io.ComfyNode]) -> dict[str, Any]:
     """Widgets of a node with their defaults."""
     return {
-        entry.id: entry.default for entry in node.define_schema().inputs if isinstance(entry, io.WidgetInput)
+        entry.id: entry.default
+        for entry in node.define_schema().inputs
+        if isinstance(entry, io.WidgetInput) and not entry.force_input  # else it is only a socket
     }
 
 

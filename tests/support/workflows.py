@@ -12,8 +12,11 @@ FOLDER = REPO_ROOT / "workflows"
 WORKFLOWS = sorted(path.stem for path in FOLDER.glob("*.json"))
 RUNNABLE = sorted(runnable(FOLDER))
 # Nodes that show texts on themselves, and nodes that show images.
-SAYS = {"JanusAsk", "JanusBestOf", "JanusCaptionFolder", "JanusChoose", "JanusScore", "JanusUnderstand"}
-DRAWS = {"JanusAsk", "JanusBestOf", "JanusEdit", "JanusGenerate"}
+SAYS = {
+    *("JanusAsk", "JanusBestOf", "JanusCaptionFolder", "JanusChoose", "JanusScore", "JanusThinkAndDraw"),
+    "JanusUnderstand",
+}
+DRAWS = {"JanusAsk", "JanusBestOf", "JanusEdit", "JanusGenerate", "JanusThinkAndDraw"}
 SAVES = {"PreviewImage", "SaveImage"}
 
 # A workflow saved before values of its combos were renamed, and the present names of these values.
