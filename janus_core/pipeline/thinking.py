@@ -144,7 +144,8 @@ class ThoughtDrawer:
         rows = self._rows(thoughts, "thought")
         if len(read.counts) == 1 if read else all(row == rows[0] for row in rows):
             rows = rows[:1]  # read once
-        num_runs = len(self._runtime.chunks(self._request.options.batch_size)) * (1 + self._request.rounds)
+        rounds = 1 + self._request.rounds if self._request.form.judges else 1
+        num_runs = len(self._runtime.chunks(self._request.options.batch_size)) * rounds
         return draw_rows(
             self._runtime,
             self._request.prompts,

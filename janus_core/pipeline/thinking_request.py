@@ -12,6 +12,7 @@ from ..processing.thinking_prompts import (
     asking_row,
     check_prompt,
     checked_question,
+    end_ids,
     judging_tail,
     read_question,
     redrawing_tail,
@@ -123,7 +124,8 @@ def thinking_request(
         else:
             asked = ""
         head = asking_row(prompts, chosen.thinking, prompt, asked)
-        given = _thought_ids(prompts, thoughts, int(options.batch_size))
+        end = end_ids(prompts, chosen.thinking.ends)[0]
+        given = _thought_ids(prompts, thoughts, int(options.batch_size), end)
     request = ThinkingRequest(prompt, chosen, options, thinking, int(rounds), given, head, prompts)
     after = _tokens_after(runtime, request)
     prompts.batch([head], 1 + after)  # refuses a prompt that leaves no room for a text
@@ -142,8 +144,8 @@ def _check_rounds(rounds: object, form: ThinkingForm) -> None:
         )
 
 
-def _thought_ids(prompts: PromptBuilder, thoughts: Thoughts | None, images: int) -> list[list[int]]:
-    """Token ids of given thoughts."""
+def _thought_ids(prompts: PromptBuilder, thoughts: Thoughts | None, images: int, end: int) -> list[list[int]]:
+    """Token ids of given thoughts; `end` follows those of texts, which are never cut off."""
     if thoughts is None:
         return []
     fix = "pass texts or lists of token ids, one for all images or one for each"
@@ -159,7 +161,7 @@ def _thought_ids(prompts: PromptBuilder, thoughts: Thoughts | None, images: int)
                     f"thoughts must hold no special tokens, got {', '.join(found)} in {shown(entry)}; remove "
                     "them"
                 )
-            rows.append(prompts.tokenizer.encode(entry)[1:])
+            rows.append([*prompts.tokenizer.encode(entry)[1:], end])
             continue
         if not isinstance(entry, Sequence):
             raise ValueError(f"thoughts must be texts or lists of token ids, got {shown(entry)}; {fix}")
