@@ -6,7 +6,6 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -145,12 +144,12 @@ def applied_adapters(adapters: Sequence[Adapter]) -> tuple[AppliedAdapter, ...]:
 
 
 def _read_default_options(folder: Path, generation_class: type) -> TokenSampling | FlowSampling:
-    """Reads the sampling options in `processor_config.json`, an entry that only this package writes."""
+    """Reads the checkpoint's own sampling options, an entry of `processor_config.json` of this package."""
     file = folder / "processor_config.json"
     entry = read_json_if_present(file).get("image_sampling", {})
     try:
-        return IMAGE_SAMPLERS[generation_class].options(**entry)
-    except (TypeError, ValueError) as error:
+        return IMAGE_SAMPLERS[generation_class].own_options(entry)
+    except ValueError as error:
         raise ValueError(
             f"image_sampling in {file} must hold sampling options by name, got {entry!r}: {error}; fix or "
             "remove the entry"
@@ -187,10 +186,8 @@ def save_checkpoint(
     for name, form in (("edit_form", pipeline.edit_form), ("thinking_form", pipeline.thinking_form)):
         if form is not None:
             processor[name] = form
-    options = pipeline.default_options
-    own = {f.name: getattr(options, f.name) for f in fields(options) if getattr(options, f.name) != f.default}
-    if own:
-        processor["image_sampling"] = own
+    if stated := IMAGE_SAMPLERS[type(pipeline.model.generation)].stated(pipeline.default_options):
+        processor["image_sampling"] = stated
     (folder / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
     # The model last, so that an interrupted save is never mistaken for a complete checkpoint.
     save_model(pipeline.model, folder, max_shard_bytes)

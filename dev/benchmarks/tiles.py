@@ -34,25 +34,21 @@ def steepness(image: Tensor) -> float:
 def main() -> None:
     """Prints the share of right tiles, the steepness of edges, and seconds."""
     pipe = load_pipeline(DEMONSTRATION)
-    own = pipe.default_options
-    assert isinstance(own, TokenSampling)
-    guidance, temperature, top_p = own.guidance_scale, own.temperature, own.top_p
     mask = torch.zeros(96, 96)
     mask[32:, 32:] = 1
     right, ratios, drawing, redrawing = 0, [], [], []
     for seed in range(COUNT):
         start = time.perf_counter()
-        options = TokenSampling(seed=seed, guidance_scale=guidance, temperature=temperature, top_p=top_p)
-        images = pipe.generate("a red circle in the top left on a white background", options).images
+        prompt = "a red circle in the top left on a white background"
+        images = pipe.generate(prompt, TokenSampling(seed=seed)).images
         assert images is not None  # only a flow may have none
         drawing.append(time.perf_counter() - start)
 
         shape = f"a {COLOURS[seed % 3]} {SHAPES[seed // 3 % 3]}"
         tile = enlarged(images[0])[96:, 96:]
         start = time.perf_counter()
-        edit = EditSampling(seed=seed, guidance_scale=guidance, temperature=temperature, top_p=top_p)
         prompt = f"{shape} in the bottom right on a white background"
-        redrawn = pipe.edit(tile, prompt, edit, mask=mask).images
+        redrawn = pipe.edit(tile, prompt, EditSampling(seed=seed), mask=mask).images
         redrawing.append(time.perf_counter() - start)
 
         right += int(pipe.score(redrawn, shape)[0] > 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from ..processing.images import to_images
 from ..sampling.guidance import uses_guidance
 from ..sampling.image_sampler import IMAGE_SAMPLERS
-from ..sampling.options import EditSampling, FlowSampling, TokenSampling
+from ..sampling.options import Drawing, EditSampling, FlowSampling, TokenSampling, resolved
 from ..sampling.results import EditedImages, GeneratedImages, GeneratedLatents
 from ..sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, may_preview, part_of
 from .edit_notes import notes_on_results
@@ -112,8 +113,7 @@ class ImageTasks(Runtime):
             With a mask, images of the sources' size; else, the model's own squares. The edits of the first
             image come first. `notes` say what was not done as asked; they are logged as well.
         """
-        options = EditSampling() if options is None else options
-        self.image_options(options)
+        options = self.image_options(EditSampling() if options is None else options)
         request = edit_request(
             image,
             instruction,
@@ -137,16 +137,23 @@ class ImageTasks(Runtime):
             _log.warning(note)
         return EditedImages(images, tokens, changed, notes)
 
+    @overload
+    def image_options(self, options: Drawing) -> Drawing: ...
+
+    @overload
+    def image_options(self, options: None = None) -> TokenSampling | FlowSampling: ...
+
     def image_options(
         self, options: TokenSampling | FlowSampling | None = None
     ) -> TokenSampling | FlowSampling:
-        """The same options, or the checkpoint's own.
+        """The options with the checkpoint's own value for each that is None, or for all without options.
 
         Raises:
             ValueError: if the model draws with options of the other class.
         """
         options = checked_options(options, self.default_options, (TokenSampling, FlowSampling))
-        return IMAGE_SAMPLERS[type(self.model.generation)].checked_options(options, self.folder.name)
+        sampler = IMAGE_SAMPLERS[type(self.model.generation)]
+        return resolved(sampler.checked_options(options, self.folder.name), self.default_options)
 
     @torch.no_grad()
     def encode_vision(self, images: Tensor, on_image: OnImage = ignore_image) -> VisionFeatures:

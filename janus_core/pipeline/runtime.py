@@ -48,7 +48,7 @@ class Runtime:
         image_processor: images to pixel tensors.
         device: where the model computes. Weights may be on another device if their layers move them.
         folder: the checkpoint.
-        default_options: how images are drawn if no options are given.
+        default_options: the checkpoint's own values of the options that draw images; none is None.
         edit_form: the form of edit prompts that the checkpoint was trained for, one of `EDIT_FORMS`; None if
             it is not known to edit.
         thinking_form: how the checkpoint was trained to think about what it draws, one of `THINKING_FORMS`;

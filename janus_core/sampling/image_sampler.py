@@ -12,7 +12,7 @@ from ..models.flow_generation import FlowGeneration
 from ..models.token_generation import TokenGeneration
 from ..prompt_batch import GenerationPromptStyle
 from .flow import integrate_flow
-from .options import FlowSampling, TokenSampling
+from .options import FlowSampling, TokenSampling, own_names, resolved
 from .results import GeneratedImages, GeneratedLatents
 from .tokens import sample_image_tokens
 
@@ -22,11 +22,32 @@ class ImageSampler:
     """A way to generate images."""
 
     sample: Callable[..., Tensor]
-    options: type[TokenSampling | FlowSampling]
+    published: TokenSampling | FlowSampling  # values for checkpoints that state none
     prompt_style: GenerationPromptStyle
     result: Callable[[Any, Tensor], GeneratedImages | GeneratedLatents]  # of pixels or None, and samples
     starts: tuple[str, ...]  # names of the tensors that `sample` can start from
     method: str  # how images are generated, for error messages
+
+    @property
+    def options(self) -> type[TokenSampling | FlowSampling]:
+        """The class of the options."""
+        return type(self.published)
+
+    def own_options(self, stated: Mapping[str, Any]) -> TokenSampling | FlowSampling:
+        """The values that a checkpoint states, and the published ones of the others.
+
+        Raises:
+            ValueError: if a value is out of range, or a checkpoint cannot state it.
+        """
+        names = own_names(self.options)
+        if not isinstance(stated, Mapping) or stated.keys() - set(names):
+            raise ValueError(f"only {', '.join(names)} can be stated")
+        return resolved(self.options(**stated), self.published)
+
+    def stated(self, own: TokenSampling | FlowSampling) -> dict[str, float]:
+        """What a checkpoint with these values has to state."""
+        values = {name: getattr(own, name) for name in own_names(self.options)}
+        return {name: value for name, value in values.items() if value != getattr(self.published, name)}
 
     def checked_options(
         self, options: TokenSampling | FlowSampling, checkpoint: str
@@ -54,7 +75,7 @@ class ImageSampler:
 IMAGE_SAMPLERS: dict[type, ImageSampler] = {
     TokenGeneration: ImageSampler(
         sample=sample_image_tokens,
-        options=TokenSampling,
+        published=TokenSampling(guidance_scale=5.0, temperature=1.0, top_k=0, top_p=1.0),
         prompt_style=GenerationPromptStyle(),
         result=GeneratedImages,
         starts=(),
@@ -62,7 +83,7 @@ IMAGE_SAMPLERS: dict[type, ImageSampler] = {
     ),
     FlowGeneration: ImageSampler(
         sample=integrate_flow,
-        options=FlowSampling,
+        published=FlowSampling(num_steps=30, guidance_scale=2.0),
         prompt_style=GenerationPromptStyle(includes_image_start=False, masks_padding=True),
         result=GeneratedLatents,
         starts=("noise", "latents"),

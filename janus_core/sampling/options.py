@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from numbers import Real
-from typing import get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from ..arguments import checked_whole, shown
 from .solvers import SOLVERS
 
 MAX_SEED = 2**64 - 1
+
+# None: the checkpoint's own value, which `resolved` fills in before the first step. `Any`, so that the loops
+# can rely on a number.
+OWN: Any = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class TextSampling:
 
 @dataclass(frozen=True)
 class TokenSampling:
-    """Options of image generation token by token.
+    """Options of image generation token by token. Those that are None take the checkpoint's own value.
 
     Attributes:
         guidance_scale: weight of the prompt against the unconditional one (classifier-free guidance); 1 is
@@ -59,10 +63,10 @@ class TokenSampling:
             device and whose layers do not move their weights.
     """
 
-    guidance_scale: float = 5.0
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
+    guidance_scale: float = OWN
+    temperature: float = OWN
+    top_k: int = OWN
+    top_p: float = OWN
     seed: int = 0
     batch_size: int = 1
     capture: bool = False
@@ -91,7 +95,7 @@ class EditSampling(TokenSampling):
 
 @dataclass(frozen=True)
 class FlowSampling:
-    """Options of image generation by flow.
+    """Options of image generation by flow. Those that are None take the checkpoint's own value.
 
     Attributes:
         num_steps: steps from noise to image. A step of `euler` evaluates the model once, a step of `midpoint`
@@ -105,8 +109,8 @@ class FlowSampling:
         denoise: how much of given latents is replaced: 1 starts from noise only, 0 returns them unchanged.
     """
 
-    num_steps: int = 30
-    guidance_scale: float = 2.0
+    num_steps: int = OWN
+    guidance_scale: float = OWN
     seed: int = 0
     batch_size: int = 1
     solver: str = "euler"
@@ -118,6 +122,20 @@ class FlowSampling:
             raise ValueError(
                 f"solver must be one of {', '.join(SOLVERS)}, got {shown(self.solver)}; choose one of these"
             )
+
+
+Drawing = TypeVar("Drawing", bound=TokenSampling | FlowSampling)
+
+
+def own_names(kind: type[Drawing]) -> tuple[str, ...]:
+    """Names of the options that a checkpoint can state a value for."""
+    return tuple(field.name for field in fields(kind) if field.default is OWN)
+
+
+def resolved(options: Drawing, own: TokenSampling | FlowSampling) -> Drawing:
+    """The options with the checkpoint's `own` value in place of each None."""
+    missing = [name for name in own_names(type(options)) if getattr(options, name) is OWN]
+    return replace(options, **{name: getattr(own, name) for name in missing})
 
 
 # The range of each option, as a text for error messages and as a test.
@@ -141,8 +159,11 @@ _RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
 
 def _check(options: TextSampling | TokenSampling | FlowSampling) -> None:
     """Raises ValueError if an option is of another kind (numbers of numpy are allowed), or out of range."""
+    own = {field.name for field in fields(options) if field.default is OWN}
     for name, declared in get_type_hints(type(options)).items():
         value = getattr(options, name)
+        if value is OWN and name in own:
+            continue
         if declared is int:
             checked_whole(name, value)
         elif declared is float and (isinstance(value, bool) or not isinstance(value, Real)):

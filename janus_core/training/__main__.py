@@ -14,7 +14,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -93,12 +93,8 @@ def finetune(options: argparse.Namespace) -> None:
 def evaluate_checkpoint(options: argparse.Namespace) -> None:
     """Evaluates a checkpoint in the shapes world."""
     pipeline = load_pipeline(options.checkpoint, options.device, options.dtype)
-    defaults = pipeline.image_options()
-    if not isinstance(defaults, TokenSampling):
-        defaults = TokenSampling()
-    given = {name: getattr(options, name) for name in SAMPLING_FIELDS}
-    sampling = replace(defaults, **{name: value for name, value in given.items() if value is not None})
-    model = EvaluatedModel(pipeline, sampling, options.sees)
+    given = {name: getattr(options, name) for name in SAMPLING_FIELDS}  # None: the checkpoint's own
+    model = EvaluatedModel(pipeline, pipeline.image_options(TokenSampling(**given)), options.sees)
     report = evaluate(model, options.count, say)
     say(to_table(report))
     if options.json:

@@ -30,8 +30,8 @@ PROMPTS = (
     "a pink ring and an orange square",
 )
 OPTIONS = (
-    TokenSampling(temperature=0.0),
-    TokenSampling(seed=11),
+    TokenSampling(guidance_scale=5.0, temperature=0.0, top_p=1.0),
+    TokenSampling(guidance_scale=5.0, temperature=1.0, top_p=1.0, seed=11),
     TokenSampling(guidance_scale=1.0, temperature=0.7, top_k=40, top_p=0.95, seed=3),
 )
 

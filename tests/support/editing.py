@@ -8,6 +8,8 @@ from janus_nodes.janus_core.pipeline.edit_request import EditRequest
 from janus_nodes.janus_core.pipeline.editing import EditSource, embed_sources, instruction_prompt
 from torch import Tensor
 
+from .sampling import published
+
 TOLERANCE = 2e-4
 
 
@@ -15,7 +17,7 @@ def plan(
     pipe: JanusPipeline, image: Tensor, instruction: str, options: EditSampling, form: str = "janus-4o"
 ) -> EditSource:
     """The prompt of an edit of [H, W, C], ready to be drawn."""
-    request = EditRequest(image[None], instruction, options, form, None)
+    request = EditRequest(image[None], instruction, published(options), form, None)
     return embed_sources(pipe, request, instruction_prompt(pipe, request), [0])
 
 

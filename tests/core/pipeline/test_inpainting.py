@@ -18,6 +18,7 @@ from janus_nodes.janus_core.sampling.guidance import guide
 from janus_nodes.janus_core.sampling.inpainting import MaskedImages, inpaint_tokens
 from support.drawing import traced
 from support.parametrize import slow_except
+from support.sampling import published
 from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("no_grad")
@@ -34,7 +35,7 @@ def rectangle(height: int, width: int) -> Tensor:
 
 
 # A tiny model of random weights is nearly sure of its tokens; these let it vary.
-VARIED = EditSampling(guidance_scale=1.5, temperature=3.0, seed=11, candidates=6)
+VARIED = published(EditSampling(guidance_scale=1.5, temperature=3.0, seed=11, candidates=6))
 
 
 def noise(height: int, width: int, channels: int = 3) -> Tensor:
@@ -98,7 +99,7 @@ def test_a_whole_mask_draws_as_generate_does(
 
 def planned(pipe: JanusPipeline, image: Tensor, options: EditSampling, mask: Tensor) -> InpaintingPlan:
     """What would be drawn of an image [H, W, C]."""
-    return plan_inpainting(pipe, EditRequest(image[None], PROMPT, options, "mask", mask[None]))
+    return plan_inpainting(pipe, EditRequest(image[None], PROMPT, published(options), "mask", mask[None]))
 
 
 def whole_logits(pipe: JanusPipeline, prompt: Any, tokens: Tensor) -> Tensor:
@@ -118,7 +119,7 @@ def test_drawn_tokens_and_log_probs_equal_those_of_one_forward_pass(
 ) -> None:
     source = torch.randint(128, (16,), generator=torch.Generator().manual_seed(8))
     prompt = pipe.prompts.generation(PROMPT, "", True, 16)
-    options = TokenSampling(guidance_scale=3.0, temperature=0.0)
+    options = published(TokenSampling(guidance_scale=3.0, temperature=0.0))
     tokens, log_prob = inpaint_tokens(pipe.model, prompt, options, [0], MaskedImages(source[None], masked))
     kept = [place for place in range(16) if place not in masked]
     assert tokens[0, kept].tolist() == source[kept].tolist()

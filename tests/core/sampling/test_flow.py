@@ -163,7 +163,7 @@ def test_the_error_falls_with_the_solvers_order(
 
 
 def test_image_i_of_a_batch_is_the_single_image_of_seed_plus_i(flow_pipe: JanusPipeline) -> None:
-    options = FlowSampling(num_steps=3, seed=30, batch_size=11)
+    options = FlowSampling(num_steps=3, guidance_scale=2.0, seed=30, batch_size=11)
     together = flow_pipe.generate(PROMPT, options, pixels=False)
     assert together.images is None
     for index in (0, 4, 10):

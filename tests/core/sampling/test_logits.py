@@ -11,6 +11,7 @@ from janus_nodes.janus_core.sampling.logits import (
     keep_likely,
     penalize_repetition,
 )
+from support.sampling import published
 from torch import Tensor
 from transformers import (
     MinPLogitsWarper,
@@ -71,7 +72,7 @@ def test_repetition_penalty_leaves_the_first_token_alone() -> None:
 
 @pytest.mark.parametrize("seed", [0, 7, 1234, 2**64 - 1])
 def test_a_single_sequence_draws_what_torch_multinomial_draws(seed: int) -> None:
-    drawer = TokenSampler(TokenSampling(temperature=0.7, seed=seed), [0])
+    drawer = TokenSampler(published(TokenSampling(temperature=0.7, seed=seed)), [0])
     generator = torch.Generator().manual_seed(seed)
     for step in range(20):
         logits = random_logits(1, 500, step)
@@ -104,14 +105,14 @@ def test_temperature_zero_takes_the_most_likely_token_whatever_the_filters() -> 
 
 def test_draws_follow_the_probabilities() -> None:
     probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
-    drawer = TokenSampler(TokenSampling(seed=5), range(4000))
+    drawer = TokenSampler(published(TokenSampling(seed=5)), range(4000))
     drawn = drawer.draw(probabilities.log().repeat(4000, 1)).bincount(minlength=4) / 4000
     torch.testing.assert_close(drawn, probabilities, rtol=0, atol=0.03)
 
 
 def test_the_global_generator_is_left_alone() -> None:
     before = torch.random.get_rng_state()
-    TokenSampler(TokenSampling(), range(3)).draw(random_logits(3))
+    TokenSampler(published(TokenSampling()), range(3)).draw(random_logits(3))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

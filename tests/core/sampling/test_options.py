@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from janus_nodes.janus_core import EditSampling, FlowSampling, TextSampling, TokenSampling
+from janus_nodes.janus_core.sampling.options import own_names
 
 NAN = float("nan")
 BOTH = [
@@ -49,7 +50,7 @@ def test_values_out_of_range_are_refused(kind: Any, name: str, value: float, rul
         kind(**{name: value})
 
 
-@pytest.mark.parametrize("value", [2.5, 2.0, "3", None])
+@pytest.mark.parametrize("value", [2.5, 2.0, "3"])
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
@@ -64,6 +65,14 @@ def test_values_out_of_range_are_refused(kind: Any, name: str, value: float, rul
 def test_counts_that_are_not_whole_are_refused(kind: Any, name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} must be a whole number, got {value!r}; round it"):
         kind(**{name: value})
+
+
+@pytest.mark.parametrize(("kind", "name"), [(TextSampling, "temperature"), (FlowSampling, "denoise")])
+def test_only_what_a_checkpoint_can_state_may_be_none(kind: Any, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a number, got None"):
+        kind(**{name: None})
+    assert own_names(TokenSampling) == ("guidance_scale", "temperature", "top_k", "top_p")
+    assert own_names(FlowSampling) == ("num_steps", "guidance_scale")
 
 
 @pytest.mark.parametrize("kind", [TextSampling, TokenSampling])

@@ -10,6 +10,7 @@ import torch
 from janus_nodes.janus_core import FlowSampling, JanusPipeline, TextSampling, TokenSampling
 from janus_nodes.janus_core.sampling.logits import TokenSampler
 from janus_nodes.janus_core.sampling.seeds import seeded_generator
+from support.sampling import published
 
 pytestmark = pytest.mark.usefixtures("no_grad")
 
@@ -40,9 +41,9 @@ def test_integers_of_numpy_are_seeds(flow_pipe: JanusPipeline, kind: type) -> No
 
 def test_tokens_do_not_depend_on_the_default_dtype(bf16_by_default: None) -> None:
     logits = torch.randn(2, 500, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
-    drawn = TokenSampler(TokenSampling(seed=3), [0, 1]).draw(logits)
+    drawn = TokenSampler(published(TokenSampling(seed=3)), [0, 1]).draw(logits)
     torch.set_default_dtype(torch.float32)
-    assert torch.equal(TokenSampler(TokenSampling(seed=3), [0, 1]).draw(logits), drawn)
+    assert torch.equal(TokenSampler(published(TokenSampling(seed=3)), [0, 1]).draw(logits), drawn)
 
 
 def test_a_flow_does_not_depend_on_the_default_dtype(flow_pipe: JanusPipeline, bf16_by_default: None) -> None:
@@ -56,5 +57,5 @@ def test_a_flow_does_not_depend_on_the_default_dtype(flow_pipe: JanusPipeline, b
 def test_random_numbers_are_drawn_on_the_cpu_whatever_the_default_device() -> None:
     logits = torch.zeros(1, 9)
     with torch.device("meta"):
-        drawn = TokenSampler(TokenSampling(seed=3), [0]).draw(logits)
+        drawn = TokenSampler(published(TokenSampling(seed=3)), [0]).draw(logits)
     assert drawn.device.type == "cpu"

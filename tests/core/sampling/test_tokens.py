@@ -16,6 +16,7 @@ from janus_nodes.janus_core.sampling.tokens import sample_image_tokens
 from support.checkpoints import random_model, small_config
 from support.drawing import Forced, traced
 from support.parametrize import slow_except
+from support.sampling import published
 from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("no_grad")
@@ -39,7 +40,7 @@ def test_guided_logits_equal_the_reference_along_its_path(
     monkeypatch.setattr(tokens_module, "TokenSampler", Forced(expected_tokens))
     prompt = pipe.prompts.generation(PROMPT, "", use_cfg=True, num_new=16)
     # A scale of 1 is run a hair beside it, for the reference's unconditional row is recorded there, too.
-    options = TokenSampling(guidance_scale=scale if scale != 1.0 else 1.0 + 1e-7)
+    options = published(TokenSampling(guidance_scale=scale if scale != 1.0 else 1.0 + 1e-7))
     with traced(pipe.model) as trace:
         tokens = sample_image_tokens(pipe.model, prompt, options, range(images))
     assert tokens.tolist() == expected_tokens.tolist()
@@ -90,7 +91,7 @@ def test_a_single_image_draws_what_the_reference_would(recorded: Any, pipe: Janu
     assert recorded.value("multinomial_generator_equals_global_seed")
     prompt = pipe.prompts.generation(PROMPT, "", use_cfg=True, num_new=16)
     with traced(pipe.model) as trace:
-        tokens = sample_image_tokens(pipe.model, prompt, TokenSampling(seed=1234), [0])
+        tokens = sample_image_tokens(pipe.model, prompt, published(TokenSampling(seed=1234)), [0])
     generator = torch.Generator().manual_seed(1234)
     drawn = [
         torch.multinomial(guide(logits, 5.0).softmax(dim=-1), 1, generator=generator).item()
@@ -118,7 +119,7 @@ def prompt() -> PromptBatch:
 def test_image_i_of_a_batch_is_the_single_image_of_seed_plus_i(
     model: Janus, prompt: PromptBatch, temperature: float
 ) -> None:
-    options = TokenSampling(temperature=temperature, top_k=60, top_p=0.98, seed=30)
+    options = published(TokenSampling(temperature=temperature, top_k=60, top_p=0.98, seed=30))
     together = sample_image_tokens(model, prompt, options, range(5))
     for index in range(5):
         alone = sample_image_tokens(model, prompt, replace(options, seed=30 + index), [0])
@@ -156,7 +157,7 @@ def test_the_unconditional_sequence_does_not_affect_the_conditional_one(
         monkeypatch.setattr(tokens_module, "TokenSampler", Forced(path))
         prompt = pipe.prompts.generation(PROMPT, negative, guided, num_new=16)
         with traced(pipe.model) as trace:
-            options = TokenSampling(guidance_scale=5.0 if guided else 1.0)
+            options = published(TokenSampling(guidance_scale=5.0 if guided else 1.0))
             sample_image_tokens(pipe.model, prompt, options, [0])
         traces.append(torch.cat([logits[:1] for logits in trace.logits]))
     torch.testing.assert_close(traces[1], traces[0], rtol=0, atol=1e-4)
@@ -176,13 +177,14 @@ def test_a_negative_prompt_has_an_effect_only_with_guidance(pipe: JanusPipeline)
 def usual_tokens(model: Janus) -> Tensor:
     """What the usual options draw."""
     with torch.no_grad():
-        return sample_image_tokens(model, PromptBatch.from_rows(PROMPT_ROWS, 0, -1), TokenSampling(), [0])
+        prompt = PromptBatch.from_rows(PROMPT_ROWS, 0, -1)
+        return sample_image_tokens(model, prompt, published(TokenSampling()), [0])
 
 
 def test_the_same_options_draw_the_same_tokens(
     model: Janus, prompt: PromptBatch, usual_tokens: Tensor
 ) -> None:
-    assert torch.equal(sample_image_tokens(model, prompt, TokenSampling(), [0]), usual_tokens)
+    assert torch.equal(sample_image_tokens(model, prompt, published(TokenSampling()), [0]), usual_tokens)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_the_same_options_draw_the_same_tokens(
 def test_every_option_has_an_effect(
     model: Janus, prompt: PromptBatch, usual_tokens: Tensor, change: dict[str, Any]
 ) -> None:
-    changed = sample_image_tokens(model, prompt, replace(TokenSampling(), **change), [0])
+    changed = sample_image_tokens(model, prompt, published(TokenSampling(**change)), [0])
     assert changed.tolist() != usual_tokens.tolist()
 
 
@@ -202,7 +204,7 @@ def test_every_step_reports_the_tokens_so_far(model: Janus, prompt: PromptBatch)
     tokens = sample_image_tokens(
         model,
         prompt,
-        TokenSampling(),
+        published(TokenSampling()),
         [0, 1],
         lambda step, total, state: seen.append((step, total, state.tolist())),
     )
@@ -239,4 +241,4 @@ def test_broken_numbers_are_an_error_at_any_step(
 
     model.generation.head.register_forward_hook(break_later)
     with pytest.raises(RuntimeError, match="logits must be finite, got NaN or infinity"):
-        sample_image_tokens(model, prompt, TokenSampling(), [0])
+        sample_image_tokens(model, prompt, published(TokenSampling()), [0])
