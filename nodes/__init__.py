@@ -24,16 +24,17 @@ class JanusExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             JanusLoad,
-            JanusLora,
+            # A link dragged from a model offers the first four of those that follow.
+            JanusGenerate,
             JanusUnderstand,
+            JanusEdit,
             JanusAsk,
+            JanusLora,
+            JanusBestOf,
+            JanusThinkAndDraw,
             JanusScore,
             JanusChoose,
             JanusCaptionFolder,
-            JanusGenerate,
-            JanusEdit,
-            JanusBestOf,
-            JanusThinkAndDraw,
             JanusFlowSampler,
             JanusSiglipEncode,
             JanusVQEncode,

@@ -10,6 +10,8 @@ from ..janus_core import ROUTED_TASKS, Answer, Route, TextSampling, TokenSamplin
 from . import widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
+from .newer import found_by
+from .own import given
 from .progress import ImageReport, TextReport
 from .result import WORKFLOW, ending_note, ui_output
 from .sockets import checks_inputs
@@ -27,6 +29,7 @@ class JanusAsk(io.ComfyNode):
             node_id="JanusAsk",
             display_name="Janus Ask",
             category=widgets.CATEGORY,
+            **found_by("JanusAsk"),
             description="Answers, generates, edits, or describes and redraws an image: the model decides "
             "which of these a request asks for.",
             is_output_node=True,
@@ -54,8 +57,8 @@ class JanusAsk(io.ComfyNode):
                 widgets.max_new_tokens_input(),
                 widgets.seed_input("Random seed of a generated image. No effect on text."),
                 widgets.guidance_input(5.0, "request"),
-                widgets.temperature_input(
-                    1.0, "For images: lower values vary less; 0 is greedy. Text is always greedy."
+                widgets.image_temperature_input(
+                    "For images: lower values vary less; 0 is greedy. Text is always greedy."
                 ),
             ],
             outputs=[
@@ -76,13 +79,12 @@ class JanusAsk(io.ComfyNode):
     def execute(
         cls, model: LoadedJanus, request: str, task: str, max_new_tokens: int, image=None, **image_sampling
     ) -> io.NodeOutput:
-        text_options = TextSampling(max_new_tokens=max_new_tokens)
-        image_options = TokenSampling(**image_sampling)
+        image_options = TokenSampling(**given(image_sampling))
         decision = Route(resolve_choice("task", task, _TASKS), {})
         if decision.task == AUTO:
             decision = route(model.pipeline, request, image)
         if decision.task != ROUTED_TASKS[0]:  # all others draw
-            model.image_options(image_options)
+            image_options = model.image_options(image_options)
         on_text = TextReport(model.pipeline, cls.hidden.unique_id)
         on_step = ImageReport(model.pipeline)
         result = reply(
@@ -90,7 +92,7 @@ class JanusAsk(io.ComfyNode):
             request,
             image,
             decision.task,
-            text_options,
+            TextSampling(max_new_tokens=max_new_tokens),
             image_options,
             on_text=on_text,
             on_step=on_step,
@@ -98,8 +100,9 @@ class JanusAsk(io.ComfyNode):
         )
         if result.images is not None:
             on_step.show(result.images)
+        drawn = torch.empty(0) if result.images is None else result.images
         summary = _summary(decision, result.text, max_new_tokens)
-        ui = ui_output(cls, summary, torch.empty(0) if result.images is None else result.images)
+        ui = ui_output(cls, summary, drawn, own=[image_options][: len(drawn)])
         return io.NodeOutput(_or_blocked(result.text), _or_blocked(result.images), decision.task, ui=ui)
 
 

@@ -6,6 +6,8 @@ from comfy_api.latest import io
 from ..janus_core import TokenSampling, best_of
 from . import widgets
 from .memory import LoadedJanus
+from .newer import found_by
+from .own import given
 from .progress import ImageReport
 from .result import WORKFLOW, ui_output
 from .sockets import checks_inputs
@@ -20,6 +22,7 @@ class JanusBestOf(io.ComfyNode):
             node_id="JanusBestOf",
             display_name="Janus Best of N",
             category=widgets.CATEGORY,
+            **found_by("JanusBestOf"),
             description="Generates batch_size images from a prompt, has the model score them, and keeps the "
             "best.",
             is_output_node=True,
@@ -48,7 +51,7 @@ class JanusBestOf(io.ComfyNode):
     def execute(
         cls, model: LoadedJanus, prompt: str, negative_prompt: str, keep: int, template: str, **sampling
     ) -> io.NodeOutput:
-        options = model.image_options(TokenSampling(**sampling))
+        options = model.image_options(TokenSampling(**given(sampling)))
         report = ImageReport(model.pipeline)
         ranked = best_of(
             model.pipeline,
@@ -63,5 +66,5 @@ class JanusBestOf(io.ComfyNode):
         images, tokens, scores = ranked.drawn.images, ranked.drawn.tokens, ranked.scores.tolist()
         report.show(images)
         device = mm.intermediate_device()
-        ui = ui_output(cls, [f"{score:.4f}" for score in scores], images)
+        ui = ui_output(cls, [f"{score:.4f}" for score in scores], images, own=[options])
         return io.NodeOutput(images.to(device), scores, tokens.to(device), ui=ui)

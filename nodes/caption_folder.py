@@ -13,6 +13,7 @@ from ..janus_core import (
 from . import paths, widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
+from .newer import found_by, rare
 from .progress import TextReport
 from .result import ui_output
 from .sockets import checks_inputs
@@ -34,6 +35,7 @@ class JanusCaptionFolder(io.ComfyNode):
             node_id="JanusCaptionFolder",
             display_name="Janus Caption Folder",
             category=widgets.CATEGORY,
+            **found_by("JanusCaptionFolder"),
             description="Writes a caption file for each image of a folder, for training. An interrupted run "
             "continues where it stopped.",
             is_output_node=True,
@@ -83,12 +85,14 @@ class JanusCaptionFolder(io.ComfyNode):
                     optional=True,
                     tooltip="Images to leave out, as patterns separated by semicolons, such as "
                     "*_mask.png; drafts/* for masks and a subfolder.",
+                    **rare(io.String.Input),
                 ),
                 choice_input(
                     "background",
                     BACKGROUNDS,
                     "The colour behind transparent parts of images. Grey is the model's own padding.",
                     optional=True,
+                    **rare(io.Combo.Input),
                 ),
             ],
             outputs=[

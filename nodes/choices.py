@@ -1,6 +1,7 @@
 """Combo widgets, and checks of their values, which may come from workflows of earlier versions."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from comfy_api.latest import io
 
@@ -12,10 +13,14 @@ RENAMED = {
 }
 
 
-def choice_input(name: str, options: Iterable[str], tooltip: str, optional: bool = False) -> io.Input:
-    """A combo whose default is the first option."""
+def choice_input(
+    name: str, options: Iterable[str], tooltip: str, optional: bool = False, **more: Any
+) -> io.Input:
+    """A combo whose default is the first option; `more` as in `newer.rare`."""
     options = list(options)
-    return io.Combo.Input(name, options=options, default=options[0], optional=optional, tooltip=tooltip)
+    return io.Combo.Input(
+        name, options=options, default=options[0], optional=optional, tooltip=tooltip, **more
+    )
 
 
 def resolve_choice(name: str, value: str, options: Iterable[str]) -> str:

@@ -8,6 +8,8 @@ from ..janus_core import EDIT_FORM_CHOICES, EditSampling
 from . import widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
+from .newer import found_by, rare
+from .own import given
 from .progress import ImageReport
 from .result import WORKFLOW, ui_output
 from .sockets import checks_inputs
@@ -23,6 +25,7 @@ class JanusEdit(io.ComfyNode):
             node_id="JanusEdit",
             display_name="Janus Edit",
             category=widgets.CATEGORY,
+            **found_by("JanusEdit"),
             description="Inpaints the masked part of an image, with any token model, or edits the whole "
             "image by instruction, with Janus-4o or Janus-Pro-R1.",
             is_output_node=True,
@@ -50,12 +53,16 @@ class JanusEdit(io.ComfyNode):
                 widgets.seed_input(),
                 widgets.batch_size_input("Number of edits of each image."),
                 widgets.guidance_input(5.0, "instruction"),
-                widgets.scale_input(
+                io.Float.Input(
                     "source_scale",
-                    5.0,
-                    "Only for form janus-4o: guidance away from the source image. Low values preserve more "
-                    "of it, high values follow the instruction more freely. 0 preserves most and saves a "
-                    "third of the computation. The published value is 5.",
+                    default=5.0,
+                    min=0.0,
+                    max=30.0,
+                    step=0.1,
+                    tooltip="Only for form janus-4o: guidance away from the source image. Low values "
+                    "preserve more of it, high values follow the instruction more freely. 0 preserves most "
+                    "and saves a third of the computation. The published value is 5.",
+                    **rare(io.Float.Input),
                 ),
                 io.Int.Input(
                     "candidates",
@@ -64,6 +71,7 @@ class JanusEdit(io.ComfyNode):
                     max=64,
                     tooltip="Only with a mask: inpaintings to generate per image. The one that best fits "
                     "the kept content to the right of and below the mask is used. 1 uses the first.",
+                    **rare(io.Int.Input),
                 ),
                 widgets.fraction_input(
                     "strength",
@@ -72,7 +80,7 @@ class JanusEdit(io.ComfyNode):
                     "size) to replace, chosen at random. Below 1 gives variations; 0 changes nothing.",
                 ),
                 widgets.image_temperature_input(),
-                *widgets.truncation_inputs(),
+                *widgets.image_truncation_inputs(),
                 io.Mask.Input(
                     "mask",
                     optional=True,
@@ -103,7 +111,7 @@ class JanusEdit(io.ComfyNode):
     def execute(
         cls, model: LoadedJanus, image: Tensor, instruction: str, form: str, mask=None, **sampling
     ) -> io.NodeOutput:
-        options = model.image_options(EditSampling(**sampling))
+        options = model.image_options(EditSampling(**given(sampling)))
         form = resolve_choice("form", form, EDIT_FORM_CHOICES)
         report = ImageReport(model.pipeline)
         edited = model.pipeline.edit(
@@ -113,5 +121,5 @@ class JanusEdit(io.ComfyNode):
         outputs = (edited.images, edited.tokens, edited.changed)
         device = mm.intermediate_device()
         # Never without texts: results of a run over a list are merged by the keys of the first.
-        shown = {"text": []} | ui_output(cls, edited.notes or None, edited.images)
+        shown = {"text": []} | ui_output(cls, edited.notes or None, edited.images, own=[options])
         return io.NodeOutput(*(each.to(device) for each in outputs), ui=shown)

@@ -7,6 +7,7 @@ from torch import Tensor
 from ..janus_core import TokenSampling
 from . import widgets
 from .memory import LoadedJanus
+from .newer import found_by
 from .progress import progress_callback
 from .sockets import checks_inputs
 from .types import JanusFeatures, JanusTokens
@@ -21,6 +22,7 @@ class JanusSiglipEncode(io.ComfyNode):
             node_id="JanusSiglipEncode",
             display_name="SigLIP Encode",
             category=widgets.CATEGORY,
+            **found_by("JanusSiglipEncode"),
             description="Encodes images once, so that several nodes can ask about them.",
             inputs=[widgets.model_input(), widgets.image_input()],
             outputs=[
@@ -47,6 +49,7 @@ class JanusVQEncode(io.ComfyNode):
             node_id="JanusVQEncode",
             display_name="VQ Encode",
             category=widgets.CATEGORY,
+            **found_by("JanusVQEncode"),
             description="Encodes images as the tokens that the model generates (576 ids from a codebook of "
             "16384 for the released models).",
             inputs=[widgets.model_input(widgets.NO_FLOW), widgets.image_input()],
@@ -74,6 +77,7 @@ class JanusVQDecode(io.ComfyNode):
             node_id="JanusVQDecode",
             display_name="VQ Decode",
             category=widgets.CATEGORY,
+            **found_by("JanusVQDecode"),
             description="Decodes image tokens from VQ Encode, Janus Generate, Janus Edit or Janus Best of N.",
             inputs=[
                 widgets.model_input(widgets.NO_FLOW),

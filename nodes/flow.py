@@ -8,7 +8,10 @@ from ..janus_core import SOLVERS, FlowSampling
 from . import widgets
 from .choices import choice_input
 from .memory import LoadedJanus
+from .newer import found_by, rare
+from .own import given
 from .progress import LatentReport
+from .result import ui_output
 from .sockets import checks_inputs
 
 
@@ -21,23 +24,19 @@ class JanusFlowSampler(io.ComfyNode):
             node_id="JanusFlowSampler",
             display_name="JanusFlow Sampler",
             category=widgets.CATEGORY,
+            **found_by("JanusFlowSampler"),
             description="Generates latents from a prompt with JanusFlow, for VAE Decode with SDXL's VAE.",
             inputs=[
                 widgets.model_input("It must be a JanusFlow checkpoint."),
                 *widgets.generation_inputs(),
-                io.Int.Input(
-                    "steps",
-                    default=30,
-                    min=1,
-                    max=1000,
-                    tooltip="Number of solver steps. The published value is 30, with euler.",
-                ),
+                widgets.own_count("steps", 1000, "Number of solver steps.", 30),
                 widgets.guidance_input(2.0),
                 choice_input(
                     "solver",
                     SOLVERS,
                     "ODE solver. euler is the published one. midpoint and heun are more accurate and "
                     "evaluate the model twice per step: 15 of their steps cost as much as 30 of euler.",
+                    **rare(io.Combo.Input),
                 ),
                 widgets.fraction_input(
                     "denoise",
@@ -58,9 +57,9 @@ class JanusFlowSampler(io.ComfyNode):
     @classmethod
     @checks_inputs
     def execute(
-        cls, model: LoadedJanus, prompt: str, negative_prompt: str, steps: int, latent=None, **sampling
+        cls, model: LoadedJanus, prompt: str, negative_prompt: str, latent=None, **sampling
     ) -> io.NodeOutput:
-        options = model.image_options(FlowSampling(num_steps=steps, **sampling))
+        options = model.image_options(FlowSampling(**given(sampling)))
         scale = model.pipeline.latent_scale
         generated = model.pipeline.generate(
             prompt,
@@ -70,7 +69,8 @@ class JanusFlowSampler(io.ComfyNode):
             pixels=False,
             on_step=LatentReport(),
         )
-        return io.NodeOutput({"samples": (generated.latents / scale).to(mm.intermediate_device())})
+        samples = (generated.latents / scale).to(mm.intermediate_device())
+        return io.NodeOutput({"samples": samples}, ui=ui_output(cls, own=[options]))
 
 
 def _samples(latent: dict[str, Tensor]) -> Tensor:

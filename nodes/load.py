@@ -8,6 +8,7 @@ from . import memory, paths, widgets
 from .choices import choice_input, resolve_choice
 from .download import download_release
 from .model_facts import model_facts
+from .newer import found_by, rare
 from .progress import progress_callback
 from .result import ui_output
 from .sockets import checks_inputs
@@ -26,6 +27,7 @@ class JanusLoad(io.ComfyNode):
             node_id="JanusLoad",
             display_name="Load Janus-Pro",
             category=widgets.CATEGORY,
+            **found_by("JanusLoad"),
             description="Loads a Janus-1.3B, Janus-Pro, JanusFlow or compatible checkpoint from "
             "models/janus, or the built-in demonstration.",
             inputs=[
@@ -63,6 +65,7 @@ class JanusLoad(io.ComfyNode):
                     default=False,
                     tooltip="On: writes a safetensors copy of pytorch_model.bin beside it, once, which "
                     "later loads read. It takes the same disk space again; the .bin file is kept.",
+                    **rare(io.Boolean.Input),
                 ),
             ],
             outputs=[

@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from . import adapter_folders, widgets
 from .adapters import with_adapter
 from .memory import LoadedJanus
+from .newer import found_by
 from .sockets import checks_inputs
 from .types import JanusModelSocket
 
@@ -18,6 +19,7 @@ class JanusLora(io.ComfyNode):
             node_id="JanusLora",
             display_name="Janus LoRA",
             category=widgets.CATEGORY,
+            **found_by("JanusLora"),
             description="Applies a LoRA adapter that was trained for a Janus model. Several can be chained.",
             inputs=[
                 widgets.model_input(),

@@ -29,6 +29,22 @@ Options = TypeVar("Options", TokenSampling, FlowSampling)
 
 
 @dataclass(frozen=True)
+class _Kind:
+    """A kind of checkpoint, in the words of error messages."""
+
+    checkpoint: str
+    folder: str
+    method: str
+    node: str
+
+
+_TOKENS = _Kind(
+    "a Janus or Janus-Pro checkpoint", "a Janus or Janus-Pro folder", "token by token", "Janus Generate"
+)
+_FLOW = _Kind("a JanusFlow checkpoint", "a JanusFlow folder", "by flow", "JanusFlow Sampler")
+
+
+@dataclass(frozen=True)
 class Origin:
     """How a model was loaded, to load it again or patch it with other adapters.
 
@@ -57,20 +73,19 @@ class LoadedJanus:
     adapters: tuple[tuple[Path, float], ...] = ()  # LoRA adapters with their strengths
 
     def image_options(self, options: Options) -> Options:
-        """Returns the options if they are for this kind of model.
+        """Returns options for this kind of model, with the checkpoint's own values in place of None.
 
         Raises:
-            ValueError: if not; the message names the node for this model.
+            ValueError: if they are for the other kind; the message says which checkpoint or node to use.
         """
         if not isinstance(options, type(self.pipeline.default_options)):
-            flow = isinstance(options, FlowSampling)
-            method, node = ("token by token", "Janus Generate") if flow else ("by flow", "JanusFlow Sampler")
+            wanted, found = (_FLOW, _TOKENS) if isinstance(options, FlowSampling) else (_TOKENS, _FLOW)
             raise ValueError(
-                f"model must generate images with {type(options).__name__}, got "
-                f"{self.pipeline.folder.name!r}, which generates them {method}; use {node}, or load another "
-                "checkpoint"
+                f"model must be {wanted.checkpoint}, got {self.pipeline.folder.name!r}, which generates "
+                f"images {found.method}; choose {wanted.folder} in Load Janus-Pro, or use {found.node} with "
+                "this one"
             )
-        return options
+        return self.pipeline.image_options(options)
 
 
 def load(

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from . import widgets
+from .newer import found_by
 from .sockets import checks_inputs
 
 
@@ -15,6 +16,7 @@ class JanusPromptList(io.ComfyNode):
             node_id="JanusPromptList",
             display_name="Janus Prompt List",
             category=widgets.CATEGORY,
+            **found_by("JanusPromptList"),
             description="Makes a list of prompts from a text with one per line. Nodes connected to it run "
             "once for each, in one run of the workflow.",
             inputs=[

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..janus_core import Answer
+from ..janus_core import Answer, FlowSampling, TokenSampling
+from .own import taken
 
 LOG = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def ui_output(
     texts: Sequence[str] | None = None,
     images: Tensor | None = None,
     note: str | None = None,
+    own: Sequence[TokenSampling | FlowSampling] | None = None,
 ) -> dict[str, object]:
     """The `ui` part of a node's output.
 
@@ -46,6 +48,7 @@ def ui_output(
         texts: joined with an empty line between; `web/janus_text.js` displays them.
         images: [B, H, W, 3] in [0, 1]; B may be 0.
         note: displayed below the texts, but not part of them; may be empty.
+        own: options of the run, if it drew; `web/janus_widgets.js` displays which were the checkpoint's.
     """
     result: dict[str, object] = {}
     if texts is not None:
@@ -54,4 +57,6 @@ def ui_output(
         result |= {"note": (note,)}
     if images is not None:
         result |= {"images": ui.PreviewImage(images, cls=node).values if len(images) else []}
+    if own is not None:
+        result |= {"own": [taken(options) for options in own]}
     return result

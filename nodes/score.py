@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from . import widgets
 from .memory import LoadedJanus
+from .newer import found_by, rare
 from .progress import progress_callback
 from .result import ui_output
 from .sockets import checks_inputs
@@ -18,6 +19,7 @@ class JanusScore(io.ComfyNode):
             node_id="JanusScore",
             display_name="Janus Score",
             category=widgets.CATEGORY,
+            **found_by("JanusScore"),
             description="Scores how well images match a description, as judged by the model.",
             is_output_node=True,
             inputs=[
@@ -53,6 +55,7 @@ class JanusChoose(io.ComfyNode):
             node_id="JanusChoose",
             display_name="Janus Choose",
             category=widgets.CATEGORY,
+            **found_by("JanusChoose"),
             description="Answers a question about images with the most likely of the given options.",
             is_output_node=True,
             inputs=[
@@ -73,6 +76,7 @@ class JanusChoose(io.ComfyNode):
                     default=False,
                     tooltip="Off: compares the probabilities of whole options. On: compares the mean "
                     "log-probability per token, so that long options are not at a disadvantage.",
+                    **rare(io.Boolean.Input),
                 ),
             ],
             outputs=[

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..janus_core import Conversation, VisionFeatures, checked_text, checked_whole, shown
 from .memory import LoadedJanus
+from .own import can_be_own, check_own
 from .types import JanusConversation, JanusFeatures, JanusModelSocket, JanusTokens
 
 
@@ -109,6 +110,8 @@ def check_input(entry: io.Input, value: object) -> None:
 
 def _check_range(entry: io.Int.Input | io.Float.Input, number: Any) -> None:
     """Raises ValueError if a number is outside of its widget's range; ComfyUI checks no linked ones."""
+    if can_be_own(entry):
+        check_own(entry, number)
     if entry.min is not None and number < entry.min:
         raise ValueError(
             f"{entry.id} must be at least {entry.min}, got {shown(number)}; connect a larger number"

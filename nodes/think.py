@@ -9,6 +9,8 @@ from ..janus_core import MAX_SEED, THINKING_FORM_CHOICES, JanusPipeline, TextSam
 from . import widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
+from .newer import found_by, rare
+from .own import given
 from .result import WORKFLOW, ui_output
 from .sockets import checks_inputs
 from .thoughts import DrawingReport, ThoughtReport, given_thought, shown_thoughts, thought_outputs, verdicts
@@ -29,6 +31,7 @@ class JanusThinkAndDraw(io.ComfyNode):
             node_id="JanusThinkAndDraw",
             display_name="Janus Think and Draw",
             category=widgets.CATEGORY,
+            **found_by("JanusThinkAndDraw"),
             description="Generates images with reasoning in words: a thought before the image (T2I-R1, "
             "GoT-R1, ReasonGen-R1, any other token model), or a review after it (Janus-Pro-R1).",
             is_output_node=True,
@@ -53,7 +56,7 @@ class JanusThinkAndDraw(io.ComfyNode):
                 ),
                 widgets.guidance_input(5.0),
                 widgets.image_temperature_input(),
-                *widgets.truncation_inputs(),
+                *widgets.image_truncation_inputs(),
                 *thinking_inputs(),
                 io.String.Input(
                     "thought",
@@ -88,7 +91,7 @@ class JanusThinkAndDraw(io.ComfyNode):
     ) -> io.NodeOutput:
         form = resolve_choice("form", form, THINKING_FORM_CHOICES)
         texts = {name: sampling.pop(name) for name in THINKING_NAMES}
-        options = model.image_options(TokenSampling(**sampling))
+        options = model.image_options(TokenSampling(**given(sampling)))
         on_text = ThoughtReport(model.pipeline, cls.hidden.unique_id)
         on_step = DrawingReport(model.pipeline, on_text)
         drawn = model.pipeline.think_and_draw(
@@ -104,7 +107,7 @@ class JanusThinkAndDraw(io.ComfyNode):
             on_image=on_step.check,
         )
         on_step.show(drawn.images)
-        shown = ui_output(cls, shown_thoughts(drawn), drawn.images, "\n".join(drawn.notes))
+        shown = ui_output(cls, shown_thoughts(drawn), drawn.images, "\n".join(drawn.notes), [options])
         device = mm.intermediate_device()
         image, first_image, tokens = (
             each.to(device) for each in (drawn.images, drawn.first_images, drawn.tokens)
@@ -121,6 +124,7 @@ def thinking_inputs() -> list[io.Input]:
             "",
             "Only for describe and t2i-r1: asks for the thought in these words, with {} in place of the "
             "prompt. Empty: reasoning_prompt.txt in the checkpoint's folder, or else one of this pack.",
+            **rare(io.String.Input),
         ),
         io.Int.Input(
             "max_new_tokens",
@@ -128,6 +132,7 @@ def thinking_inputs() -> list[io.Input]:
             min=0,
             max=16384,
             tooltip="Maximum length of a thought in tokens of about 0.75 words. 0: the limit of the form.",
+            **rare(io.Int.Input),
         ),
         io.Float.Input(
             "thought_temperature",
@@ -137,6 +142,7 @@ def thinking_inputs() -> list[io.Input]:
             step=0.05,
             tooltip="Sampling temperature of thoughts. 0 is greedy; higher values vary more. -1: that of the "
             "form.",
+            **rare(io.Float.Input),
         ),
         io.Int.Input(
             "thought_top_k",
@@ -144,6 +150,7 @@ def thinking_inputs() -> list[io.Input]:
             min=-1,
             max=200_000,
             tooltip="Thoughts sample only from the k likeliest tokens. 0 is off. -1: that of the form.",
+            **rare(io.Int.Input),
         ),
         io.Int.Input(
             "thought_seed",
@@ -151,6 +158,7 @@ def thinking_inputs() -> list[io.Input]:
             min=-1,
             max=MAX_SEED,
             tooltip="Random seed of thoughts, to vary them and the images apart. -1: the same as seed.",
+            **rare(io.Int.Input),
         ),
     ]
 

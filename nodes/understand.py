@@ -17,6 +17,7 @@ from ..janus_core import (
 from . import widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
+from .newer import found_by, rare
 from .progress import TextReport
 from .result import ending_note, ui_output
 from .sockets import checks_inputs
@@ -67,6 +68,7 @@ class JanusUnderstand(io.ComfyNode):
             node_id="JanusUnderstand",
             display_name="Janus Understand",
             category=widgets.CATEGORY,
+            **found_by("JanusUnderstand"),
             description="Answers questions about images: captions, tags, text recognition, prompts for "
             "image generation.",
             is_output_node=True,
@@ -78,7 +80,10 @@ class JanusUnderstand(io.ComfyNode):
                     "Images come before it, unless it contains <image_placeholder> once per image."
                 ),
                 choice_input(
-                    "batch", BATCHES, "With several images: ask about each one, or about all together."
+                    "batch",
+                    BATCHES,
+                    "With several images: ask about each one, or about all together.",
+                    **rare(io.Combo.Input),
                 ),
                 *widgets.text_sampling_inputs(),
                 widgets.text_input(
@@ -86,6 +91,7 @@ class JanusUnderstand(io.ComfyNode):
                     DEFAULT_SYSTEM_PROMPT,
                     "Text before the first question; empty for none. The default is the published one. A "
                     "connected conversation keeps its own.",
+                    **rare(io.String.Input),
                 ),
                 JanusConversation.Input(
                     "conversation",
@@ -100,6 +106,7 @@ class JanusUnderstand(io.ComfyNode):
                     "questions. Either way its images are not encoded again, and up to 2 GB of its KV cache "
                     "is reused.",
                     optional=True,
+                    **rare(io.Combo.Input),
                 ),
                 choice_input(
                     "answer_format",

@@ -1,12 +1,17 @@
 """Inputs and outputs that several nodes share."""
 
+from typing import Any
+
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..janus_core import MAX_SEED, SCORE_TEMPLATE, VisionFeatures
+from .newer import rare
+from .own import OWN
 from .types import JanusFeatures, JanusModelSocket, JanusTokens
 
 CATEGORY = "Janus"  # menu
+OWN_VALUE = f"{OWN} is the checkpoint's own value, which the node shows after a run"
 EXAMPLE_PROMPT = "A red star and a blue circle on a white background."
 NO_FLOW = "JanusFlow models are not supported."  # note of nodes that work with image tokens
 
@@ -28,59 +33,64 @@ def batch_size_input(tooltip: str, default: int = 1) -> io.Input:
     return io.Int.Input("batch_size", default=default, min=1, max=256, tooltip=tooltip)
 
 
-def text_input(name: str, default: str, tooltip: str, dynamic_prompts: bool = False) -> io.Input:
-    """A multi-line text field."""
+def text_input(name: str, default: str, tooltip: str, dynamic_prompts: bool = False, **more: Any) -> io.Input:
+    """A multi-line text field; `more` as in `newer.rare`."""
     return io.String.Input(
-        name, multiline=True, default=default, dynamic_prompts=dynamic_prompts or None, tooltip=tooltip
+        name,
+        multiline=True,
+        default=default,
+        dynamic_prompts=dynamic_prompts or None,
+        tooltip=tooltip,
+        **more,
     )
 
 
-def fraction_input(name: str, default: float, tooltip: str, minimum: float = 0.0) -> io.Input:
-    """A number up to 1."""
-    return io.Float.Input(name, default=default, min=minimum, max=1.0, step=0.01, tooltip=tooltip)
+def fraction_input(name: str, default: float, tooltip: str, minimum: float = 0.0, **more: Any) -> io.Input:
+    """A number up to 1; `more` as in `newer.rare`."""
+    return io.Float.Input(name, default=default, min=minimum, max=1.0, step=0.01, tooltip=tooltip, **more)
 
 
-def scale_input(name: str, default: float, tooltip: str) -> io.Input:
-    """A guidance scale."""
-    return io.Float.Input(name, default=default, min=0.0, max=30.0, step=0.1, tooltip=tooltip)
+def own_float(
+    name: str, maximum: float, step: float, tooltip: str, published: float, **more: Any
+) -> io.Input:
+    """A number that is the checkpoint's own by default; `published` is that of the released models."""
+    tooltip += f" {OWN_VALUE} ({published:g} for the released models)."
+    return io.Float.Input(name, default=OWN, min=OWN, max=maximum, step=step, tooltip=tooltip, **more)
 
 
-def guidance_input(default: float, condition: str = "prompt") -> io.Input:
+def own_count(name: str, maximum: int, tooltip: str, published: int, **more: Any) -> io.Input:
+    """The same for a whole number."""
+    tooltip += f" {OWN_VALUE} ({published} for the released models)."
+    return io.Int.Input(name, default=OWN, min=OWN, max=maximum, tooltip=tooltip, **more)
+
+
+def guidance_input(published: float, condition: str = "prompt") -> io.Input:
     """The classifier-free guidance scale; `condition` is the text that is followed."""
-    return scale_input(
+    return own_float(
         "guidance_scale",
-        default,
-        f"Classifier-free guidance: how strongly the {condition} is followed. The published value is "
-        f"{default:g}. 1 turns guidance off and is faster; 0 ignores the {condition}.",
+        30.0,
+        0.1,
+        f"Classifier-free guidance: how strongly the {condition} is followed. 1 turns guidance off and is "
+        f"faster; 0 ignores the {condition}.",
+        published,
     )
 
 
-def temperature_input(default: float, tooltip: str) -> io.Input:
-    """Sampling temperature."""
-    return io.Float.Input("temperature", default=default, min=0.0, max=5.0, step=0.05, tooltip=tooltip)
-
-
-def image_temperature_input() -> io.Input:
+def image_temperature_input(tooltip: str = "Lower values vary less; 0 is greedy.") -> io.Input:
     """Sampling temperature of image tokens."""
-    return temperature_input(1.0, "1 is the published value. Lower values vary less; 0 is greedy.")
+    return own_float("temperature", 5.0, 0.05, tooltip, 1.0)
 
 
-def truncation_inputs() -> list[io.Input]:
-    """Top-k and top-p sampling, both off by default."""
+_TOP_K = "Samples only from the k likeliest tokens. 0 is off."
+_TOP_P = "Samples only from the most likely tokens whose probabilities add up to this value. 1 is off."
+_MOST_K = 200_000
+
+
+def image_truncation_inputs() -> list[io.Input]:
+    """Top-k and top-p sampling of image tokens."""
     return [
-        io.Int.Input(
-            "top_k",
-            default=0,
-            min=0,
-            max=200_000,
-            tooltip="Samples only from the k likeliest tokens. 0 is off.",
-        ),
-        fraction_input(
-            "top_p",
-            1.0,
-            "Samples only from the most likely tokens whose probabilities add up to this value. 1 is off.",
-            minimum=0.01,
-        ),
+        own_count("top_k", _MOST_K, _TOP_K, 0, **rare(io.Int.Input)),
+        own_float("top_p", 1.0, 0.01, _TOP_P, 1.0, **rare(io.Float.Input)),
     ]
 
 
@@ -99,11 +109,22 @@ def text_sampling_inputs() -> list[io.Input]:
     """Options of text generation, greedy by default."""
     return [
         max_new_tokens_input(),
-        temperature_input(0.0, "0 is greedy: always the most likely token. Higher values vary more."),
+        io.Float.Input(
+            "temperature",
+            default=0.0,
+            min=0.0,
+            max=5.0,
+            step=0.05,
+            tooltip="0 is greedy: always the most likely token. Higher values vary more.",
+        ),
         seed_input("Random seed; image i uses seed + i. No effect at temperature 0."),
-        *truncation_inputs(),
+        io.Int.Input("top_k", default=0, min=0, max=_MOST_K, tooltip=_TOP_K, **rare(io.Int.Input)),
+        fraction_input("top_p", 1.0, _TOP_P, 0.01, **rare(io.Float.Input)),
         fraction_input(
-            "min_p", 0.0, "Excludes tokens less likely than this fraction of the most likely one. 0 is off."
+            "min_p",
+            0.0,
+            "Excludes tokens less likely than this fraction of the most likely one. 0 is off.",
+            **rare(io.Float.Input),
         ),
         io.Float.Input(
             "repetition_penalty",
@@ -112,6 +133,7 @@ def text_sampling_inputs() -> list[io.Input]:
             max=2.0,
             step=0.01,
             tooltip="Values above 1 make tokens of the answer less likely to be repeated. 1 is off.",
+            **rare(io.Float.Input),
         ),
     ]
 
@@ -164,6 +186,7 @@ def template_input() -> io.Input:
         "template",
         SCORE_TEMPLATE,
         "The question to the model. It must contain {description} and be answerable with Yes or No.",
+        **rare(io.String.Input),
     )
 
 
@@ -188,7 +211,7 @@ def token_generation_inputs(batch_size: int = 1) -> list[io.Input]:
         *generation_inputs(batch_size),
         guidance_input(5.0),
         image_temperature_input(),
-        *truncation_inputs(),
+        *image_truncation_inputs(),
     ]
 
 

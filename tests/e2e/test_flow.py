@@ -122,16 +122,16 @@ def test_cancelled_sampling_ends_at_once_and_the_next_run_is_right(flow_client: 
         (
             "janus-pro-tiny",
             sampler(),
-            "token by token; use Janus Generate, or load another checkpoint",
+            "choose a JanusFlow folder in Load Janus-Pro, or use Janus Generate with this one",
         ),
         (
             "janusflow-tiny",
             None,
-            "by flow; use JanusFlow Sampler, or load another checkpoint",
+            "choose a Janus or Janus-Pro folder in Load Janus-Pro, or use JanusFlow Sampler with this one",
         ),
         ("janusflow-tiny", sampler(latent=["4", 0]), "encode images of 64 x 64 pixels with SDXL's VAE"),
         ("janusflow-tiny", sampler(denoise=0.5), "denoise must be 1 without latents"),
-        ("janusflow-tiny", "JanusVQEncode", "which generates them by flow"),
+        ("janusflow-tiny", "JanusVQEncode", "which generates images by flow"),
     ],
 )
 def test_errors_suggest_the_right_node_or_input(

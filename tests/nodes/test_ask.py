@@ -63,7 +63,7 @@ def test_answers_and_pictures_of_a_list_of_requests_can_be_shown_together(loaded
         run_and_show(JanusAsk, model=loaded, max_new_tokens=4, task=task)[1]
         for task in ("understand", "generate")
     ]
-    assert shown[0].keys() == shown[1].keys() == {"text", "images"}
+    assert shown[0].keys() == shown[1].keys() == {"text", "images", "own"}
     assert [len(each["images"]) for each in shown] == [0, 1]
 
 
@@ -87,6 +87,6 @@ def test_an_edit_without_a_model_for_it_is_refused(loaded: LoadedJanus) -> None:
 def test_a_flow_model_that_is_to_draw_is_refused_with_the_node_for_it(golden_root: Path) -> None:
     flow = memory.load(golden_root / "janusflow-tiny", "fp32", None)
     for task in ("generate", "edit", "describe and generate"):
-        with pytest.raises(ValueError, match="which generates them by flow; use JanusFlow Sampler"):
+        with pytest.raises(ValueError, match="by flow; choose a Janus or Janus-Pro folder in Load Janus-Pro"):
             run(JanusAsk, model=flow, request="A cat.", task=task, image=torch.rand(1, 8, 8, 3))
     assert run(JanusAsk, model=flow, request="Hello!", task="understand", max_new_tokens=2)[2] == "understand"

@@ -22,6 +22,7 @@ from janus_nodes.janus_core import VisionFeatures
 from janus_nodes.nodes import comfy_entrypoint
 from janus_nodes.nodes.generate import JanusGenerate
 from janus_nodes.nodes.memory import LoadedJanus
+from janus_nodes.nodes.own import can_be_own
 from janus_nodes.nodes.sockets import check_input
 from janus_nodes.nodes.understand import JanusUnderstand
 from PIL import Image
@@ -122,6 +123,10 @@ def test_numbers_outside_of_a_widgets_range_are_named(node: type[io.ComfyNode]) 
         check_input(entry, entry.min)
         check_input(entry, entry.max)
         low = f"^{entry.id} must be at least {re.escape(str(entry.min))}, got [^;]+; connect a larger number$"
+        if can_be_own(entry):
+            low = (
+                f"^{entry.id} must be -1 for the checkpoint's own value, or at least [^;]+; set one of these$"
+            )
         high = (
             f"^{entry.id} must be at most {re.escape(str(entry.max))}, got [^;]+; connect a smaller number$"
         )
