@@ -1,0 +1,163 @@
+// What the widgets of Janus nodes say about themselves: settings that are left to the checkpoint, widgets that
+// have no effect at present, and names of text fields where the canvas draws none.
+
+import { app } from "../../scripts/app.js";
+
+const OWN = -1; // the checkpoint's own value
+// The smallest value of a setting besides OWN; the same table as in nodes/own.py.
+const LEAST = { guidance_scale: 0, temperature: 0, top_k: 0, top_p: 0.01, steps: 1 };
+const WORDS = {
+  en: { own: "checkpoint's own", open: " (", colon: ": ", close: ")" },
+  zh: { own: "checkpoint 自带值", open: "（", colon: "：", close: "）" },
+};
+const UNKNOWN = Symbol("the value comes from another node");
+
+const greedy = (value) => value("temperature") === 0;
+// An answer that is not JSON is generated again with another temperature.
+const greedyText = (value) => greedy(value) && [undefined, "text"].includes(value("answer_format"));
+const preset = (value) => ![UNKNOWN, "ask the question below"].includes(value("task"));
+const unguided = (value) => value("guidance_scale") === 1;
+const unmasked = (value, linked) =>
+  ["janus-4o", "janus-pro-r1"].includes(value("form")) || (value("form") === "auto" && !linked("mask"));
+const draws = (value) => ["generate", "edit"].includes(value("task"));
+const answers = (value) => value("task") === "understand";
+
+const text = { question: preset, seed: greedyText, top_k: greedyText, top_p: greedyText, min_p: greedyText };
+const image = { negative_prompt: unguided, seed: greedy, top_k: greedy, top_p: greedy };
+// When a widget has no effect, by node. Such widgets are greyed.
+const IDLE = {
+  JanusUnderstand: {
+    ...text,
+    system_prompt: (value, linked) => linked("conversation"),
+    history: (value, linked) => !linked("conversation"),
+  },
+  JanusCaptionFolder: text,
+  JanusGenerate: image,
+  JanusBestOf: image,
+  JanusFlowSampler: { negative_prompt: unguided },
+  JanusEdit: {
+    top_k: greedy,
+    top_p: greedy,
+    source_scale: (value) => ["mask", "janus-pro-r1"].includes(value("form")),
+    candidates: unmasked,
+    strength: unmasked,
+  },
+  JanusAsk: { max_new_tokens: draws, seed: answers, guidance_scale: answers, temperature: answers },
+};
+
+const words = () => WORDS[app.extensionManager?.setting?.get("Comfy.Locale")] ?? WORDS.en;
+const isOurs = (node) => node.comfyClass?.startsWith("Janus");
+const rootGraph = () => app.rootGraph ?? app.graph;
+const canBeOwn = (widget) => widget.name in LEAST && widget.options?.min === OWN;
+
+const isLinked = (node, name) =>
+  node.inputs?.some((input) => (input.widget?.name ?? input.name) === name && input.link != null) ?? false;
+
+function valueOf(node, name) {
+  return isLinked(node, name) ? UNKNOWN : node.widgets.find((widget) => widget.name === name)?.value;
+}
+
+/** The settings of a node's last run. */
+function takenBy(node) {
+  const outer = node.graph && node.graph !== rootGraph() ? `${node.graph.id}:` : "";
+  return app.nodeOutputs?.[outer + node.id]?.own?.at(-1) ?? {};
+}
+
+const names = new WeakMap(); // of widgets: the label without the addition, and the label with it
+
+/** Says on a setting that it is the checkpoint's own, and after a run, which value that was. */
+function labelOwn(widget, taken) {
+  const known = names.get(widget);
+  // A label that is not ours is the widget's name in the user's language, or a name that the user gave it.
+  const name = known && widget.label === known.label ? known.name : (widget.label ?? widget.name);
+  const { own, open, colon, close } = words();
+  const value = taken === undefined ? "" : `${colon}${Number(taken.toPrecision(4))}`;
+  const label = widget.value === OWN ? `${name}${open}${own}${value}${close}` : name;
+  names.set(widget, { name, label });
+  if (widget.label !== label) widget.label = label;
+}
+
+/** Updates labels and grey of all widgets of a node. */
+function refresh(node) {
+  const taken = takenBy(node);
+  for (const widget of node.widgets ?? []) {
+    if (canBeOwn(widget)) labelOwn(widget, taken[widget.name]);
+    const idle = IDLE[node.comfyClass]?.[widget.name];
+    if (!idle) continue;
+    widget.disabled = idle(
+      (name) => valueOf(node, name),
+      (name) => isLinked(node, name),
+    );
+    for (const control of widget.linkedWidgets ?? []) control.disabled = widget.disabled;
+  }
+  node.setDirtyCanvas?.(true, true);
+}
+
+/** The value to take for one between OWN and the smallest: a step from either leads to the other. */
+function snapped(value, least, before) {
+  if (value === OWN || value >= least) return value;
+  if (before === OWN) return least;
+  return before === least || value < 0 ? OWN : least;
+}
+
+/** Has a function called after a method of an object, which may not have it. */
+function after(object, method, call) {
+  const original = object[method];
+  object[method] = function (...rest) {
+    const result = original?.apply(this, rest);
+    call(...rest);
+    return result;
+  };
+}
+
+function watch(node, widget) {
+  let before = widget.value;
+  after(widget, "callback", () => {
+    if (canBeOwn(widget)) {
+      const value = snapped(widget.value, LEAST[widget.name], before);
+      if (value !== widget.value) widget.value = value;
+      before = value;
+    }
+    refresh(node);
+  });
+}
+
+/** Draws the names of text fields into the gaps above them, and has empty fields show them. */
+function drawNames(node, context) {
+  if (node.flags?.collapsed || app.canvas?.low_quality) return;
+  context.save();
+  context.font = "10px Arial";
+  context.fillStyle = LiteGraph.WIDGET_SECONDARY_TEXT_COLOR;
+  context.textAlign = "left";
+  for (const widget of node.widgets ?? []) {
+    if (widget.element?.tagName !== "TEXTAREA" || widget.hidden) continue;
+    context.fillText(widget.label ?? widget.name, 16, widget.y + 8);
+  }
+  context.restore();
+}
+
+app.registerExtension({
+  name: "Janus.Widgets",
+
+  nodeCreated(node) {
+    if (!isOurs(node)) return;
+    for (const widget of node.widgets ?? []) watch(node, widget);
+    for (const event of ["onConfigure", "onConnectionsChange", "onExecuted"])
+      after(node, event, () => refresh(node));
+    after(node, "onDrawForeground", (context) => drawNames(node, context));
+    refresh(node);
+  },
+
+  afterConfigureGraph() {
+    setTimeout(refreshAll); // by then the front end knows the outputs of the open workflow
+  },
+
+  onNodeOutputsUpdated() {
+    refreshAll();
+  },
+});
+
+function refreshAll() {
+  const graphs = [rootGraph(), ...(rootGraph()?.subgraphs?.values() ?? [])];
+  for (const graph of graphs) graph?.nodes?.filter(isOurs).forEach(refresh);
+}
