@@ -20,6 +20,7 @@ from janus_nodes.nodes.edit import JanusEdit
 from janus_nodes.nodes.flow import JanusFlowSampler
 from janus_nodes.nodes.generate import JanusGenerate
 from janus_nodes.nodes.own import OWN, SETTINGS, can_be_own
+from janus_nodes.nodes.think import JanusThinkAndDraw
 from janus_nodes.nodes.widgets import EXAMPLE_PROMPT
 from support.checkpoints import copy_checkpoint, edit_json
 from support.node_runs import run_and_show, widgets
@@ -37,6 +38,7 @@ DRAWING: list[tuple[type[io.ComfyNode], str, dict[str, Any], int]] = [
     (JanusBestOf, "janus-pro-tiny", {"batch_size": 1}, 2),
     (JanusEdit, "janus-pro-tiny", {"image": IMAGE, "mask": MASK, "candidates": 1}, 1),
     (JanusAsk, "janus-pro-tiny", {"task": "generate"}, 1),
+    (JanusThinkAndDraw, "janus-pro-tiny", {"rounds": 0, "max_new_tokens": 4}, 4),
     (JanusFlowSampler, "janusflow-tiny", {}, 0),
 ]
 every_drawing_node = pytest.mark.parametrize(("node", "name", "inputs", "output"), DRAWING)
@@ -60,7 +62,12 @@ def test_every_node_that_can_leave_a_setting_to_the_checkpoint_is_tried() -> Non
 
 @every_drawing_node
 def test_by_default_the_checkpoints_own_values_are_taken_and_reported(
-    tmp_path: Path, node: type[io.ComfyNode], name: str, inputs: dict[str, Any], output: int
+    tmp_path: Path,
+    sent: list[tuple[str, str]],
+    node: type[io.ComfyNode],
+    name: str,
+    inputs: dict[str, Any],
+    output: int,
 ) -> None:
     folder = copy_checkpoint(name, tmp_path / "janus")
     edit_json(folder / "processor_config.json", lambda config: config.update(image_sampling=STATED[name]))

@@ -107,7 +107,7 @@ def test_a_review_gives_verdicts_and_keeps_the_better_image(loaded: LoadedJanus,
 
 def test_texts_images_and_a_cut_thought_are_shown(loaded: LoadedJanus) -> None:
     outputs, shown = run_and_show(JanusThinkAndDraw, model=loaded, **SHORT | {"batch_size": 2})
-    assert shown.keys() == {"text", "note", "images"}
+    assert shown.keys() == {"text", "note", "images", "own"}
     assert shown["text"] == ("\n\n".join(thought.strip() for thought in outputs[1]),)
     assert "The thought of image 2 was cut off" in shown["note"][0]
     assert len(shown["images"]) == 2
@@ -152,7 +152,7 @@ def test_wrong_input_is_refused_in_one_sentence(
 
 def test_a_flow_model_is_refused_with_the_node_for_it(golden_root: Path) -> None:
     flow = memory.load(golden_root / "janusflow-tiny", "fp32", None)
-    with pytest.raises(ValueError, match="which generates them by flow; use JanusFlow Sampler"):
+    with pytest.raises(ValueError, match="by flow; choose a Janus or Janus-Pro folder in Load Janus-Pro"):
         think(flow)
 
 
