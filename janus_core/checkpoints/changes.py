@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from .buffers import allocate
+from .precision import has_fast_bf16
 
 _BLOCK_ELEMENTS = 2**20
+
+# Smaller products may be computed by other kernels, which round more than once.
+_MIN_BF16_ELEMENTS = 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +91,11 @@ def add_changes(weights: Tensor, start: int, changes: Sequence[Change]) -> None:
     if not changes:
         return
     rows = weights.view(len(weights), -1)
-    if rows.dtype is torch.float32 and all(isinstance(change, LowRankChange) for change in changes):
+    low_rank = [change for change in changes if isinstance(change, LowRankChange)]
+    if len(low_rank) == len(changes) and _has_fast_products(rows):
+        _add_bf16_products(rows, start, low_rank)
+        return
+    if rows.dtype is torch.float32 and len(low_rank) == len(changes):
         _add_to_rows(rows, rows, start, changes)
         return
     # In blocks that fit into a CPU's cache, so that the float32 copies are small.
@@ -106,3 +115,39 @@ def _add_to_rows(sums: Tensor, base: Tensor, start: int, changes: Sequence[Chang
         if first < last:
             part = slice(first - start, last - start)
             change.add_to(sums[part], base[part], first - change.start, last - change.start)
+
+
+def _has_fast_products(rows: Tensor) -> bool:
+    """Whether bf16 matrix instructions add products to these rows: a third of the time of float32 sums."""
+    is_large = rows.numel() >= _MIN_BF16_ELEMENTS
+    return is_large and rows.dtype is torch.bfloat16 and rows.device.type == "cpu" and has_fast_bf16("cpu")
+
+
+def _add_bf16_products(rows: Tensor, start: int, changes: Sequence[LowRankChange]) -> None:
+    """Adds all changes of bf16 rows [n, C] in one product; oneDNN sums in float32 and rounds once."""
+    ends = {end for change in changes for end in (change.start, change.stop)}
+    ends = {min(max(end - start, 0), len(rows)) for end in ends}
+    for first, last in pairwise(sorted(ends)):
+        pairs = [
+            pair
+            for change in changes
+            if change.start <= start + first and start + last <= change.stop
+            for pair in _bf16_pairs(change, start + first - change.start, start + last - change.start)
+        ]
+        if pairs:
+            up, down = zip(*pairs, strict=True)
+            rows[first:last].addmm_(torch.cat(up, dim=1), torch.cat(down))
+
+
+def _bf16_pairs(change: LowRankChange, first: int, last: int) -> list[tuple[Tensor, Tensor]]:
+    """Factors of bf16 whose products add up to some rows of a change, but for 2^-17 of them."""
+    up, up_rest = _split(change.up[first:last].float() * change.factor)
+    down, down_rest = _split(change.down.float())
+    pairs = [(up, down), (up_rest, down), (up, down_rest)]
+    return [pair for pair in pairs if all(bool(factor.any()) for factor in pair)]
+
+
+def _split(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Writes float32 numbers as sums of two of bf16."""
+    rounded = values.bfloat16()
+    return rounded, (values - rounded.float()).bfloat16()

@@ -52,6 +52,7 @@ class ModelFiller:
         self._unread = {name: math.prod(shape) for name, shape in self._shapes.items()}
         self._buffers: dict[str, Tensor] = {}
         self._unchanged: dict[str, list[tuple[TensorInfo, ParameterSlice]]] = {}
+        self._scratch = torch.empty(0, device=device)
         self._finishing: deque[Future[None]] = deque()
 
     def fill(
@@ -87,11 +88,16 @@ class ModelFiller:
                 self._unchanged.setdefault(part.parameter, []).append((info, part))
             return
         if changes:
-            exact = allocate(values.shape, torch.float32, self._device).copy_(values)
-            add_changes(exact, first, changes)
-            values = exact
+            values = self._float32(values)
+            add_changes(values, first, changes)
         target.copy_(values)
         _check_finite(info, target)
+
+    def _float32(self, values: Tensor) -> Tensor:
+        """A copy that is valid until the next one: all share their memory."""
+        if len(self._scratch) < values.numel():
+            self._scratch = allocate((values.numel(),), torch.float32, self._device)
+        return self._scratch[: values.numel()].view(values.shape).copy_(values)
 
     def _buffer(self, parameter: str) -> Tensor:
         """Memory for a parameter, in the dtype in which its layer takes it."""

@@ -76,7 +76,7 @@ def resolve_precision(dtype: Precision | torch.dtype | str, device: torch.device
         if auto.packed is OneDnnBf16Linear and not FbgemmInt8Linear.is_available():
             return Precision(torch.bfloat16, int8=True)  # Int8Linear is fastest with bf16 activations
         return Precision(auto.compute, auto.packed, int8=True)
-    fast_bf16 = _has_fast_bf16(device.type)
+    fast_bf16 = has_fast_bf16(device.type)
     packed = _packed_class(dtype, fast_bf16) if device.type == "cpu" else None
     if packed is not None and packed.is_available():
         # Packed layers convert their inputs themselves; everything between them is computed in fp32.
@@ -93,7 +93,8 @@ def _packed_class(name: str, fast_bf16: bool) -> type[InferenceLinear] | None:
     return OneDnnBf16Linear if fast_bf16 and name != "fp16" else FbgemmFp16Linear
 
 
-def _has_fast_bf16(device_type: str) -> bool:
+def has_fast_bf16(device_type: str) -> bool:
+    """Whether a device multiplies bf16 matrices by instructions for it."""
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device_type == "cpu":

@@ -201,6 +201,23 @@ def test_shards_and_small_chunks_change_nothing(
         torch.testing.assert_close(weight, whole.model.state_dict()[name], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_broken_numbers_under_an_adapter_are_named(
+    base: Base, adapter: Path, value: float, tmp_path: Path
+) -> None:
+    name = "language_model.model.layers.1.self_attn.k_proj.weight"  # joined with others
+    broken = base.tensors[name].clone()
+    broken[3, 5] = value
+    folder = with_weights(base, {**base.tensors, name: broken}, tmp_path / "broken")
+    with pytest.raises(ValueError, match=rf"must hold finite weights, got NaN or infinity in {name} "):
+        load_pipeline(folder, dtype=torch.float32, adapters=[(adapter, 1.0)])
+
+
+def test_sums_too_large_for_the_precision_are_named(base: Base, adapter: Path) -> None:
+    with pytest.raises(ValueError, match=r"\(as torch\.float16\); .* load it in fp32"):
+        load_pipeline(base.folder, dtype=torch.float16, adapters=[(adapter, 1e9)])
+
+
 def test_tied_embeddings_are_not_adapted_apart(tmp_path: Path) -> None:
     folder = tmp_path / "tied"
     write_checkpoint(folder, small_config(vocab_size=448, tie=True))

@@ -47,7 +47,7 @@ def test_name_means_what_the_device_is_fast_in(
     packs: bool,
     expected: Precision,
 ) -> None:
-    monkeypatch.setattr(module, "_has_fast_bf16", lambda device_type: fast_bf16)
+    monkeypatch.setattr(module, "has_fast_bf16", lambda device_type: fast_bf16)
     for layer in (FbgemmFp16Linear, OneDnnBf16Linear, FbgemmInt8Linear):
         monkeypatch.setattr(layer, "is_available", staticmethod(lambda: packs))
     assert resolve_precision(name, device) == expected
@@ -63,18 +63,18 @@ def test_name_means_what_the_device_is_fast_in(
         ("arm64", False, False, False),
     ],
 )
-def test_cpu_has_fast_bf16_where_it_has_the_instructions(
+def test_cpuhas_fast_bf16_where_it_has_the_instructions(
     monkeypatch: pytest.MonkeyPatch, machine: str, supported: bool, instruction: bool, expected: bool
 ) -> None:
     monkeypatch.setattr(module.platform, "machine", lambda: machine)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instruction)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert module._has_fast_bf16("cpu") is expected
+    assert module.has_fast_bf16("cpu") is expected
 
 
 def test_int8_without_fbgemm_computes_in_bf16_where_that_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_has_fast_bf16", lambda device_type: True)
+    monkeypatch.setattr(module, "has_fast_bf16", lambda device_type: True)
     monkeypatch.setattr(OneDnnBf16Linear, "is_available", staticmethod(lambda: True))
     monkeypatch.setattr(FbgemmInt8Linear, "is_available", staticmethod(lambda: False))
     assert resolve_precision("int8", "cpu") == Precision(torch.bfloat16, int8=True)
