@@ -3,6 +3,7 @@
     python3 tasks.py demo                  run the example workflows on a real ComfyUI, results go to output/
     python3 tasks.py demo --serve          the same, then keep that ComfyUI running until Ctrl-C
     python3 tasks.py screenshots [NAME]    screenshots of the example workflows for templates, help and README
+    python3 tasks.py help-pictures [NODE]  pictures of the nodes for their help pages
     python3 tasks.py test                  all checks: lint, format, types and all tests
     python3 tasks.py test -k vq            only pytest, with these arguments
     python3.10 tasks.py test-lowest        tests of core and training with the lowest supported versions
@@ -138,6 +139,9 @@ def main(arguments: Sequence[str]) -> int:
         case ["screenshots", *names]:
             prepare()
             return run(["-m", "dev.screenshots", *names])
+        case ["help-pictures", *nodes]:
+            prepare()
+            return run(["-m", "dev.help_pictures", *nodes])
         case _:
             say(str(__doc__))
             return 0 if arguments in (["-h"], ["--help"]) else 2

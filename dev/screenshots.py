@@ -1,7 +1,7 @@
 """Takes screenshots of the example workflows in a browser: `python3 tasks.py screenshots [NAME ...]`.
 
 For each `workflows/<name>.json` it writes the thumbnail of the template browser with the results of a run
-(`workflows/<name>.jpg`), and the canvas after the run, dark and light, for the help pages and the README
+(`workflows/<name>.jpg`), and the canvas after the run, dark and light, for the README
 (`web/docs/graphs/<graph name>.jpg`, `<graph name>_light.jpg`). Workflows that need other checkpoints are not
 run; their thumbnail shows the canvas. Needs a browser and the newest front end from PyPI. Fails on messages,
 errors, overlapping nodes and clipped text.

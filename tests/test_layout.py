@@ -12,7 +12,16 @@ REPO_ROOT = Path(__file__).resolve().parents[1]
 MAX_EXECUTE_STATEMENTS = 15
 MIRRORED = {"core": "janus_core", "nodes": "nodes", "training": "janus_core/training"}
 SUPPORT = {"conftest.py", "inside.py"}  # Python files among the tests that hold no tests
-TOOLS = {"benchmarks", "browser", "comfyui", "demo.py", "registry", "screenshots.py", "__init__.py"}
+TOOLS = {
+    "benchmarks",
+    "browser",
+    "comfyui",
+    "demo.py",
+    "help_pictures.py",
+    "registry",
+    "screenshots.py",
+    "__init__.py",
+}
 
 
 def sources(root: Path, *folders: str) -> Iterator[tuple[str, str]]:

@@ -177,12 +177,12 @@ class Canvas:
         )
         return self.page.locator(f"[data-result='{node}']")
 
-    def help(self, node: int) -> None:
-        """Opens the help page of a node with the button above the selected node."""
+    def help(self, node: int, title: str | None = None) -> None:
+        """Opens the help page of a node with the button above it; its title is by default the node's."""
         self._centre(node, scale=0.6)  # the button above a tall node is in view as well
         self.page.evaluate("id => app.canvas.selectNode(app.graph.getNodeById(id))", node)
         self.page.locator(HELP_BUTTON).first.click()
-        title = self.page.evaluate("id => app.graph.getNodeById(id).constructor.title", node)
+        title = title or self.page.evaluate("id => app.graph.getNodeById(id).constructor.title", node)
         self.page.locator(HELP_PAGE).locator("h1", has_text=title).first.wait_for()
 
     def _centre(self, node: int, scale: float = 1.0) -> None:

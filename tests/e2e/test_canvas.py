@@ -20,9 +20,6 @@ pytestmark = pytest.mark.usefixtures("nothing_is_wrong")
 
 WORKFLOWS = {name: read(name) for name in NAMES}
 REPEATS = {"repetition_penalty": 0.5}  # below 1 words repeat, so the answer does not end
-KINDS = {
-    node["type"] for each in WORKFLOWS.values() for node in each["nodes"] if node["type"].startswith("Janus")
-}
 
 
 @pytest.mark.parametrize("name", sorted(WORKFLOWS))
@@ -155,13 +152,3 @@ def test_seed_changes_as_its_control_says(canvas: Canvas, control: str, step: in
     canvas.set_widget(2, "control_after_generate", control)
     assert canvas.run() == "execution_success"
     assert canvas.widget(2, "seed") == 41 + step
-
-
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_help_page_of_a_node_opens_with_its_picture(canvas: Canvas, kind: str) -> None:
-    workflow = next(w for w in WORKFLOWS.values() if nodes_of(w, {kind}))
-    canvas.open(workflow)
-    canvas.help(int(next(iter(nodes_of(workflow, {kind})))))
-    shown = "() => document.querySelector('.node-help-content img')?.naturalWidth > 200"
-    canvas.page.wait_for_function(shown)
-    assert canvas.page.locator(".node-help-content table").count() >= 2

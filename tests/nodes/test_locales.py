@@ -6,8 +6,8 @@ A new language is a folder under `locales/` with a `nodeDefs.json`, and a help p
 English needs no folder in `locales/`: its texts are the schemas' own. The frontend requests the help page
 `<node>/<language>.md` and then `<node>.md`, so the English page is both: `<node>/en.md` is a copy of
 `<node>.md`. The first list of a page is of the inputs, the second of the outputs: the side panel is too
-narrow for tables. After its first paragraph comes a picture of one of `workflows/`,
-`web/docs/graphs/<graph name>.jpg`, the same in every language.
+narrow for tables. After its first paragraph comes a picture of the node, in two themes, the same in every
+language: `python3 tasks.py help-pictures`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,9 @@ import pytest
 from comfy_api.latest import io
 from janus_nodes.nodes import comfy_entrypoint
 
-from dev.comfyui.workflow import graph_name
-
 ROOT = Path(__file__).resolve().parents[2]
 LOCALES = ROOT / "locales"
 PAGES = ROOT / "web" / "docs"
-GRAPHS = {graph_name(path.stem): path for path in (ROOT / "workflows").glob("*.json")}
 LANGUAGES = sorted(folder.name for folder in LOCALES.iterdir() if folder.is_dir())
 
 NODES: dict[str, io.Schema] = {
@@ -126,16 +123,17 @@ def check_options(text: str, schema: io.Schema, translated: dict[str, Any], node
             assert set(re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", says)) <= shown | nodes, says
 
 
-def check_picture(text: str) -> str:
-    """The graph that the only picture of a page shows, right behind the page's first paragraph."""
-    (picture,) = re.findall(r"!\[.*", text)
-    found = re.fullmatch(r"!\[[^\]]+\]\(graphs/(\w+)\.jpg\)", picture)
-    assert found, picture
-    assert text.split("\n\n")[2] == picture
-    assert found[1] in GRAPHS, picture
-    # The frontend looks for it beside the English pages, whatever the language.
-    assert (PAGES / "graphs" / f"{found[1]}.jpg").is_file(), picture
-    return found[1]
+def check_pictures(text: str, node_id: str) -> None:
+    """The page's only pictures, dark and light, are right behind its first paragraph, and exist."""
+    # GitHub chooses by these ends of addresses, and so does `web/janus_help.css` in the front end.
+    pictures = re.findall(r"!\[([^\]]+)\]\((.*?)\)", text.split("\n\n")[2])
+    assert [address for _, address in pictures] == [
+        f"pictures/{node_id}.jpg#gh-dark-mode-only",
+        f"pictures/{node_id}_light.jpg#gh-light-mode-only",
+    ]
+    assert text.count("![") == len(pictures)
+    # The frontend looks for them beside the English pages, whatever the language.
+    assert all((PAGES / address.partition("#")[0]).is_file() for _, address in pictures)
 
 
 def test_there_are_languages() -> None:
@@ -227,9 +225,9 @@ def test_translated_page_shows_the_canvas_names_beside_the_identifiers(language:
 
 
 @every_node
-def test_every_page_has_one_picture_that_exists(node_id: str) -> None:
-    shown = {check_picture(page(node_id, language)) for language in (None, *LANGUAGES)}
-    assert len(shown) == 1
+def test_every_page_shows_the_node(node_id: str) -> None:
+    for language in (None, *LANGUAGES):
+        check_pictures(page(node_id, language), node_id)
 
 
 def test_every_page_belongs_to_a_node_and_a_language() -> None:
