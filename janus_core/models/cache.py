@@ -135,11 +135,12 @@ class KVCache:
         assert self.length == other.length
         size = self.keys.shape[1] + other.keys.shape[1]
         both = KVCache(self.config, size, self.length, self.keys.device, self.keys.dtype)
-        for target, *sources in (
+        for target, first, second in (
             (both.keys, self.keys, other.keys),
             (both.values, self.values, other.values),
         ):
-            torch.cat([source[..., : self.length, :] for source in sources], dim=1, out=target)
+            target[:, : first.shape[1]] = first[..., : self.length, :]
+            target[:, first.shape[1] :] = second[..., : self.length, :]
         if self.visible is not None or other.visible is not None:
             both.mark_padding(torch.cat([cache.visible_slots() for cache in (self, other)]))
         both.advance(self.length)

@@ -86,7 +86,7 @@ class ReviewDrawer:
         for number, chunk in enumerate(self._runtime.chunks(len(images))):
             chosen = [images[index] for index in chunk]
             reviewed = [self._reviewed[image] for image in chosen]
-            batch = self._redraw_batch([each.ids for each in reviewed])
+            batch = self.redraw_batch([each.ids for each in reviewed])
             codec = self._runtime.model.token_generation
             crop = self._runtime.image_processor.cropped_pixels
             shown = [codec.encode(crop(each.picture).to(self._runtime.device)) for each in reviewed]
@@ -179,7 +179,7 @@ class ReviewDrawer:
             verdicts.append(Verdict(yes, ids[0] == self._verdicts[0], None if is_last else reflection))
         return verdicts
 
-    def _redraw_batch(self, reflections: Sequence[list[int]]) -> PromptBatch:
+    def redraw_batch(self, reflections: Sequence[list[int]]) -> PromptBatch:
         """The rest of each condition's row: image, judgement, reflection, and the start of the new image."""
         num_tokens = self._runtime.model.generation.config.num_tokens
         picture = self._picture(num_tokens)

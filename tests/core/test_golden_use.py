@@ -18,6 +18,11 @@ NOT_COMPARED = {
     "imagegen.greedy_cfg5.min_margin": "as above",
     "imagegen.greedy_cfg1.min_margin": "as above",
     "sampling_note": "a note",
+    "thinking/wrong_ways": "what plausible mistakes change",
+    "thinking/reasongen-r1.pad_in_thought": "an error of the authors' code",
+    "thinking/reasongen-r1.benchmark_heads": "another script, which edits the prompt first",
+    "thinking/janus-pro-r1.split_scripts": "which of the authors' scripts agree",
+    "thinking/janus-pro-r1.long_prompt": "the authors' code cuts prompts off; ours refuses what does not fit",
 }
 
 

@@ -7,11 +7,14 @@ import re
 from janus_nodes.janus_core import RELEASES
 from janus_nodes.janus_core.presets import (
     EDIT_FORMS_BY_NAME,
+    THINKING_FORMS_BY_NAME,
     VISION_TOWERS,
     edit_form_by_name,
     roles_by_name,
+    thinking_form_by_name,
 )
 from janus_nodes.janus_core.processing.edit_forms import EDIT_FORMS
+from janus_nodes.janus_core.processing.thinking_forms import THINKING_FORMS
 
 
 def test_releases_are_pinned_to_a_commit() -> None:
@@ -41,3 +44,13 @@ def test_checkpoints_that_edit_are_recognised_by_name() -> None:
         assert edit_form_by_name(f"models--someone--{form.checkpoint}") == form.name
     for name in ("Janus-Pro-7B", "Janus-Pro-1B", "Janus-1.3B", "ReasonGen-R1", "T2I-R1", ""):
         assert edit_form_by_name(name) is None
+
+
+def test_checkpoints_that_think_are_recognised_by_name() -> None:
+    trained = [form for form in THINKING_FORMS.values() if form.checkpoint]
+    assert {form for _, form in THINKING_FORMS_BY_NAME} == {form.name for form in trained}
+    for form in trained:
+        assert thinking_form_by_name(form.checkpoint) == form.name
+        assert thinking_form_by_name("x", f"someone/{form.checkpoint}") == form.name
+    for name in ("Janus-Pro-7B", "Janus-4o-7B", "Janus-1.3B", ""):
+        assert thinking_form_by_name(name) is None

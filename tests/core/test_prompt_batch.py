@@ -44,3 +44,11 @@ def test_a_part_from_the_middle_keeps_its_positions() -> None:
     assert part.position_ids.tolist() == [[1, 2]]
     assert part.image_mask.tolist() == [[True, True]]
     assert (part.padded, part.length) == (False, 2)
+
+
+def test_positions_go_on_after_what_was_read_of_each_sequence() -> None:
+    batch = PromptBatch.from_rows([[5, 6], [7]], pad_id=0, image_id=9, min_length=3).after([4, 10])
+    assert batch.input_ids.tolist() == [[0, 5, 6], [0, 0, 7]]
+    assert batch.attention_mask.tolist() == [[False, True, True], [False, False, True]]
+    assert batch.position_ids[batch.attention_mask].tolist() == [4, 5, 10]
+    assert batch.padded

@@ -139,3 +139,32 @@ def test_a_grown_cache_keeps_its_contents_and_takes_padding_later(body: Llama, p
         alone = cache_for(body, 1, seen.shape[1])
         expected = body(seen, positions(1, 0, seen.shape[1]), alone)[:, -2:]
         torch.testing.assert_close(output[row : row + 1], expected, rtol=0, atol=1e-5)
+
+
+def test_selected_and_joined_sequences_go_on_as_in_their_own_caches(body: Llama) -> None:
+    visible = torch.tensor([[True] * 4, [False, False, True, True], [True] * 4])
+    prompt, new = rows(body, 3, 4, 1), rows(body, 4, 2, 2)
+    both = cache_for(body, 3, 4, visible)
+    body(prompt, positions(3, 0, 4), both)
+    plain = cache_for(body, 1, 6)
+    body(prompt[:1], positions(1, 0, 4), plain)
+    chosen = both.select([1, 2, 1]).beside(plain)
+    chosen.reserve(6)
+    found = body(new, positions(4, 4, 6), chosen)
+    for index, row in enumerate((1, 2, 1, 0)):
+        alone = cache_for(body, 1, 6, visible[row : row + 1])
+        body(prompt[row : row + 1], positions(1, 0, 4), alone)
+        expected = body(new[index : index + 1], positions(1, 4, 6), alone)
+        torch.testing.assert_close(found[index : index + 1], expected, rtol=0, atol=1e-5)
+
+
+def test_hidden_slots_do_not_matter(body: Llama) -> None:
+    prompt, new = rows(body, 2, 5, 3), rows(body, 2, 2, 4)
+    cache = cache_for(body, 2, 7)
+    body(prompt, positions(2, 0, 5), cache)
+    cache.hide(torch.tensor([[True] * 5, [True] * 3 + [False] * 2]))
+    found = body(new, positions(2, 3, 5), cache)
+    short = cache_for(body, 1, 5)
+    body(prompt[1:, :3], positions(1, 0, 3), short)
+    torch.testing.assert_close(found[1:], body(new[1:], positions(1, 3, 5), short), rtol=0, atol=1e-5)
+    assert cache.visible_slots().tolist() == [[True] * 7, [True] * 3 + [False] * 2 + [True] * 2]
