@@ -27,6 +27,7 @@ CHECKPOINTS = {
     "JanusFlow - image to image": ("janusflow-tiny", "janusflow-tiny"),
     "JanusFlow - text to image": ("janusflow-tiny", "janusflow-tiny"),
     "JanusFlow - refine with SDXL": ("janusflow-tiny", "janusflow-tiny"),
+    "Stable Diffusion - draw a caption": ("janus-pro-tiny", "janus-pro-tiny"),
 }
 CHECKPOINT_SIDE = 64  # pixels; the image size of these checkpoints
 

@@ -80,7 +80,7 @@ def test_text_and_images_are_shown_by_the_newer_rendering(canvas: Canvas) -> Non
         assert canvas.clashes() == []
         assert canvas.run() == "execution_success"
         (node,) = nodes_of(workflow, {"JanusUnderstand"})
-        (drawing,) = nodes_of(workflow, {"JanusGenerate"})
+        _, drawing = nodes_of(workflow, {"JanusGenerate"})
         answer = canvas.texts()[node]
         assert answer.strip()
         fields = canvas.page.locator(f"[data-node-id='{node}'] textarea")

@@ -27,8 +27,8 @@ PARTS = {
 }
 FIRST_WORKFLOW = "Generate an image from text"
 HOMES = ("HOME", "USERPROFILE", "APPDATA")  # of Linux and macOS, and of Windows
-# Inputs that name files which users provide.
-USER_FILES = {"ckpt_name", "vae_name"}
+# Inputs that name files and folders which users provide.
+USER_FILES = {"checkpoint", "ckpt_name", "vae_name"}
 
 
 def comfy(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
