@@ -41,6 +41,13 @@ def add(canvas: Canvas, kind: str) -> int:
     return int(canvas.page.evaluate(create, kind))
 
 
+def speak(canvas: Canvas, language: str) -> None:
+    """Changes the language, and closes the front end's messages about that."""
+    canvas.configure("Comfy.Locale", language)
+    canvas.page.wait_for_timeout(1500)
+    canvas.dismiss()
+
+
 def title(kind: str, language: str) -> str:
     """The first line of a help page."""
     return (PAGES / kind / f"{language}.md").read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
@@ -63,7 +70,7 @@ def test_help_pages_fit_the_side_panel_and_nothing_is_missing(canvas: Canvas, la
 
     usual = canvas.page.viewport_size
     canvas.page.on("response", note)
-    canvas.configure("Comfy.Locale", language)
+    speak(canvas, language)
     try:
         canvas.page.set_viewport_size(SMALL)
         for kind in KINDS:
@@ -79,7 +86,7 @@ def test_help_pages_fit_the_side_panel_and_nothing_is_missing(canvas: Canvas, la
         assert failed == []
     finally:
         canvas.page.remove_listener("response", note)
-        canvas.configure("Comfy.Locale", "en")
+        speak(canvas, "en")
         canvas.page.set_viewport_size(usual)
 
 
@@ -93,8 +100,8 @@ def test_picture_of_a_help_page_matches_the_theme(canvas: Canvas) -> None:
         canvas.configure("Comfy.ColorPalette", "dark")
 
 
-def test_combos_show_chinese_and_keep_their_values(canvas: Canvas) -> None:
-    canvas.configure("Comfy.Locale", "zh")
+def test_combos_show_chinese_and_keep_their_values(canvas: Canvas, request: pytest.FixtureRequest) -> None:
+    speak(canvas, "zh")
     try:
         node = add(canvas, "JanusUnderstand")
         canvas.page.mouse.click(*canvas.page.evaluate(PLACE, [node, "task"]))
@@ -102,8 +109,10 @@ def test_combos_show_chinese_and_keep_their_values(canvas: Canvas) -> None:
         assert canvas.widget(node, "task") == "read the text"
         values = canvas.saved()["nodes"][0]["widgets_values"]
         assert "read the text" in values
-        canvas.configure("Comfy.VueNodes.Enabled", True)
-        canvas.page.locator(f"[data-node-id='{node}']").get_by_text("识别文字").first.wait_for()
+        # Nodes 2.0 of front end 1.32 shows the values themselves, whatever their labels.
+        if request.node.callspec.params["canvas"] == "newest":
+            canvas.configure("Comfy.VueNodes.Enabled", True)
+            canvas.page.locator(f"[data-node-id='{node}']").get_by_text("识别文字").first.wait_for()
     finally:
         canvas.configure("Comfy.VueNodes.Enabled", False)
-        canvas.configure("Comfy.Locale", "en")
+        speak(canvas, "en")
