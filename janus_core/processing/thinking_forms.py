@@ -16,7 +16,8 @@ class Thinking:
         ask: template of the user's turn that the thought answers. `{prompt}` is what to draw; a form with
             `{question}` sends a question in which {} stands for the prompt.
         turn: template of the user's turn that is drawn, with `{prompt}` and `{thought}`, the text of the
-            thought. Empty if the image continues the assistant's turn after the thought's tokens.
+            thought. `{sentence}` is the prompt with a full stop, unless it ends a sentence. Empty if the
+            image continues the assistant's turn after the thought's tokens.
         ends: what ends the thought; the end token itself is not part of it.
         max_new_tokens: its limit.
         temperature: of sampling.
@@ -112,7 +113,7 @@ THINKING_FORMS = {
             "describe",
             thinking=Thinking(
                 ask="{question}",
-                turn="{prompt}. {thought}",
+                turn="{sentence} {thought}",
                 ends=(EOS,),
                 max_new_tokens=256,
                 temperature=0.0,

@@ -12,6 +12,7 @@ from .thinking_forms import DEFAULT_QUESTION, Review, Thinking
 
 QUESTION_FILE = "reasoning_prompt.txt"
 _SLOT = "{}"
+_SENTENCE_ENDS = ".!?:;。！？：；…"
 
 
 def read_question(folder: Path) -> str:
@@ -61,9 +62,13 @@ def image_row(
     tokenizer = prompts.tokenizer
     if not thinking.turn:
         return [*asked, *thought, tokenizer.image_start_id]
-    before, after = thinking.turn.split("{thought}")
-    before = before.replace("{prompt}", prompt.strip())
-    return tokenizer.encode(prompts.generation_turn(f"{before}{tokenizer.decode(thought)}{after}"))
+    text = prompt.strip()
+    if "{sentence}" in thinking.turn and text[-1] not in _SENTENCE_ENDS:
+        text += "."
+    start, _, between = thinking.turn.replace("{sentence}", "{prompt}").partition("{prompt}")
+    between, _, end = between.partition("{thought}")
+    turn = f"{start}{text}{between}{tokenizer.decode(thought)}{end}"
+    return tokenizer.encode(prompts.generation_turn(turn))
 
 
 def blank_row(prompts: PromptBuilder, row: Sequence[int]) -> list[int]:
