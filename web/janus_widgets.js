@@ -3,12 +3,27 @@
 
 import { app } from "../../scripts/app.js";
 
-const OWN = -1; // the checkpoint's own value
-// The smallest value of a setting besides OWN; the same table as in nodes/own.py.
-const LEAST = { guidance_scale: 0, temperature: 0, top_k: 0, top_p: 0.01, steps: 1 };
+const OWN = -1; // left to the checkpoint, or to another setting
+// Whose value OWN stands for, and the smallest value besides it; the same table as in nodes/own.py.
+const SETTINGS = {
+  guidance_scale: { whose: "checkpoint", least: 0 },
+  temperature: { whose: "checkpoint", least: 0 },
+  top_k: { whose: "checkpoint", least: 0 },
+  top_p: { whose: "checkpoint", least: 0.01 },
+  steps: { whose: "checkpoint", least: 1 },
+  thought_temperature: { whose: "form", least: 0 },
+  thought_top_k: { whose: "form", least: 0 },
+  thought_seed: { whose: "seed", least: 0 },
+};
 const WORDS = {
-  en: { own: "checkpoint's own", open: " (", colon: ": ", close: ")" },
-  zh: { own: "checkpoint 自带值", open: "（", colon: "：", close: "）" },
+  en: {
+    ...{ checkpoint: "checkpoint's own", form: "form's own", seed: "same as seed" },
+    ...{ open: " (", colon: ": ", close: ")" },
+  },
+  zh: {
+    ...{ checkpoint: "checkpoint 自带值", form: "该方式自己的值", seed: "与种子相同" },
+    ...{ open: "（", colon: "：", close: "）" },
+  },
 };
 const UNKNOWN = Symbol("the value comes from another node");
 
@@ -24,7 +39,8 @@ const answers = (value) => value("task") === "understand";
 
 const text = { question: preset, seed: greedyText, top_k: greedyText, top_p: greedyText, min_p: greedyText };
 const image = { negative_prompt: unguided, seed: greedy, top_k: greedy, top_p: greedy };
-// When a widget has no effect, by node. Such widgets are greyed.
+// When a widget has no effect, by node. Such widgets are greyed; the front end greys the control of
+// a seed with it.
 const IDLE = {
   JanusUnderstand: {
     ...text,
@@ -34,6 +50,11 @@ const IDLE = {
   JanusCaptionFolder: text,
   JanusGenerate: image,
   JanusBestOf: image,
+  JanusThinkAndDraw: {
+    top_k: greedy,
+    top_p: greedy,
+    thought_top_k: (value) => value("thought_temperature") === 0,
+  },
   JanusFlowSampler: { negative_prompt: unguided },
   JanusEdit: {
     top_k: greedy,
@@ -48,7 +69,7 @@ const IDLE = {
 const words = () => WORDS[app.extensionManager?.setting?.get("Comfy.Locale")] ?? WORDS.en;
 const isOurs = (node) => node.comfyClass?.startsWith("Janus");
 const rootGraph = () => app.rootGraph ?? app.graph;
-const canBeOwn = (widget) => widget.name in LEAST && widget.options?.min === OWN;
+const canBeOwn = (widget) => widget.name in SETTINGS && widget.options?.min === OWN;
 
 const isLinked = (node, name) =>
   node.inputs?.some((input) => (input.widget?.name ?? input.name) === name && input.link != null) ?? false;
@@ -70,7 +91,7 @@ function labelOwn(widget, taken) {
   const known = names.get(widget);
   // A label that is not ours is the widget's name in the user's language, or a name that the user gave it.
   const name = known && widget.label === known.label ? known.name : (widget.label ?? widget.name);
-  const { own, open, colon, close } = words();
+  const { open, colon, close, [SETTINGS[widget.name].whose]: own } = words();
   const value = taken === undefined ? "" : `${colon}${Number(taken.toPrecision(4))}`;
   const label = widget.value === OWN ? `${name}${open}${own}${value}${close}` : name;
   names.set(widget, { name, label });
@@ -88,7 +109,6 @@ function refresh(node) {
       (name) => valueOf(node, name),
       (name) => isLinked(node, name),
     );
-    for (const control of widget.linkedWidgets ?? []) control.disabled = widget.disabled;
   }
   node.setDirtyCanvas?.(true, true);
 }
@@ -114,7 +134,7 @@ function watch(node, widget) {
   let before = widget.value;
   after(widget, "callback", () => {
     if (canBeOwn(widget)) {
-      const value = snapped(widget.value, LEAST[widget.name], before);
+      const value = snapped(widget.value, SETTINGS[widget.name].least, before);
       if (value !== widget.value) widget.value = value;
       before = value;
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from janus_nodes.janus_core import DEMONSTRATION
 from janus_nodes.janus_core.training.pictures import to_pictures
 from janus_nodes.janus_core.training.shapes.drawing import read_picture
 from janus_nodes.janus_core.training.shapes.prompt_specs import ObjectSpec, PromptSpec
-from janus_nodes.nodes import comfy_entrypoint, memory
+from janus_nodes.nodes import comfy_entrypoint, memory, own
 from janus_nodes.nodes.ask import JanusAsk
 from janus_nodes.nodes.best_of import JanusBestOf
 from janus_nodes.nodes.edit import JanusEdit
@@ -57,7 +58,8 @@ def test_every_node_that_can_leave_a_setting_to_the_checkpoint_is_tried() -> Non
     for node in NODES:
         for entry in own_inputs(node):
             assert entry.default == OWN
-            assert f"{OWN} is the checkpoint's own value" in entry.tooltip
+            stated = SETTINGS[entry.id].option is not None
+            assert (f"{OWN} is the checkpoint's own value" if stated else f"{OWN}: ") in entry.tooltip
 
 
 @every_drawing_node
@@ -105,13 +107,13 @@ def test_an_answer_reports_no_settings(loaded: memory.LoadedJanus, sent: list[tu
 @pytest.mark.parametrize("node", [case[0] for case in DRAWING])
 def test_values_between_own_and_the_smallest_are_refused(node: type[io.ComfyNode]) -> None:
     for entry in own_inputs(node):
-        least = SETTINGS[entry.id].least
+        setting = SETTINGS[entry.id]
         # A whole number has nothing between -1 and 0.
         between = {"steps": 0}.get(entry.id, -0.5 if isinstance(entry, io.Float.Input) else None)
         if between is None:
             continue
         expected = (
-            f"^{entry.id} must be -1 for the checkpoint's own value, or at least {least:g}, got {between:g}; "
+            f"^{entry.id} must be -1 for {setting.whose}, or at least {setting.least:g}, got {between:g}; "
             "set one of these$"
         )
         model = memory.LoadedJanus(None, None, None)  # type: ignore[arg-type]  # must not be used
@@ -130,3 +132,11 @@ def test_the_first_picture_of_a_fresh_node_is_right() -> None:
         (images, _), _ = run_and_show(JanusGenerate, model=model, seed=seed)
         scenes += [read_picture(picture) for picture in to_pictures(images)]
     assert [spec.is_satisfied_by(scene) and scene.background == "white" for scene in scenes] == [True] * 12
+
+
+def test_the_canvas_has_the_same_settings() -> None:
+    script = (Path(own.__file__).parents[1] / "web" / "janus_widgets.js").read_text(encoding="utf-8")
+    rows = re.findall(r"^  (\w+): \{ whose: \"\w+\", least: ([\d.]+) \},$", script, re.MULTILINE)
+    assert {name: float(least) for name, least in rows} == {
+        name: setting.least for name, setting in SETTINGS.items()
+    }

@@ -124,9 +124,7 @@ def test_numbers_outside_of_a_widgets_range_are_named(node: type[io.ComfyNode]) 
         check_input(entry, entry.max)
         low = f"^{entry.id} must be at least {re.escape(str(entry.min))}, got [^;]+; connect a larger number$"
         if can_be_own(entry):
-            low = (
-                f"^{entry.id} must be -1 for the checkpoint's own value, or at least [^;]+; set one of these$"
-            )
+            low = f"^{entry.id} must be -1 for [^,]+, or at least [^;]+; set one of these$"
         high = (
             f"^{entry.id} must be at most {re.escape(str(entry.max))}, got [^;]+; connect a smaller number$"
         )
