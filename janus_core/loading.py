@@ -25,6 +25,7 @@ from .pipeline.pipeline import JanusPipeline
 from .pipeline.runtime import AppliedAdapter
 from .processing.chat import chat_format
 from .processing.image_settings import check_num_image_tokens, image_settings, read_image_processor
+from .processing.known_images import read_known_images, write_known_images
 from .processing.prompts import PromptBuilder
 from .processing.thinking_forms import added_tokens
 from .processing.thinking_prompts import QUESTION_FILE
@@ -107,6 +108,7 @@ def load_pipeline(
     )
     check_num_image_tokens(folder, config.understanding.vision.num_positions)
     image_processor = read_image_processor(folder, config.understanding.vision.image_size)
+    known_images = read_known_images(folder)
     found = read_adapters(folder, adapters)
 
     model = load_weights(checkpoint, device, dtype, on_progress, weights_device, merged_changes(found))
@@ -121,6 +123,7 @@ def load_pipeline(
         thinking_form=thinking_form,
         adapters=applied_adapters(found),
         roles_from=roles_from,
+        known_images=known_images,
     )
     chat = prompts.chat
     _log.info(
@@ -176,6 +179,8 @@ def save_checkpoint(
     for name in _COPIED_FILES:
         if (pipeline.folder / name).is_file():
             shutil.copyfile(pipeline.folder / name, folder / name)
+    if pipeline.known_images is not None and not pipeline.adapters:  # an adapter may have taught it more
+        write_known_images(pipeline.known_images, folder)
     settings = image_settings(pipeline.image_processor)
     (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
     processor = read_json_if_present(pipeline.folder / "processor_config.json")

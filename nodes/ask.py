@@ -6,14 +6,14 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..janus_core import ROUTED_TASKS, Answer, Route, TextSampling, TokenSampling, reply, route
+from ..janus_core import ROUTED_TASKS, Answer, JanusPipeline, Route, TextSampling, TokenSampling, reply, route
 from . import widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .newer import found_by
 from .own import given
 from .progress import ImageReport, TextReport
-from .result import WORKFLOW, ending_note, ui_output
+from .result import WORKFLOW, answer_note, ui_output
 from .sockets import checks_inputs
 
 AUTO = "auto"
@@ -101,7 +101,7 @@ class JanusAsk(io.ComfyNode):
         if result.images is not None:
             on_step.show(result.images)
         drawn = torch.empty(0) if result.images is None else result.images
-        summary = _summary(decision, result.text, max_new_tokens)
+        summary = _summary(model.pipeline, decision, result.text, max_new_tokens)
         ui = ui_output(cls, summary, drawn, own=[image_options][: len(drawn)])
         return io.NodeOutput(_or_blocked(result.text), _or_blocked(result.images), decision.task, ui=ui)
 
@@ -113,9 +113,11 @@ def _or_blocked(value: str | Tensor | None) -> object:
     return value.to(mm.intermediate_device()) if isinstance(value, Tensor) else str(value)
 
 
-def _summary(decision: Route, text: Answer | None, max_new_tokens: int) -> list[str]:
-    """The task with the probabilities of all tasks, then the text and how it ended."""
+def _summary(pipeline: JanusPipeline, decision: Route, text: Answer | None, max_new_tokens: int) -> list[str]:
+    """The task with the probabilities of all tasks, then the text and the notes on it."""
     shares = ", ".join(f"{task} {share:.2f}" for task, share in decision.shares.items())
     parts = [f"{decision.task} ({shares})" if shares else decision.task, text]
-    note = ending_note([text] if text else [], max_new_tokens)
+    answers = [text] if text else []
+    unfamiliar = [answer.unfamiliar for answer in answers]
+    note = answer_note(pipeline, answers, unfamiliar, max_new_tokens)
     return [part for part in (*parts, note) if part]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..janus_core import Answer, FlowSampling, TokenSampling
+from ..janus_core import Answer, FlowSampling, JanusPipeline, TokenSampling
 from .own import taken
 
 LOG = logging.getLogger(__name__)
@@ -29,6 +29,33 @@ def ending_note(answers: Sequence[Answer], max_new_tokens: int) -> str:
             LOG.warning("%d of %d answers %s.", count, len(answers), ending)
             lines.append(f"[{ending}]" if len(answers) == 1 else f"[{count} of {len(answers)} {ending}]")
     return "\n".join(lines)
+
+
+def unfamiliar_note(pipeline: JanusPipeline, unfamiliar: Sequence[bool]) -> str:
+    """A line that says how many pictures are unlike all that the model was trained on; empty if none.
+
+    Args:
+        pipeline: the model.
+        unfamiliar: for each picture, whether it is so.
+    """
+    count, known = sum(unfamiliar), pipeline.known_images
+    if not count or known is None:
+        return ""
+    LOG.warning("%d of %d pictures are unlike the model's training images.", count, len(unfamiliar))
+    which = "This picture" if len(unfamiliar) == 1 else f"{count} of {len(unfamiliar)} pictures"
+    verb = "is" if count == 1 else "are"
+    return (
+        f"[{which} {verb} unlike everything that this model was trained on ({known.description}): what it "
+        "says means little. For photographs, choose Janus-Pro in Load Janus-Pro.]"
+    )
+
+
+def answer_note(
+    pipeline: JanusPipeline, answers: Sequence[Answer], unfamiliar: Sequence[bool], max_new_tokens: int
+) -> str:
+    """The lines of both notes; empty if there are none."""
+    lines = unfamiliar_note(pipeline, unfamiliar), ending_note(answers, max_new_tokens)
+    return "\n".join(line for line in lines if line)
 
 
 def ui_output(

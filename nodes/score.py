@@ -6,7 +6,7 @@ from . import widgets
 from .memory import LoadedJanus
 from .newer import found_by, rare
 from .progress import progress_callback
-from .result import ui_output
+from .result import ui_output, unfamiliar_note
 from .sockets import checks_inputs
 
 
@@ -42,7 +42,8 @@ class JanusScore(io.ComfyNode):
     ) -> io.NodeOutput:
         images = widgets.image_or_features(image, features)
         scores = model.pipeline.score(images, description, template=template, on_image=progress_callback())
-        ui = ui_output(cls, [f"{score:.4f}" for score in scores])
+        note = unfamiliar_note(model.pipeline, model.pipeline.are_unfamiliar(images))
+        ui = ui_output(cls, [f"{score:.4f}" for score in scores], note=note)
         return io.NodeOutput(scores.tolist(), ui=ui)
 
 
@@ -105,7 +106,8 @@ class JanusChoose(io.ComfyNode):
             images, question, answers, per_token=per_token, on_image=progress_callback()
         )
         choices = [answers[index] for index in probabilities.argmax(dim=1).tolist()]
-        ui = ui_output(cls, [_table(answers, of_image) for of_image in probabilities.tolist()])
+        note = unfamiliar_note(model.pipeline, model.pipeline.are_unfamiliar(images))
+        ui = ui_output(cls, [_table(answers, row) for row in probabilities.tolist()], note=note)
         return io.NodeOutput(choices, probabilities.flatten().tolist(), ui=ui)
 
 

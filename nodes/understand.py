@@ -19,7 +19,7 @@ from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .newer import found_by, rare
 from .progress import TextReport
-from .result import ending_note, ui_output
+from .result import answer_note, ui_output
 from .sockets import checks_inputs
 from .types import JanusConversation
 
@@ -171,7 +171,9 @@ class JanusUnderstand(io.ComfyNode):
         )
         _log_tokens(conversations)
         answers = [each.answer for each in conversations]
-        ui = ui_output(cls, answers, note=ending_note(answers, options.max_new_tokens))
+        unfamiliar = [flag for each in conversations for flag in each.unfamiliar]
+        note = answer_note(model.pipeline, answers, unfamiliar, options.max_new_tokens)
+        ui = ui_output(cls, answers, note=note)
         return io.NodeOutput([*map(str, answers)], conversations, ui=ui)
 
 

@@ -117,6 +117,7 @@ class _Run:
         self.cut: list[str] = []
         self.repeating: list[str] = []
         self.without_metadata: list[str] = []
+        self.unfamiliar: list[str] = []
 
     def read(self, indices: list[int]) -> list[_Query]:
         """Reads images; those that cannot be captioned are added to `failed`."""
@@ -148,6 +149,7 @@ class _Run:
         written = [image for image in captions if image not in unwritten]
         self.cut += [image for image in written if answered[image].is_cut]
         self.repeating += [image for image in written if answered[image].repeats]
+        self.unfamiliar += [image for image in written if answered[image].unfamiliar]
         self.done += len(written)
 
     def report(self) -> CaptionReport:
@@ -162,6 +164,7 @@ class _Run:
             self._found.unread,
             left_out,
             self.without_metadata,
+            self.unfamiliar,
         )
 
     def _query(self, index: int) -> _Query:

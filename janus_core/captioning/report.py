@@ -21,6 +21,8 @@ class CaptionReport:
         unread: files that look like images but are not read.
         left_out: images that the option `skip` leaves out; None if it is empty.
         without_metadata: images for which `{metadata}` was empty.
+        unfamiliar: images unlike all that the checkpoint was trained on; their captions, which are written,
+            mean little.
     """
 
     done: int = 0
@@ -31,6 +33,7 @@ class CaptionReport:
     unread: Sequence[str] = ()
     left_out: Sequence[str] | None = None
     without_metadata: Sequence[str] = ()
+    unfamiliar: Sequence[str] = ()
 
     @property
     def text(self) -> str:
@@ -43,6 +46,11 @@ class CaptionReport:
                 "repeating themselves",
                 self.repeating,
                 "caption these again with a repetition_penalty of about 1.1",
+            ),
+            (
+                "unlike everything that the model was trained on, so that the caption means little",
+                self.unfamiliar,
+                "caption photographs with Janus-Pro",
             ),
             ("not read though they look like images", self.unread, "convert them to PNG or JPEG"),
             ("without text for {metadata}", self.without_metadata, "nothing was put in its place"),

@@ -20,14 +20,17 @@ class Answer(str):
     Attributes:
         finish_reason: "eos" if the model ended the answer itself; "length" if it was cut off at
             `max_new_tokens`, or at the end of the model's context.
+        unfamiliar: whether an image that it is about is unlike all that the checkpoint was trained on, as
+            far as the checkpoint tells; the answer then means little.
     """
 
     finish_reason: str
+    unfamiliar: bool
 
-    def __new__(cls, text: str, finish_reason: str = EOS) -> Answer:
+    def __new__(cls, text: str, finish_reason: str = EOS, unfamiliar: bool = False) -> Answer:
         """Creates an answer with this text."""
         answer = super().__new__(cls, text)
-        answer.finish_reason = finish_reason
+        answer.finish_reason, answer.unfamiliar = finish_reason, unfamiliar
         return answer
 
     @property

@@ -81,7 +81,8 @@ def _generate(
     budget = SAVED_PREFIX_BYTES if save_prefix else 0
     prefix: SharedPrefix | None = None
     for number, (chunk, batch) in enumerate(zip(prompts.chunks, prompts.batches, strict=True)):
-        image_embeds = embedder.embed(chunk)
+        embedded = embedder.embed(chunk)
+        image_embeds = embedded.embeds
         if prefix is None:
             prefix = _prefill_shared(runtime, questions, prompts, image_embeds, save_prefix)
             budget -= _kv_bytes(runtime, prefix.length - prefix.num_reused)
@@ -121,11 +122,11 @@ def _generate(
                 saved = SavedPrefix(
                     weakref.ref(model), runtime.device, keys, images, segments, runtime.adapters
                 )
-            conversations.append(
-                _conversation(runtime, questions, prompts, prefix, index, ids, images, saved)
-            )
+            said = _conversation(runtime, questions, prompts, prefix, index, ids, images, saved)
+            unfamiliar = (*questions.start.unfamiliar, *embedded.unfamiliar[row])
+            conversations.append(replace(said, unfamiliar=unfamiliar))
         # Free the memory before the next chunk or a retry allocates its own.
-        del cache, image_embeds
+        del cache, image_embeds, embedded
         yield from conversations
 
 

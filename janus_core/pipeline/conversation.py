@@ -31,6 +31,7 @@ class Conversation:
         tokens_reused: tokens of the last prompt whose keys and values came from a saved prefix or from
             another sequence of the batch.
         vision_adapters: LoRA adapters that took part in encoding the images.
+        unfamiliar: `VisionFeatures.unfamiliar` of all images.
         saved_prefix: internal. Without it, the next turn gives the same answer but recomputes the prompt.
     """
 
@@ -41,6 +42,7 @@ class Conversation:
     tokens_read: int = 0
     tokens_reused: int = 0
     vision_adapters: tuple[AppliedAdapter, ...] = ()
+    unfamiliar: tuple[bool, ...] = ()
     saved_prefix: SavedPrefix | None = field(default=None, repr=False)
 
     @property
@@ -49,7 +51,7 @@ class Conversation:
         if not self.turns:
             return Answer("")
         last = self.turns[-1]
-        return Answer(last.answer.strip(), last.finish_reason)
+        return Answer(last.answer.strip(), last.finish_reason, any(self.unfamiliar))
 
     @property
     def num_images(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -24,25 +24,34 @@ class VisionFeatures:
         image_embeds: [B, N, C] after the aligner, the inputs of the language model; one position more where
             the model has a learned start embedding. `understand` takes them in place of images.
         last_hidden_state: [B, N, C_vision] of the vision tower, after its final norm.
+        unfamiliar: for each image, whether it is unlike all that the checkpoint knows; empty where the
+            checkpoint does not tell.
     """
 
     image_embeds: Tensor
     last_hidden_state: Tensor
+    unfamiliar: tuple[bool, ...] = ()
 
     def __len__(self) -> int:
         return len(self.image_embeds)
 
     def __getitem__(self, indices: Sequence[int]) -> VisionFeatures:
-        return VisionFeatures(self.image_embeds[list(indices)], self.last_hidden_state[list(indices)])
+        unfamiliar = tuple(self.unfamiliar[index] for index in indices) if self.unfamiliar else ()
+        embeds, state = self.image_embeds[list(indices)], self.last_hidden_state[list(indices)]
+        return VisionFeatures(embeds, state, unfamiliar)
 
     def split(self, size: int) -> list[VisionFeatures]:
         """Batches of `size` images, as `Tensor.split` gives them."""
-        pairs = zip(self.image_embeds.split(size), self.last_hidden_state.split(size), strict=True)
-        return [VisionFeatures(embeds, state) for embeds, state in pairs]
+        starts = range(0, len(self), size)
+        return [self[range(start, min(start + size, len(self)))] for start in starts]
 
     def to(self, device: torch.device | str) -> VisionFeatures:
         """The same features on another device."""
-        return VisionFeatures(self.image_embeds.to(device), self.last_hidden_state.to(device))
+        return replace(
+            self,
+            image_embeds=self.image_embeds.to(device),
+            last_hidden_state=self.last_hidden_state.to(device),
+        )
 
 
 ImageBatch = Tensor | VisionFeatures

@@ -37,6 +37,6 @@ def answer_log_probs(
     sums = []
     for chunk, batch in zip(chunks, batches, strict=True):
         batch = batch.to(runtime.device)
-        sums.append(log_likelihoods(runtime.model, batch, embedder.embed(chunk), answers))
+        sums.append(log_likelihoods(runtime.model, batch, embedder.embed(chunk).embeds, answers))
         on_image(chunk.stop, len(texts))
     return torch.cat(sums)

@@ -153,7 +153,7 @@ def reply(
             "model must describe the image to draw it, got an empty answer; choose another task"
         )
     drawn = pipeline.generate(description, drawing, on_step=on_step, on_image=on_image)
-    return Reply(Answer(description, answer.finish_reason), drawn.images)
+    return Reply(Answer(description, answer.finish_reason, answer.unfamiliar), drawn.images)
 
 
 def _check_image(image: Tensor | None) -> None:

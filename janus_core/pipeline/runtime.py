@@ -10,6 +10,7 @@ import torch
 
 from ..models.janus import Janus
 from ..processing.images import ImageProcessor
+from ..processing.known_images import KnownImages
 from ..processing.prompts import PromptBuilder
 from ..sampling.options import FlowSampling, TokenSampling
 
@@ -58,6 +59,7 @@ class Runtime:
         adapters: LoRA adapters in the weights, in the order of their content.
         roles_from: what told the chat template's role texts, such as "the folder's name, 'Janus-Pro-1B'";
             empty if they are only a default.
+        known_images: what the checkpoint was trained on, to tell unfamiliar images; None if it does not say.
     """
 
     model: Janus
@@ -72,6 +74,7 @@ class Runtime:
     reserve: Reserve = reserve_nothing
     adapters: tuple[AppliedAdapter, ...] = ()
     roles_from: str = ""
+    known_images: KnownImages | None = None
 
     @property
     def vision_adapters(self) -> tuple[AppliedAdapter, ...]:

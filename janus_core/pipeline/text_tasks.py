@@ -15,10 +15,11 @@ from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step
 from .answer import Answer
 from .answering import Check, answer_questions
 from .conversation import Conversation
-from .inputs import Images
+from .inputs import Images, VisionFeatures, image_batches
 from .judging import answer_log_probs
 from .questions import question_batch
 from .runtime import Runtime
+from .vision import are_unfamiliar
 
 
 class TextTasks(Runtime):
@@ -186,6 +187,26 @@ class TextTasks(Runtime):
         log_probs = answer_log_probs(self, questions, answers, on_image)
         lengths = log_probs.new_tensor([len(answer) if per_token else 1 for answer in answers])
         return (log_probs / lengths).softmax(dim=1)
+
+    def are_unfamiliar(self, images: Images | None) -> tuple[bool, ...]:
+        """Whether images are unlike all that the checkpoint was trained on, so that answers mean little.
+
+        Args:
+            images: as for `understand`.
+
+        Returns:
+            For each image, or for each image of a list one batch after the other, whether it is so; empty
+            where the checkpoint does not tell.
+        """
+        return tuple(
+            flag
+            for batch in image_batches(images)
+            for flag in (
+                batch.unfamiliar
+                if isinstance(batch, VisionFeatures)
+                else are_unfamiliar(self, self.image_processor.pixel_values(batch))
+            )
+        )
 
     def decode_text(self, tokens: Tensor) -> list[str]:
         """Texts of token ids [B, n], without special tokens."""

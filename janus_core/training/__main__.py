@@ -3,6 +3,7 @@
     python -m janus_core.training box FOLDER                        trains the demonstration model
     python -m janus_core.training finetune CHECKPOINT DATA FOLDER   fine-tunes a checkpoint on your images
     python -m janus_core.training evaluate CHECKPOINT               evaluates a model of the shapes world
+    python -m janus_core.training known-images CHECKPOINT           writes which images a checkpoint knows
 
 Training can be stopped with Ctrl-C; the same command resumes it.
 """
@@ -26,9 +27,11 @@ from ..loading import load_pipeline, save_checkpoint
 from ..pipeline.pipeline import JanusPipeline
 from ..processing.image_files import BACKGROUNDS
 from ..processing.images import GREY
+from ..processing.known_images import write_known_images
 from ..sampling.options import TokenSampling
 from .console import deferred_interrupts, progress, say
 from .folder_data import FolderData
+from .known_images import collect_known_images
 from .loop import METRICS, Trainer, check_trainable
 from .lora import FACTOR, adapter_matrices, add_adapters, load_adapter, merge_adapters
 from .metrics import final_losses
@@ -90,6 +93,13 @@ def finetune(options: argparse.Namespace) -> None:
     _train(pipeline, data, recipe, options, origin)
 
 
+def write_known(options: argparse.Namespace) -> None:
+    """Writes which images a checkpoint knows, for one that was trained on nothing else."""
+    data = FolderData(options.data) if options.data else ShapesData()
+    known = collect_known_images(load_pipeline(options.checkpoint, dtype=torch.float32), data)
+    say(f"wrote {len(known.tiles)} tiles to {write_known_images(known, options.checkpoint)}")
+
+
 def evaluate_checkpoint(options: argparse.Namespace) -> None:
     """Evaluates a checkpoint in the shapes world."""
     pipeline = load_pipeline(options.checkpoint, options.device, options.dtype)
@@ -142,6 +152,7 @@ def _train(
     pipeline.model.to(DTYPES[options.dtype])
     partial = options.folder / "checkpoint.partial"
     shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed here
+    pipeline.known_images = collect_known_images(pipeline, data) if options.knows_only_data else None
     save_checkpoint(pipeline, partial)
     training = {
         "recipe": asdict(recipe),
@@ -183,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     box = commands.add_parser("box", help=train_box.__doc__, parents=[common, training, vision])
-    box.set_defaults(run=train_box)
+    box.set_defaults(run=train_box, knows_only_data=True)
     box.add_argument("folder", type=Path)
     box.add_argument("--try-out", action="store_true", help="only two small steps of each stage")
     coders = "take the image tokenizer and the vision tower from here, and train the rest"
@@ -191,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     box.add_argument("--until", metavar="STAGE", help="last stage (default: the recipe's last)")
 
     tune = commands.add_parser("finetune", help=finetune.__doc__, parents=[common, training])
-    tune.set_defaults(run=finetune)
+    tune.set_defaults(run=finetune, knows_only_data=False)
     for path in ("checkpoint", "data", "folder"):
         tune.add_argument(path, type=Path)
     tune.add_argument("--steps", type=_positive, default=1000, help="default: 1000")
@@ -203,6 +214,11 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--lora", type=int, default=0, help=lora)
     adapter = "start from this LoRA adapter: with --lora, train it further, else merge it first"
     tune.add_argument("--adapter", type=Path, help=adapter)
+
+    known = commands.add_parser("known-images", help=write_known.__doc__)
+    known.set_defaults(run=write_known, threads=None)
+    known.add_argument("checkpoint", type=Path)
+    known.add_argument("--data", type=Path, help="folder it was trained on (default: the shapes world)")
 
     test = commands.add_parser("evaluate", help=evaluate_checkpoint.__doc__, parents=[common, vision])
     test.set_defaults(run=evaluate_checkpoint)

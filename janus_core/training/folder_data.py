@@ -82,6 +82,7 @@ class FolderData:
                 f"{folder} must hold images with captions (name.txt beside name.png) or {CONVERSATIONS}, got "
                 f"{len(self._images)} images and neither; write captions first{notes}"
             )
+        self.description = f"{len(self._images)} images of a folder"
         self.prompts = tuple(caption for _, caption in self._captions[:8])
         images = [[path.relative_to(folder).as_posix(), path.stat().st_size] for path in self._images]
         captions = [caption for _, caption in self._captions]

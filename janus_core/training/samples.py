@@ -35,6 +35,7 @@ class TrainingData(Protocol):
 
     version: str  # identifies the data in saved states and in the trained checkpoint
     prompts: tuple[str, ...]  # captions to generate during training, as a sign of progress
+    description: str  # what the pictures show, as it follows "trained on"
 
     def picture(self, rng: random.Random) -> np.ndarray:
         """Returns a picture for the image tokenizer."""

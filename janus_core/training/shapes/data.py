@@ -52,6 +52,7 @@ class ShapesData:
     """Endless random samples, determined by the random generator passed in; implements `TrainingData`."""
 
     version = "world-7"
+    description = "flat shapes in eight colours, in the middles of a 3 × 3 grid"
     prompts: tuple[str, ...] = (
         "a red star",
         "three green triangles",

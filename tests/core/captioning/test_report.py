@@ -13,7 +13,7 @@ from janus_nodes.janus_core.pipeline.answer import EOS, LENGTH, Answer
 from PIL import Image
 
 ANSWERS = {
-    "a.png": Answer("A whole caption.", EOS),
+    "a.png": Answer("A whole caption.", EOS, unfamiliar=True),
     "b.png": Answer("A caption that is cut in the", LENGTH),
     "c.png": Answer("A cat and " + "a red ball and " * 20 + "a", LENGTH),
     "d.png": Answer("一只猫" + "在红色的球旁边，" * 10, EOS),
@@ -29,12 +29,19 @@ def test_cut_and_repeating_captions_are_written_and_named(
     monkeypatch.setattr(pipe.__class__, "understand", lambda *_, **__: [*ANSWERS.values()])
     report = caption_folder(pipe, tmp_path, CaptionFolder(output=output))
     assert report == CaptionReport(
-        4, cut=["b.png", "c.png"], repeating=["c.png", "d.png"], unread=[], without_metadata=[]
+        4,
+        cut=["b.png", "c.png"],
+        repeating=["c.png", "d.png"],
+        unread=[],
+        without_metadata=[],
+        unfamiliar=["a.png"],
     )
     assert report.text.splitlines() == [
         "4 captioned, 0 had a caption, 0 failed",
         "2 cut off at max_new_tokens: b.png, c.png; raise it and caption these again",
         "2 repeating themselves: c.png, d.png; caption these again with a repetition_penalty of about 1.1",
+        "1 unlike everything that the model was trained on, so that the caption means little: a.png; caption "
+        "photographs with Janus-Pro",
     ]
 
 
