@@ -70,6 +70,33 @@ def test_notes_on_a_cut_answer_and_an_edit_without_effect_are_shown(canvas: Canv
     assert canvas.texts()[node] == "Nothing has changed: strength is 0."
 
 
+def test_thought_streams_then_the_picture_and_what_was_loaded_is_said(canvas: Canvas) -> None:
+    workflow = set_checkpoint(read("T2I-R1 - think and draw"), "janus-pro-tiny")
+    (node,), (load,) = nodes_of(workflow, {"JanusThinkAndDraw"}), nodes_of(workflow, {"JanusLoad"})
+    canvas.open(workflow)
+    assert load not in canvas.texts()
+    for widget, value in {"max_new_tokens": 150, "thought_seed": 1, "rounds": 1, "form": "describe"}.items():
+        canvas.set_widget(int(node), widget, value)
+    canvas.set_widget(int(node), "thought_temperature", 2)
+    canvas.queue()
+    canvas.page.wait_for_function("() => janus.texts.length")
+    first = canvas.texts()[node]
+    assert canvas.wait_for_end() == "execution_success"
+    text = canvas.texts()[node]
+    assert 0 < len(first) < len(text)
+    assert "[P(Yes) 0." in text and text.endswith("was cut off before its end; raise max_new_tokens.")
+    assert canvas.page.evaluate("id => app.nodeOutputs[id].images.length", node) == 1
+    assert canvas.texts()[load].startswith("Chat roles: <|User|> / <|Assistant|>, ")
+    assert canvas.clashes() == []
+    canvas.set_widget(int(node), "rounds", 2)
+    canvas.set_widget(int(node), "form", "got-r1")
+    assert canvas.run() == "execution_error"
+    canvas.details_of_error()
+    canvas.page.wait_for_selector("text=rounds must be 0 or 1 for form 'got-r1'")
+    assert canvas.is_red(int(node))
+    canvas.dismiss()
+
+
 def test_text_and_images_are_shown_by_the_newer_rendering(canvas: Canvas) -> None:
     workflow = read("Caption an image and draw the caption")
     canvas.configure("Comfy.VueNodes.Enabled", True)
