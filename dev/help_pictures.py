@@ -45,12 +45,16 @@ ISOLATE = """([id, width, imageHeight, scale]) => {
 
 
 def example(kind: str) -> str | None:
-    """The smallest workflow with a node of that kind, one that runs as it is if there is one, or None."""
+    """The smallest workflow with a node of that kind, or None.
+
+    One that runs as it is comes before others, and one that draws the same in each run before those.
+    """
     names = {}
     for path in sorted(WORKFLOWS.glob("*.json")):
         nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
-        if any(node["type"] == kind for node in nodes):
-            names[path.stem] = (path.stem not in runnable(WORKFLOWS), len(nodes))
+        if own := [node for node in nodes if node["type"] == kind]:
+            random = "randomize" in own[0].get("widgets_values", ())
+            names[path.stem] = (path.stem not in runnable(WORKFLOWS), random, len(nodes))
     return min(names, key=lambda name: names[name], default=None)
 
 
