@@ -10,8 +10,9 @@ from ..janus_core import (
     TextSampling,
     caption_folder,
 )
-from . import paths, widgets
+from . import widgets
 from .choices import choice_input, resolve_choice
+from .image_folders import LOCATIONS, folder_in
 from .memory import LoadedJanus
 from .newer import found_by, rare
 from .progress import TextReport
@@ -42,7 +43,7 @@ class JanusCaptionFolder(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             inputs=[
                 widgets.model_input(),
-                choice_input("location", paths.LOCATIONS, "The folder of ComfyUI that the images are in."),
+                choice_input("location", LOCATIONS, "The folder of ComfyUI that the images are in."),
                 io.String.Input(
                     "folder",
                     default="",
@@ -131,7 +132,7 @@ class JanusCaptionFolder(io.ComfyNode):
         background: str = "grey",
         **sampling,
     ) -> io.NodeOutput:
-        path = paths.folder_in(location, folder)
+        path = folder_in(location, folder)
         question = resolve_question(task, question)
         existing = resolve_existing(overwrite, add_to_existing)
         options = CaptionFolder(question, prefix, suffix, output, subfolders, existing, skip, background)

@@ -12,8 +12,7 @@ from pathlib import Path, PureWindowsPath
 
 import folder_paths
 import pytest
-from janus_nodes.nodes import paths
-from janus_nodes.nodes.pasted import clean_path
+from janus_nodes.nodes.image_folders import LOCATIONS, clean_path, folder_in
 
 
 @pytest.fixture
@@ -55,33 +54,33 @@ def folders() -> Iterator[Path]:
 )
 def test_a_folder_is_found_as_it_is_pasted(folders: Path, pasted: str) -> None:
     name = pasted.format(root=folders, above=folders.parent.name)
-    assert paths.folder_in("input", name) == folders.resolve() / "set" / "more"
+    assert folder_in("input", name) == folders.resolve() / "set" / "more"
 
 
 @pytest.mark.parametrize(
     "name", ["my set", "'my set'", "my\\ set", "file:{root}/my%20set", "{root}/my\\ set"]
 )
 def test_spaces_within_a_name_are_kept(folders: Path, name: str) -> None:
-    assert paths.folder_in("input", name.format(root=folders)) == folders.resolve() / "my set"
+    assert folder_in("input", name.format(root=folders)) == folders.resolve() / "my set"
 
 
 @pytest.mark.parametrize("name", ["output/drawn", "output\\drawn\\", "{output}/drawn", '"{output}/drawn"'])
 def test_a_name_that_says_its_location_is_found_there(folders: Path, name: str) -> None:
     output = Path(folder_paths.get_output_directory())
-    assert paths.folder_in("input", name.format(output=output)) == output.resolve() / "drawn"
+    assert folder_in("input", name.format(output=output)) == output.resolve() / "drawn"
 
 
 def test_the_chosen_location_comes_first(folders: Path) -> None:
     output = Path(folder_paths.get_output_directory()).resolve()
     (folders / "set" / "output" / "drawn").mkdir(parents=True)
-    assert paths.folder_in("output", "set") == output / "set"
-    assert paths.folder_in("input", "set") == folders.resolve() / "set"
-    assert paths.folder_in("input", "output/set") == output / "set"
+    assert folder_in("output", "set") == output / "set"
+    assert folder_in("input", "set") == folders.resolve() / "set"
+    assert folder_in("input", "output/set") == output / "set"
     for literal in ("input/set", "output/set", "' set '", "~"):
         (folders / literal).mkdir(parents=True)
     try:
         for literal in ("input/set", "output/set", "' set '", "~"):
-            assert paths.folder_in("input", literal) == folders.resolve() / literal
+            assert folder_in("input", literal) == folders.resolve() / literal
     finally:
         for literal in ("input", "output", "' set '", "~"):
             shutil.rmtree(folders / literal)
@@ -93,15 +92,15 @@ def test_a_full_path_is_found_through_links_and_in_the_home_folder(
     real = tmp_path / "disk"
     (real / "set").mkdir(parents=True)
     (tmp_path / "input").symlink_to(real, target_is_directory=True)
-    monkeypatch.setitem(paths.LOCATIONS, "input", lambda: str(tmp_path / "input"))
+    monkeypatch.setitem(LOCATIONS, "input", lambda: str(tmp_path / "input"))
     monkeypatch.setenv("HOME", str(tmp_path))
     names = ("set", str(tmp_path / "input" / "set"), str(real / "set"), "~/input/set", "input/set")
-    assert {paths.folder_in("input", name) for name in names} == {(real / "set").resolve()}
+    assert {folder_in("input", name) for name in names} == {(real / "set").resolve()}
 
 
 @pytest.mark.parametrize("name", [".", "./", '"."', "input", "{root}", "{root}/"])
 def test_all_of_a_location_is_named(folders: Path, name: str) -> None:
-    assert paths.folder_in("input", name.format(root=folders)) == folders.resolve()
+    assert folder_in("input", name.format(root=folders)) == folders.resolve()
 
 
 def test_an_address_of_windows_is_a_path_with_a_drive() -> None:
@@ -116,8 +115,8 @@ def test_a_path_of_another_system_is_not_looked_up(folders: Path, monkeypatch: p
     monkeypatch.setattr(Path, "resolve", lambda path, *_: looked_up.append(path) or resolve(path))
     for name in ("\\\\server\\share\\set", "//server/share", "D:\\set", "\\\\?\\C:\\set"):
         with pytest.raises(ValueError, match=r"^folder must lie in"):
-            paths.folder_in("input", name)
-    roots = {Path(directory()) for directory in paths.LOCATIONS.values()}
+            folder_in("input", name)
+    roots = {Path(directory()) for directory in LOCATIONS.values()}
     assert set(looked_up) == roots
 
 
@@ -160,9 +159,9 @@ def test_no_way_leads_out_of_the_folder(folders: Path, tmp_path: Path, name: str
     link.symlink_to(tmp_path, target_is_directory=True)
     try:
         with pytest.raises(ValueError, match=r"^folder must lie in ComfyUI's input folder, got .*; move it"):
-            paths.folder_in("input", name.format(root=folders))
+            folder_in("input", name.format(root=folders))
         with pytest.raises(FileNotFoundError, match=r"^folder must be one in ComfyUI's input folder"):
-            paths.folder_in("input", "input/linked_out")
+            folder_in("input", "input/linked_out")
     finally:
         link.unlink()
 
@@ -172,7 +171,7 @@ def test_no_name_is_not_the_whole_folder(folders: Path, name: str) -> None:
     with pytest.raises(
         ValueError, match=r"^folder must name a folder in ComfyUI's input folder, got '.*a dot"
     ):
-        paths.folder_in("input", name)
+        folder_in("input", name)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "~", "set/image_0.png", "%2e%2e"])
@@ -180,12 +179,12 @@ def test_names_of_no_folder_are_refused(folders: Path, name: str) -> None:
     with pytest.raises(
         (FileNotFoundError, ValueError), match=r"^folder must (be one|lie) in ComfyUI's input"
     ):
-        paths.folder_in("input", name)
+        folder_in("input", name)
 
 
 def test_a_wrong_location_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^location must be one of input, output, got 'temp'; choose one"):
-        paths.folder_in("temp", "")
+        folder_in("temp", "")
 
 
 @pytest.mark.parametrize(
@@ -199,6 +198,6 @@ def test_names_that_the_system_cannot_look_up_are_refused_in_one_sentence(folder
             (FileNotFoundError, ValueError),
             match=r"^folder must (be one|lie) in ComfyUI's input folder, got '",
         ):
-            paths.folder_in("input", name.format(root=folders))
+            folder_in("input", name.format(root=folders))
     finally:
         link.unlink()
