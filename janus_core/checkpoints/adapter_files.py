@@ -103,8 +103,9 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
     tensors = {}
     for name in read_infos(file):
         tensors[name] = tensor = get_tensor(name).clone(memory_format=torch.contiguous_format)
-        # The extremes are NaN or infinite if any number is.
-        if tensor.numel() and not torch.isfinite(torch.stack(tensor.float().aminmax())).all():
+        # The extremes are NaN or infinite if any number is. They are not defined for types of one byte.
+        numbers = tensor.float() if tensor.itemsize == 1 else tensor
+        if numbers.numel() and not torch.isfinite(torch.stack(numbers.aminmax())).all():
             raise ValueError(
                 f"adapter {file} must hold finite numbers, got NaN or infinity in {name}; its training has "
                 "failed, use an earlier save of it"
