@@ -2,7 +2,7 @@
 
     python3 tasks.py demo                  run the example workflows on a real ComfyUI, results go to output/
     python3 tasks.py demo --serve          the same, then keep that ComfyUI running until Ctrl-C
-    python3 tasks.py screenshots [NAME]    screenshots of the example workflows for templates, help and README
+    python3 tasks.py screenshots [NAME]    screenshots of the example workflows for templates and README
     python3 tasks.py help-pictures [NODE]  pictures of the nodes for their help pages
     python3 tasks.py test                  all checks: lint, format, types and all tests
     python3 tasks.py test -k vq            only pytest, with these arguments

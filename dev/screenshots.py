@@ -1,10 +1,9 @@
 """Takes screenshots of the example workflows in a browser: `python3 tasks.py screenshots [NAME ...]`.
 
-For each `workflows/<name>.json` it writes the thumbnail of the template browser with the results of a run
-(`workflows/<name>.jpg`), and the canvas after the run, dark and light, for the README
-(`web/docs/graphs/<graph name>.jpg`, `<graph name>_light.jpg`). Workflows that need other checkpoints are not
-run; their thumbnail shows the canvas. Needs a browser and the newest front end from PyPI. Fails on messages,
-errors, overlapping nodes and clipped text.
+For each `workflows/<name>.json` it writes the thumbnail of the template browser (`workflows/<name>.jpg`): a
+square with the results of a run, or with the canvas if it needs other checkpoints. For the README it writes
+the canvas after one of the runs, dark and light. Needs a browser and the newest front end from PyPI, with the
+settings and the window of users.
 """
 
 from __future__ import annotations
@@ -24,22 +23,29 @@ from .browser.open import open_canvas
 from .comfyui.server import ComfyServer
 from .comfyui.tree import REPO_ROOT, front_end
 from .comfyui.users import add_dataset, add_models
-from .comfyui.workflow import graph_name
+from .comfyui.workflow import to_prompt
 from .demo import runnable
 
 WORKFLOWS = REPO_ROOT / "workflows"
 GRAPHS = REPO_ROOT / "web" / "docs" / "graphs"
 GOLDEN = REPO_ROOT / "tests" / "golden"
 THEMES = {"": "dark", "_light": "light"}
-VIEW = (2400, 1600)
-GRAPH_WIDTH, MARGIN, QUALITY = 1200, 12, 80
+VIEW = (1366, 768)
+MARGIN, QUALITY = 12, 80
 
-CARD, CARD_GROUND, CARD_TEXT = (640, 480), (32, 32, 36), (236, 236, 236)
-TEXT_SIZE, LINE, LETTERS, MAX_LINES = 26, 36, 44, 5
+README_WORKFLOW, README_GRAPH = (
+    "Caption an image and draw the caption",
+    "caption_an_image_and_draw_the_caption",
+)
+
+# The browser shows a card at about 300 pixels.
+CARD, CARD_GROUND, CARD_TEXT = (480, 480), (32, 32, 36), (236, 236, 236)
+TEXT_SIZE, LINE, LETTERS, MAX_LINES, GAP = 38, 46, 23, 4, 12
+ANSWERS = {"JanusCaptionFolder", "JanusChoose", "JanusScore", "JanusUnderstand"}
 
 
 def card(images: list[Image.Image], texts: list[str]) -> Image.Image:
-    """Draws a thumbnail: images side by side, texts below."""
+    """Draws a thumbnail: up to four images in a grid, texts below."""
     lines = [line for text in texts for part in text.split("\n") for line in textwrap.wrap(part, LETTERS)]
     if len(lines) > MAX_LINES:
         lines[MAX_LINES - 1 :] = [
@@ -47,53 +53,58 @@ def card(images: list[Image.Image], texts: list[str]) -> Image.Image:
         ]
     result = Image.new("RGB", CARD, CARD_GROUND)
     width, height = CARD
-    below = height - (LINE * len(lines) + 24 if lines else 0)
-    side = min(width // max(len(images), 1), below) - 24
-    left = (width - len(images) * (side + 16) + 16) // 2
-    for index, image in enumerate(images):
-        scale = side / max(image.size)
+    below = height - (LINE * len(lines) + GAP if lines else 0)
+    columns = 1 if len(images) == 1 else 2
+    rows = -(-len(images) // columns)
+    for index, image in enumerate(images[: columns * 2]):
+        cell = (width - GAP * (columns + 1)) / columns, (below - GAP * (rows + 1)) / max(rows, 1)
+        scale = min(cell[0] / image.width, cell[1] / image.height)
         shown = image.resize(
             (round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS
         )
-        result.paste(shown, (left + index * (side + 16), (below - shown.height) // 2))
+        left = GAP + (index % columns) * (cell[0] + GAP) + (cell[0] - shown.width) / 2
+        top = GAP + (index // columns) * (cell[1] + GAP) + (cell[1] - shown.height) / 2
+        result.paste(shown, (round(left), round(top)))
     pen, font = ImageDraw.Draw(result), ImageFont.load_default(TEXT_SIZE)
-    top = below if images else (height - LINE * len(lines)) // 2
+    first = below if images else (height - LINE * len(lines)) // 2
     for index, line in enumerate(lines):
-        pen.text((28, top + index * LINE), line, CARD_TEXT, font)
+        pen.text((width // 2, first + index * LINE), line, CARD_TEXT, font, anchor="ma")
     return result
 
 
-def outcome(canvas: Canvas) -> tuple[list[Image.Image], list[str]]:
-    """Images (from left to right, without duplicates) and texts that the run has shown, but not loading."""
-    shown: list[dict[str, Any]] = canvas.page.evaluate("""() => [...app.graph._nodes]
-      .sort((a, b) => a.pos[0] - b.pos[0] || a.pos[1] - b.pos[1])
-      .map(({ id, type }) => ({ type, ends: /^(Save|Preview)Image$/.test(type), ...app.nodeOutputs[id] }))""")
-    files = [file for output in shown if output["ends"] for file in output.get("images") or ()]
-    pictures = dict.fromkeys(canvas.server.client.view(file) for file in files)
+def outcome(server: ComfyServer, workflow: dict[str, Any]) -> tuple[list[Image.Image], list[str]]:
+    """Images (from left to right, without duplicates) and answers of a run."""
+    result = server.client.run(to_prompt(workflow, server.client.object_info())).check()
+    nodes = {
+        str(node["id"]): node["type"] for node in sorted(workflow["nodes"], key=lambda node: node["pos"])
+    }
+    files = [file for node in nodes for file in result.images(node)]
+    pictures = dict.fromkeys(server.client.view(file) for file in files)
     images = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
-    answers = [output for output in shown if output["type"] != "JanusLoad"]
-    return images, [text.strip() for output in answers for text in output.get("text") or ()]
+    answers = [node for node, kind in nodes.items() if kind in ANSWERS]
+    return images, [text.strip() for node in answers for text in result.texts(node)]
 
 
-def picture(canvas: Canvas, name: str, workflow: dict[str, Any], run: bool) -> None:
-    """Writes the images of one workflow.
+def readme_pictures(canvas: Canvas) -> None:
+    """Writes the pictures of the README.
 
     Raises:
         RuntimeError: the run fails, or the canvas shows messages, overlaps or clipped text.
     """
-    canvas.open(workflow)
-    if run and (end := canvas.run()) != "execution_success":
-        raise RuntimeError(f"{name} must run to its end, got {end}")
+    canvas.open(read(README_WORKFLOW))
+    if (end := canvas.run()) != "execution_success":
+        raise RuntimeError(f"{README_WORKFLOW} must run to its end, got {end}")
     if problems := [*canvas.messages(), *canvas.errors, *canvas.clashes(), *canvas.clipped()]:
-        raise RuntimeError(f"{name} must be free of messages, overlaps and clipped text, got {problems}")
+        raise RuntimeError(f"the README's graph must be free of messages, overlaps and cuts, got {problems}")
     for suffix, theme in THEMES.items():
         canvas.configure("Comfy.ColorPalette", theme)
-        photograph(canvas).save(GRAPHS / f"{graph_name(name)}{suffix}.jpg", quality=QUALITY, optimize=True)
+        photograph(canvas).save(GRAPHS / f"{README_GRAPH}{suffix}.jpg", quality=QUALITY, optimize=True)
     canvas.configure("Comfy.ColorPalette", "dark")
-    needs = workflow.get("extra", {}).get("janus", {}).get("needs")
-    thumbnail = card(*outcome(canvas)) if run else card([photograph(canvas)], [needs])
-    thumbnail.thumbnail(CARD, Image.Resampling.LANCZOS)
-    thumbnail.save(WORKFLOWS / f"{name}.jpg", quality=85, optimize=True)
+
+
+def read(name: str) -> dict[str, Any]:
+    """The workflow of that name."""
+    return dict(json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8")))
 
 
 def photograph(canvas: Canvas) -> Image.Image:
@@ -103,32 +114,35 @@ def photograph(canvas: Canvas) -> Image.Image:
         with Image.open(Path(folder) / "page.png") as page:
             around = (left - MARGIN, top - 2 * MARGIN, right + MARGIN, bottom + MARGIN)
             graph = page.convert("RGB").crop(tuple(round(side) for side in around))
-    graph.thumbnail((GRAPH_WIDTH, GRAPH_WIDTH), Image.Resampling.LANCZOS)
     return graph
 
 
 def main(names: list[str]) -> int:
     """Takes screenshots of the named workflows, or of all."""
-    paths = {path.stem: path for path in sorted(WORKFLOWS.glob("*.json"))}
+    paths = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
     if unknown := set(names) - set(paths):
         raise SystemExit(
             f"names must be of workflows, got {', '.join(unknown)}; choose from {', '.join(paths)}"
         )
-    GRAPHS.mkdir(exist_ok=True)
     can_run = runnable(WORKFLOWS)
-    arguments = ("--front-end-root", str(front_end()))
-    server = ComfyServer(arguments=arguments)
+    server = ComfyServer(arguments=("--front-end-root", str(front_end())))
     add_dataset(server)
     add_models(server, GOLDEN)
     with server, open_canvas(server, VIEW) as canvas:
-        canvas.configure("LiteGraph.Canvas.MinFontSizeForLOD", 0)  # draw text at any zoom
         canvas.configure("Comfy.Graph.CanvasInfo", False)
         canvas.configure("Comfy.Graph.CanvasMenu", False)
         for name in names or paths:
-            workflow = json.loads(paths[name].read_text(encoding="utf-8"))
-            picture(canvas, name, workflow, name in can_run)
+            workflow = read(name)
+            if name in can_run:
+                thumbnail = card(*outcome(server, workflow))
+            else:
+                canvas.open(workflow)
+                thumbnail = card([photograph(canvas)], [workflow["extra"]["janus"]["needs"]])
+            thumbnail.save(WORKFLOWS / f"{name}.jpg", quality=QUALITY, optimize=True)
             sys.stdout.write(f"{name}\n")
             sys.stdout.flush()
+            if name == README_WORKFLOW:
+                readme_pictures(canvas)
     return 0
 
 

@@ -9,7 +9,6 @@ handled: subgraphs.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -142,8 +141,3 @@ def set_checkpoint(workflow: dict[str, Any], name: str) -> dict[str, Any]:
         if node["type"] == "JanusLoad":
             node["widgets_values"][0] = name
     return other
-
-
-def graph_name(title: str) -> str:
-    """The name of a workflow's pictures in help pages: `caption_an_image` for "Caption an image"."""
-    return re.sub(r"[^a-z0-9]+", "_", title.lower())
