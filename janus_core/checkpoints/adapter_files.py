@@ -103,8 +103,8 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
     tensors = {}
     for name in read_infos(file):
         tensors[name] = tensor = get_tensor(name).clone(memory_format=torch.contiguous_format)
-        # The extremes are NaN or infinite if any number is. They are not defined for types of one byte.
-        numbers = tensor.float() if tensor.itemsize == 1 else tensor
+        # The extremes are NaN or infinite if any number is. Types of one byte and complex numbers have none.
+        numbers = tensor if tensor.is_floating_point() and tensor.itemsize > 1 else tensor.float()
         if numbers.numel() and not torch.isfinite(torch.stack(numbers.aminmax())).all():
             raise ValueError(
                 f"adapter {file} must hold finite numbers, got NaN or infinity in {name}; its training has "
