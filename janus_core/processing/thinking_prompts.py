@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..arguments import checked_text, shown
-from ..file_io import read_text
+from ..file_io import read_json_if_present, read_text
 from .prompts import PromptBuilder
 from .thinking_forms import DEFAULT_QUESTION, Review, Thinking
 
@@ -16,13 +16,19 @@ _SENTENCE_ENDS = ".!?:;。！？：；…"
 
 
 def read_question(folder: Path) -> str:
-    """The question of a checkpoint's authors, if a user has put their file into its folder; else our own.
+    """The question that a checkpoint is asked for a thought, else our own.
+
+    Looked up in this order: the file of the checkpoint's authors, if a user has put it into the folder; the
+    `reasoning_prompt` entry of `processor_config.json`, which only this package writes.
 
     Raises:
-        ValueError: if the file does not hold exactly one {}.
+        ValueError: if the question does not hold exactly one {}.
     """
-    file = folder / QUESTION_FILE
-    return checked_question(f"{file}", read_text(file)) if file.is_file() else DEFAULT_QUESTION
+    file, config = folder / QUESTION_FILE, folder / "processor_config.json"
+    if file.is_file():
+        return checked_question(f"{file}", read_text(file))
+    entry = read_json_if_present(config).get("reasoning_prompt")
+    return DEFAULT_QUESTION if entry is None else checked_question(f"reasoning_prompt in {config}", entry)
 
 
 def checked_question(name: str, question: object) -> str:
