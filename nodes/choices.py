@@ -6,7 +6,7 @@ from typing import Any
 from comfy_api.latest import io
 
 # Former values and their present names. A node with such a combo defines `validate_inputs` for it, since
-# ComfyUI's own check would refuse a former value. `web/janus_text.js` has the same table for the canvas.
+# ComfyUI's own check would refuse a former value. `web/janus_saved.js` has the same table for the canvas.
 RENAMED = {
     "go on with its turns": "continue",
     "ask afresh about its images": "start over, keep the images",

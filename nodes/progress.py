@@ -23,7 +23,8 @@ from .previews import previews_wanted
 TEXT_EVENT = "janus.text"
 TEXT_INTERVAL = 0.1  # seconds between texts
 PREVIEW_SHARE = 0.03  # fraction of the run time that previews may take
-FINISHED_SIZE = 1024  # pixels of the sheet of finished images
+FINISHED_SIZE = 1024  # pixels of the sheet of finished images, at most
+GAP = 4  # pixels between these
 BACKGROUND = (127, 127, 127)
 
 
@@ -72,7 +73,8 @@ class TextReport(_Report):
         if server.client_id is None:  # queued by a script: there is no canvas
             return
         text = "\n\n".join(map(str.strip, self.pipeline.decode_text(tokens)))
-        server.send_sync(TEXT_EVENT, {"node": self.node_id, "text": text}, server.client_id)
+        event = {"node": self.node_id, "text": text, "prompt_id": getattr(server, "last_prompt_id", None)}
+        server.send_sync(TEXT_EVENT, event, server.client_id)
 
 
 class ImageReport(_Report):
@@ -93,15 +95,17 @@ class ImageReport(_Report):
         if not self.previews or complete_rows.shape[1] == 0 or started < self.next_preview:
             self.bar.update_absolute(step, total)
             return
-        self.bar.update_absolute(step, total, _preview(self.pipeline.preview_tokens(complete_rows)[0]))
+        rows = self.pipeline.preview_tokens(complete_rows)[0]
+        # Front ends draw a picture no larger than it is: the preview is not larger than the finished one.
+        self.bar.update_absolute(step, total, _preview(rows, min(args.preview_size, rows.shape[1])))
         # A preview that took t seconds is followed by t / PREVIEW_SHARE seconds without one.
         self.next_preview = started + (time.monotonic() - started) / PREVIEW_SHARE
 
     def show(self, images: Tensor) -> None:
         """Shows the finished images [B, H, W, 3] side by side as the last preview.
 
-        Front ends keep a node's last preview and display it instead of the node's output images. Without
-        previews, they display those.
+        It stays on a subgraph's node and in the queue. On this node, `web/janus_previews.js` replaces it by
+        the output images.
         """
         if not self.previews:
             return
@@ -109,11 +113,12 @@ class ImageReport(_Report):
         _, height, width, _ = images.shape
         scale = min(1.0, FINISHED_SIZE / columns / max(height, width))
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
-        sheet = Image.new("RGB", (columns * width, math.ceil(len(images) / columns) * height), BACKGROUND)
+        size = columns * (width + GAP) - GAP, math.ceil(len(images) / columns) * (height + GAP) - GAP
+        sheet = Image.new("RGB", size, BACKGROUND)
         for index, image in enumerate(images):
             picture = _to_pil(image).resize((width, height), Image.Resampling.BICUBIC)
-            sheet.paste(picture, (index % columns * width, index // columns * height))
-        self.bar.update_absolute(self.bar.total, self.bar.total, ("JPEG", sheet, FINISHED_SIZE))
+            sheet.paste(picture, (index % columns * (width + GAP), index // columns * (height + GAP)))
+        self.bar.update_absolute(self.bar.total, self.bar.total, ("JPEG", sheet, max(size)))
 
 
 class LatentReport(_Report):
@@ -133,15 +138,15 @@ class LatentReport(_Report):
         factors = torch.tensor(self.format.latent_rgb_factors)
         bias = torch.tensor(self.format.latent_rgb_factors_bias)
         rgb = latents[0].float().cpu().permute(1, 2, 0) @ factors + bias
-        self.bar.update_absolute(step, total, _preview((rgb + 1) / 2))
+        self.bar.update_absolute(step, total, _preview((rgb + 1) / 2, args.preview_size))
 
 
-def _preview(top: Tensor) -> tuple[str, Image.Image, int]:
-    """A preview of the top part [h, W, 3] of a square image, with the rest grey."""
+def _preview(top: Tensor, size: int) -> tuple[str, Image.Image, int]:
+    """A preview, of that many pixels, of the top part [h, W, 3] of a square image, with the rest grey."""
     picture = _to_pil(top)
     canvas = Image.new("RGB", (picture.width, picture.width), BACKGROUND)
     canvas.paste(picture)
-    return ("JPEG", canvas, args.preview_size)
+    return ("JPEG", canvas, size)
 
 
 def _to_pil(image: Tensor) -> Image.Image:

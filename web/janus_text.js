@@ -1,7 +1,12 @@
 // Shows the text of Janus nodes in a read-only field on the node, while it is generated and afterwards.
+//
+// Texts are neither saved with the workflow nor sent with the prompt, as those of ComfyUI's own text preview. But
+// they are kept for each workflow while another is open, and taken from the server's history after a reload.
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { addField, fieldOf } from "./janus_field.js";
+import { formerOutputs, nodeByExecutionId, openWorkflow, workflowOf } from "./janus_runs.js";
 
 const TEXT_NODES = [
   "JanusAsk",
@@ -12,44 +17,18 @@ const TEXT_NODES = [
   "JanusThinkAndDraw",
   "JanusUnderstand",
 ];
+const FIELD_HEIGHT = 110; // minimum, in pixels
 // Nodes that seldom have something to say: the field appears with the first text.
 const NOTE_NODES = ["JanusEdit", "JanusLoad"];
-// Nodes that are greedy by default: changing their seed after each run would only make them run again.
-const GREEDY_NODES = ["JanusCaptionFolder", "JanusUnderstand"];
-const FIELD = "result";
-const FIELD_HEIGHT = 110; // minimum, in pixels
-const NOTE_HEIGHT = 52; // of a field on a node of NOTE_NODES
-const LABELS = {
-  en: { label: "result", empty: "Shown here once the node has run." },
-  zh: { label: "结果", empty: "节点运行后，结果显示在这里。" },
-};
-// Former values of combos in saved workflows, and their present names; the same table as in nodes/choices.py.
-const RENAMED = {
-  "go on with its turns": "continue",
-  "ask afresh about its images": "start over, keep the images",
-};
-const LAST_PREVIEW = 600; // milliseconds within which the front end has drawn a node's last preview
+const NOTE_HEIGHT = 52;
 
-const labels = () => LABELS[app.extensionManager?.setting?.get("Comfy.Locale")] ?? LABELS.en;
-
-/** Adds the text field. It is neither saved with the workflow nor sent with the prompt. */
-function addField(node) {
-  const { widget } = app.widgets.STRING(node, FIELD, ["STRING", { multiline: true }], app);
-  widget.serialize = false;
-  widget.options.serialize = false;
-  widget.options.read_only = true;
-  widget.options.getMinHeight = () => (NOTE_NODES.includes(node.type) ? NOTE_HEIGHT : FIELD_HEIGHT);
-  widget.label = labels().label;
-  widget.element.readOnly = true;
-  widget.element.placeholder = labels().empty;
-  node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
-}
-
-const fieldOf = (node) =>
-  [...TEXT_NODES, ...NOTE_NODES].includes(node?.type) && node.widgets?.find((widget) => widget.name === FIELD);
+const texts = new Map(); // by workflow id, and by execution id of the node
+const said = new Set(); // every text that a run has ended with, with its workflow's id
+let running; // the run of which the server has last reported the start
+let recalled; // the promise to have read the texts of former runs
 
 function setText(node, text) {
-  if (text && NOTE_NODES.includes(node?.type) && !fieldOf(node)) addField(node);
+  if (text && NOTE_NODES.includes(node?.type) && !fieldOf(node)) addField(node, NOTE_HEIGHT);
   const field = fieldOf(node);
   if (field) field.value = text;
 }
@@ -58,122 +37,77 @@ function setText(node, text) {
 const textOf = ({ text, note = [] }) =>
   text.map((part, run) => (note[run] ? `${part}\n${note[run]}` : part)).join("\n\n");
 
-const rootGraph = () => app.rootGraph ?? app.graph;
-
-/** Finds a node by its execution id. Within subgraphs, that is a path of node ids, such as "3:12". */
-function nodeByExecutionId(executionId) {
-  const path = String(executionId).split(":");
-  const graph = path.slice(0, -1).reduce((outer, id) => outer?.getNodeById(id)?.subgraph, rootGraph());
-  return graph?.getNodeById(path.at(-1));
+function textsOf(workflow) {
+  if (!texts.has(workflow)) texts.set(workflow, new Map());
+  return texts.get(workflow);
 }
 
-// A run continues while another workflow is open, which may have nodes with the same ids. So remember which
-// workflow each prompt was queued from, and the texts of each workflow by execution id.
-const workflowOfPrompt = new Map();
-const textsOfWorkflow = new WeakMap();
-let runningPrompt;
+/** Keeps the text of a node, and shows it if its workflow is open. */
+async function updateText(run, id, text) {
+  const workflow = await workflowOf(run);
+  textsOf(workflow).set(String(id), text);
+  if (workflow === openWorkflow()) setText(nodeByExecutionId(id), text);
+}
 
-const openWorkflow = () => app.extensionManager?.workflow?.activeWorkflow;
-const originOf = (prompt) => workflowOfPrompt.get(prompt) ?? openWorkflow();
-const isOpen = (prompt) => originOf(prompt) === openWorkflow();
+async function onExecuted({ prompt_id, node, display_node, output }) {
+  if (!output?.text) return;
+  const text = textOf(output);
+  updateText(prompt_id, display_node ?? node, text);
+  said.add(JSON.stringify([await workflowOf(prompt_id), text]));
+}
 
-/** Stores the text of a node, and shows it if its workflow is open. */
-function updateText(prompt, id, text) {
-  const origin = originOf(prompt);
-  if (origin) {
-    if (!textsOfWorkflow.has(origin)) textsOfWorkflow.set(origin, new Map());
-    textsOfWorkflow.get(origin).set(String(id), text);
+/** Reads the texts of former runs, once per page. */
+async function recallTexts() {
+  const former = new Map();
+  for (const [workflow, id, output] of await formerOutputs()) {
+    if (!workflow || !output.text) continue;
+    former.set(JSON.stringify([workflow, id]), textOf(output));
+    said.add(JSON.stringify([workflow, textOf(output)]));
   }
-  if (isOpen(prompt)) setText(nodeByExecutionId(id), text);
-}
-
-function onExecuted({ prompt_id, node, display_node, output }) {
-  const id = display_node ?? node;
-  if (output?.text) updateText(prompt_id, id, textOf(output));
-  if (isOpen(prompt_id)) {
-    showImages(nodeByExecutionId(id), output?.images);
-  } else if (app.nodeOutputs?.[id]) {
-    delete app.nodeOutputs[id].text; // the front end takes it for an output of the open workflow
+  for (const [key, text] of former) {
+    const [workflow, id] = JSON.parse(key);
+    if (!textsOf(workflow).has(id)) textsOf(workflow).set(id, text);
   }
 }
 
-/**
- * Shows a node's finished images instead of its last preview, which front ends prefer. Where nodes are drawn by
- * Vue (Nodes 2.0) this has no effect: there, the last preview stays, a sheet of the finished images.
- */
-async function showImages(node, images) {
-  if (!node?.type?.startsWith("Janus") || !images?.length) return;
-  const loaded = images.map((image) => {
-    const element = new Image();
-    element.src = api.apiURL(`/view?${new URLSearchParams(image)}`);
-    return element;
-  });
-  const delay = new Promise((resolve) => setTimeout(resolve, LAST_PREVIEW));
-  const results = await Promise.allSettled([delay, ...loaded.map((element) => element.decode())]);
-  if (results.some((result) => result.status === "rejected")) return; // an image is gone: keep the preview
-  node.imgs = loaded;
-  node.imageIndex = null;
-  app.canvas?.setDirty(true, true);
-}
-
-/** Fills the fields again after the front end has recreated nodes, as when undoing or switching workflows. */
-function restoreTexts(outputs) {
-  for (const [locator, output] of Object.entries(outputs ?? {})) {
-    const path = locator.split(":"); // "<subgraph id>:12" within a subgraph
-    const graph = path.length > 1 ? rootGraph().subgraphs?.get(path[0]) : rootGraph();
-    if (output?.text) setText(graph?.getNodeById(path.at(-1)), textOf(output));
-  }
-  textsOfWorkflow.get(openWorkflow())?.forEach((text, id) => setText(nodeByExecutionId(id), text));
-}
+const showTexts = () => textsOf(openWorkflow()).forEach((text, id) => setText(nodeByExecutionId(id), text));
 
 app.registerExtension({
   name: "Janus.Text",
 
-  beforeRegisterNodeDef(nodeType, nodeData) {
-    if (!TEXT_NODES.includes(nodeData.name)) return;
-    const { onNodeCreated } = nodeType.prototype;
-    nodeType.prototype.onNodeCreated = function (...rest) {
-      onNodeCreated?.apply(this, rest);
-      addField(this);
-      const control = this.widgets.find((widget) => widget.name === "control_after_generate");
-      if (control && GREEDY_NODES.includes(nodeData.name)) control.value = "fixed";
-    };
-  },
-
-  loadedGraphNode(node) {
-    if (!node.type?.startsWith("Janus")) return;
-    for (const widget of node.widgets ?? []) {
-      if (widget.type === "combo") widget.value = RENAMED[widget.value] ?? widget.value;
-    }
+  nodeCreated(node) {
+    if (TEXT_NODES.includes(node.comfyClass)) addField(node, FIELD_HEIGHT);
   },
 
   afterConfigureGraph() {
-    setTimeout(() => restoreTexts(app.nodeOutputs)); // by then the front end knows which workflow is open
+    showTexts(); // the front end has created the nodes anew, as when undoing or switching workflows
+    recalled ??= recallTexts().catch((error) => console.warn("Janus: no texts of former runs:", error));
+    recalled.then(showTexts);
   },
 
-  onNodeOutputsUpdated(outputs) {
-    restoreTexts(outputs);
+  /**
+   * Shows the texts of a former run that the user has chosen. Front ends also pass outputs here that arrived while
+   * this workflow was open, but belong to another.
+   */
+  async onNodeOutputsUpdated(outputs) {
+    const workflow = openWorkflow();
+    await recalled;
+    for (const [locator, output] of Object.entries(outputs ?? {})) {
+      if (!output?.text || !said.has(JSON.stringify([workflow, textOf(output)]))) continue;
+      const path = locator.split(":"); // "<subgraph id>:12" within a subgraph
+      const graph = path.length > 1 ? app.rootGraph.subgraphs?.get(path[0]) : app.rootGraph;
+      setText(graph?.getNodeById(path.at(-1)), textOf(output));
+    }
   },
 
   setup() {
-    const { queuePrompt } = api;
-    api.queuePrompt = async function (...rest) {
-      const origin = openWorkflow();
-      const answer = await queuePrompt.apply(this, rest);
-      if (origin && answer?.prompt_id) workflowOfPrompt.set(answer.prompt_id, origin);
-      return answer;
-    };
-    api.addEventListener("execution_start", ({ detail }) => (runningPrompt = detail.prompt_id));
-    // `executing` without a node ends every run, whatever the reason. Other end events do not: a blocked node
-    // sends an error in the middle of a run.
-    api.addEventListener("executing", ({ detail }) =>
-      detail ? updateText(runningPrompt, detail, "") : workflowOfPrompt.delete(runningPrompt),
-    );
+    api.addEventListener("execution_start", ({ detail }) => (running = detail.prompt_id));
+    api.addEventListener("executing", ({ detail }) => detail && updateText(running, detail, ""));
     api.addEventListener("executed", ({ detail }) => onExecuted(detail));
-    api.addEventListener("janus.text", ({ detail }) => {
-      updateText(runningPrompt, detail.node, detail.text);
-      const { element } = (isOpen(runningPrompt) && fieldOf(nodeByExecutionId(detail.node))) || {};
-      if (element) element.scrollTop = element.scrollHeight;
+    api.addEventListener("janus.text", async ({ detail }) => {
+      await updateText(detail.prompt_id ?? running, detail.node, detail.text);
+      const { element } = fieldOf(nodeByExecutionId(detail.node)) ?? {};
+      if (element) element.scrollTop = element.scrollHeight; // the end is what is being generated
     });
   },
 });

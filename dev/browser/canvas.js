@@ -61,15 +61,52 @@ const janus = {
   // because nodes out of view have no element to measure.
   async clipped() {
     const found = [];
-    for (const node of app.graph._nodes)
-      for (const { element } of node.widgets ?? []) {
-        if (!element) continue;
-        janus.centre(node.id);
-        for (let i = 0; i < 4 || (i < 60 && !element.clientHeight); i++) await frame();
-        const text = element.matches(".comfy-markdown") ? element.querySelector(".tiptap") : element;
-        if (element.clientHeight && text.scrollHeight > element.clientHeight + 4) found.push(node.title);
+    for (const node of app.graph._nodes) {
+      if (node.flags?.collapsed || !node.widgets?.some(({ element }) => element)) continue;
+      janus.centre(node.id);
+      let texts = [];
+      for (let i = 0; i < 4 || (i < 60 && !texts.length); i++) {
+        await frame();
+        texts = janus.textElements(node).filter((element) => element.clientHeight);
       }
+      if (texts.some((text) => text.scrollHeight > text.clientHeight + 4)) found.push(node.title);
+    }
     return found;
+  },
+
+  // The elements that show the texts of a node: of the page if the node is drawn by Vue, else of its widgets.
+  textElements(node) {
+    const onPage = document.querySelector(`[data-node-id="${node.id}"]`);
+    if (onPage) return [...onPage.querySelectorAll("textarea:not(.widget-markdown textarea), .comfy-markdown-content")];
+    const elements = node.widgets.map(({ element }) => element).filter(Boolean);
+    return elements.map((element) => (element.matches(".comfy-markdown") ? element.querySelector(".tiptap") : element));
+  },
+
+  widget: (id, name) => app.graph.getNodeById(id).widgets.find((widget) => widget.name === name),
+
+  setWidget(id, name, value) {
+    const widget = janus.widget(id, name);
+    widget.value = value;
+    widget.callback?.(value);
+  },
+
+  // Whether a node shows images of its output only, and this many. Nodes drawn by Vue may show one of several.
+  shows(id, count) {
+    const onPage = document.querySelector(`[data-node-id="${id}"]`);
+    const images = [...(onPage ? onPage.querySelectorAll("img") : (app.graph.getNodeById(id).imgs ?? []))];
+    const finished = images.every((image) => image.src.includes("/view?") && image.naturalWidth);
+    const enough = onPage ? images.length > 0 : images.length === count;
+    return finished && enough && app.nodeOutputs[id]?.images?.length === count;
+  },
+
+  // Drops a file, given in base 64, onto the canvas.
+  drop(name, data) {
+    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([bytes], name, { type: "image/png" }));
+    const at = { bubbles: true, cancelable: true, clientX: 400, clientY: 120, dataTransfer };
+    app.canvas.canvas.dispatchEvent(new DragEvent("dragover", at));
+    app.canvas.canvas.dispatchEvent(new DragEvent("drop", at));
   },
 };
 
@@ -77,4 +114,8 @@ for (const end of ["execution_success", "execution_error", "execution_interrupte
   api.addEventListener(end, () => janus.runs.push(end));
 api.addEventListener("janus.text", ({ detail }) => janus.texts.push(detail.text));
 api.addEventListener("progress", ({ detail }) => detail.value > 0 && janus.progress.add(String(detail.node)));
+// It covers the canvas, but is not part of it.
+const style = document.createElement("style");
+style.textContent = "[class*='minimap'] { visibility: hidden !important }";
+document.head.append(style);
 window.janus = janus;

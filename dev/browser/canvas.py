@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import ConsoleMessage, Locator, Page
+from playwright.sync_api import ConsoleMessage, Error, Locator, Page
 
 from ..comfyui.server import ComfyServer
 
@@ -21,9 +21,6 @@ RUN_BUTTON = "button[data-testid='queue-button'], [data-testid='queue-button'] b
 HELP_PAGE = ".node-help-content"
 HELP_BUTTON = "[data-testid='info-button'], [aria-label='Node Info']"
 
-# Covers the canvas, but is not part of it.
-HIDDEN = "[class*='minimap'] { visibility: hidden !important }"
-
 SAVED_VIEW = {"scale": 0.5, "offset": [200, 200]}
 MARGINS = (90, 190, 30, 30)  # left, top, right, bottom, in pixels
 ASIDE = (400, 120)  # a position where nothing opens under the pointer
@@ -35,7 +32,7 @@ class Canvas:
     Attributes:
         page: the page.
         server: the server that serves it.
-        errors: uncaught exceptions, and console errors from the pack's own files.
+        errors: uncaught exceptions and console errors from the pack's own files.
     """
 
     def __init__(self, page: Page, server: ComfyServer) -> None:
@@ -43,20 +40,28 @@ class Canvas:
         self.errors: list[str] = []
         page.set_default_timeout(ACTION_SECONDS * 1000)
         page.on("console", self._note)
-        page.on("pageerror", lambda error: self.errors.append(str(error.stack or error)))
+        page.on("pageerror", self._note_uncaught)
         page.goto(server.url)
-        page.wait_for_function("window.app?.graph && window.app?.canvas && window.app?.extensionManager")
-        page.wait_for_timeout(500)
+        self._wait_for_front_end()
         if self.errors:
             raise RuntimeError(f"the pack's scripts must load without an error, got {self.errors}")
-        page.add_style_tag(content=HIDDEN)
-        page.evaluate(SCRIPT.read_text(encoding="utf-8"))
+
+    def _wait_for_front_end(self) -> None:
+        ready = "window.app?.graph && window.app?.canvas && window.app?.extensionManager"
+        self.page.wait_for_function(ready, timeout=RUN_SECONDS * 1000)  # a busy machine takes long
+        self.page.wait_for_timeout(500)
+        self.page.evaluate(SCRIPT.read_text(encoding="utf-8"))
 
     def _note(self, message: ConsoleMessage) -> None:
         ours, place = f"/extensions/{PACK}/", message.location.get("url", "")
         # The front end requests a help page in the user's language first, and then the general one.
         if message.type == "error" and not place.endswith(".md") and (ours in place or ours in message.text):
             self.errors.append(message.text)
+
+    def _note_uncaught(self, error: Error) -> None:
+        stack = str(error.stack or error)
+        if f"/extensions/{PACK}/" in stack:  # front ends have faults of their own
+            self.errors.append(stack)
 
     def configure(self, name: str, value: object) -> None:
         """Changes one of the front end's settings."""
@@ -88,16 +93,8 @@ class Canvas:
 
     def drop(self, file: Path) -> None:
         """Drops an image file onto the canvas."""
-        self.page.evaluate(
-            """([name, data]) => {
-              const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
-              const dataTransfer = new DataTransfer();
-              dataTransfer.items.add(new File([bytes], name, { type: "image/png" }));
-              const at = { bubbles: true, cancelable: true, clientX: 400, clientY: 120, dataTransfer };
-              app.canvas.canvas.dispatchEvent(new DragEvent("dragover", at));
-              app.canvas.canvas.dispatchEvent(new DragEvent("drop", at)) }""",
-            [file.name, base64.b64encode(file.read_bytes()).decode()],
-        )
+        data = base64.b64encode(file.read_bytes()).decode()
+        self.page.evaluate("([name, data]) => janus.drop(name, data)", [file.name, data])
 
     def _settle(self, nodes: int) -> None:
         self.page.wait_for_function("count => app.graph._nodes.length === count", arg=nodes)
@@ -155,26 +152,16 @@ class Canvas:
 
     def widget(self, node: int, name: str) -> Any:
         """The value of a widget."""
-        find = "([id, name]) => app.graph.getNodeById(id).widgets.find(w => w.name === name).value"
-        return self.page.evaluate(find, [node, name])
+        return self.page.evaluate("([id, name]) => janus.widget(id, name).value", [node, name])
 
     def set_widget(self, node: int, name: str, value: object) -> None:
         """Changes a widget as a user does."""
-        self.page.evaluate(
-            """([id, name, value]) => {
-              const widget = app.graph.getNodeById(id).widgets.find(w => w.name === name);
-              widget.value = value; widget.callback?.(value) }""",
-            [node, name, value],
-        )
+        self.page.evaluate("([id, name, value]) => janus.setWidget(id, name, value)", [node, name, value])
 
     def result_field(self, node: int) -> Locator:
         """The result field of a node, scrolled into view."""
         self._centre(node)
-        self.page.evaluate(
-            """id => app.graph.getNodeById(id).widgets.find(w => w.name === "result").element
-              .dataset.result = id""",
-            node,
-        )
+        self.page.evaluate("id => janus.widget(id, 'result').element.dataset.result = id", node)
         return self.page.locator(f"[data-result='{node}']")
 
     def help(self, node: int, title: str | None = None) -> None:
@@ -203,6 +190,16 @@ class Canvas:
         self.page.evaluate("names => document.querySelectorAll(names).forEach(b => b.click())", closers)
         self.page.keyboard.press("Escape")
         self.page.wait_for_timeout(1000)
+
+    def shows_images(self, node: int, count: int) -> None:
+        """Waits until a node shows this many images, which are its output."""
+        self.page.wait_for_function("([id, count]) => janus.shows(id, count)", arg=[node, count])
+
+    def reload(self) -> None:
+        """Loads the page again, as with the browser's button."""
+        self.page.wait_for_timeout(1000)  # the front end keeps a draft of the workflow from time to time
+        self.page.reload()
+        self._wait_for_front_end()
 
     def images_of(self, node: str) -> int:
         """How many finished images a node shows."""

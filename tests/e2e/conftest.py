@@ -17,7 +17,7 @@ from support.comfyui import tree_or_skip
 from support.pictures import PHOTOGRAPHS, write_photograph
 from torch import Tensor
 
-from dev.browser.canvas import Canvas
+from dev.browser.canvas import VIEW, Canvas
 from dev.browser.open import find_browser, open_canvas
 from dev.comfyui.client import ComfyClient
 from dev.comfyui.graph import Graph
@@ -102,30 +102,69 @@ def photographs(server: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -
     return {name: read_image(file)[None] for name, file in files.items()}
 
 
-@pytest.fixture(scope="module", params=["pinned", "newest"])
+# Front end, rendering and window size: the four cover all pairs, either half all front ends and renderings.
+SMALL, LARGE = (1366, 768), (1680, 1000)
+VIEWS = [
+    ("pinned", "classic", SMALL),
+    ("newest", "vue", SMALL),
+    ("newest", "classic", LARGE),
+    ("pinned", "vue", LARGE),
+]
+USUAL_VIEWS = [("pinned", "classic", VIEW), ("newest", "classic", VIEW)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a browser test in the usual views, or in those that a mark selects."""
+    if "canvas" not in metafunc.fixturenames:
+        return
+    views = USUAL_VIEWS
+    if metafunc.definition.get_closest_marker("all_views"):
+        views = VIEWS
+    elif metafunc.definition.get_closest_marker("both_renderings"):
+        start = 2 * (len(metafunc.function.__name__) % 2)  # the halves by turns
+        views = VIEWS[start : start + 2]
+    names = ["-".join([front_end, rendering, str(size[0])]) for front_end, rendering, size in views]
+    metafunc.parametrize("canvas", views, ids=names, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="session")
+def front_end_servers(
+    golden_root: Path, comfyui_tree: Path, server_factory: Callable[..., ComfyServer]
+) -> Callable[[str], ComfyServer]:
+    """Servers by front end: the one that this ComfyUI demands, `pinned`, and the `newest`."""
+    servers: dict[str, ComfyServer] = {}
+
+    def server_of(name: str) -> ComfyServer:
+        if name not in servers:
+            requirement = FRONT_END if name == "newest" else front_end_of(comfyui_tree)
+            try:
+                arguments = ("--front-end-root", str(front_end(requirement)))
+            except ComfyUIUnavailableError as error:
+                pytest.skip(f"no {name} front end: {error}")
+            servers[name] = server_factory(arguments=arguments)
+            servers[name].add_model(golden_root / "janus-pro-tiny")
+            add_dataset(servers[name])
+            add_models(servers[name], golden_root)
+            servers[name].start()
+        return servers[name]
+
+    return server_of
+
+
+@pytest.fixture(scope="module")
 def canvas(
-    request: pytest.FixtureRequest,
-    golden_root: Path,
-    comfyui_tree: Path,
-    server_factory: Callable[..., ComfyServer],
+    request: pytest.FixtureRequest, front_end_servers: Callable[[str], ComfyServer]
 ) -> Iterator[Canvas]:
-    """The canvas, with the front end that this ComfyUI demands and with the newest one."""
+    """The canvas with one front end, rendering and window size."""
     if find_browser() is None:
         reason = "no Chromium or Chrome on the PATH, nor one that CHROMIUM_PATH names"
         if os.environ.get("JANUS_REQUIRE_BROWSER") == "1":
             pytest.fail(f"{reason}, and JANUS_REQUIRE_BROWSER=1 demands one")
         pytest.skip(reason)
-    requirement = FRONT_END if request.param == "newest" else front_end_of(comfyui_tree)
-    try:
-        arguments = ("--front-end-root", str(front_end(requirement)))
-    except ComfyUIUnavailableError as error:
-        pytest.skip(f"no {request.param} front end: {error}")
-    server = server_factory(arguments=arguments)
-    server.add_model(golden_root / "janus-pro-tiny")
-    add_dataset(server)
-    add_models(server, golden_root)
-    server.start()
-    with open_canvas(server) as canvas:
+    front_end_name, rendering, size = request.param
+    server = front_end_servers(front_end_name)
+    server.client.post("/settings", {"Comfy.VueNodes.Enabled": rendering == "vue"})
+    with open_canvas(server, size) as canvas:
         yield canvas
 
 

@@ -110,7 +110,7 @@ def test_combos_show_chinese_and_keep_their_values(canvas: Canvas, request: pyte
         values = canvas.saved()["nodes"][0]["widgets_values"]
         assert "read the text" in values
         # Nodes 2.0 of front end 1.32 shows the values themselves, whatever their labels.
-        if request.node.callspec.params["canvas"] == "newest":
+        if request.node.callspec.params["canvas"][0] == "newest":
             canvas.configure("Comfy.VueNodes.Enabled", True)
             canvas.page.locator(f"[data-node-id='{node}']").get_by_text("识别文字").first.wait_for()
     finally:

@@ -193,6 +193,6 @@ def test_former_values_are_known_by_name() -> None:
 
 
 def test_the_canvas_knows_the_same_former_values() -> None:
-    script = Path(__file__).resolve().parents[2] / "web" / "janus_text.js"
+    script = Path(__file__).resolve().parents[2] / "web" / "janus_saved.js"
     (table,) = re.findall(r"const RENAMED = \{(.*?)\};", script.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert dict(re.findall(r'"([^"]+)": "([^"]+)"', table)) == RENAMED

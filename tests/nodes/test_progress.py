@@ -75,7 +75,7 @@ def test_preview_shows_the_finished_rows_above_grey(core: JanusPipeline, shown: 
     assert [preview for _, _, preview in shown[: width - 1]] == [None] * (width - 1)
     for step, _, preview in shown[width - 1 :]:
         kind, picture, size = preview
-        assert (kind, picture.size, size) == ("JPEG", (side, side), 512)
+        assert (kind, picture.size, size) == ("JPEG", (side, side), side)
         rows = step // width
         expected = (core.decode_tokens(drawn.tokens[:1, : rows * width])[0] * 255).byte().numpy()
         edge = rows * side // width
@@ -92,7 +92,9 @@ def test_finished_images_are_shown_side_by_side_at_the_end(core: JanusPipeline, 
     assert value == total
     first, second, third = (images * 255).byte().numpy()
     nothing = np.full_like(first, 127)
-    sheet = np.concatenate([np.concatenate([first, second], 1), np.concatenate([third, nothing], 1)])
+    gap = np.full_like(first[:, : progress.GAP], 127)
+    rows = [np.concatenate([left, gap, right], 1) for left, right in ((first, second), (third, nothing))]
+    sheet = np.concatenate([rows[0], np.full_like(rows[0][: progress.GAP], 127), rows[1]])
     np.testing.assert_array_equal(np.asarray(picture), sheet)
 
 

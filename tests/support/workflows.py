@@ -11,12 +11,13 @@ from dev.demo import runnable
 FOLDER = REPO_ROOT / "workflows"
 WORKFLOWS = sorted(path.stem for path in FOLDER.glob("*.json"))
 RUNNABLE = sorted(runnable(FOLDER))
-# Nodes that show texts on themselves, and nodes that show images.
+# Nodes that show texts on themselves, that show images, that seldom show texts, and that save images.
 SAYS = {
     *("JanusAsk", "JanusBestOf", "JanusCaptionFolder", "JanusChoose", "JanusScore", "JanusThinkAndDraw"),
     "JanusUnderstand",
 }
 DRAWS = {"JanusAsk", "JanusBestOf", "JanusEdit", "JanusGenerate", "JanusThinkAndDraw"}
+NOTES = {"JanusEdit", "JanusLoad"}
 SAVES = {"PreviewImage", "SaveImage"}
 
 # A workflow saved before values of its combos were renamed, and the present names of these values.

@@ -1,0 +1,51 @@
+// Which workflow a run belongs to, and which node of the open workflow an execution id names.
+//
+// A run continues while another workflow is open, which may have nodes with the same ids. Events name the run
+// only; its workflow is in the server's queue or history.
+
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+
+const HISTORY_RUNS = 100; // how far back texts of former runs are looked for
+
+const workflows = new Map(); // workflow ids by run, or promises of them
+
+/** The id of the open workflow: it is saved with it, and new for a workflow that has none. */
+export const openWorkflow = () => app.rootGraph?.id;
+
+async function fetchJson(path) {
+  const response = await api.fetchApi(path);
+  return response.ok ? response.json() : {};
+}
+
+const workflowIn = ([, , , extra]) => extra?.extra_pnginfo?.workflow?.id;
+
+async function lookUp(run) {
+  const { queue_running = [], queue_pending = [] } = await fetchJson("/queue");
+  for (const item of [...queue_running, ...queue_pending]) workflows.set(item[1], workflowIn(item));
+  const found = workflows.get(run);
+  if (!(found instanceof Promise)) return found;
+  const finished = (await fetchJson(`/history/${run}`))[run]; // it has ended by now
+  return finished && workflowIn(finished.prompt);
+}
+
+/** The id of the workflow from which a run was queued; of the open one if the server does not know. */
+export async function workflowOf(run) {
+  if (run && !workflows.has(run)) workflows.set(run, lookUp(run).catch(() => undefined));
+  return (await workflows.get(run)) ?? openWorkflow();
+}
+
+/** Outputs of former runs, the latest last: workflow id, execution id and output of each node. */
+export async function formerOutputs() {
+  const runs = await fetchJson(`/history?max_items=${HISTORY_RUNS}`);
+  return Object.values(runs).flatMap(({ prompt, outputs }) =>
+    Object.entries(outputs ?? {}).map(([id, output]) => [workflowIn(prompt), id, output]),
+  );
+}
+
+/** Finds a node by its execution id. Within subgraphs, that is a path of node ids, such as "3:12". */
+export function nodeByExecutionId(executionId) {
+  const path = String(executionId).split(":");
+  const graph = path.slice(0, -1).reduce((outer, id) => outer?.getNodeById(id)?.subgraph, app.rootGraph);
+  return graph?.getNodeById(path.at(-1));
+}
