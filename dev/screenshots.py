@@ -51,12 +51,13 @@ def card(images: list[Image.Image], texts: list[str]) -> Image.Image:
         lines[MAX_LINES - 1 :] = [
             textwrap.shorten(" ".join(lines[MAX_LINES - 1 :]), LETTERS, placeholder=" …")
         ]
+    images = images[:4]
     result = Image.new("RGB", CARD, CARD_GROUND)
     width, height = CARD
     below = height - (LINE * len(lines) + GAP if lines else 0)
     columns = 1 if len(images) == 1 else 2
     rows = -(-len(images) // columns)
-    for index, image in enumerate(images[: columns * 2]):
+    for index, image in enumerate(images):
         cell = (width - GAP * (columns + 1)) / columns, (below - GAP * (rows + 1)) / max(rows, 1)
         scale = min(cell[0] / image.width, cell[1] / image.height)
         shown = image.resize(
