@@ -2,15 +2,45 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
+from comfy.model_patcher import ModelPatcher
 from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor
 
-from ..janus_core import Change, Janus, add_changes, applied_adapters, merged_changes, read_adapters
-from .memory import LoadedJanus, load, reserve
+from ..janus_core import (
+    Change,
+    Janus,
+    JanusPipeline,
+    add_changes,
+    applied_adapters,
+    merged_changes,
+    read_adapters,
+)
+from .memory import LoadedJanus, Origin, load, reserve
+
+
+class ReloadedJanus(LoadedJanus):
+    """A model whose checkpoint is loaded with adapters when it is first used, so that a chain loads once."""
+
+    def __init__(self, origin: Origin, adapters: tuple[tuple[Path, float], ...]) -> None:
+        self.origin, self.adapters = replace(origin, patcher=None), adapters
+
+    @cached_property
+    def _loaded(self) -> LoadedJanus:
+        return load(self.origin.folder, self.origin.precision, self.origin.template, self.adapters)
+
+    @cached_property
+    def pipeline(self) -> JanusPipeline:
+        """Loads the checkpoint at its first use; a load that failed is tried again."""
+        return self._loaded.pipeline
+
+    @cached_property
+    def patcher(self) -> ModelPatcher:
+        """Loads the checkpoint too."""
+        return self._loaded.patcher
 
 
 def with_adapter(model: LoadedJanus, path: Path, strength: float) -> LoadedJanus:
@@ -18,7 +48,7 @@ def with_adapter(model: LoadedJanus, path: Path, strength: float) -> LoadedJanus
 
     Floating-point parameters are patched by ComfyUI when they are moved to the device, so models with
     different adapters share them. Prepacked and int8 layers cannot be patched: if an adapter changes one, the
-    checkpoint is loaded again.
+    checkpoint is loaded again when the model is used. An adapter's errors are always raised here.
 
     Args:
         model: possibly with adapters already.
@@ -31,8 +61,8 @@ def with_adapter(model: LoadedJanus, path: Path, strength: float) -> LoadedJanus
         return model
     changes = merged_changes(found)
     origin = model.origin
-    if origin.with_adapters or not _are_whole(model.pipeline.model, changes):
-        return load(origin.folder, origin.precision, origin.template, adapters)
+    if origin.patcher is None or not _are_whole(model.pipeline.model, changes):
+        return ReloadedJanus(origin, adapters)
     # From the unpatched model, so that the order of adapters makes no difference.
     patcher = origin.patcher.clone()
     patcher.add_patches({name: RowPatch(set(), tuple(changes[name])) for name in changes})

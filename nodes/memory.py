@@ -52,18 +52,16 @@ class Origin:
         folder: the checkpoint.
         precision: of the weights.
         template: chat template; None for the checkpoint's own.
-        patcher: holds the weights without patches.
-        with_adapters: whether LoRA adapters were added to these weights.
+        patcher: holds the weights without patches; None if LoRA adapters were added before packing.
     """
 
     folder: Path
     precision: str | torch.dtype | Precision
     template: str | None
-    patcher: ModelPatcher
-    with_adapters: bool
+    patcher: ModelPatcher | None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)  # ComfyUI prints the inputs of a node that fails: not all layers
 class LoadedJanus:
     """The value on the model socket: a pipeline whose weights ComfyUI moves between devices."""
 
@@ -114,7 +112,7 @@ def load(
     size = mm.module_size(pipeline.model) + packed_bytes(pipeline.model)
     patcher = ModelPatcher(pipeline.model, device, offload_device, size=size)
     pipeline.reserve = partial(reserve, patcher)
-    origin = Origin(folder, precision, template, patcher, with_adapters=bool(adapters))
+    origin = Origin(folder, precision, template, None if adapters else patcher)
     return LoadedJanus(pipeline, patcher, origin, adapters)
 
 
