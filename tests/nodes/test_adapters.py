@@ -134,8 +134,14 @@ def test_patched_weights_reach_a_device_that_cannot_hold_all(
     checkpoint: Path, adapter: Path, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mm, "get_torch_device", lambda: GPU)
-    adapted = with_adapter(memory.load(checkpoint, "bf16", None), adapter, 1.0)
+    base = memory.load(checkpoint, "bf16", None)
+    before = snapshot(base)
+    adapted = with_adapter(base, adapter, 1.0)
     adapted.patcher.partially_load(GPU, max(0.1, share * adapted.patcher.model_size()))
+    # ComfyUI keeps the originals of patched weights on the CPU: of those on the device, in its backup.
+    kept = snapshot(base) | {name: each.weight for name, each in adapted.patcher.backup.items()}
+    assert [name for name in adapted.patcher.patches if not torch.equal(kept[name], before[name])] == []
+    assert (len(adapted.patcher.backup) > 0) is (share > 0)
     hidden = torch.empty(1, 3, 64, device=GPU, dtype=torch.bfloat16)
     layer = adapted.pipeline.model.body.layers[0].self_attn.qkv_proj
     assert layer(hidden).device == GPU
@@ -201,6 +207,9 @@ def test_conversations_are_not_continued_from_another_adapter_s_cache(
 
 
 def test_an_adapter_of_another_model_is_refused(loaded: LoadedJanus, tmp_path: Path) -> None:
+    before = snapshot(loaded)
     wrong = write_adapter(tmp_path / "wrong", {f"{LAYERS}.0.self_attn.q_proj": (32, 48)})
     with pytest.raises(ValueError, match=r"must be for a model of these sizes: .* got \[32, 48\]"):
         with_adapter(loaded, wrong, 1.0)
+    numbers(loaded)
+    assert_same(loaded, before)
