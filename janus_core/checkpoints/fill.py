@@ -53,6 +53,9 @@ class ModelFiller:
         self._buffers: dict[str, Tensor] = {}
         self._unchanged: dict[str, list[tuple[TensorInfo, ParameterSlice]]] = {}
         self._scratch = torch.empty(0, device=device)
+        # Each thread has its own mode. Tensors made in inference mode, as ComfyUI runs nodes, may only be
+        # changed in it.
+        self._is_inference = torch.is_inference_mode_enabled()
         self._finishing: deque[Future[None]] = deque()
 
     def fill(
@@ -137,9 +140,10 @@ class ModelFiller:
         """Applies changes that are still to be applied to a layer's parameters, and gives them to it."""
         for name, buffer in buffers.items():
             for info, part in self._unchanged.get(name, ()):
-                rows = buffer[part.start : part.end]
-                add_changes(rows, part.start, self._changes[name])
-                _check_finite(info, rows)
+                with torch.inference_mode(self._is_inference):
+                    rows = buffer[part.start : part.end]
+                    add_changes(rows, part.start, self._changes[name])
+                    _check_finite(info, rows)
         if is_packed:
             self._pack(layer, *buffers.values())
         else:

@@ -12,6 +12,7 @@ import torch
 from janus_nodes.janus_core import PRECISIONS, JanusPipeline, TextSampling, load_pipeline
 from janus_nodes.janus_core.checkpoints import reading
 from janus_nodes.janus_core.checkpoints.load import load_model
+from support.adapters import write_adapter
 from support.checkpoints import (
     assert_same_weights,
     copy_checkpoint,
@@ -215,3 +216,13 @@ def test_unaligned_parts_of_large_tensors_are_joined(
     monkeypatch.setattr(reading, "CHUNK_BYTES", 777)
     loaded: Any = load_model(golden_root / name, dtype=torch.float32)
     assert_same_weights(loaded, pipe.model)
+
+
+def test_adapters_change_weights_in_inference_mode(golden_root: Path, tmp_path: Path) -> None:
+    """ComfyUI runs nodes in it, and background threads start outside of it."""
+    adapter = write_adapter(tmp_path / "a", {"language_model.model.layers.0.self_attn.q_proj": None})
+    choice: dict[str, Any] = {"dtype": torch.float32, "adapters": [(adapter, 1.0)]}
+    expected = load_pipeline(golden_root / "janus-pro-tiny", **choice)
+    with torch.inference_mode():
+        found = load_pipeline(golden_root / "janus-pro-tiny", **choice)
+    assert_same_weights(found.model, expected.model)
