@@ -15,7 +15,6 @@ from janus_nodes.nodes import adapters, memory
 from janus_nodes.nodes.adapters import with_adapter
 from janus_nodes.nodes.memory import LoadedJanus
 from support.adapters import distance, edit_adapter, logits, write_adapter
-from support.parametrize import slow_except
 from torch import Tensor
 
 LAYER = "language_model.model.layers.0"
@@ -48,7 +47,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Pairs]:
     return counted
 
 
-@pytest.fixture(params=slow_except(["int8", "fp16"], "int8"))
+@pytest.fixture(params=["int8", "fp16"])
 def packed(request: pytest.FixtureRequest, checkpoint: Path) -> Iterator[tuple[str, LoadedJanus]]:
     """A model whose linear layers have no whole weights, and its precision."""
     yield request.param, memory.load(checkpoint, request.param, None)
