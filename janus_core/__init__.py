@@ -27,7 +27,7 @@ from .pipeline.pipeline import JanusPipeline
 from .pipeline.routing import DESCRIBE as DESCRIBE_TO_DRAW
 from .pipeline.routing import TASKS as ROUTED_TASKS
 from .pipeline.routing import Reply, Route, reply, route
-from .pipeline.thinking_request import THINKING_FORM_CHOICES
+from .pipeline.thinking.request import THINKING_FORM_CHOICES
 from .pipeline.thinking_tasks import ThoughtImages
 from .presets import RELEASES
 from .processing.chat import CHAT_FORMATS, DEFAULT_SYSTEM_PROMPT, Turn

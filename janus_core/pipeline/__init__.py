@@ -1,1 +1,1 @@
-"""The model's public interface: understand, chat, score, choose, generate, edit, encode, decode."""
+"""The model's public interface: understand, chat, score, choose, generate, think and draw, edit, encode."""

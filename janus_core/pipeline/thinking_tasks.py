@@ -13,11 +13,11 @@ from ..sampling.results import GeneratedImages
 from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step, may_preview
 from .answer import Answer
 from .image_tasks import ImageTasks
-from .reviewing import ReviewDrawer
-from .rounds import DrawnRounds, Verdict, draw_rounds
 from .text_tasks import TextTasks
-from .thinking import Thought, ThoughtDrawer
-from .thinking_request import AUTO, Thoughts, default_thinking, resolve_form, thinking_request
+from .thinking.request import AUTO, Thoughts, default_thinking, resolve_form, thinking_request
+from .thinking.reviews import ReviewDrawer
+from .thinking.rounds import DrawnRounds, Verdict, draw_rounds
+from .thinking.thoughts import Thought, ThoughtDrawer
 from .workspace import thinking_bytes
 
 # The score from which an image counts as right.

@@ -17,7 +17,7 @@ from ..sampling.options import TextSampling
 from ..sampling.text import initial_answer_slots
 from .questions import QuestionBatch, TokenizedQuestions
 from .runtime import Runtime
-from .thinking_request import ThinkingRequest
+from .thinking.request import ThinkingRequest
 
 # Bytes per text logit: for sampling, float32 copies, probabilities, noise, and their order for top_p; for
 # log-probabilities, 16-bit logits and two float32 copies, or float32 logits and the check for NaN.

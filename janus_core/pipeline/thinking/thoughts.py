@@ -9,16 +9,16 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..models.cache import KVCache
-from ..processing.thinking_prompts import end_ids, image_row, without_end
-from ..sampling.decoding import prefill
-from ..sampling.inpainting import candidate_indices
-from ..sampling.steps import OnStep, part_of
-from ..sampling.text import generate_text, initial_answer_slots
-from .answer import EOS, LENGTH, Answer
-from .row_drawing import ReadRows, draw_rows, token_batch
-from .runtime import Runtime
-from .thinking_request import ThinkingRequest
+from ...models.cache import KVCache
+from ...processing.thinking_prompts import end_ids, image_row, without_end
+from ...sampling.decoding import prefill
+from ...sampling.steps import OnStep, part_of
+from ...sampling.text import generate_text, initial_answer_slots
+from ..answer import EOS, LENGTH, Answer
+from ..runtime import Runtime
+from .drawing import ReadRows, draw_rows, token_batch
+from .request import ThinkingRequest
+from .rounds import random_streams
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ class ThoughtDrawer:
         for number, chunk in enumerate(self._runtime.chunks(len(images))):
             chosen = [images[index] for index in chunk]
             thoughts = [self.thoughts[index] for index in chosen]
-            streams = [candidate_indices(image, round + 1)[round] for image in chosen]
-            tokens.append(self._draw(thoughts, streams, round * num_chunks + number))
+            tokens.append(self._draw(thoughts, random_streams(chosen, round), round * num_chunks + number))
         return torch.cat(tokens)
 
     def _think(self, chunk: range, on_step: OnStep) -> tuple[list[Thought], ReadRows | None]:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..models.cache import KVCache
-from ..processing.prompts import PromptBuilder
-from ..processing.thinking_prompts import blank_row
-from ..prompt_batch import PromptBatch
-from ..sampling.decoding import prefill
-from ..sampling.guidance import uses_guidance
-from ..sampling.options import TokenSampling
-from ..sampling.steps import OnStep
-from ..sampling.tokens import sample_image_tokens
-from .runtime import Runtime
+from ...models.cache import KVCache
+from ...processing.prompts import PromptBuilder
+from ...processing.thinking_prompts import blank_row
+from ...prompt_batch import PromptBatch
+from ...sampling.decoding import prefill
+from ...sampling.guidance import uses_guidance
+from ...sampling.options import TokenSampling
+from ...sampling.steps import OnStep
+from ...sampling.tokens import sample_image_tokens
+from ..runtime import Runtime
 
 
 @dataclass(frozen=True)

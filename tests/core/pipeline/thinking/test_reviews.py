@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline
-from janus_nodes.janus_core.pipeline.reviewing import ReviewDrawer
-from janus_nodes.janus_core.pipeline.thinking_request import thinking_request
+from janus_nodes.janus_core.pipeline.thinking.request import thinking_request
+from janus_nodes.janus_core.pipeline.thinking.reviews import ReviewDrawer
 from janus_nodes.janus_core.processing.thinking_forms import THINKING_FORMS
 from janus_nodes.janus_core.processing.thinking_prompts import (
     blank_row,

@@ -9,7 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .answer import Answer
+from ...sampling.inpainting import candidate_indices
+from ..answer import Answer
 
 
 @dataclass(frozen=True)
@@ -99,3 +100,8 @@ def draw_rounds(
         open_images, new_tokens = rejected, drawer.again(rejected, round + 1)
         new_images = decode(new_tokens)
     return DrawnRounds(best_tokens, best_images, tokens, images, verdicts, reflections, kept)
+
+
+def random_streams(images: Sequence[int], round: int) -> list[int]:
+    """Indices of the random streams of images in a round; the first round has each image's own."""
+    return [candidate_indices(image, round + 1)[round] for image in images]

@@ -9,8 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..models.cache import KVCache
-from ..processing.thinking_prompts import (
+from ...models.cache import KVCache
+from ...processing.thinking_prompts import (
     blank_row,
     end_ids,
     judging_tail,
@@ -18,19 +18,18 @@ from ..processing.thinking_prompts import (
     verdict_ids,
     without_end,
 )
-from ..prompt_batch import PromptBatch
-from ..sampling.decoding import prefill
-from ..sampling.guidance import uses_guidance
-from ..sampling.inpainting import candidate_indices
-from ..sampling.options import TextSampling
-from ..sampling.steps import OnStep, ignore_step, part_of
-from ..sampling.text import generate_text
-from ..sampling.tokens import sample_image_tokens
-from .answer import EOS, LENGTH, Answer
-from .rounds import Verdict
-from .row_drawing import token_batch
-from .runtime import Runtime
-from .thinking_request import ThinkingRequest
+from ...prompt_batch import PromptBatch
+from ...sampling.decoding import prefill
+from ...sampling.guidance import uses_guidance
+from ...sampling.options import TextSampling
+from ...sampling.steps import OnStep, ignore_step, part_of
+from ...sampling.text import generate_text
+from ...sampling.tokens import sample_image_tokens
+from ..answer import EOS, LENGTH, Answer
+from ..runtime import Runtime
+from .drawing import token_batch
+from .request import ThinkingRequest
+from .rounds import Verdict, random_streams
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ class ReviewDrawer:
             self._runtime.model,
             rest,
             self._request.options,
-            _streams(images, round),
+            random_streams(images, round),
             part_of(self._on_step, round * self._num_chunks + number, num_runs),
             inputs_embeds,
             num_sources=num_sources,
@@ -156,7 +155,7 @@ class ReviewDrawer:
             seen,
             options,
             self._ends,
-            _streams(images, round),
+            random_streams(images, round),
             on_step,
             self._prefix.select([0] * len(images)),
             self._verdicts,
@@ -195,8 +194,3 @@ class ReviewDrawer:
             attention_mask[index, end - len(ids) + len(without_end(ids, self._ends)) : end] = False
         hidden = batch.padded or any(len(without_end(ids, self._ends)) < len(ids) for ids in reflections)
         return replace(batch, image_mask=image_mask, attention_mask=attention_mask, padded=hidden)
-
-
-def _streams(images: Sequence[int], round: int) -> list[int]:
-    """Indices of the random streams of images in a round; the first round has each image's own."""
-    return [candidate_indices(image, round + 1)[round] for image in images]

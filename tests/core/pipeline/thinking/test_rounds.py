@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from janus_nodes.janus_core.pipeline.answer import Answer
-from janus_nodes.janus_core.pipeline.rounds import Verdict, draw_rounds
+from janus_nodes.janus_core.pipeline.thinking.rounds import Verdict, draw_rounds
 from torch import Tensor
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..arguments import checked_text, checked_whole, shown
-from ..processing.prompts import PromptBuilder
-from ..processing.thinking_forms import THINKING_FORMS, ThinkingForm
-from ..processing.thinking_prompts import (
+from ...arguments import checked_text, checked_whole, shown
+from ...processing.prompts import PromptBuilder
+from ...processing.thinking_forms import THINKING_FORMS, ThinkingForm
+from ...processing.thinking_prompts import (
     asking_row,
     check_prompt,
     checked_question,
@@ -18,10 +18,10 @@ from ..processing.thinking_prompts import (
     redrawing_tail,
     verdict_ids,
 )
-from ..sampling.image_sampler import IMAGE_SAMPLERS
-from ..sampling.options import TextSampling, TokenSampling
-from .inputs import checked_options
-from .runtime import Runtime
+from ...sampling.image_sampler import IMAGE_SAMPLERS
+from ...sampling.options import TextSampling, TokenSampling
+from ..inputs import checked_options
+from ..runtime import Runtime
 
 AUTO, ANY_CHECKPOINT = "auto", "describe"
 THINKING_FORM_CHOICES = (AUTO, *THINKING_FORMS)
