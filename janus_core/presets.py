@@ -120,7 +120,7 @@ RELEASES = {
 
 
 def roles_by_name(own: str, config: str = "", around: str = "") -> tuple[tuple[str, str], str] | None:
-    """Role texts of the checkpoint that goes by these names, and the name that tells; None if none does.
+    """Role texts of a checkpoint with these names, and the name that decides; None if they are unknown.
 
     The config.json of a fine-tune often still names its base model.
 

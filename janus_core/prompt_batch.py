@@ -62,7 +62,7 @@ class PromptBatch:
         return replace(self, attention_mask=attention_mask, padded=True)
 
     def after(self, num_read: Sequence[int]) -> PromptBatch:
-        """The same batch with positions that go on after the tokens that were read of each sequence."""
+        """The same batch with positions that continue after the tokens already read of each sequence."""
         offsets = torch.tensor(num_read, device=self.position_ids.device)
         return replace(self, position_ids=self.position_ids + offsets[:, None])
 

@@ -24,14 +24,14 @@ class Thought(str):
 
 
 def given_thought(thought: str | None, pipeline: JanusPipeline) -> str | list[list[int]] | None:
-    """The thought to draw from, if there is one: as token ids, if it is just as this checkpoint wrote it."""
+    """The thought to draw from, or None; as token ids if this checkpoint wrote it and it is unchanged."""
     if isinstance(thought, Thought) and thought.folder == pipeline.folder:
         return [thought.ids]
     return thought if thought is None else str(thought)
 
 
 def thought_outputs(drawn: ThoughtImages, pipeline: JanusPipeline) -> list[object]:
-    """The thought of each image, or what was said of it; without any, a value that blocks later nodes."""
+    """The thought of each image, or its reflections; without any, a value that blocks later nodes."""
     thoughts: list[object] = []
     for text, ids in zip(drawn.thoughts, drawn.thought_ids, strict=True):
         thought = Thought(text)
@@ -49,7 +49,7 @@ def verdicts(drawn: ThoughtImages) -> list[object]:
 
 
 def shown_thoughts(drawn: ThoughtImages) -> list[str]:
-    """For each image: its thought, what was said of it, and how it was judged."""
+    """For each image: its thought, its reflections, and how it was judged."""
     texts = []
     for index in range(len(drawn.images)):
         parts = [drawn.thoughts[index].strip()] if drawn.thoughts else []
@@ -124,7 +124,7 @@ class ThoughtReport(TextReport):
 
 
 class DrawingReport(ImageReport):
-    """Shows the image behind a thought, and counts it in the second half of the thought's progress bar."""
+    """Shows the image drawn after a thought, and counts it in the second half of its progress bar."""
 
     def __init__(self, pipeline: JanusPipeline, thought: ThoughtReport) -> None:
         super().__init__(pipeline)

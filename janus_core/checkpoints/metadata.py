@@ -24,7 +24,7 @@ class DetectedRoles:
 
     Attributes:
         texts: of user and assistant.
-        source: what tells them, for the user to read after "by".
+        source: where they were found, for the user to read after "by".
     """
 
     texts: tuple[str, str]
@@ -55,7 +55,7 @@ def detect_roles(folder: Path, template: str | None) -> DetectedRoles | None:
     if found is None:
         return None
     texts, name = found
-    # Names may be equal: then the folder's own name tells.
+    # If names are equal, the folder's own one is reported.
     places = {around: "the name of the folder around it", config: "the name in config.json"}
     places[own] = "the folder's name"
     return DetectedRoles(texts, f"{places[name]}, {name!r}")
@@ -109,6 +109,6 @@ def _names(folder: Path) -> tuple[str, str]:
 
 
 def _repository(folder: Path) -> Path:
-    """The folder that bears a checkpoint's name; in the hub's cache, models--owner--name/snapshots/commit."""
+    """The folder with a checkpoint's name; in the hub's cache, models--owner--name/snapshots/commit."""
     resolved = folder.resolve()
     return resolved.parent.parent if resolved.parent.name == "snapshots" else resolved

@@ -20,8 +20,8 @@ class Answer(str):
     Attributes:
         finish_reason: "eos" if the model ended the answer itself; "length" if it was cut off at
             `max_new_tokens`, or at the end of the model's context.
-        unfamiliar: whether an image that it is about is unlike all that the checkpoint was trained on, as
-            far as the checkpoint tells; the answer then means little.
+        unfamiliar: whether an image that it is about is unlike all that the checkpoint was trained on;
+            False if this is unknown. The answer then means little.
     """
 
     finish_reason: str

@@ -57,9 +57,9 @@ class Runtime:
         max_batch_size: sequences or images that are computed together; larger batches are split.
         reserve: asks the host (e.g. ComfyUI) for memory.
         adapters: LoRA adapters in the weights, in the order of their content.
-        roles_from: what told the chat template's role texts, such as "the folder's name, 'Janus-Pro-1B'";
-            empty if they are only a default.
-        known_images: what the checkpoint was trained on, to tell unfamiliar images; None if it does not say.
+        roles_from: where the chat template's role texts were found, such as "the folder's name,
+            'Janus-Pro-1B'"; empty if they are only a default.
+        known_images: what the checkpoint was trained on, to detect unfamiliar images; None if unknown.
     """
 
     model: Janus

@@ -32,8 +32,8 @@ class ThoughtImages(GeneratedImages):
 
     Attributes:
         thoughts: the thought that each image was drawn after; empty for forms that draw first.
-        thought_ids: token ids of each thought as sampled, with the one that ended it.
-        first_images: [B, H, W, 3] as drawn in the first place.
+        thought_ids: token ids of each thought as sampled, end token included.
+        first_images: [B, H, W, 3] of the first round.
         first_tokens: [B, N] of these.
         verdicts: [B, 1 + rounds] float32, P(Yes) of the image of each round, NaN if none was drawn; None if
             images were not judged.
@@ -75,7 +75,7 @@ class ThinkingTasks(TextTasks, ImageTasks):
         Args:
             prompt: what to draw.
             form: how the checkpoint was trained to do it; `describe` works with any that draws token by
-                token; `auto` is what the checkpoint's name tells, else `describe`.
+                token; `auto` is detected by the checkpoint's name, else `describe`.
             options: guidance, randomness and number of images; the checkpoint's own by default.
             thinking: length and randomness of the texts; as the form's authors by default, with the images'
                 seed. The text about image i draws from seed + i.

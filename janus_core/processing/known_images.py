@@ -1,8 +1,8 @@
 """The images that a checkpoint of a narrow world knows, and whether other images are unlike all of them.
 
 Such a checkpoint may hold `known_images.json`, which only this package writes. It is compared with the
-input of the vision tower. The tower's features tell less, since it maps whatever it sees to what it knows
-(measured in the model card of the demonstration checkpoint).
+input of the vision tower. The tower's features separate images less well, since it maps everything to what
+it knows (measured in the model card of the demonstration checkpoint).
 """
 
 from __future__ import annotations

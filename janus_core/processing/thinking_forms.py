@@ -45,8 +45,8 @@ class Review:
     """How a drawn image is judged and drawn again, all in the assistant's turn after the image's start.
 
     Attributes:
-        judge: text after the image as the understanding encoder sees it. The model goes on with a verdict,
-            then with a reflection.
+        judge: text after the image as the understanding encoder sees it. The model continues with a
+            verdict, then with a reflection.
         verdicts: the texts whose last token is the first of the answer; the first one keeps the image.
         ends: what ends a reflection; the end token is hidden from attention, but keeps its position.
         redraw: text after the image as VQ tokens, the `judge` text and the reflection.

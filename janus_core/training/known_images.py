@@ -1,4 +1,4 @@
-"""Collects the tiles of training pictures, from which a checkpoint tells unfamiliar images."""
+"""Collects tiles of training pictures, by which a checkpoint detects unfamiliar images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CHUNK = 100
 
 
 def collect_known_images(pipeline: JanusPipeline, data: TrainingData) -> KnownImages:
-    """Draws pictures from the data, and returns what tells unfamiliar images; the same for the same data."""
+    """Draws pictures from the data, and returns their tiles and a threshold; the same for the same data."""
     vision = pipeline.model.config.understanding.vision
     per_side = vision.image_size // vision.patch_size
     tiles: Tensor | None = None

@@ -1,4 +1,4 @@
-"""What nodes say beside answers about pictures that the model has never seen the like of."""
+"""What nodes say below answers about pictures unlike those that the model was trained on."""
 
 from __future__ import annotations
 

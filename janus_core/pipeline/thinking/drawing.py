@@ -33,7 +33,7 @@ class ReadRows:
     counts: list[int]
 
     def only_counted(self) -> KVCache:
-        """The cache without what is not of the rows."""
+        """The cache with everything but the counted tokens hidden or cut off."""
         longest = max(self.counts)
         self.cache.rewind(longest)
         if min(self.counts) < longest:

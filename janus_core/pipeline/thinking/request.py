@@ -56,10 +56,10 @@ class ThinkingRequest:
 
 
 def resolve_form(runtime: Runtime, form: str) -> ThinkingForm:
-    """The form of that name; for `auto`, the one that the checkpoint was trained with, or `describe`.
+    """The form of this name; for `auto`, the one that the checkpoint was trained with, or `describe`.
 
     Raises:
-        ValueError: if there is none of that name, or the model draws in another way than token by token.
+        ValueError: if there is no such form, or the model draws in another way than token by token.
     """
     if not isinstance(form, str) or form not in THINKING_FORM_CHOICES:
         raise ValueError(

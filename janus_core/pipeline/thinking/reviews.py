@@ -1,4 +1,4 @@
-"""Draws first and reviews then: the model judges its image in words, and draws a new one after them."""
+"""Draws first and reviews afterwards: the model judges its image in words, then draws a new one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .rounds import Verdict, random_streams
 
 @dataclass(frozen=True)
 class _Reviewed:
-    """An image [H, W, 3] as the model saw it, and the ids of what it wrote, with the one that ended it."""
+    """An image [H, W, 3] as the model saw it, and the token ids of its reflection, end token included."""
 
     picture: Tensor
     ids: list[int]
@@ -80,7 +80,7 @@ class ReviewDrawer:
         return verdicts
 
     def again(self, images: Sequence[int], round: int) -> Tensor:
-        """Draws some images anew after what was written about them: [n, N] tokens."""
+        """Draws some images again, after what was written about them: [n, N] tokens."""
         tokens = []
         for number, chunk in enumerate(self._runtime.chunks(len(images))):
             chosen = [images[index] for index in chunk]
@@ -109,7 +109,7 @@ class ReviewDrawer:
         return prefill(model, batch, model.embed_prompt(batch))[0]
 
     def _batch(self, rows: Sequence[Sequence[int]], copies: int = 1) -> PromptBatch:
-        """Rows that go on after the prefix, image start first, `copies` times."""
+        """Rows that continue the prefix, image start first, repeated `copies` times."""
         batch = token_batch(self._request.prompts, [*rows] * copies, self._runtime.device)
         return batch.after([self._prefix.length] * len(rows) * copies)
 

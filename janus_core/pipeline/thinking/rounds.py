@@ -29,7 +29,7 @@ class Verdict:
 
 
 class Drawer(Protocol):
-    """Draws the images of a request, again if need be."""
+    """Draws the images of a request, and some of them again."""
 
     def first(self) -> Tensor:
         """Draws all images: [B, N] tokens."""
@@ -68,10 +68,10 @@ class DrawnRounds:
 def draw_rounds(
     drawer: Drawer, decode: Callable[[Tensor], Tensor], judge: Judge | None, rounds: int
 ) -> DrawnRounds:
-    """Draws images, and with a judge again for as many rounds as it says No.
+    """Draws images; a judge has those that it rejects drawn again, for at most `rounds` rounds.
 
-    Of all images of a row, the likeliest Yes is kept, the earlier one of equals. So it is never worse in the
-    judge's eyes than the first.
+    Of all rounds' images, the one with the highest P(Yes) is kept, the earlier one of equals. So its score is
+    never lower than that of the first.
     """
     tokens = drawer.first()
     images = decode(tokens)

@@ -26,7 +26,7 @@ class Thought:
     """A thought about an image.
 
     Attributes:
-        ids: its token ids as sampled, with the one that ended it.
+        ids: its token ids as sampled, end token included.
         used: those that the image is drawn after.
         text: its text, with how it ended.
     """

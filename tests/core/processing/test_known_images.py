@@ -1,6 +1,6 @@
 """Which images the demonstration checkpoint takes for its own: all of its world, and hardly any other.
 
-The sets are made afresh here: the file's tiles come from other scenes, and its threshold from what JPEG,
+The sets are generated here: the file's tiles come from other scenes, and its threshold from what JPEG,
 resizing and redrawing do to them.
 """
 
