@@ -101,7 +101,7 @@ class JanusThinkAndDraw(io.ComfyNode):
             thinking_options(model.pipeline, form, options.seed, **texts),
             rounds,
             given_thought(thought, model.pipeline),
-            question=question or None,
+            question=question if question.strip() else None,
             on_text=on_text,
             on_step=on_step,
             on_image=on_step.check,

@@ -130,13 +130,15 @@ def checked_tokens(tokens: Tensor, grid_size: int, codebook_size: int) -> Tensor
     return tokens
 
 
-def checked_options(options: Options | None, default: Options, kinds: tuple[type, ...] = ()) -> Options:
+def checked_options(
+    options: Options | None, default: Options, kinds: tuple[type, ...] = (), name: str = "options"
+) -> Options:
     """The same options, or the default for None; a ValueError if they are not of its class or of `kinds`."""
     kinds = kinds or (type(default),)
     if options is not None and not isinstance(options, kinds):
         names = " or ".join(kind.__name__ for kind in kinds)
         raise ValueError(
-            f"options must be {names}, got {shown(options)}; pass them as {kinds[0].__name__}(…), or leave "
+            f"{name} must be {names}, got {shown(options)}; pass them as {kinds[0].__name__}(…), or leave "
             "them out"
         )
     return default if options is None else options

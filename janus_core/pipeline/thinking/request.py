@@ -100,27 +100,33 @@ def thinking_request(
     chosen = resolve_form(runtime, form)
     check_prompt(runtime.prompts, "prompt", prompt)
     _check_rounds(rounds, chosen)
-    thinking = checked_options(thinking, default_thinking(chosen, int(options.seed)))
+    thinking = checked_options(thinking, default_thinking(chosen, int(options.seed)), name="thinking")
     if question is not None and not chosen.takes_question:
         raise ValueError(
-            f"question must be None for form {chosen.name!r}, which has its own, got {shown(question)}; "
-            "leave it out"
+            f"question must be left out for form {chosen.name!r}, which asks in its own words, got "
+            f"{shown(question)}; remove it, or choose another form"
         )
     if chosen.thinking is None:
         if thoughts is not None:
             raise ValueError(
-                f"thoughts must be None for form {chosen.name!r}, which draws first and thinks then, got "
-                f"{shown(thoughts)}; leave them out"
+                f"thoughts must be left out for form {chosen.name!r}, which draws first and thinks then, got "
+                f"{shown(thoughts)}; remove them, or choose another form"
             )
         prompts = runtime.prompts
         head, given = prompts.tokenizer.encode(prompts.generation_turn(prompt)), []
     else:
         tokenizer = runtime.prompts.tokenizer.with_tokens(chosen.thinking.added_tokens)
+        if tokenizer.max_id >= runtime.prompts.vocab_size:
+            raise ValueError(
+                f"form must be one whose tokens the model has room for, got {chosen.name!r}, which adds "
+                f"{', '.join(chosen.thinking.added_tokens)}, for {runtime.folder.name!r}; choose another form"
+            )
         prompts = replace(runtime.prompts, tokenizer=tokenizer)
         if chosen.takes_question:
             asked = (
                 read_question(runtime.folder) if question is None else checked_question("question", question)
             )
+            check_prompt(runtime.prompts, "question", asked)
         else:
             asked = ""
         head = asking_row(prompts, chosen.thinking, prompt, asked)
@@ -151,7 +157,8 @@ def _thought_ids(prompts: PromptBuilder, thoughts: Thoughts | None, images: int,
     fix = "pass texts or lists of token ids, one for all images or one for each"
     entries = [thoughts] if isinstance(thoughts, str) else thoughts
     if not isinstance(entries, Sequence) or len(entries) not in (1, images):
-        raise ValueError(f"thoughts must be 1 or {images}, as many as images, got {shown(thoughts)}; {fix}")
+        counts = "1" if images == 1 else f"1 or {images}, as many as images"
+        raise ValueError(f"thoughts must be {counts}, got {shown(thoughts)}; {fix}")
     rows = []
     for entry in entries:
         if isinstance(entry, str):

@@ -54,7 +54,7 @@ FORMS = THINKING_FORM_CHOICES[1:]
         ),
         (
             {"thoughts": "a dog", "form": "janus-pro-r1"},
-            "thoughts must be None for form 'janus-pro-r1', which draws first and thinks then, got 'a dog'",
+            "thoughts must be left out for form 'janus-pro-r1', which draws first and thinks then, got 'a",
         ),
         (
             {"question": "Describe it."},
@@ -64,9 +64,13 @@ FORMS = THINKING_FORM_CHOICES[1:]
         ({"question": ""}, "question must hold text, got ''"),
         (
             {"question": "{}?", "form": "got-r1"},
-            r"question must be None for form 'got-r1', which has its own, got '\{\}\?'; leave it out",
+            r"question must be left out for form 'got-r1', which asks in its own words, got '\{\}\?'; remove",
         ),
-        ({"thinking": TokenSampling()}, "options must be TextSampling, got TokenSampling"),
+        (
+            {"question": "<image_placeholder> {}"},
+            "question must hold no special tokens, got <image_placeholder> in .*; remove them",
+        ),
+        ({"thinking": TokenSampling()}, "thinking must be TextSampling, got TokenSampling"),
         ({"options": TextSampling()}, "options must be TokenSampling or FlowSampling, got TextSampling"),
     ],
 )
@@ -75,6 +79,12 @@ def test_wrong_arguments_are_named(arguments: dict[str, Any], message: str, pipe
     with traced(pipe.model) as trace, pytest.raises(ValueError, match=message):
         pipe.think_and_draw(**(usual | arguments))
     assert trace.inputs == []
+
+
+def test_a_form_whose_tokens_the_model_has_no_room_for_is_refused(shapes_pipe: JanusPipeline) -> None:
+    message = r"form must be one whose tokens the model has room for, got 'got-r1', which adds <\|box_start"
+    with pytest.raises(ValueError, match=message):
+        shapes_pipe.think_and_draw(PROMPT, "got-r1")
 
 
 @pytest.mark.parametrize("form", THINKING_FORM_CHOICES)
