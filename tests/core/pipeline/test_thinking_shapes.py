@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, TokenSampling
 from janus_nodes.janus_core.training.pictures import to_pictures
@@ -13,6 +14,7 @@ from janus_nodes.janus_core.training.shapes.prompt_specs import random_prompt_sp
 COUNT = 8
 
 
+@pytest.mark.slow
 def test_described_drawings_are_right_and_rounds_never_lower_the_score(shapes_pipe: JanusPipeline) -> None:
     spec = random_prompt_spec("colours", random.Random(3))
     options = TokenSampling(batch_size=COUNT, seed=1)
