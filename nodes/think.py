@@ -10,7 +10,7 @@ from . import widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
 from .newer import found_by, rare
-from .own import given
+from .own import OWN, given
 from .result import WORKFLOW, ui_output
 from .sockets import checks_inputs
 from .thoughts import DrawingReport, ThoughtReport, given_thought, shown_thoughts, thought_outputs, verdicts
@@ -136,8 +136,8 @@ def thinking_inputs() -> list[io.Input]:
         ),
         io.Float.Input(
             "thought_temperature",
-            default=-1.0,
-            min=-1.0,
+            default=OWN,
+            min=OWN,
             max=5.0,
             step=0.05,
             tooltip="Sampling temperature of thoughts. 0 is greedy; higher values vary more. -1: that of the "
@@ -146,16 +146,16 @@ def thinking_inputs() -> list[io.Input]:
         ),
         io.Int.Input(
             "thought_top_k",
-            default=-1,
-            min=-1,
+            default=OWN,
+            min=OWN,
             max=200_000,
             tooltip="Thoughts sample only from the k likeliest tokens. 0 is off. -1: that of the form.",
             **rare(io.Int.Input),
         ),
         io.Int.Input(
             "thought_seed",
-            default=-1,
-            min=-1,
+            default=OWN,
+            min=OWN,
             max=MAX_SEED,
             tooltip="Random seed of thoughts, to vary them and the images apart. -1: the same as seed.",
             **rare(io.Int.Input),
@@ -177,10 +177,10 @@ def thinking_options(
     thought_seed: int,
 ) -> TextSampling:
     """The options of a form's thoughts, with those that the user has set."""
-    own = pipeline.thinking_options(form, seed if thought_seed < 0 else thought_seed)
+    own = pipeline.thinking_options(form, seed if thought_seed == OWN else thought_seed)
     return replace(
         own,
         max_new_tokens=max_new_tokens or own.max_new_tokens,
-        temperature=own.temperature if thought_temperature < 0 else thought_temperature,
-        top_k=own.top_k if thought_top_k < 0 else thought_top_k,
+        temperature=own.temperature if thought_temperature == OWN else thought_temperature,
+        top_k=own.top_k if thought_top_k == OWN else thought_top_k,
     )
