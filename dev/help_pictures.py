@@ -76,6 +76,8 @@ def photograph(canvas: Canvas, node: int) -> Image.Image:
     """Takes a screenshot of one node."""
     left, top, width, height = canvas.page.evaluate(ISOLATE, [node, WIDTH, IMAGE_HEIGHT, SCALE])
     canvas.page.wait_for_timeout(1000)
+    canvas.page.evaluate("() => app.canvas.draw(true, true)")  # labels follow their fields one drawing later
+    canvas.page.wait_for_timeout(200)
     area = (left - MARGIN, top - TITLE, left + width + MARGIN, top + height + MARGIN)
     with Image.open(io.BytesIO(canvas.page.screenshot())) as page:
         return page.convert("RGB").crop(tuple(round(side) for side in area))

@@ -1,9 +1,9 @@
 """Takes screenshots of the example workflows in a browser: `python3 tasks.py screenshots [NAME ...]`.
 
 For each `workflows/<name>.json` it writes the thumbnail of the template browser (`workflows/<name>.jpg`): a
-square with the results of a run, or with the canvas if it needs other checkpoints. For the README it writes
-the canvas after one of the runs, dark and light. Needs a browser and the newest front end from PyPI, with the
-settings and the window of users.
+square with the results of a run, or, if it needs other checkpoints, with the first node that uses them and
+what it needs. For the README it writes the canvas after one of the runs, dark and light. Needs a browser and
+the newest front end from PyPI, with the settings and the window of users.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from .comfyui.tree import REPO_ROOT, front_end
 from .comfyui.users import add_dataset, add_models
 from .comfyui.workflow import to_prompt
 from .demo import runnable
+from .help_pictures import VIEW as NODE_VIEW
+from .help_pictures import photograph as photograph_node
 
 WORKFLOWS = REPO_ROOT / "workflows"
 GRAPHS = REPO_ROOT / "web" / "docs" / "graphs"
@@ -41,7 +43,9 @@ README_WORKFLOW, README_GRAPH = (
 # The browser shows a card at about 300 pixels.
 CARD, CARD_GROUND, CARD_TEXT = (480, 480), (32, 32, 36), (236, 236, 236)
 TEXT_SIZE, LINE, LETTERS, MAX_LINES, GAP = 38, 46, 23, 4, 12
-ANSWERS = {"JanusCaptionFolder", "JanusChoose", "JanusScore", "JanusUnderstand"}
+TOP, FADE = 8, 60  # above the node in its picture; below the part of it that is shown
+USES = {"JanusEdit", "JanusFlowSampler", "JanusThinkAndDraw", "JanusUnderstand"}
+ANSWERS = {"JanusCaptionFolder", "JanusChoose", "JanusScore", "JanusThinkAndDraw", "JanusUnderstand"}
 
 
 def card(images: list[Image.Image], texts: list[str]) -> Image.Image:
@@ -80,10 +84,27 @@ def outcome(server: ComfyServer, workflow: dict[str, Any]) -> tuple[list[Image.I
         str(node["id"]): node["type"] for node in sorted(workflow["nodes"], key=lambda node: node["pos"])
     }
     files = [file for node in nodes for file in result.images(node)]
-    pictures = dict.fromkeys(server.client.view(file) for file in files)
-    images = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
+    images = [Image.open(io.BytesIO(server.client.view(file))).convert("RGB") for file in files]
+    images = list({image.tobytes(): image for image in images}.values())  # files differ by what they record
     answers = [node for node, kind in nodes.items() if kind in ANSWERS]
     return images, [text.strip() for node in answers for text in result.texts(node)]
+
+
+def announcement(canvas: Canvas, name: str) -> Image.Image:
+    """The thumbnail of a workflow that cannot run here: its first node that uses the model, and its needs."""
+    workflow = read(name)
+    canvas.open(workflow)
+    node = next(node["id"] for node in workflow["nodes"] if node["type"] in USES)
+    task = name.rpartition(" - ")[2]
+    texts = [task[0].upper() + task[1:], workflow["extra"]["janus"]["needs"]]
+    canvas.page.set_viewport_size({"width": NODE_VIEW[0], "height": NODE_VIEW[1]})
+    picture = photograph_node(canvas, node)
+    canvas.page.set_viewport_size({"width": VIEW[0], "height": VIEW[1]})
+    lines = sum(len(textwrap.wrap(text, LETTERS)) for text in texts)
+    width, height = CARD[0] - 2 * GAP, CARD[1] - LINE * lines - 3 * GAP
+    top = picture.crop((0, TOP, picture.width, TOP + height * picture.width // width))
+    top.paste(CARD_GROUND, (0, top.height - FADE), Image.linear_gradient("L").resize((top.width, FADE)))
+    return card([top], texts)
 
 
 def readme_pictures(canvas: Canvas) -> None:
@@ -133,12 +154,7 @@ def main(names: list[str]) -> int:
         canvas.configure("Comfy.Graph.CanvasInfo", False)
         canvas.configure("Comfy.Graph.CanvasMenu", False)
         for name in names or paths:
-            workflow = read(name)
-            if name in can_run:
-                thumbnail = card(*outcome(server, workflow))
-            else:
-                canvas.open(workflow)
-                thumbnail = card([photograph(canvas)], [workflow["extra"]["janus"]["needs"]])
+            thumbnail = card(*outcome(server, read(name))) if name in can_run else announcement(canvas, name)
             thumbnail.save(WORKFLOWS / f"{name}.jpg", quality=QUALITY, optimize=True)
             sys.stdout.write(f"{name}\n")
             sys.stdout.flush()
