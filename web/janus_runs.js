@@ -6,9 +6,10 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
-const HISTORY_RUNS = 100; // how far back texts of former runs are looked for
+const HISTORY_RUNS = 100; // how far back outputs of former runs are looked for
 
 const workflows = new Map(); // workflow ids by run, or promises of them
+let former; // the promise of the outputs of former runs
 
 /** The id of the open workflow: it is saved with it, and new for a workflow that has none. */
 export const openWorkflow = () => app.rootGraph?.id;
@@ -35,13 +36,18 @@ export async function workflowOf(run) {
   return (await workflows.get(run)) ?? openWorkflow();
 }
 
-/** Outputs of former runs, the latest last: workflow id, execution id and output of each node. */
-export async function formerOutputs() {
+async function readHistory() {
   const runs = await fetchJson(`/history?max_items=${HISTORY_RUNS}`);
   return Object.values(runs).flatMap(({ prompt, outputs }) =>
     Object.entries(outputs ?? {}).map(([id, output]) => [workflowIn(prompt), id, output]),
   );
 }
+
+/**
+ * Outputs of runs before the page was loaded, the latest last: workflow id, execution id and output of each node.
+ * The server is asked once per page.
+ */
+export const formerOutputs = () => (former ??= readHistory());
 
 /** Finds a node by its execution id. Within subgraphs, that is a path of node ids, such as "3:12". */
 export function nodeByExecutionId(executionId) {

@@ -1,7 +1,9 @@
 // What the widgets of Janus nodes say about themselves: settings that are left to the checkpoint, widgets that
 // have no effect at present, and names of text fields where the canvas draws none.
 
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { formerOutputs, nodeByExecutionId, openWorkflow, workflowOf } from "./janus_runs.js";
 
 const OWN = -1; // left to the checkpoint, or to another setting
 // Whose value OWN stands for, and the smallest value besides it; the same table as in nodes/own.py.
@@ -25,6 +27,8 @@ const WORDS = {
     ...{ open: "（", colon: "：", close: "）" },
   },
 };
+const LEAST_ROWS = 3;
+const ROW_LETTERS = 45; // somewhat fewer than fit into a row of a new node
 const UNKNOWN = Symbol("the value comes from another node");
 
 const greedy = (value) => value("temperature") === 0;
@@ -78,21 +82,43 @@ function valueOf(node, name) {
   return isLinked(node, name) ? UNKNOWN : node.widgets.find((widget) => widget.name === name)?.value;
 }
 
-/** The settings of a node's last run. */
-function takenBy(node) {
-  const outer = node.graph && node.graph !== rootGraph() ? `${node.graph.id}:` : "";
-  return app.nodeOutputs?.[outer + node.id]?.own?.at(-1) ?? {};
+const taken = new Map(); // settings of the last runs, by workflow id and by execution id
+const shown = new WeakMap(); // those that a node shows
+let recalled; // the promise to have read those of former runs
+
+function takenIn(workflow) {
+  if (!taken.has(workflow)) taken.set(workflow, new Map());
+  return taken.get(workflow);
+}
+
+/** Shows the settings of the last runs on the nodes of the open workflow. */
+function showTaken() {
+  takenIn(openWorkflow()).forEach((own, id) => shown.set(nodeByExecutionId(id) ?? {}, own));
+  refreshAll();
+}
+
+async function keepTaken({ prompt_id, node, display_node, output }) {
+  if (!output?.own?.length) return;
+  takenIn(await workflowOf(prompt_id)).set(String(display_node ?? node), output.own.at(-1));
+  showTaken();
+}
+
+/** Reads the settings of former runs, once per page. */
+async function recallTaken() {
+  const former = (await formerOutputs()).filter(([workflow, , output]) => workflow && output.own?.length);
+  for (const [workflow, id, output] of former.reverse())
+    if (!takenIn(workflow).has(id)) takenIn(workflow).set(id, output.own.at(-1));
 }
 
 const names = new WeakMap(); // of widgets: the label without the addition, and the label with it
 
 /** Says on a setting that it is the checkpoint's own, and after a run, which value that was. */
-function labelOwn(widget, taken) {
+function labelOwn(widget, number) {
   const known = names.get(widget);
   // A label that is not ours is the widget's name in the user's language, or a name that the user gave it.
   const name = known && widget.label === known.label ? known.name : (widget.label ?? widget.name);
   const { open, colon, close, [SETTINGS[widget.name].whose]: own } = words();
-  const value = taken === undefined ? "" : `${colon}${Number(taken.toPrecision(4))}`;
+  const value = number === undefined ? "" : `${colon}${Number(number.toPrecision(4))}`;
   const label = widget.value === OWN ? `${name}${open}${own}${value}${close}` : name;
   names.set(widget, { name, label });
   if (widget.label !== label) widget.label = label;
@@ -100,9 +126,9 @@ function labelOwn(widget, taken) {
 
 /** Updates labels and grey of all widgets of a node. */
 function refresh(node) {
-  const taken = takenBy(node);
+  const own = shown.get(node) ?? {};
   for (const widget of node.widgets ?? []) {
-    if (canBeOwn(widget)) labelOwn(widget, taken[widget.name]);
+    if (canBeOwn(widget)) labelOwn(widget, own[widget.name]);
     const idle = IDLE[node.comfyClass]?.[widget.name];
     if (!idle) continue;
     widget.disabled = idle(
@@ -142,6 +168,14 @@ function watch(node, widget) {
   });
 }
 
+const isField = (widget) => widget.element?.tagName === "TEXTAREA";
+
+/** Has Nodes 2.0 show the first text of a field whole, and at least this many rows; users may enlarge it. */
+function setRows(widget) {
+  if (isField(widget) && !widget.element.readOnly)
+    widget.options.rows = Math.max(LEAST_ROWS, Math.ceil(widget.element.value.length / ROW_LETTERS));
+}
+
 /** Draws the names of text fields into the gaps above them, and has empty fields show them. */
 function drawNames(node, context) {
   if (node.flags?.collapsed || app.canvas?.low_quality) return;
@@ -150,7 +184,7 @@ function drawNames(node, context) {
   context.fillStyle = LiteGraph.WIDGET_SECONDARY_TEXT_COLOR;
   context.textAlign = "left";
   for (const widget of node.widgets ?? []) {
-    if (widget.element?.tagName !== "TEXTAREA" || widget.hidden) continue;
+    if (!isField(widget) || widget.hidden) continue;
     context.fillText(widget.label ?? widget.name, 16, widget.y + 8);
   }
   context.restore();
@@ -161,19 +195,24 @@ app.registerExtension({
 
   nodeCreated(node) {
     if (!isOurs(node)) return;
-    for (const widget of node.widgets ?? []) watch(node, widget);
-    for (const event of ["onConfigure", "onConnectionsChange", "onExecuted"])
+    for (const widget of node.widgets ?? []) {
+      watch(node, widget);
+      setRows(widget);
+    }
+    for (const event of ["onConfigure", "onConnectionsChange"])
       after(node, event, () => refresh(node));
     after(node, "onDrawForeground", (context) => drawNames(node, context));
     refresh(node);
   },
 
   afterConfigureGraph() {
-    setTimeout(refreshAll); // by then the front end knows the outputs of the open workflow
+    setTimeout(showTaken); // by then each node is in its graph
+    recalled ??= recallTaken().catch((error) => console.warn("Janus: no settings of former runs:", error));
+    recalled.then(showTaken);
   },
 
-  onNodeOutputsUpdated() {
-    refreshAll();
+  setup() {
+    api.addEventListener("executed", ({ detail }) => keepTaken(detail));
   },
 });
 

@@ -77,6 +77,23 @@ def test_settings_say_that_they_are_the_checkpoints_own(rendered: Canvas) -> Non
     assert labels(canvas) == reported | {"top_p": "top_p"}
 
 
+def test_settings_of_a_run_are_shown_in_its_own_workflow_only(canvas: Canvas) -> None:
+    add(canvas, "JanusGenerate")
+    canvas.set_widget(NODE, "batch_size", 4)
+    workflow = {**canvas.saved(), "id": "0b0f5f0e-6f0a-4a53-9a53-6a8f3c7b1d01"}
+    canvas.open(workflow)
+    untouched = labels(canvas)
+    canvas.queue()
+    canvas.wait_for_progress(NODE)
+    canvas.open({**workflow, "id": "0b0f5f0e-6f0a-4a53-9a53-6a8f3c7b1d02"})  # its nodes have the same ids
+    assert canvas.wait_for_end() == "execution_success"
+    canvas.change_and_undo()
+    assert labels(canvas) == untouched
+    canvas.open(workflow)
+    canvas.page.wait_for_timeout(500)
+    assert labels(canvas) == {name: f"{name} (checkpoint's own: {value})" for name, value in OWN.items()}
+
+
 def test_workflow_saved_with_numbers_keeps_them(rendered: Canvas) -> None:
     canvas = rendered
     add(canvas, "JanusGenerate")
