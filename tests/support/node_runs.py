@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from comfy_api.latest import io
 
 
@@ -31,6 +32,7 @@ def run(node: type[io.ComfyNode], **inputs: Any) -> tuple[Any, ...]:
 
 def run_and_show(node: type[io.ComfyNode], **inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Runs a node in the same way and returns its outputs and its `ui` values."""
-    output = prepared(node, unique_id="1").EXECUTE_NORMALIZED(**widgets(node) | inputs)
+    with torch.inference_mode():
+        output = prepared(node, unique_id="1").EXECUTE_NORMALIZED(**widgets(node) | inputs)
     assert len(output.args) == len(node.define_schema().outputs)
     return output.args, output.ui or {}
