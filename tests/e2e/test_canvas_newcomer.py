@@ -1,0 +1,77 @@
+"""A newcomer's ways to a first picture, with real mouse and keyboard events, each of them counted."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from janus_nodes.janus_core.training.shapes.drawing import read_picture
+from PIL import Image
+
+from dev.browser.canvas import PACK, Canvas
+from dev.browser.newcomer import Newcomer
+from dev.browser.open import find_browser, open_canvas
+from dev.comfyui.server import ComfyServer
+from dev.comfyui.tree import FRONT_END, ComfyUIUnavailableError, front_end, front_end_of
+
+TEMPLATE = "Generate an image from text"
+EMPTY = {"nodes": [], "links": [], "last_node_id": 0, "last_link_id": 0, "version": 0.4}
+RIGHT = {("star", "red"), ("circle", "blue")}
+
+
+@pytest.fixture(scope="module", params=["pinned", "newest"])
+def first_start(
+    request: pytest.FixtureRequest, server_factory: Callable[..., ComfyServer], comfyui_tree: Path
+) -> Iterator[Canvas]:
+    """A front end with the rendering that new users have, and no checkpoint but the demonstration."""
+    if find_browser() is None:
+        pytest.skip("no Chromium or Chrome on the PATH, nor one that CHROMIUM_PATH names")
+    requirement = FRONT_END if request.param == "newest" else front_end_of(comfyui_tree)
+    try:
+        server = server_factory(arguments=("--front-end-root", str(front_end(requirement))))
+    except ComfyUIUnavailableError as error:
+        pytest.skip(f"no {request.param} front end: {error}")
+    server.start()
+    server.client.post("/settings", {"Comfy.VueNodes.Enabled": request.param == "newest"})
+    with open_canvas(server, (1366, 768)) as canvas:
+        yield canvas
+
+
+def drawn(canvas: Canvas) -> set[tuple[str, str]]:
+    """Shape and colour of each object in the picture that Janus Generate shows, read as in the evaluation."""
+    (file,) = canvas.page.evaluate("""() =>
+      app.nodeOutputs[app.graph._nodes.find(node => node.type === "JanusGenerate").id].images""")
+    with Image.open(io.BytesIO(canvas.server.client.view(file))) as picture:
+        scene = read_picture(np.asarray(picture.convert("RGB")))
+    return {(each.shape, each.colour) for each in scene.objects}
+
+
+def test_from_the_template_browser_in_four_actions(first_start: Canvas) -> None:
+    newcomer = Newcomer(first_start)
+    newcomer.click(".templates-tab-button")
+    newcomer.choose(PACK)
+    newcomer.click(f"[data-testid='template-workflow-{TEMPLATE}']")
+    assert newcomer.run() == "execution_success"
+    assert len(newcomer.actions) <= 4
+    assert drawn(first_start) == RIGHT
+
+
+def test_from_an_empty_canvas_in_six_actions(first_start: Canvas, request: pytest.FixtureRequest) -> None:
+    first_start.open(EMPTY)
+    newcomer = Newcomer(first_start)
+    if "newest" in request.node.name:
+        newcomer.press("n")  # the library of nodes, in which a node need not be placed by a further click
+        newcomer.type("janus generate")
+        newcomer.drag_entry("Janus Generate", 900, 250)
+    else:
+        newcomer.open_search(700, 300)
+        newcomer.type("janus generate")
+        newcomer.press("Enter")
+    newcomer.drag_input_to(500, 600)
+    newcomer.choose("Load Janus-Pro")
+    assert newcomer.run() == "execution_success"
+    assert len(newcomer.actions) <= 6
+    assert drawn(first_start) == RIGHT
