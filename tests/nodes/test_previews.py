@@ -127,10 +127,13 @@ def test_the_flow_sampler_obeys_too(golden_root: Path, shown: Shown, choose: Cho
         assert [preview is not None for *_, preview in shown] == [expected] * 3
 
 
-def test_previews_have_the_size_that_comfyui_is_set_to(
-    core: JanusPipeline, shown: Shown, choose: Choose, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [20, 200])
+def test_previews_have_the_size_that_comfyui_is_set_to_and_at_most_the_images(
+    core: JanusPipeline, shown: Shown, choose: Choose, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     choose()
-    monkeypatch.setattr(cli_args.args, "preview_size", 200)
-    core.generate("A lake.", TokenSampling(), on_step=progress.ImageReport(core))
-    assert {preview[2] for *_, preview in shown if preview is not None} == {200}
+    monkeypatch.setattr(cli_args.args, "preview_size", size)
+    images = core.generate("A lake.", TokenSampling(), on_step=progress.ImageReport(core)).images
+    assert 20 < images.shape[2] < 200
+    expected = min(size, images.shape[2])
+    assert {preview[2] for *_, preview in shown if preview is not None} == {expected}
