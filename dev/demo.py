@@ -37,7 +37,9 @@ def runnable(folder: Path) -> dict[str, dict[str, Any]]:
     return workflows
 
 
-def save(name: str, result: RunResult, server: ComfyServer, folder: Path) -> list[Path]:
+def save(
+    name: str, prompt: dict[str, Any], result: RunResult, server: ComfyServer, folder: Path
+) -> list[Path]:
     """Writes the images and texts of a run as `<name>-<number>.png` and `<name>.txt`."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -45,7 +47,9 @@ def save(name: str, result: RunResult, server: ComfyServer, folder: Path) -> lis
     for number, image in enumerate(saved or result.images(), start=1):
         written.append(folder / f"{name}-{number}{Path(image['filename']).suffix}")
         written[-1].write_bytes(server.client.view(image))
-    if texts := result.texts():
+    # What a Load node says is about the checkpoint.
+    answering = [node for node in result.outputs if prompt[node]["class_type"] != "JanusLoad"]
+    if texts := [text for node in answering for text in result.texts(node)]:
         written.append(folder / f"{name}.txt")
         written[-1].write_text("\n\n".join(texts) + "\n", encoding="utf-8")
     return written
@@ -58,13 +62,14 @@ def run_workflows(server: ComfyServer, workflows: dict[str, dict[str, Any]], fol
     for name, workflow in workflows.items():
         start = time.monotonic()
         try:
-            result = server.client.run(to_prompt(workflow, object_info), timeout=300).check()
+            prompt = to_prompt(workflow, object_info)
+            result = server.client.run(prompt, timeout=300).check()
         except (PromptRejectedError, RuntimeError, ValueError, TimeoutError) as error:
             failed.append(name)
             say(f"{name}: FAILED: {error}")
             continue
         say(f"{name}: {time.monotonic() - start:.1f} s")
-        for path in save(name, result, server, folder):
+        for path in save(name, prompt, result, server, folder):
             say(f"  {path}")
     return failed
 

@@ -49,11 +49,12 @@ def assert_next_run_is_right(client: ComfyClient, graph: Graph, pipe: JanusPipel
 def test_cancelled_drawing_ends_at_once(
     client: ComfyClient, graph: Graph, pipe: JanusPipeline, step: int
 ) -> None:
-    drawn = graph.add("JanusGenerate", model=graph.load(), prompt="A lake.", batch_size=256, seed=step)
+    loaded = graph.load()
+    drawn = graph.add("JanusGenerate", model=loaded, prompt="A lake.", batch_size=256, seed=step)
     graph.save(drawn)
     result, seconds = cancel_at(client, graph, steps_of(drawn, step))
     assert result.status == "interrupted"
-    assert result.outputs == {}
+    assert result.outputs.keys() <= {loaded[0]}  # it says which chat roles it took
     assert seconds < SOON
     assert_next_run_is_right(client, graph, pipe)
 

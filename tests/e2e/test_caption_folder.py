@@ -24,10 +24,15 @@ def prompt(object_info: dict[str, Any]) -> dict[str, Any]:
     return prompt
 
 
+def caption_node(prompt: dict[str, Any]) -> str:
+    """The id of its caption node."""
+    (node_id,) = (key for key, node in prompt.items() if node["class_type"] == "JanusCaptionFolder")
+    return node_id
+
+
 def inputs_of(prompt: dict[str, Any]) -> dict[str, Any]:
     """The widgets of its caption node."""
-    (node,) = (node for node in prompt.values() if node["class_type"] == "JanusCaptionFolder")
-    inputs: dict[str, Any] = node["inputs"]
+    inputs: dict[str, Any] = prompt[caption_node(prompt)]["inputs"]
     return inputs
 
 
@@ -36,7 +41,7 @@ def test_example_captions_its_folder_and_a_second_run_skips_all(
 ) -> None:
     folder: Path = write_images(server.base / "input" / "another_dataset", 3)
     (folder / "broken.png").write_bytes(b"no image")
-    texts = client.run(prompt).check().texts()
+    texts = client.run(prompt).check().texts(caption_node(prompt))
     assert texts[0].startswith("3 captioned, 0 had a caption, 1 failed\nbroken.png: image must be")
     assert set(texts) == {texts[0]}
     captions = {file.name: file.read_text(encoding="utf-8") for file in folder.glob("*.txt")}
@@ -44,7 +49,7 @@ def test_example_captions_its_folder_and_a_second_run_skips_all(
     assert all(caption.strip() for caption in captions.values())
 
     # The unchanged prompt runs again instead of being cached.
-    again = client.run(prompt).check().texts()
+    again = client.run(prompt).check().texts(caption_node(prompt))
     assert again[0].startswith("0 captioned, 3 had a caption, 1 failed")
     assert {file.name: file.read_text(encoding="utf-8") for file in folder.glob("*.txt")} == captions
 
