@@ -68,8 +68,8 @@ def test_thought_streams_then_the_picture_and_what_was_loaded_is_said(canvas: Ca
         canvas.set_widget(int(node), widget, value)
     canvas.set_widget(int(node), "thought_temperature", 2)
     canvas.queue()
-    canvas.page.wait_for_function("() => janus.texts.length")
-    first = canvas.texts()[node]
+    shown = "id => app.graph.getNodeById(id).widgets.find(w => w.name === 'result')?.value"
+    first = canvas.page.wait_for_function(shown, arg=int(node)).json_value()
     assert canvas.wait_for_end() == "execution_success"
     text = canvas.texts()[node]
     assert 0 < len(first) < len(text)
