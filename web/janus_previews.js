@@ -1,7 +1,7 @@
 // Shows the finished images of Janus nodes instead of their last preview.
 //
 // Front ends show a node's preview until it starts again, instead of its images; with Nodes 2.0 even twice. They drop
-// the previews of a node when its progress says that it has started: so it is reported as started anew, for a few
+// the previews of a node when its progress says that it has started. So its start is reported again, for a few
 // frames, and then its images once more.
 
 import { api } from "../../scripts/api.js";

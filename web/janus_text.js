@@ -80,7 +80,7 @@ app.registerExtension({
   },
 
   afterConfigureGraph() {
-    showTexts(); // the front end has created the nodes anew, as when undoing or switching workflows
+    showTexts(); // the front end has created new nodes, as when undoing or switching workflows
     recalled ??= recallTexts().catch((error) => console.warn("Janus: no texts of former runs:", error));
     recalled.then(showTexts);
   },

@@ -55,26 +55,25 @@ class ReviewDrawer:
         self._verdicts = verdict_ids(request.prompts, self._form)
         self._judging = judging_tail(request.prompts, self._form)
         self._redrawing = redrawing_tail(request.prompts, self._form)
-        self._num_chunks = len(runtime.chunks(request.options.batch_size))
+        self._chunks = runtime.chunks(request.options.batch_size)
         self._reviewed: dict[int, _Reviewed] = {}
 
     def first(self) -> Tensor:
         """Draws all images: [B, N] tokens."""
-        chunks = self._runtime.chunks(self._request.options.batch_size)
         rest = self._batch([[self._request.head[-1]]], len(self._conditions))
-        return torch.cat([self._draw(rest, chunk, 0, number) for number, chunk in enumerate(chunks)])
+        return torch.cat([self._draw(rest, chunk, 0, number) for number, chunk in enumerate(self._chunks)])
 
     def judge(self, images: Sequence[int], pictures: Tensor, round: int) -> list[Verdict]:
         """Judges some images, [n, H, W, 3] in [0, 1]; writes only the verdict in the last round."""
         is_last = round == self._request.rounds
         options = replace(self._request.thinking, max_new_tokens=1) if is_last else self._request.thinking
-        num_runs = self._num_chunks * self._request.rounds
+        num_runs = len(self._chunks) * self._request.rounds
         # The authors' code keeps images as 8-bit files, rounded down.
         pictures = (pictures * 255).floor() / 255
         verdicts = []
         for number, chunk in enumerate(self._runtime.chunks(len(images))):
             chosen = [images[index] for index in chunk]
-            run = round * self._num_chunks + number
+            run = round * len(self._chunks) + number
             on_step = ignore_step if is_last else part_of(self._on_text, run, num_runs)
             verdicts += self._judge_chunk(chosen, pictures[list(chunk)], options, round, on_step)
         return verdicts
@@ -130,13 +129,13 @@ class ReviewDrawer:
         num_conditions = len(self._conditions)
         num_sources = len(rest.input_ids) // num_conditions
         rows = [row for row in range(num_conditions) for _ in range(num_sources)]
-        num_runs = self._num_chunks * (1 + self._request.rounds)
+        num_runs = len(self._chunks) * (1 + self._request.rounds)
         return sample_image_tokens(
             self._runtime.model,
             rest,
             self._request.options,
             random_streams(images, round),
-            part_of(self._on_step, round * self._num_chunks + number, num_runs),
+            part_of(self._on_step, round * len(self._chunks) + number, num_runs),
             inputs_embeds,
             num_sources=num_sources,
             cache=self._prefix.select(rows),

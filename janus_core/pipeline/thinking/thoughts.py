@@ -49,6 +49,7 @@ class ThoughtDrawer:
         self._runtime, self._request, self._form = runtime, request, request.form.thinking
         self._on_text, self._on_step = on_text, on_step
         self._ends = end_ids(request.prompts, self._form.ends)
+        self._chunks = runtime.chunks(request.options.batch_size)
         self._shared: tuple[list[Thought], ReadRows | None] | None = None
         self.thoughts: list[Thought] = []
         self._given = [self._thought(ids) for ids in request.thoughts]
@@ -57,9 +58,9 @@ class ThoughtDrawer:
 
     def first(self) -> Tensor:
         """Thinks about all images, and draws them: [B, N] tokens."""
-        chunks, tokens = self._runtime.chunks(self._request.options.batch_size), []
-        texts = 1 if self._form.shared else len(chunks)
-        for number, chunk in enumerate(chunks):
+        tokens = []
+        texts = 1 if self._form.shared else len(self._chunks)
+        for number, chunk in enumerate(self._chunks):
             thoughts, read = self._think(chunk, part_of(self._on_text, number, texts))
             self.thoughts += thoughts
             tokens.append(self._draw(thoughts, chunk, number, read))
@@ -67,12 +68,12 @@ class ThoughtDrawer:
 
     def again(self, images: Sequence[int], round: int) -> Tensor:
         """Draws some images from the same thoughts once more, from other random streams."""
-        num_chunks = len(self._runtime.chunks(self._request.options.batch_size))
         tokens = []
         for number, chunk in enumerate(self._runtime.chunks(len(images))):
             chosen = [images[index] for index in chunk]
             thoughts = [self.thoughts[index] for index in chosen]
-            tokens.append(self._draw(thoughts, random_streams(chosen, round), round * num_chunks + number))
+            run = round * len(self._chunks) + number
+            tokens.append(self._draw(thoughts, random_streams(chosen, round), run))
         return torch.cat(tokens)
 
     def _think(self, chunk: range, on_step: OnStep) -> tuple[list[Thought], ReadRows | None]:
@@ -144,7 +145,7 @@ class ThoughtDrawer:
         if len(read.counts) == 1 if read else all(row == rows[0] for row in rows):
             rows = rows[:1]  # read once
         rounds = 1 + self._request.rounds if self._request.form.judges else 1
-        num_runs = len(self._runtime.chunks(self._request.options.batch_size)) * rounds
+        num_runs = len(self._chunks) * rounds
         return draw_rows(
             self._runtime,
             self._request.prompts,
