@@ -43,11 +43,37 @@ async function readHistory() {
   );
 }
 
-/**
- * Outputs of runs before the page was loaded, the latest last: workflow id, execution id and output of each node.
- * The server is asked once per page.
- */
-export const formerOutputs = () => (former ??= readHistory());
+/** The last value that each node of each workflow has got from a run. */
+export class LastValues {
+  #values = new Map(); // by workflow id, and by execution id of the node
+  #recalled;
+
+  /** The values of a workflow, by execution id. */
+  of(workflow) {
+    if (!this.#values.has(workflow)) this.#values.set(workflow, new Map());
+    return this.#values.get(workflow);
+  }
+
+  /**
+   * Adds those of runs before the page was loaded, once; `pick` takes an output and returns its value, undefined
+   * if it has none. `found` is called with each workflow and value. The server is asked once per page.
+   */
+  recall(pick, found = () => {}) {
+    return (this.#recalled ??= this.#read(pick, found).catch((error) =>
+      console.warn("Janus: no results of former runs:", error),
+    ));
+  }
+
+  async #read(pick, found) {
+    const outputs = await (former ??= readHistory());
+    for (const [workflow, id, output] of [...outputs].reverse()) {
+      const value = pick(output);
+      if (!workflow || value === undefined) continue;
+      found(workflow, value);
+      if (!this.of(workflow).has(id)) this.of(workflow).set(id, value);
+    }
+  }
+}
 
 /** Finds a node by its execution id. Within subgraphs, that is a path of node ids, such as "3:12". */
 export function nodeByExecutionId(executionId) {

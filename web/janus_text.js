@@ -6,7 +6,7 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { addField, fieldOf } from "./janus_field.js";
-import { formerOutputs, nodeByExecutionId, openWorkflow, workflowOf } from "./janus_runs.js";
+import { LastValues, nodeByExecutionId, openWorkflow, workflowOf } from "./janus_runs.js";
 
 const TEXT_NODES = [
   "JanusAsk",
@@ -22,10 +22,9 @@ const FIELD_HEIGHT = 110; // minimum, in pixels
 const NOTE_NODES = ["JanusEdit", "JanusLoad"];
 const NOTE_HEIGHT = 52;
 
-const texts = new Map(); // by workflow id, and by execution id of the node
+const texts = new LastValues();
 const said = new Set(); // every text that a run has ended with, with its workflow's id
-let running; // the run of which the server has last reported the start
-let recalled; // the promise to have read the texts of former runs
+let running; // the run whose start the server has reported last
 
 function setText(node, text) {
   if (text && NOTE_NODES.includes(node?.type) && !fieldOf(node)) addField(node, NOTE_HEIGHT);
@@ -37,15 +36,12 @@ function setText(node, text) {
 const textOf = ({ text, note = [] }) =>
   text.map((part, run) => (note[run] ? `${part}\n${note[run]}` : part)).join("\n\n");
 
-function textsOf(workflow) {
-  if (!texts.has(workflow)) texts.set(workflow, new Map());
-  return texts.get(workflow);
-}
+const keyOf = (workflow, text) => JSON.stringify([workflow, text]);
 
 /** Keeps the text of a node, and shows it if its workflow is open. */
 async function updateText(run, id, text) {
   const workflow = await workflowOf(run);
-  textsOf(workflow).set(String(id), text);
+  texts.of(workflow).set(String(id), text);
   if (workflow === openWorkflow()) setText(nodeByExecutionId(id), text);
 }
 
@@ -53,24 +49,17 @@ async function onExecuted({ prompt_id, node, display_node, output }) {
   if (!output?.text) return;
   const text = textOf(output);
   updateText(prompt_id, display_node ?? node, text);
-  said.add(JSON.stringify([await workflowOf(prompt_id), text]));
+  said.add(keyOf(await workflowOf(prompt_id), text));
 }
 
 /** Reads the texts of former runs, once per page. */
-async function recallTexts() {
-  const former = new Map();
-  for (const [workflow, id, output] of await formerOutputs()) {
-    if (!workflow || !output.text) continue;
-    former.set(JSON.stringify([workflow, id]), textOf(output));
-    said.add(JSON.stringify([workflow, textOf(output)]));
-  }
-  for (const [key, text] of former) {
-    const [workflow, id] = JSON.parse(key);
-    if (!textsOf(workflow).has(id)) textsOf(workflow).set(id, text);
-  }
-}
+const recallTexts = () =>
+  texts.recall(
+    (output) => (output.text ? textOf(output) : undefined),
+    (workflow, text) => said.add(keyOf(workflow, text)),
+  );
 
-const showTexts = () => textsOf(openWorkflow()).forEach((text, id) => setText(nodeByExecutionId(id), text));
+const showTexts = () => texts.of(openWorkflow()).forEach((text, id) => setText(nodeByExecutionId(id), text));
 
 app.registerExtension({
   name: "Janus.Text",
@@ -81,8 +70,7 @@ app.registerExtension({
 
   afterConfigureGraph() {
     showTexts(); // the front end has created new nodes, as when undoing or switching workflows
-    recalled ??= recallTexts().catch((error) => console.warn("Janus: no texts of former runs:", error));
-    recalled.then(showTexts);
+    recallTexts().then(showTexts);
   },
 
   /**
@@ -91,9 +79,9 @@ app.registerExtension({
    */
   async onNodeOutputsUpdated(outputs) {
     const workflow = openWorkflow();
-    await recalled;
+    await recallTexts();
     for (const [locator, output] of Object.entries(outputs ?? {})) {
-      if (!output?.text || !said.has(JSON.stringify([workflow, textOf(output)]))) continue;
+      if (!output?.text || !said.has(keyOf(workflow, textOf(output)))) continue;
       const path = locator.split(":"); // "<subgraph id>:12" within a subgraph
       const graph = path.length > 1 ? app.rootGraph.subgraphs?.get(path[0]) : app.rootGraph;
       setText(graph?.getNodeById(path.at(-1)), textOf(output));

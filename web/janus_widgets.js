@@ -3,7 +3,7 @@
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { formerOutputs, nodeByExecutionId, openWorkflow, workflowOf } from "./janus_runs.js";
+import { LastValues, nodeByExecutionId, openWorkflow, workflowOf } from "./janus_runs.js";
 
 const OWN = -1; // left to the checkpoint, or to another setting
 // Whose value OWN stands for, and the smallest value besides it; the same table as in nodes/own.py.
@@ -19,12 +19,20 @@ const SETTINGS = {
 };
 const WORDS = {
   en: {
-    ...{ checkpoint: "checkpoint's own", form: "form's own", seed: "same as seed" },
-    ...{ open: " (", colon: ": ", close: ")" },
+    checkpoint: "checkpoint's own",
+    form: "form's own",
+    seed: "same as seed",
+    open: " (",
+    colon: ": ",
+    close: ")",
   },
   zh: {
-    ...{ checkpoint: "checkpoint 自带值", form: "该方式自己的值", seed: "与种子相同" },
-    ...{ open: "（", colon: "：", close: "）" },
+    checkpoint: "checkpoint 自带值",
+    form: "该方式自己的值",
+    seed: "与种子相同",
+    open: "（",
+    colon: "：",
+    close: "）",
   },
 };
 const LEAST_ROWS = 3;
@@ -72,7 +80,6 @@ const IDLE = {
 
 const words = () => WORDS[app.extensionManager?.setting?.get("Comfy.Locale")] ?? WORDS.en;
 const isOurs = (node) => node.comfyClass?.startsWith("Janus");
-const rootGraph = () => app.rootGraph ?? app.graph;
 const canBeOwn = (widget) => widget.name in SETTINGS && widget.options?.min === OWN;
 
 const isLinked = (node, name) =>
@@ -82,32 +89,21 @@ function valueOf(node, name) {
   return isLinked(node, name) ? UNKNOWN : node.widgets.find((widget) => widget.name === name)?.value;
 }
 
-const taken = new Map(); // settings of the last runs, by workflow id and by execution id
+const taken = new LastValues(); // settings of the last runs
 const shown = new WeakMap(); // those that a node shows
-let recalled; // the promise to have read those of former runs
-
-function takenIn(workflow) {
-  if (!taken.has(workflow)) taken.set(workflow, new Map());
-  return taken.get(workflow);
-}
+const settingsOf = (output) => output?.own?.at(-1);
 
 /** Shows the settings of the last runs on the nodes of the open workflow. */
 function showTaken() {
-  takenIn(openWorkflow()).forEach((own, id) => shown.set(nodeByExecutionId(id) ?? {}, own));
+  taken.of(openWorkflow()).forEach((own, id) => shown.set(nodeByExecutionId(id) ?? {}, own));
   refreshAll();
 }
 
 async function keepTaken({ prompt_id, node, display_node, output }) {
-  if (!output?.own?.length) return;
-  takenIn(await workflowOf(prompt_id)).set(String(display_node ?? node), output.own.at(-1));
+  const own = settingsOf(output);
+  if (!own) return;
+  taken.of(await workflowOf(prompt_id)).set(String(display_node ?? node), own);
   showTaken();
-}
-
-/** Reads the settings of former runs, once per page. */
-async function recallTaken() {
-  const former = (await formerOutputs()).filter(([workflow, , output]) => workflow && output.own?.length);
-  for (const [workflow, id, output] of former.reverse())
-    if (!takenIn(workflow).has(id)) takenIn(workflow).set(id, output.own.at(-1));
 }
 
 const names = new WeakMap(); // of widgets: the label without the addition, and the label with it
@@ -207,8 +203,7 @@ app.registerExtension({
 
   afterConfigureGraph() {
     setTimeout(showTaken); // by then each node is in its graph
-    recalled ??= recallTaken().catch((error) => console.warn("Janus: no settings of former runs:", error));
-    recalled.then(showTaken);
+    taken.recall(settingsOf).then(showTaken);
   },
 
   setup() {
@@ -217,6 +212,6 @@ app.registerExtension({
 });
 
 function refreshAll() {
-  const graphs = [rootGraph(), ...(rootGraph()?.subgraphs?.values() ?? [])];
+  const graphs = [app.rootGraph, ...(app.rootGraph?.subgraphs?.values() ?? [])];
   for (const graph of graphs) graph?.nodes?.filter(isOurs).forEach(refresh);
 }
