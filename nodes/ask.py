@@ -10,8 +10,8 @@ from ..janus_core import ROUTED_TASKS, Answer, JanusPipeline, Route, TextSamplin
 from . import widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
-from .newer import found_by
-from .own import given
+from .newer_schema import found_by
+from .own_values import given
 from .progress import ImageReport, TextReport
 from .result import WORKFLOW, answer_note, ui_output
 from .sockets import checks_inputs

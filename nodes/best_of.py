@@ -6,8 +6,8 @@ from comfy_api.latest import io
 from ..janus_core import TokenSampling, best_of
 from . import widgets
 from .memory import LoadedJanus
-from .newer import found_by
-from .own import given
+from .newer_schema import found_by
+from .own_values import given
 from .progress import ImageReport
 from .result import WORKFLOW, ui_output
 from .sockets import checks_inputs

@@ -14,7 +14,7 @@ from . import widgets
 from .choices import choice_input, resolve_choice
 from .image_folders import LOCATIONS, folder_in
 from .memory import LoadedJanus
-from .newer import found_by, rare
+from .newer_schema import found_by, rare
 from .progress import TextReport
 from .result import ui_output
 from .sockets import checks_inputs

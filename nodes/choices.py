@@ -16,7 +16,7 @@ RENAMED = {
 def choice_input(
     name: str, options: Iterable[str], tooltip: str, optional: bool = False, **more: Any
 ) -> io.Input:
-    """A combo whose default is the first option; `more` as in `newer.rare`."""
+    """A combo whose default is the first option; `more` as in `newer_schema.rare`."""
     options = list(options)
     return io.Combo.Input(
         name, options=options, default=options[0], optional=optional, tooltip=tooltip, **more

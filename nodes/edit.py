@@ -8,8 +8,8 @@ from ..janus_core import EDIT_FORM_CHOICES, EditSampling
 from . import widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
-from .newer import found_by, rare
-from .own import given
+from .newer_schema import found_by, rare
+from .own_values import given
 from .progress import ImageReport
 from .result import WORKFLOW, ui_output
 from .sockets import checks_inputs

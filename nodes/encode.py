@@ -7,7 +7,7 @@ from torch import Tensor
 from ..janus_core import TokenSampling
 from . import widgets
 from .memory import LoadedJanus
-from .newer import found_by
+from .newer_schema import found_by
 from .progress import progress_callback
 from .sockets import checks_inputs
 from .types import JanusFeatures, JanusTokens

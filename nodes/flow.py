@@ -8,8 +8,8 @@ from ..janus_core import SOLVERS, FlowSampling
 from . import widgets
 from .choices import choice_input
 from .memory import LoadedJanus
-from .newer import found_by, rare
-from .own import given
+from .newer_schema import found_by, rare
+from .own_values import given
 from .progress import LatentReport
 from .result import ui_output
 from .sockets import checks_inputs

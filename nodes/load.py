@@ -8,7 +8,7 @@ from . import memory, paths, widgets
 from .choices import choice_input, resolve_choice
 from .download import download_release
 from .model_facts import model_facts
-from .newer import found_by, rare
+from .newer_schema import found_by, rare
 from .progress import progress_callback
 from .result import ui_output
 from .sockets import checks_inputs

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 from . import adapter_folders, widgets
 from .adapters import with_adapter
 from .memory import LoadedJanus
-from .newer import found_by
+from .newer_schema import found_by
 from .sockets import checks_inputs
 from .types import JanusModelSocket
 

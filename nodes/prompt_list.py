@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from . import widgets
-from .newer import found_by
+from .newer_schema import found_by
 from .sockets import checks_inputs
 
 

@@ -7,7 +7,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..janus_core import Answer, FlowSampling, JanusPipeline, TokenSampling
-from .own import taken
+from .own_values import taken
 
 LOG = logging.getLogger(__name__)
 

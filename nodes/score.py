@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from . import widgets
 from .memory import LoadedJanus
-from .newer import found_by, rare
+from .newer_schema import found_by, rare
 from .progress import progress_callback
 from .result import ui_output, unfamiliar_note
 from .sockets import checks_inputs

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..janus_core import Conversation, VisionFeatures, checked_text, checked_whole, shown
 from .memory import LoadedJanus
-from .own import can_be_own, check_own
+from .own_values import can_be_own, check_own
 from .types import JanusConversation, JanusFeatures, JanusModelSocket, JanusTokens
 
 

@@ -9,8 +9,8 @@ from ..janus_core import MAX_SEED, THINKING_FORM_CHOICES, JanusPipeline, TextSam
 from . import widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
-from .newer import found_by, rare
-from .own import OWN, given
+from .newer_schema import found_by, rare
+from .own_values import OWN, given
 from .result import WORKFLOW, ui_output
 from .sockets import checks_inputs
 from .thoughts import DrawingReport, ThoughtReport, given_thought, shown_thoughts, thought_outputs, verdicts

@@ -17,7 +17,7 @@ from ..janus_core import (
 from . import widgets
 from .choices import choice_input, resolve_choice
 from .memory import LoadedJanus
-from .newer import found_by, rare
+from .newer_schema import found_by, rare
 from .progress import TextReport
 from .result import answer_note, ui_output
 from .sockets import checks_inputs

@@ -6,8 +6,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..janus_core import MAX_SEED, SCORE_TEMPLATE, VisionFeatures
-from .newer import rare
-from .own import OWN
+from .newer_schema import rare
+from .own_values import OWN
 from .types import JanusFeatures, JanusModelSocket, JanusTokens
 
 CATEGORY = "Janus"  # menu
@@ -34,7 +34,7 @@ def batch_size_input(tooltip: str, default: int = 1) -> io.Input:
 
 
 def text_input(name: str, default: str, tooltip: str, dynamic_prompts: bool = False, **more: Any) -> io.Input:
-    """A multi-line text field; `more` as in `newer.rare`."""
+    """A multi-line text field; `more` as in `newer_schema.rare`."""
     return io.String.Input(
         name,
         multiline=True,
@@ -46,7 +46,7 @@ def text_input(name: str, default: str, tooltip: str, dynamic_prompts: bool = Fa
 
 
 def fraction_input(name: str, default: float, tooltip: str, minimum: float = 0.0, **more: Any) -> io.Input:
-    """A number up to 1; `more` as in `newer.rare`."""
+    """A number up to 1; `more` as in `newer_schema.rare`."""
     return io.Float.Input(name, default=default, min=minimum, max=1.0, step=0.01, tooltip=tooltip, **more)
 
 

@@ -6,7 +6,7 @@ import { app } from "../../scripts/app.js";
 import { LastValues, nodeByExecutionId, openWorkflow, workflowOf } from "./janus_runs.js";
 
 const OWN = -1; // left to the checkpoint, or to another setting
-// Whose value OWN stands for, and the smallest value besides it; the same table as in nodes/own.py.
+// Whose value OWN stands for, and the smallest value besides it; the same table as in nodes/own_values.py.
 const SETTINGS = {
   guidance_scale: { whose: "checkpoint", least: 0 },
   temperature: { whose: "checkpoint", least: 0 },

@@ -22,7 +22,7 @@ from janus_nodes.janus_core import VisionFeatures
 from janus_nodes.nodes import comfy_entrypoint
 from janus_nodes.nodes.generate import JanusGenerate
 from janus_nodes.nodes.memory import LoadedJanus
-from janus_nodes.nodes.own import can_be_own
+from janus_nodes.nodes.own_values import can_be_own
 from janus_nodes.nodes.sockets import check_input
 from janus_nodes.nodes.understand import JanusUnderstand
 from PIL import Image

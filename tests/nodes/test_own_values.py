@@ -14,13 +14,13 @@ from janus_nodes.janus_core import DEMONSTRATION
 from janus_nodes.janus_core.training.pictures import to_pictures
 from janus_nodes.janus_core.training.shapes.drawing import read_picture
 from janus_nodes.janus_core.training.shapes.prompt_specs import ObjectSpec, PromptSpec
-from janus_nodes.nodes import comfy_entrypoint, memory, own
+from janus_nodes.nodes import comfy_entrypoint, memory, own_values
 from janus_nodes.nodes.ask import JanusAsk
 from janus_nodes.nodes.best_of import JanusBestOf
 from janus_nodes.nodes.edit import JanusEdit
 from janus_nodes.nodes.flow import JanusFlowSampler
 from janus_nodes.nodes.generate import JanusGenerate
-from janus_nodes.nodes.own import OWN, SETTINGS, can_be_own
+from janus_nodes.nodes.own_values import OWN, SETTINGS, can_be_own
 from janus_nodes.nodes.think import JanusThinkAndDraw
 from janus_nodes.nodes.widgets import EXAMPLE_PROMPT
 from support.checkpoints import copy_checkpoint, edit_json
@@ -135,7 +135,7 @@ def test_the_first_picture_of_a_fresh_node_is_right() -> None:
 
 
 def test_the_canvas_has_the_same_settings() -> None:
-    script = (Path(own.__file__).parents[1] / "web" / "janus_widgets.js").read_text(encoding="utf-8")
+    script = (Path(own_values.__file__).parents[1] / "web" / "janus_widgets.js").read_text(encoding="utf-8")
     rows = re.findall(r"^  (\w+): \{ whose: \"\w+\", least: ([\d.]+) \},$", script, re.MULTILINE)
     assert {name: float(least) for name, least in rows} == {
         name: setting.least for name, setting in SETTINGS.items()

@@ -7,7 +7,7 @@ import inspect
 
 from comfy_api.latest import io
 from janus_nodes.nodes import comfy_entrypoint
-from janus_nodes.nodes.newer import SEARCH_WORDS, found_by, rare
+from janus_nodes.nodes.newer_schema import SEARCH_WORDS, found_by, rare
 
 NODES: list[type[io.ComfyNode]] = asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
 # What users see of each node where the API can hide the rest; in Nodes 2.0, `seed` includes its control.
