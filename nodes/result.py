@@ -32,17 +32,17 @@ def ending_note(answers: Sequence[Answer], max_new_tokens: int) -> str:
 
 
 def unfamiliar_note(pipeline: JanusPipeline, unfamiliar: Sequence[bool]) -> str:
-    """A line that says how many pictures are unlike all that the model was trained on; empty if none.
+    """A line that says how many images are unlike all that the model was trained on; empty if none.
 
     Args:
         pipeline: the model.
-        unfamiliar: for each picture, whether it is so.
+        unfamiliar: for each image, whether it is so.
     """
     count, known = sum(unfamiliar), pipeline.known_images
     if not count or known is None:
         return ""
-    LOG.warning("%d of %d pictures are unlike the model's training images.", count, len(unfamiliar))
-    which = "This picture" if len(unfamiliar) == 1 else f"{count} of {len(unfamiliar)} pictures"
+    LOG.warning("%d of %d images are unlike the model's training images.", count, len(unfamiliar))
+    which = "This image" if len(unfamiliar) == 1 else f"{count} of {len(unfamiliar)} images"
     verb = "is" if count == 1 else "are"
     return (
         f"[{which} {verb} unlike everything that this model was trained on ({known.description}): what it "

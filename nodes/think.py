@@ -1,4 +1,4 @@
-"""Janus Think and Draw: images drawn with reasoning in words, before the picture or after it."""
+"""Janus Think and Draw: images drawn with reasoning in words, before the image or after it."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from .thoughts import DrawingReport, ThoughtReport, given_thought, shown_thought
 
 FORM_TOOLTIP = (
     "How the model thinks. auto: as the checkpoint was trained to, detected by its name, else describe. "
-    "describe works with any model: it describes the picture, draws the description, judges the picture, and "
+    "describe works with any model: it describes the image, draws the description, judges the image, and "
     "draws it again if it does not match. The others are those of the fine-tunes with these names."
 )
 

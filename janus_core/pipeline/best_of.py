@@ -65,7 +65,7 @@ def best_of(
     if not 0 <= checked_whole("keep", keep) <= count:
         raise ValueError(f"keep must be from 0 (all) to {count} images, got {keep}; draw more or keep fewer")
     # Before drawing, so that a question that does not fit costs nothing.
-    question = score_question(template, checked_text("prompt", prompt, "describe the picture to draw"))
+    question = score_question(template, checked_text("prompt", prompt, "describe the image to draw"))
     pipeline.prompts.answers(VERDICTS, [question])
     pipeline.prompts.understanding([question], 1, DEFAULT_SYSTEM_PROMPT)
     if not pipeline.model.generation.can_decode:

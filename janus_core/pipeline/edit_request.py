@@ -112,7 +112,7 @@ def _resolve_form(
         raise ValueError(
             f"mask must select what to redraw, got an empty one ({masks.shape[2]} x {masks.shape[1]} pixels, "
             f"none above {masks.max().item():g}); paint what to redraw white (Load Image gives an empty mask "
-            "for a picture without transparency), or edit by instruction, without a mask, with "
+            "for an image without transparency), or edit by instruction, without a mask, with "
             f"{_able()}"
         )
     if name == AUTO:

@@ -170,7 +170,7 @@ class PromptBuilder:
         return expanded
 
     def _description(self, name: str, text: str) -> list[int]:
-        checked_text(name, text, "describe the picture to draw")
+        checked_text(name, text, "describe the image to draw")
         self._refuse_image(name, text)
         return self.encode(self.generation_turn(text), 0)
 

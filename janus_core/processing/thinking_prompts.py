@@ -44,7 +44,7 @@ def checked_question(name: str, question: object) -> str:
 
 def check_prompt(prompts: PromptBuilder, name: str, text: str) -> None:
     """Raises ValueError if what to draw is empty, or holds special tokens."""
-    checked_text(name, text, "describe the picture to draw")
+    checked_text(name, text, "describe the image to draw")
     if found := prompts.tokenizer.special_tokens_in(text):
         raise ValueError(
             f"{name} must hold no special tokens, got {', '.join(found)} in {shown(text)}; remove them"

@@ -58,23 +58,23 @@ def test_a_photograph_is_noted_beside_the_result_and_an_own_picture_is_not(
     node: type[io.ComfyNode], box: LoadedJanus, own: Tensor, photograph: Tensor
 ) -> None:
     said = note(node, model=box, image=photograph)
-    assert said.startswith(f"[This picture is {UNLIKE}") and ADVICE in said
+    assert said.startswith(f"[This image is {UNLIKE}") and ADVICE in said
     assert UNLIKE not in note(node, model=box, image=own)
     features = run(JanusSiglipEncode, model=box, image=torch.cat((own, photograph, photograph)))[0]
-    assert note(node, model=box, features=features).startswith(f"[2 of 3 pictures are {UNLIKE}")
+    assert note(node, model=box, features=features).startswith(f"[2 of 3 images are {UNLIKE}")
 
 
 def test_one_question_about_all_pictures_has_one_note(
     box: LoadedJanus, own: Tensor, photograph: Tensor
 ) -> None:
     said = note(JanusUnderstand, model=box, image=torch.cat((own, photograph)), batch=ALL_TOGETHER)
-    assert said.startswith(f"[1 of 2 pictures is {UNLIKE}")
+    assert said.startswith(f"[1 of 2 images is {UNLIKE}")
 
 
 def test_ask_shows_it_below_the_text(box: LoadedJanus, own: Tensor, photograph: Tensor) -> None:
     request = {"task": "understand", "request": "Which colour is it?", "model": box}
     (text, *_), shown = run_and_show(JanusAsk, image=photograph, **request)
-    assert f"{text}\n\n[This picture is {UNLIKE}" in shown["text"][0]
+    assert f"{text}\n\n[This image is {UNLIKE}" in shown["text"][0]
     assert UNLIKE not in run_and_show(JanusAsk, image=own, **request)[1]["text"][0]
 
 

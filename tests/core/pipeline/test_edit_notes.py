@@ -63,7 +63,7 @@ def test_an_empty_mask_is_refused_where_a_mask_is_needed(
     images = IMAGES[: len(mask) if mask.ndim == 3 else 1]
     expected = (
         r"^mask must select what to redraw, got an empty one \(\d+ x \d+ pixels, none above 0(\.001)?\); "
-        r"paint .* white \(Load Image gives an empty mask for a picture without transparency\), or .*-4o-7B"
+        r"paint .* white \(Load Image gives an empty mask for an image without transparency\), or .*-4o-7B"
     )
     with traced(pipe.model) as trace, pytest.raises(ValueError, match=expected):
         replace(pipe, edit_form=trained).edit(images, "Night.", form=form, mask=mask)

@@ -50,7 +50,7 @@ def test_no_questions_are_refused(pipe: JanusPipeline, images: Tensor) -> None:
 
 
 def test_an_empty_prompt_is_refused(pipe: JanusPipeline) -> None:
-    with pytest.raises(ValueError, match="prompt must hold text, got ''; describe the picture"):
+    with pytest.raises(ValueError, match="prompt must hold text, got ''; describe the image"):
         pipe.generate("")
 
 

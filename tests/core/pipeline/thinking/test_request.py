@@ -27,7 +27,7 @@ FORMS = THINKING_FORM_CHOICES[1:]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompt": ""}, "prompt must hold text, got ''; describe the picture to draw"),
+        ({"prompt": ""}, "prompt must hold text, got ''; describe the image to draw"),
         ({"prompt": " \n"}, "prompt must hold text, got"),
         ({"prompt": None}, "prompt must hold text, got None"),
         (
