@@ -106,19 +106,36 @@ def embed_sources(
     return EditSource(prompt.repeat(len(sources)), embeds.flatten(0, 1), torch.cat(tokens))
 
 
+def slot_embeddings(
+    runtime: Runtime, form: EditForm, images: Sequence[Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Encodes S images [H, W, C] as a form's prompts take them.
+
+    Returns:
+        Image tokens [S, N], and for each kind of slot the embeddings [S, ..., C] that fill it.
+    """
+    model, processor, device = runtime.model, runtime.image_processor, runtime.device
+    if form.center_crop:
+        pixels = torch.cat([processor.cropped_pixels(image) for image in images])
+    else:
+        pixels = processor.pixels(images)
+    # In training: without gradient, and not under autocast, whose products cannot tell close codes apart.
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        tokens = model.generation.encode(pixels.to(device))
+    slots = {TOKENS: model.token_generation.embed_tokens(tokens)}
+    if VISION in form.slots:
+        slots[VISION] = model.understanding(processor.pixel_values(images).to(device))[1]
+    return tokens, slots
+
+
 def _encoded(runtime: Runtime, request: EditRequest, image: Tensor) -> tuple[Tensor, Tensor]:
     """Image tokens [1, N] of an image [H, W, C], and embeddings [..., C] for all slots of all conditions."""
-    model, processor, device = runtime.model, runtime.image_processor, runtime.device
     form, options = EDIT_FORMS[request.form], request.options
-    pixels = processor.cropped_pixels(image) if form.center_crop else processor.pixels([image])
-    tokens = model.generation.encode(pixels.to(device))
-    slots = {TOKENS: model.token_generation.embed_tokens(tokens)[0]}
-    if VISION in form.slots:
-        slots[VISION] = model.understanding(processor.pixel_values([image]).to(device))[1][0]
+    tokens, slots = slot_embeddings(runtime, form, [image])
     conditions = form.active_conditions(
         uses_guidance(options.guidance_scale), uses_source(source_scale(request))
     )
-    return tokens, torch.cat([slots[slot] for condition in conditions for slot in condition])
+    return tokens, torch.cat([slots[slot][0] for condition in conditions for slot in condition])
 
 
 def changed_cells(tokens: Tensor, source_tokens: Tensor, images: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from ..processing.images import GREY
 from ..processing.known_images import write_known_images
 from ..sampling.options import TokenSampling
 from .console import deferred_interrupts, progress, say
+from .editing import edit_form
 from .folder_data import FolderData
 from .known_images import collect_known_images
 from .loop import METRICS, Trainer, check_trainable
@@ -117,6 +118,8 @@ def _train(
     pipeline: JanusPipeline, data: TrainingData, recipe: Recipe, options: argparse.Namespace, origin: str
 ) -> None:
     """Trains until done or interrupted, and writes the checkpoint when done."""
+    if recipe.trains_edits:
+        pipeline.edit_form = edit_form(pipeline).name  # which the trained checkpoint states
     trainer = Trainer(pipeline, data, recipe, options.folder, options.seed, DTYPES[options.compute], origin)
     checkpoint = options.folder / "checkpoint"
     if trainer.done and (checkpoint / "training.json").is_file():

@@ -1,4 +1,4 @@
-"""A folder of images with captions or conversations, as training data."""
+"""A folder of images with captions, conversations or edits, as training data."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from ..processing.image_files import is_image_file, read_image
 from ..processing.images import GREY, Colour
 from ..sampling.steps import OnImage, ignore_image
 from .conversations import CONVERSATIONS, read_conversations
+from .editing import edit_form
+from .folder_edits import EDITS, read_edits
 from .pictures import to_pictures
 from .problems import Problems
-from .samples import Region, Sample
-from .sequences import conversation_sequence, generation_sequence
+from .samples import EditSample, Region, Sample
+from .sequences import conversation_sequence, edit_sequence, generation_sequence
 
 MAX_SIDE = 2048  # pixels; larger images are scaled down when read, as models use far fewer pixels
 # One of these is the question for an image with a caption.
@@ -32,7 +34,8 @@ class FolderData:
 
     `name.txt` beside an image is its caption unless it is empty; hidden subfolders are left out.
     A line `{"image": "name.png", "turns": [["question", "answer"], …]}` of `conversations.jsonl` is a
-    conversation about an image; without "image" it is text only.
+    conversation about an image; without "image" it is text only. A line `{"source": "name.png",
+    "instruction": …, "target": "other.png"}` of `edits.jsonl` is an edit by instruction.
 
     Attributes:
         notes: for each kind of file that is not used, a line with their number and names.
@@ -41,14 +44,14 @@ class FolderData:
     prompts: tuple[str, ...]
 
     def __init__(self, folder: Path, background: Colour = GREY) -> None:
-        """Reads captions and conversations; images are read when they are sampled.
+        """Reads captions, conversations and edits; images are read when they are sampled.
 
         Args:
             folder: the images and texts.
             background: the colour behind transparent parts of images, as RGB in [0, 1].
 
         Raises:
-            FileNotFoundError: if there are no texts, or images that a conversation names are missing.
+            FileNotFoundError: if there are no texts, or images that a conversation or edit names are missing.
             ValueError: if texts cannot be read; the error lists all of them.
         """
         self.folder, self._background = folder, background
@@ -61,41 +64,53 @@ class FolderData:
                 with problems.collected():
                     texts[image] = read_caption(file)
         conversations = read_conversations(folder, set(self._images), problems)
+        self._edits = read_edits(folder, set(self._images), problems)
         problems.refuse()
         self._captions = [(image, caption) for image, caption in texts.items() if caption]
         self._image_conversations = [(image, turns) for image, turns in conversations if image is not None]
         self._text_conversations = [turns for image, turns in conversations if image is None]
         used = {image for image, _ in (*self._captions, *self._image_conversations)}
+        used |= {image for edit in self._edits for image in (edit.source, edit.target)}
         empty = [image.with_suffix(".txt") for image, caption in texts.items() if not caption]
         self.notes = self._notes_on(
             {
                 "empty caption files, which count as none": empty,
-                "images with neither a caption nor a conversation": [*sorted({*self._images} - used)],
+                "images with no caption, conversation or edit": [*sorted({*self._images} - used)],
                 "images in formats that cannot be read; convert them to PNG or JPEG": [
                     file for file in files if is_unread_image(file)
                 ],
             }
         )
-        if not self._captions and not conversations:
+        if not self._captions and not conversations and not self._edits:
             notes = "".join(f"\n{note}" for note in self.notes)
             raise FileNotFoundError(
-                f"{folder} must hold images with captions (name.txt beside name.png) or {CONVERSATIONS}, got "
-                f"{len(self._images)} images and neither; write captions first{notes}"
+                f"{folder} must hold images with captions (name.txt beside name.png), {CONVERSATIONS} or "
+                f"{EDITS}, got {len(self._images)} images and none of these; write captions first{notes}"
             )
         self.description = f"{len(self._images)} images of a folder"
         self.prompts = tuple(caption for _, caption in self._captions[:8])
         images = [[path.relative_to(folder).as_posix(), path.stat().st_size] for path in self._images]
         captions = [caption for _, caption in self._captions]
         content = [images, [captions, [turns for _, turns in conversations]]]
-        # The default background is left out, so that runs of versions without this option can be resumed.
+        # Defaults are left out, so that runs of versions without these options can be resumed.
         content += [[*background]] if background != GREY else []
+        edits = [
+            [
+                edit.source.relative_to(folder).as_posix(),
+                edit.instruction,
+                edit.target.relative_to(folder).as_posix(),
+            ]
+            for edit in self._edits
+        ]
+        content += [{EDITS: edits}] if edits else []
         self.version = f"folder-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}"
 
     @property
-    def shares(self) -> tuple[int, int, int]:
-        """Which tasks there are samples of, as equal shares of understanding, text and generation."""
+    def shares(self) -> tuple[int, ...]:
+        """Which of `recipe.TASKS` there are samples of, as equal shares."""
         has_understanding = bool(self._image_conversations or self._captions)
-        return int(has_understanding), int(bool(self._text_conversations)), int(bool(self._captions))
+        shares = int(has_understanding), int(bool(self._text_conversations)), int(bool(self._captions))
+        return (*shares, 1) if self._edits else shares
 
     def check(self, pipeline: JanusPipeline) -> None:
         """Builds all sequences once; raises ValueError before training, listing all texts that do not fit."""
@@ -113,6 +128,9 @@ class FolderData:
                 conversation_sequence(pipeline, sample)
                 if sample.caption:
                     generation_sequence(pipeline, sample.caption, drop_caption=False)
+        for edit in self._edits:
+            with problems.collected(f"{self.folder / EDITS}, edit {edit.instruction!r}"):
+                edit_sequence(pipeline, edit.instruction, edit_form(pipeline), condition=0)
         problems.refuse()
 
     def check_images(self, on_image: OnImage = ignore_image) -> None:
@@ -159,6 +177,11 @@ class FolderData:
         """Returns a caption and its image."""
         image, caption = rng.choice(self._captions)
         return Sample(self._read(image), caption=caption)
+
+    def edit(self, rng: random.Random) -> EditSample:
+        """Returns an instruction with the images before and after it."""
+        edit = rng.choice(self._edits)
+        return EditSample(self._read(edit.source), edit.instruction, self._read(edit.target))
 
     def _read(self, image: Path) -> np.ndarray:
         """Reads an image as [H, W, 3] uint8."""

@@ -23,7 +23,7 @@ from ..pipeline.pipeline import JanusPipeline
 from . import metrics
 from .objectives import OBJECTIVES, Objective
 from .pictures import progress_sheet
-from .recipe import Recipe, Stage
+from .recipe import TASKS, Recipe, Stage
 from .samples import TrainingData
 
 # Called after each step with the stage, the number of its steps that are done, and the losses.
@@ -198,10 +198,10 @@ class Trainer:
 
     def _write_samples(self, stage: Stage) -> None:
         """Writes a contact sheet that shows how far training is."""
-        _, text, generation = stage.shares
-        if text and text == sum(stage.shares):
+        shares = dict(zip(TASKS, stage.shares, strict=False))
+        if shares["text"] and shares["text"] == sum(stage.shares):
             return  # text alone changes no pictures, and the data may have none
-        sheet = progress_sheet(self.pipeline, self.data, with_generation=bool(generation))
+        sheet = progress_sheet(self.pipeline, self.data, with_generation=bool(shares["generation"]))
         Image.fromarray(sheet).save(self.folder / SAMPLES)
 
 

@@ -11,6 +11,8 @@ IMAGE_TOKENIZER = ("generation.vq.*",)
 ADAPTORS = ("understanding.aligner.*", "generation.aligner.*", "generation.head.*", "generation.embed.*")
 BODY = (*ADAPTORS, "body.*")  # the language model with its adaptors
 
+TASKS = ("understanding", "text", "generation", "editing")
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -24,7 +26,11 @@ class Stage:
     learning_rate: float  # peak
     warmup: int = 50  # steps over which the learning rate rises from zero
     decay: float = 0.6  # share of the steps, at the end, over which it falls to a tenth
-    shares: tuple[int, int, int] = (0, 0, 0)  # ratio of understanding, text and generation samples
+    shares: tuple[int, ...] = (
+        0,
+        0,
+        0,
+    )  # ratio of the samples of `TASKS`; omitted ones are 0
     caption_dropout: float = 0.1  # share of captions left out, as classifier-free guidance needs
     sees: str = "encoder"  # how the model sees the pictures of questions, a key of `VISION_INPUTS`
     lesson: str = ""  # a subset of the questions that the data defines; empty for all
@@ -58,6 +64,11 @@ class Recipe:
                 f"stages must have different names, got {', '.join(names)}; they seed the random streams"
             )
 
+    @property
+    def trains_edits(self) -> bool:
+        """Whether any stage has edits by instruction."""
+        return any(dict(zip(TASKS, stage.shares, strict=False)).get("editing") for stage in self.stages)
+
     def with_each_stage(self, **changes: Any) -> Recipe:
         """Returns the recipe with some fields of every stage changed."""
         return replace(self, stages=tuple(replace(stage, **changes) for stage in self.stages))
@@ -75,7 +86,7 @@ class Recipe:
 
 
 def finetuning_recipe(
-    shares: tuple[int, int, int], steps: int, batch_size: int, learning_rate: float, lora: bool
+    shares: tuple[int, ...], steps: int, batch_size: int, learning_rate: float, lora: bool
 ) -> Recipe:
     """Returns one stage like Janus's third, which trains everything except the image tokenizer.
 

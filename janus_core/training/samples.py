@@ -30,6 +30,18 @@ class Region:
     box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom; fractions
 
 
+@dataclass(frozen=True)
+class EditSample:
+    """A picture, an instruction that changes it, and the picture that this leads to.
+
+    Without an instruction, the picture is drawn again as it is.
+    """
+
+    source: np.ndarray  # [H, W, 3] uint8 of any size, as is the target
+    instruction: str
+    target: np.ndarray
+
+
 class TrainingData(Protocol):
     """A source of random samples; all randomness comes from the generator passed in."""
 
@@ -51,3 +63,6 @@ class TrainingData(Protocol):
 
     def generation(self, rng: random.Random) -> Sample:
         """Returns a caption and its picture."""
+
+    def edit(self, rng: random.Random) -> EditSample:
+        """Returns an instruction with the pictures before and after it."""

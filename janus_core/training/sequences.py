@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..pipeline.pipeline import JanusPipeline
 from ..processing.chat import DEFAULT_SYSTEM_PROMPT
+from ..processing.edit_forms import EditForm
+from ..processing.edit_prompts import edit_prompt
 from ..prompt_batch import PromptBatch
 from .samples import Sample
 
@@ -24,6 +26,8 @@ class TokenSequence:
     ids: list[int]  # with placeholders for input images and for the image to generate
     labels: list[int]  # the id that each position has to predict, or `IGNORED`
     generated: range = range(0)  # positions of the tokens of the image to generate
+    # For each of the first positions, whether an input image's embedding replaces the token's own.
+    image_mask: list[bool] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ def conversation_sequence(
     sequence = TokenSequence([], [])
     for index, (question, answer) in enumerate(sample.turns):
         if index == 0:
-            prompt = prompts.understanding([question], num_images, system_prompt).input_ids[0].tolist()
+            batch = prompts.understanding([question], num_images, system_prompt)
+            prompt, sequence.image_mask = batch.input_ids[0].tolist(), batch.image_mask[0].tolist()
         else:
             prompt = tokenizer.encode(prompts.chat.question(question))[1:]
         completion = [*tokenizer.encode(prompts.chat.answer(answer))[1:], tokenizer.eos_id]
@@ -74,26 +79,35 @@ def generation_sequence(pipeline: JanusPipeline, caption: str, drop_caption: boo
 
     With `drop_caption`, it is the unconditional prompt of classifier-free guidance instead.
     """
-    num_tokens = pipeline.model.generation.config.num_tokens
-    prompt = pipeline.prompts.generation(caption, "", use_cfg=True, num_new=num_tokens)
-    ids = prompt.input_ids[int(drop_caption)].tolist()
-    generated = range(len(ids), len(ids) + num_tokens)
-    ids += [pipeline.prompts.tokenizer.pad_id] * num_tokens
-    return TokenSequence(ids, [IGNORED] * len(ids), generated)
+    prompt = pipeline.prompts.generation(caption, "", use_cfg=True, num_new=_num_tokens(pipeline))
+    return _with_image(pipeline, prompt, int(drop_caption))
+
+
+def edit_sequence(pipeline: JanusPipeline, instruction: str, form: EditForm, condition: int) -> TokenSequence:
+    """Builds one of the prompts of an edit, with the tokens of its result to predict.
+
+    `condition` is an index of `form.conditions`. Without an instruction, no words are in the sequence.
+    """
+    prompt = edit_prompt(
+        pipeline.prompts,
+        instruction,
+        form,
+        _num_tokens(pipeline),
+        use_cfg=True,
+        use_source=form.has_partial_condition,
+    )
+    return _with_image(pipeline, prompt, condition)
 
 
 def batch_sequences(pipeline: JanusPipeline, sequences: Sequence[TokenSequence]) -> SequenceBatch:
     """Pads sequences to one length."""
-    tokenizer = pipeline.prompts.tokenizer
-    ids = pad_right([sequence.ids for sequence in sequences], tokenizer.pad_id)
+    ids = pad_right([sequence.ids for sequence in sequences], pipeline.prompts.tokenizer.pad_id)
     labels = pad_right([sequence.labels for sequence in sequences], IGNORED)
     generated = torch.zeros_like(ids, dtype=torch.bool)
+    image_mask = torch.zeros_like(generated)
     for index, sequence in enumerate(sequences):
         generated[index, sequence.generated.start : sequence.generated.stop] = True
-    image_mask = ids == tokenizer.image_id
-    if pipeline.prompts.start_embedding:
-        # The position before each image takes a learnt embedding, which counts as part of the image.
-        image_mask[:, :-1] |= image_mask[:, 1:].clone()
+        image_mask[index, : len(sequence.image_mask)] = torch.tensor(sequence.image_mask, dtype=torch.bool)
     positions = torch.arange(ids.shape[1]).expand(len(sequences), -1)
     prompt = PromptBatch(ids, torch.ones_like(generated), positions, image_mask, padded=False)
     return SequenceBatch(prompt, labels, generated, generated.roll(-1, dims=1))
@@ -102,3 +116,15 @@ def batch_sequences(pipeline: JanusPipeline, sequences: Sequence[TokenSequence])
 def pad_right(sequences: Sequence[Sequence[int]], value: int) -> Tensor:
     """Pads B sequences on the right to one length: [B, T] int64."""
     return pad_sequence([torch.tensor(ids) for ids in sequences], batch_first=True, padding_value=value)
+
+
+def _num_tokens(pipeline: JanusPipeline) -> int:
+    return pipeline.model.generation.config.num_tokens
+
+
+def _with_image(pipeline: JanusPipeline, prompt: PromptBatch, row: int) -> TokenSequence:
+    """Puts the positions of an image to generate after one row of a prompt."""
+    ids, num_tokens = prompt.input_ids[row].tolist(), _num_tokens(pipeline)
+    generated = range(len(ids), len(ids) + num_tokens)
+    ids += [pipeline.prompts.tokenizer.pad_id] * num_tokens
+    return TokenSequence(ids, [IGNORED] * len(ids), generated, prompt.image_mask[row].tolist())

@@ -128,7 +128,7 @@ def test_a_text_that_does_not_fit_is_reported_before_training(folder: Path, pipe
 def test_a_folder_without_texts_is_refused(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(
-        FileNotFoundError, match=r"must hold images with captions .* got 1 images and neither"
+        FileNotFoundError, match=r"must hold images with captions .* got 1 images and none of these"
     ):
         FolderData(tmp_path)
 

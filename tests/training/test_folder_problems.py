@@ -127,7 +127,7 @@ def test_an_empty_caption_is_none_and_named(folder: Path, blank: bytes) -> None:
     assert data.prompts == ("caption of a.png", "caption of c.webp", "caption of d.gif")
     assert data.notes == (
         "empty caption files, which count as none: 1 (b.txt)",
-        "images with neither a caption nor a conversation: 1 (b.jpg)",
+        "images with no caption, conversation or edit: 1 (b.jpg)",
     )
 
 
@@ -144,7 +144,7 @@ def test_a_folder_of_empty_captions_is_refused(folder: Path) -> None:
     with pytest.raises(FileNotFoundError) as raised:
         FolderData(folder)
     title, empty, _, unread = str(raised.value).splitlines()
-    assert "got 4 images and neither; write captions first" in title
+    assert "got 4 images and none of these; write captions first" in title
     assert empty == "empty caption files, which count as none: 4 (a.txt, b.txt, c.txt, d.txt)"
     assert unread.startswith("images in formats that cannot be read; convert them to PNG or JPEG: 1 (e.heic")
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline
+from janus_nodes.janus_core.pipeline.edit_request import EditRequest
+from janus_nodes.janus_core.pipeline.editing import embed_sources, instruction_prompt
 from janus_nodes.janus_core.processing.chat import Message
-from janus_nodes.janus_core.training.samples import Sample
+from janus_nodes.janus_core.processing.edit_forms import EDIT_FORMS, EditForm
+from janus_nodes.janus_core.sampling.options import EditSampling
+from janus_nodes.janus_core.training.editing import edit_batch
+from janus_nodes.janus_core.training.pictures import to_images
+from janus_nodes.janus_core.training.samples import EditSample, Sample
 from janus_nodes.janus_core.training.sequences import (
     IGNORED,
     batch_sequences,
     conversation_sequence,
+    edit_sequence,
     generation_sequence,
 )
 
@@ -50,6 +59,35 @@ def test_a_generation_sequence_is_its_prompt_and_image_positions(pipe: JanusPipe
         prompt = pipe.prompts.generation("A star.", "", use_cfg=True, num_new=count)
         assert sequence.ids[: sequence.generated.start] == prompt.input_ids[int(hidden)].tolist()
         assert len(sequence.generated) == count and sequence.generated.stop == len(sequence.ids)
+
+
+@pytest.mark.parametrize("form", EDIT_FORMS.values(), ids=str)
+def test_edit_sequences_are_the_prompts_and_inputs_of_the_pipeline(
+    form: EditForm, pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipe, "edit_form", form.name)
+    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    options = EditSampling(guidance_scale=3.0, source_scale=2.0)
+    images = torch.stack(to_images([picture]))
+    request = EditRequest(images, "Make it blue.", options, form.name, None)
+    prompt = instruction_prompt(pipe, request)
+    inputs = embed_sources(pipe, request, prompt, [0]).inputs_embeds
+    samples = [EditSample(picture, "Make it blue.", picture)] * 30
+    batch = edit_batch(pipe, samples, 0.5, random.Random(0))
+    found = set()
+    for condition in range(len(form.conditions)):
+        expected = edit_sequence(pipe, "Make it blue.", form, condition)
+        start = expected.generated.start
+        assert expected.ids[:start] == prompt.input_ids[condition].tolist()
+        assert expected.image_mask == prompt.image_mask[condition].tolist()
+        for sequence, embeds in zip(batch.sequences, batch.image_embeds, strict=True):
+            if sequence == expected:
+                found.add(condition)
+                one = batch_sequences(pipe, [sequence]).prompt
+                trained = pipe.model.embed_prompt(one, embeds)[0, :start]
+                torch.testing.assert_close(trained, inputs[condition], rtol=0, atol=1e-6)
+    assert found == set(range(len(form.conditions)))
+    assert torch.equal(batch.tokens[:1], pipe.encode_tokens(images))
 
 
 def test_padding_is_on_the_right(pipe: JanusPipeline) -> None:

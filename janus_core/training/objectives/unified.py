@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from ...models.cache import NoCache
 from ...pipeline.pipeline import JanusPipeline
+from ..editing import edit_batch
 from ..pictures import VISION_INPUTS, image_tokens, to_images
-from ..recipe import Stage
+from ..recipe import TASKS, Stage
 from ..samples import Sample, TrainingData
 from ..sequences import IGNORED, TokenSequence, batch_sequences, conversation_sequence, generation_sequence
 
@@ -28,15 +29,12 @@ class UnifiedObjective(nn.Module):
 
     def losses(self, step: int, rng: random.Random) -> dict[str, Tensor]:
         """Returns the losses of one batch by name; "loss" is the one to minimise."""
-        tasks = {
-            "understanding": self._understanding_loss,
-            "text": self._text_loss,
-            "generation": self._generation_loss,
-        }
+        task_losses = (self._understanding_loss, self._text_loss, self._generation_loss, self._editing_loss)
         total = sum(self.stage.shares)
         losses: dict[str, Tensor] = {}
         loss = torch.zeros((), device=self.pipeline.device)
-        for (task, task_loss), share in zip(tasks.items(), self.stage.shares, strict=True):
+        # A recipe may leave out the last shares.
+        for task, task_loss, share in zip(TASKS, task_losses, self.stage.shares, strict=False):
             if share:
                 value = task_loss(rng, max(1, round(self.stage.batch_size * share / total)))
                 losses[task] = value.detach()
@@ -65,16 +63,23 @@ class UnifiedObjective(nn.Module):
         tokens = image_tokens(self.pipeline, _images(samples))
         return self._cross_entropy(sequences, self.pipeline.model.token_generation.head, tokens=tokens)
 
+    def _editing_loss(self, rng: random.Random, count: int) -> Tensor:
+        samples = [self.data.edit(rng) for _ in range(count)]
+        batch = edit_batch(self.pipeline, samples, self.stage.caption_dropout, rng)
+        head = self.pipeline.model.token_generation.head
+        return self._cross_entropy(batch.sequences, head, batch.image_embeds, batch.tokens)
+
     def _cross_entropy(
         self,
         sequences: Sequence[TokenSequence],
         head: nn.Module,
-        image_embeds: Tensor | None = None,
+        image_embeds: Sequence[Tensor] | Tensor | None = None,
         tokens: Tensor | None = None,
     ) -> Tensor:
         """Returns the mean cross-entropy of all labels and of the images to generate.
 
-        `image_embeds` [B, N, C] are the input images, `tokens` [B, N] the images to generate.
+        `image_embeds` are embeddings [..., C] of each sequence's input images, `tokens` [B, N] the images to
+        generate.
         """
         model, device = self.pipeline.model, self.pipeline.device
         # Few sequences per forward pass, of similar length, so that little is padding.
@@ -84,7 +89,8 @@ class UnifiedObjective(nn.Module):
             chunk = order[start : start + self.chunk_size]
             batch = batch_sequences(self.pipeline, [sequences[index] for index in chunk])
             prompt, labels = batch.prompt.to(device), batch.labels.to(device)
-            embeds = model.embed_prompt(prompt, None if image_embeds is None else image_embeds[chunk])
+            images = None if image_embeds is None else torch.cat([image_embeds[index] for index in chunk])
+            embeds = model.embed_prompt(prompt, images)
             if tokens is not None:
                 generated, predicts_image = batch.generated.to(device), batch.predicts_image.to(device)
                 token_embeds = model.token_generation.embed_tokens(tokens[chunk])

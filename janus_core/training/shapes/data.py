@@ -9,8 +9,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ...pipeline.routing import LETTERS, TASKS, routing_question
-from ..samples import Region, Sample
+from ..samples import EditSample, Region, Sample
 from .drawing import draw_scene
+from .edits import random_edit
 from .prompt_specs import CATEGORIES, random_caption, random_prompt_spec
 from .questions import Question, random_question
 from .scene import COLOURS, SHAPES, crowded_scene, free_cells, random_quarter, random_scene, varied_scene
@@ -19,6 +20,7 @@ from .words import describe, noun_phrase, object_phrases, plural
 TURNS = 6  # of a conversation about one picture
 LOOKING = "looking"  # the lesson that needs the model to look at the right one of several different objects
 _LOOKING_KINDS = ("where", "colour", "shape")
+WORDLESS = 0.25  # share of edits without an instruction
 _FULL_ANSWER_WEIGHTS = {"describe": 3, "places": 1, "tags": 1}  # kinds whose answer names all objects
 _NEED_PICTURE = ("where", "relation", "describe", "places", "match", "nothing")
 
@@ -51,7 +53,7 @@ _EDIT = (
 class ShapesData:
     """Endless random samples, determined by the random generator passed in; implements `TrainingData`."""
 
-    version = "world-7"
+    version = "world-8"
     description = "flat shapes in eight colours, in the middles of a 3 × 3 grid"
     prompts: tuple[str, ...] = (
         "a red star",
@@ -117,6 +119,14 @@ class ShapesData:
         """Returns a caption and its picture."""
         scene, caption = random_caption(rng)
         return Sample(draw_scene(scene), caption=caption)
+
+    def edit(self, rng: random.Random) -> EditSample:
+        """Returns an edit, or without words a picture to draw again, half of which show what is held out."""
+        if rng.random() < WORDLESS:
+            picture = draw_scene(random_scene(rng, held_out=rng.random() < 0.5))
+            return EditSample(picture, "", picture)
+        edit = random_edit(rng)
+        return EditSample(draw_scene(edit.source), edit.instruction, draw_scene(edit.target))
 
 
 def _random_request(rng: random.Random) -> tuple[str, str]:

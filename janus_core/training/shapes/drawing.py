@@ -74,9 +74,9 @@ def read_picture(picture: np.ndarray) -> Scene:
         if box is None or (coverage > _MIN_CONTRAST).sum() < _MIN_AREA:
             continue
         left, top, right, bottom = box
-        size = min(SIZES, key=lambda name: abs(SIZES[name] - max(bottom - top, right - left)))
         cell = round((left + right - CELL_SIZE) / 2), round((top + bottom - CELL_SIZE) / 2)
         shape = _nearest_shape(_outline(coverage, box))
+        size = _nearest_size(shape, max(bottom - top, right - left))
         objects.append(SceneObject(shape, _nearest_colour(colour, COLOURS), size, *cell))
     return Scene(_nearest_colour(background, BACKGROUNDS), tuple(objects))
 
@@ -117,6 +117,26 @@ def _nearest_shape(outline: np.ndarray) -> str:
     }
     best = max(overlaps, key=lambda shape: overlaps[shape])
     return best if overlaps[best] >= _MIN_OVERLAP else "unknown"
+
+
+def _nearest_size(shape: str, extent: int) -> str:
+    """Returns the size at which a shape's longer side is closest to this many pixels."""
+    extents = _extents().get(shape, SIZES)
+    return min(extents, key=lambda size: abs(extents[size] - extent))
+
+
+@cache
+def _extents() -> dict[str, dict[str, int]]:
+    """The longer side of each shape in pixels, by size; stars are smaller than their circle."""
+    boxes = {
+        (shape, size): _bounding_box(shape_mask(shape, SIZES[size])) for shape in SHAPES for size in SIZES
+    }
+    extents: dict[str, dict[str, int]] = {shape: {} for shape in SHAPES}
+    for (shape, size), box in boxes.items():
+        assert box is not None
+        left, top, right, bottom = box
+        extents[shape][size] = max(right - left, bottom - top)
+    return extents
 
 
 @cache

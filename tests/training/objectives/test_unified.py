@@ -14,7 +14,7 @@ from janus_nodes.janus_core.training.shapes.data import ShapesData
 
 @torch.no_grad()
 def test_losses_do_not_depend_on_the_chunk_size(pipe: JanusPipeline) -> None:
-    stage = Stage("x", "unified", (), 1, 12, 1e-3, shares=(1, 1, 1))
+    stage = Stage("x", "unified", (), 1, 12, 1e-3, shares=(1, 1, 1, 1))
     losses = []
     for chunk_size in (1, 3, 16):
         objective = UnifiedObjective(pipe, stage, ShapesData())
