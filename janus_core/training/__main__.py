@@ -12,58 +12,53 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from PIL import Image
 
-from ..checkpoints.adapter_save import save_adapter
 from ..checkpoints.adapters import read_adapters
-from ..loading import load_pipeline, save_checkpoint
-from ..pipeline.pipeline import JanusPipeline
+from ..loading import load_pipeline
 from ..processing.image_files import BACKGROUNDS
 from ..processing.images import GREY
 from ..processing.known_images import write_known_images
 from ..sampling.options import TokenSampling
-from .console import deferred_interrupts, progress, say
-from .editing import edit_form
+from .console import progress, say
 from .folder_data import FolderData
 from .known_images import collect_known_images
-from .loop import METRICS, Trainer, check_trainable
-from .lora import FACTOR, adapter_matrices, add_adapters, load_adapter, merge_adapters
-from .metrics import final_losses
+from .loop import check_trainable
+from .lora import add_adapters, load_adapter
 from .pictures import VISION_INPUTS
-from .recipe import Recipe, Stage, finetuning_recipe
-from .samples import TrainingData
+from .recipe import finetuning_recipe
+from .record import read_record, stage_names
+from .run import DTYPES, train
 from .shapes.data import ShapesData
 from .shapes.evaluation import EvaluatedModel
 from .shapes.model import SHAPES_RECIPE, copy_coders, write_untrained_checkpoint
 from .shapes.report import SAMPLING_FIELDS, drawing_sheet, evaluate, to_table
 
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-
 
 def train_box(options: argparse.Namespace) -> None:
     """Trains the demonstration model."""
     data = ShapesData()
-    recipe, origin = SHAPES_RECIPE.with_each_stage(sees=options.sees), ""
+    recipe, origin, earlier = SHAPES_RECIPE.with_each_stage(sees=options.sees), "", None
     if options.coders:
         recipe, origin = recipe.only("unified"), f"coders of {options.coders.resolve()}"
+    if options.after:
+        earlier, origin = read_record(options.after), f"weights of {options.after.resolve().name}"
+        recipe = recipe.without(stage_names(earlier))
     if options.until:
         recipe = recipe.until(options.until)
     if options.try_out:
         recipe = recipe.with_each_stage(steps=2, batch_size=8, warmup=1)
-    start = options.folder / "start"
+    start = options.after or options.folder / "start"
     if not (start / "config.json").is_file():
         write_untrained_checkpoint(start, data, options.seed)
     pipeline = load_pipeline(start, options.device, torch.float32)
     if options.coders:
         copy_coders(pipeline.model, options.coders)
-    _train(pipeline, data, recipe, options, origin)
+    train(pipeline, data, recipe, options, origin, earlier)
 
 
 def finetune(options: argparse.Namespace) -> None:
@@ -91,7 +86,7 @@ def finetune(options: argparse.Namespace) -> None:
             *(f"from adapter {adapter.digest}" for adapter in adapters),
         ]
     )
-    _train(pipeline, data, recipe, options, origin)
+    train(pipeline, data, recipe, options, origin)
 
 
 def write_known(options: argparse.Namespace) -> None:
@@ -112,62 +107,6 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if options.sheet:
         Image.fromarray(drawing_sheet(model)).save(options.sheet)
-
-
-def _train(
-    pipeline: JanusPipeline, data: TrainingData, recipe: Recipe, options: argparse.Namespace, origin: str
-) -> None:
-    """Trains until done or interrupted, and writes the checkpoint when done."""
-    if recipe.trains_edits:
-        pipeline.edit_form = edit_form(pipeline).name  # which the trained checkpoint states
-    trainer = Trainer(pipeline, data, recipe, options.folder, options.seed, DTYPES[options.compute], origin)
-    checkpoint = options.folder / "checkpoint"
-    if trainer.done and (checkpoint / "training.json").is_file():
-        say(f"training is complete already; the checkpoint is in {checkpoint}")
-        return
-
-    # Train, or resume training, and save the state at the end or at an interrupt.
-    start = time.monotonic()
-
-    def on_step(stage: Stage, step: int, losses: dict[str, float]) -> None:
-        if step % 10 == 0 or step == stage.steps:
-            values = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
-            say(f"{time.monotonic() - start:6.0f} s  {stage.name} {step}/{stage.steps}  {values}")
-        if interrupts:
-            raise KeyboardInterrupt
-
-    with deferred_interrupts() as interrupts:
-        try:
-            trainer.run(options.max_steps, on_step=on_step)
-        except KeyboardInterrupt:
-            say("interrupted")
-    if not trainer.done:
-        say(f"stopped in stage {trainer.stage.name}; the same command resumes training")
-        return
-
-    matrices = adapter_matrices(pipeline.model.body)
-    if matrices:
-        adapter, rank, base = options.folder / "adapter", options.lora, options.checkpoint.resolve().name
-        save_adapter(adapter, pipeline.model.config, matrices, rank, FACTOR * rank, base)
-        say(f"the trained adapter is in {adapter}")
-    # Write the checkpoint to a temporary folder, and rename that when it is complete.
-    merge_adapters(pipeline.model.body)
-    pipeline.model.to(DTYPES[options.dtype])
-    partial = options.folder / "checkpoint.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed here
-    pipeline.known_images = collect_known_images(pipeline, data) if options.knows_only_data else None
-    save_checkpoint(pipeline, partial)
-    training = {
-        "recipe": asdict(recipe),
-        "seed": options.seed,
-        "data": data.version,
-        "start": origin,
-        "compute": options.compute,
-        "losses": final_losses(options.folder / METRICS),
-    }
-    (partial / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
-    partial.rename(checkpoint)
-    say(f"the trained checkpoint is in {checkpoint}")
 
 
 def _positive(text: str) -> int:
@@ -201,7 +140,10 @@ def _parser() -> argparse.ArgumentParser:
     box.add_argument("folder", type=Path)
     box.add_argument("--try-out", action="store_true", help="only two small steps of each stage")
     coders = "take the image tokenizer and the vision tower from here, and train the rest"
-    box.add_argument("--coders", type=Path, metavar="CHECKPOINT", help=coders)
+    begin = box.add_mutually_exclusive_group()
+    begin.add_argument("--coders", type=Path, metavar="CHECKPOINT", help=coders)
+    after = "start from this trained model, and train the stages that it has not had"
+    begin.add_argument("--after", type=Path, metavar="CHECKPOINT", help=after)
     box.add_argument("--until", metavar="STAGE", help="last stage (default: the recipe's last)")
 
     tune = commands.add_parser("finetune", help=finetune.__doc__, parents=[common, training])

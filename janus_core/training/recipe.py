@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,6 +77,16 @@ class Recipe:
     def only(self, objective: str) -> Recipe:
         """Returns the recipe with only the stages of one objective."""
         return replace(self, stages=tuple(stage for stage in self.stages if stage.objective == objective))
+
+    def without(self, names: Collection[str]) -> Recipe:
+        """Returns the recipe without the stages of these names; ValueError if none remains."""
+        stages = tuple(stage for stage in self.stages if stage.name not in names)
+        if not stages:
+            raise ValueError(
+                f"stages must remain to be trained, got a checkpoint that has had all: {', '.join(names)}; "
+                "train from the start, or fine-tune it"
+            )
+        return replace(self, stages=stages)
 
     def until(self, last: str) -> Recipe:
         """Returns the recipe up to and including the stage of that name, which must exist."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 import torch
 from janus_nodes.janus_core import DEMONSTRATION, load_pipeline
-from janus_nodes.janus_core.training import __main__ as commands
 from janus_nodes.janus_core.training.__main__ import main
 from janus_nodes.janus_core.training.folder_data import CONVERSATIONS
+from janus_nodes.janus_core.training.loop import Trainer
+from janus_nodes.janus_core.training.record import RECORD, read_record, stage_names
+from janus_nodes.janus_core.training.shapes.model import SHAPES_RECIPE
 from PIL import Image
 
 
@@ -42,16 +46,16 @@ def test_ctrl_c_waits_for_the_step_and_the_same_command_resumes(
     folder: Path, golden_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = golden_root / "janus-pro-tiny"
-    losses = commands.Trainer.train_step
+    losses = Trainer.train_step
 
-    def interrupted(trainer: commands.Trainer) -> dict[str, float]:
+    def interrupted(trainer: Trainer) -> dict[str, float]:
         if trainer.step == 1:
             os.kill(os.getpid(), signal.SIGINT)
         return losses(trainer)
 
     usual = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
-        patch.setattr(commands.Trainer, "train_step", interrupted)
+        patch.setattr(Trainer, "train_step", interrupted)
         run = tune(checkpoint, folder)
     assert signal.getsignal(signal.SIGINT) is usual
     assert "stopped in stage finetuning" in capsys.readouterr().out
@@ -142,3 +146,31 @@ def test_coders_of_other_sizes_and_unknown_stages_are_refused(tmp_path: Path, go
         main(["box", str(tmp_path), "--coders", str(golden_root / "janus-pro-tiny")])
     with pytest.raises(ValueError, match=r"last stage must be one of tokenizer, .* got 'cooking'"):
         main(["box", str(tmp_path), "--until", "cooking"])
+
+
+def test_a_trained_model_learns_the_stages_that_it_has_not_had(tmp_path: Path) -> None:
+    earlier = read_record(DEMONSTRATION)
+    early = tmp_path / "early"
+    shutil.copytree(DEMONSTRATION, early)
+    stages = [stage for stage in earlier["recipe"]["stages"] if stage["name"] != "editing"]
+    text = json.dumps(earlier | {"recipe": earlier["recipe"] | {"stages": stages}})
+    (early / RECORD).write_text(text, encoding="utf-8")
+    run, short = tmp_path / "run", ("--try-out", "--dtype", "fp32")
+    main(["box", str(run), "--after", str(early), *short])
+    record = read_record(run / "checkpoint")
+    assert stage_names(record) == [stage.name for stage in SHAPES_RECIPE.stages] == list(record["losses"])
+    assert record["start"] == "weights of early"
+    trained = load_pipeline(run / "checkpoint", dtype=torch.float32)
+    assert trained.edit_form == "janus-4o"
+    before = load_pipeline(early, dtype=torch.float32).model.state_dict()
+    changed = {name for name, value in trained.model.state_dict().items() if not value.equal(before[name])}
+    assert changed == {
+        name for name in before if any(fnmatch(name, pattern) for pattern in SHAPES_RECIPE.stages[-1].trains)
+    }
+    with pytest.raises(ValueError, match=r"stages must remain to be trained, got a checkpoint that has had"):
+        main(["box", str(tmp_path / "again"), "--after", str(run / "checkpoint")])
+
+
+def test_a_model_without_a_record_cannot_be_continued(tmp_path: Path, golden_root: Path) -> None:
+    with pytest.raises(ValueError, match=r"must hold training.json, got .*janus-pro-tiny without it; use a"):
+        main(["box", str(tmp_path), "--after", str(golden_root / "janus-pro-tiny")])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ import torch
 
 from ...pipeline.inputs import VisionFeatures
 from ...pipeline.pipeline import JanusPipeline
-from ...sampling.options import TextSampling, TokenSampling
+from ...sampling.options import EditSampling, TextSampling, TokenSampling
 from ..pictures import VISION_INPUTS, generate_pictures, to_images, to_pictures
 from .drawing import draw_scene, found_share, read_picture
+from .edits import EDIT_KINDS, Edit, follows, keeps_the_rest, random_edit
 from .prompt_specs import CATEGORIES, PromptSpec, paraphrase, random_prompt_spec
 from .questions import Question, random_question
 from .scene import random_scene
@@ -56,6 +57,14 @@ class EvaluatedModel:
         (picture,) = generate_pictures(self.pipeline, prompt, options)
         return picture
 
+    def edit(self, edit: Edit, index: int) -> np.ndarray:
+        """Makes edit `index` of a kind; returns its picture, [H, W, 3] uint8."""
+        values = {field.name: getattr(self.options, field.name) for field in fields(self.options)}
+        options = EditSampling(**values | {"seed": self.options.seed + index})
+        (source,) = to_images([draw_scene(edit.source)])
+        (picture,) = to_pictures(self.pipeline.edit(source, edit.instruction, options).images)
+        return picture
+
     def answer(self, pictures: Sequence[np.ndarray], questions: Sequence[Question]) -> list[str]:
         """Answers one question about each picture."""
         vision_input = VISION_INPUTS[self.sees]
@@ -86,6 +95,24 @@ def generate_for_category(
     rng = random.Random(f"drawing {category} {held_out} {index}")
     spec = random_prompt_spec(category, rng, held_out)
     return spec, model.generate(spec, paraphrase(spec.phrase, rng), index)
+
+
+def evaluate_edits(
+    model: EvaluatedModel, count: int, held_out: bool = False
+) -> tuple[dict[str, Measure], dict[str, Measure]]:
+    """Returns, per kind, the share of `count` edits that were followed, and that kept everything else.
+
+    With `held_out`, the scenes to reach contain combinations held out of training.
+    """
+    followed, kept = {}, {}
+    for kind in EDIT_KINDS:
+        found = []
+        for index in range(count):
+            edit = random_edit(random.Random(f"edit {kind} {held_out} {index}"), kind, held_out)
+            edited = read_picture(model.edit(edit, index))
+            found.append((follows(edit, edited), keeps_the_rest(edit, edited)))
+        followed[kind], kept[kind] = (share(sum(hits), count) for hits in zip(*found, strict=True))
+    return followed, kept
 
 
 def evaluate_answers(

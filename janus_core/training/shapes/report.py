@@ -15,6 +15,7 @@ from .evaluation import (
     Measure,
     evaluate_answers,
     evaluate_drawing,
+    evaluate_edits,
     evaluate_presence,
     evaluate_tokenizer,
     generate_for_category,
@@ -22,6 +23,14 @@ from .evaluation import (
 )
 from .prompt_specs import CATEGORIES
 from .scene import PICTURE_SIZE
+
+# Parts of a report with held-out combinations, and their titles in the table.
+_PARTS = {
+    "drawings": "Drawing",
+    "answers": "Answering",
+    "edits_followed": "Edit followed",
+    "edits_kept": "Rest kept by edit",
+}
 
 # Fields of `TokenSampling` that an evaluation sets and reports.
 SAMPLING_FIELDS = ("guidance_scale", "temperature", "top_p")
@@ -49,6 +58,11 @@ def evaluate(model: EvaluatedModel, count: int, on_part: Callable[[str], None]) 
         report["answers" + suffix] = _with_overall(answers)
         on_part("drawings" + suffix)
         report["drawings" + suffix] = _with_overall(evaluate_drawing(model, count, held_out))
+        if model.pipeline.edit_form:
+            on_part("edits" + suffix)
+            followed, kept = evaluate_edits(model, count, held_out)
+            report["edits_followed" + suffix] = _with_overall(followed)
+            report["edits_kept" + suffix] = _with_overall(kept)
     settings = {name: getattr(model.options, name) for name in SAMPLING_FIELDS}
     return report | {"sees": model.sees} | settings
 
@@ -56,8 +70,8 @@ def evaluate(model: EvaluatedModel, count: int, on_part: Callable[[str], None]) 
 def to_table(report: dict[str, Any]) -> str:
     """Formats a report as a Markdown table."""
     lines = ["| What | Seen combinations | Held-out combinations |", "|---|---|---|"]
-    for part, title in (("drawings", "Drawing"), ("answers", "Answering")):
-        for name in report[part]:
+    for part, title in _PARTS.items():
+        for name in report.get(part, ()):
             cells = [_cell(report[key].get(name)) for key in (part, f"{part}_held_out")]
             lines.append(f"| {title}: {name} | {' | '.join(cells)} |")
     for part, title in (("presence", "Is there …?"), ("tokenizer", "Image tokenizer")):

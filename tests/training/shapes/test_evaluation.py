@@ -6,24 +6,27 @@ import math
 import random
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from janus_nodes.janus_core import JanusPipeline, TokenSampling
+from janus_nodes.janus_core import EditSampling, JanusPipeline, TokenSampling
+from janus_nodes.janus_core.training.pictures import to_images, to_pictures
 from janus_nodes.janus_core.training.shapes.drawing import draw_scene
+from janus_nodes.janus_core.training.shapes.edits import EDIT_KINDS, Edit, random_edit
 from janus_nodes.janus_core.training.shapes.evaluation import (
     EvaluatedModel,
     Measure,
     bootstrap,
     evaluate_answers,
     evaluate_drawing,
+    evaluate_edits,
     evaluate_presence,
     share,
 )
 from janus_nodes.janus_core.training.shapes.prompt_specs import CATEGORIES, PromptSpec
 from janus_nodes.janus_core.training.shapes.questions import Question
-from janus_nodes.janus_core.training.shapes.report import evaluate
+from janus_nodes.janus_core.training.shapes.report import evaluate, to_table
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class FakeModel(EvaluatedModel):
 
     def generate(self, spec: PromptSpec, prompt: str, index: int) -> np.ndarray:
         return draw_scene(spec.scene(random.Random(1)))
+
+    def edit(self, edit: Edit, index: int) -> np.ndarray:
+        return draw_scene(edit.target if index % 4 else edit.source)
 
     def answer(self, pictures: Sequence[np.ndarray], questions: Sequence[Question]) -> list[str]:
         return [self.reply(question) for question in questions]
@@ -86,6 +92,31 @@ def test_right_answers_and_drawings_score_one(pipe: JanusPipeline) -> None:
     assert evaluate_presence(model, 40)["f1"] == Measure(1.0, 1.0, 1.0)
     assert evaluate_drawing(model, 8) == dict.fromkeys(CATEGORIES, share(8, 8))
     assert len(evaluate_drawing(model, 8, held_out=True)) == 3
+
+
+def test_edits_are_judged_by_what_they_should_and_should_not_change(pipe: JanusPipeline) -> None:
+    for held_out in (False, True):
+        followed, kept = evaluate_edits(FakeModel(pipe, TokenSampling()), 8, held_out)
+        assert followed == dict.fromkeys(EDIT_KINDS, share(6, 8))
+        assert kept == dict.fromkeys(EDIT_KINDS, share(8, 8))
+
+
+def test_a_real_edit_is_the_pipelines(pipe: JanusPipeline) -> None:
+    editor, options = replace(pipe, edit_form="janus-4o"), pipe.image_options(TokenSampling(seed=3))
+    edit = random_edit(random.Random(0))
+    picture = EvaluatedModel(editor, options).edit(edit, 2)
+    (source,) = to_images([draw_scene(edit.source)])
+    same = editor.edit(source, edit.instruction, editor.image_options(EditSampling(seed=5)))
+    assert np.array_equal(picture, to_pictures(same.images)[0])
+
+
+def test_the_table_has_edits_only_of_models_that_edit() -> None:
+    shares = {"overall": {"value": 0.5, "low": 0.25, "high": 0.75}}
+    parts = ("drawings", "answers", "drawings_held_out", "answers_held_out", "presence", "tokenizer")
+    report = dict.fromkeys(parts, shares)
+    assert "Edit followed" not in to_table(report)
+    report |= dict.fromkeys(("edits_followed", "edits_followed_held_out"), shares)
+    assert "| Edit followed: overall | 0.500 (0.250 to 0.750) | 0.500 (0.250 to 0.750) |" in to_table(report)
 
 
 def test_always_yes_has_full_recall_and_no_more(pipe: JanusPipeline) -> None:
