@@ -47,8 +47,8 @@ class JanusEdit(io.ComfyNode):
                     "form",
                     EDIT_FORM_CHOICES,
                     "auto: mask if a mask is painted, else the prompt form that the checkpoint was "
-                    "trained with, detected by its name. janus-4o and janus-pro-r1 choose it for "
-                    "checkpoints with other names, and cannot be used with a mask.",
+                    "trained with, by its own setting or its name. janus-4o and janus-pro-r1 choose it "
+                    "for other checkpoints, and cannot be used with a mask.",
                 ),
                 widgets.seed_input(),
                 widgets.batch_size_input("Number of edits of each image."),

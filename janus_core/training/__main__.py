@@ -46,7 +46,8 @@ def train_box(options: argparse.Namespace) -> None:
     if options.coders:
         recipe, origin = recipe.only("unified"), f"coders of {options.coders.resolve()}"
     if options.after:
-        earlier, origin = read_record(options.after), f"weights of {options.after.resolve().name}"
+        earlier = read_record(options.after)
+        origin = f"weights of {options.after.resolve().name}, trained on {earlier['data']}"
         recipe = recipe.without(stage_names(earlier))
     if options.until:
         recipe = recipe.until(options.until)

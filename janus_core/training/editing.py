@@ -51,11 +51,14 @@ def edit_batch(
     """Encodes edits; `dropout` is the share of them that get the unconditional prompt.
 
     The other conditions are equally frequent: at the published `source_scale`, the one without the source's
-    tokens weighs most.
+    tokens weighs most. Without an instruction, it is the only one, since copying tokens would teach nothing.
     """
     form = edit_form(pipeline)
     last = len(form.conditions) - 1
-    chosen = [last if rng.random() < dropout else rng.randrange(last) for _ in samples]
+    chosen = []
+    for sample in samples:
+        first = 0 if sample.instruction else last - 1
+        chosen.append(last if rng.random() < dropout else rng.randrange(first, last))
     _, slots = slot_embeddings(pipeline, form, to_images([sample.source for sample in samples]))
     image_embeds = []
     for index, condition in enumerate(chosen):

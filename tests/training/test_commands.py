@@ -159,7 +159,7 @@ def test_a_trained_model_learns_the_stages_that_it_has_not_had(tmp_path: Path) -
     main(["box", str(run), "--after", str(early), *short])
     record = read_record(run / "checkpoint")
     assert stage_names(record) == [stage.name for stage in SHAPES_RECIPE.stages] == list(record["losses"])
-    assert record["start"] == "weights of early"
+    assert record["start"] == f"weights of early, trained on {earlier['data']}"
     trained = load_pipeline(run / "checkpoint", dtype=torch.float32)
     assert trained.edit_form == "janus-4o"
     before = load_pipeline(early, dtype=torch.float32).model.state_dict()

@@ -14,13 +14,22 @@ from .drawing import draw_scene
 from .edits import random_edit
 from .prompt_specs import CATEGORIES, random_caption, random_prompt_spec
 from .questions import Question, random_question
-from .scene import COLOURS, SHAPES, crowded_scene, free_cells, random_quarter, random_scene, varied_scene
+from .scene import (
+    COLOURS,
+    SHAPES,
+    crowded_scene,
+    free_cells,
+    random_quarter,
+    random_scene,
+    scene_without_words,
+    varied_scene,
+)
 from .words import describe, noun_phrase, object_phrases, plural
 
 TURNS = 6  # of a conversation about one picture
 LOOKING = "looking"  # the lesson that needs the model to look at the right one of several different objects
 _LOOKING_KINDS = ("where", "colour", "shape")
-WORDLESS = 0.25  # share of edits without an instruction
+WORDLESS = 0.3  # share of edits without an instruction
 _FULL_ANSWER_WEIGHTS = {"describe": 3, "places": 1, "tags": 1}  # kinds whose answer names all objects
 _NEED_PICTURE = ("where", "relation", "describe", "places", "match", "nothing")
 
@@ -121,9 +130,9 @@ class ShapesData:
         return Sample(draw_scene(scene), caption=caption)
 
     def edit(self, rng: random.Random) -> EditSample:
-        """Returns an edit, or without words a picture to draw again, half of which show what is held out."""
+        """Returns an edit, or without words a picture to draw again, which may show what is held out."""
         if rng.random() < WORDLESS:
-            picture = draw_scene(random_scene(rng, held_out=rng.random() < 0.5))
+            picture = draw_scene(scene_without_words(rng))
             return EditSample(picture, "", picture)
         edit = random_edit(rng)
         return EditSample(draw_scene(edit.source), edit.instruction, draw_scene(edit.target))
@@ -140,6 +149,8 @@ def _random_request(rng: random.Random) -> tuple[str, str]:
         colour = rng.choice(list(COLOURS))
         other = noun_phrase(rng.choice(SHAPES), rng.choice(list(COLOURS)))
         request = rng.choice(_EDIT).format(shape=rng.choice(SHAPES), colour=colour, other=other)
+        if rng.random() < 0.5:
+            request = random_edit(rng).instruction
     else:
         request = rng.choice(_DESCRIBE_AND_DRAW)
     return routing_question(request), LETTERS[TASKS.index(task)]

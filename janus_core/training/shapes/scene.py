@@ -94,6 +94,13 @@ def crowded_scene(rng: random.Random) -> Scene:
     return arrange(objects, rng)
 
 
+def scene_without_words(rng: random.Random) -> Scene:
+    """Returns a scene of three or four objects, half of them in the colour held out for their shape."""
+    pairs = [(shape, HELD_OUT_COLOURS[shape] if rng.random() < 0.5 else None) for shape in SHAPES]
+    chosen = rng.choices(pairs, k=rng.choice((3, MAX_OBJECTS)))
+    return arrange([random_object(rng, *pair) for pair in chosen], rng)
+
+
 def random_objects(count: int, rng: random.Random) -> list[SceneObject]:
     """Returns random objects: half of the time all different, else often of one shape, for counting.
 
