@@ -35,7 +35,7 @@ SHAPES_RECIPE = Recipe(
         Stage("adaptors", "unified", ADAPTORS, 80, 32, 1e-3, shares=(1, 0, 3)),
         Stage("unified", "unified", BODY, 1400, 44, 1e-3, decay=0.0, shares=(8, 2, 34)),
         Stage("annealing", "unified", BODY, 2200, 44, 1e-3, decay=1.0, shares=(14, 2, 28)),
-        Stage("editing", "unified", BODY, 1200, 44, 6e-4, decay=1.0, shares=(9, 3, 12, 20)),
+        Stage("editing", "unified", BODY, 1200, 44, 1e-3, decay=1.0, shares=(8, 2, 10, 24)),
     )
 )
 
