@@ -25,6 +25,7 @@ from ..samples import TrainingData
 #   steps of text, or after long training on drawing, it keeps guessing and learns to look much more slowly.
 # - Looking is learnt quickly and drawing is not, and a conversation asks up to six questions. So batches have
 #   four times as many drawings as conversations, in the last stage twice as many.
+# - Edits come last, from the annealed weights, with all other tasks mixed in so that nothing is forgotten.
 # - The vision tower is frozen after its own stage. Trained further with a language model that does not ask
 #   for shapes yet, it forgets how to distinguish them.
 SHAPES_RECIPE = Recipe(
@@ -35,7 +36,7 @@ SHAPES_RECIPE = Recipe(
         Stage("adaptors", "unified", ADAPTORS, 80, 32, 1e-3, shares=(1, 0, 3)),
         Stage("unified", "unified", BODY, 1400, 44, 1e-3, decay=0.0, shares=(8, 2, 34)),
         Stage("annealing", "unified", BODY, 2200, 44, 1e-3, decay=1.0, shares=(14, 2, 28)),
-        Stage("editing", "unified", BODY, 1200, 44, 1e-3, decay=1.0, shares=(8, 2, 10, 24)),
+        Stage("editing", "unified", BODY, 1400, 44, 1e-3, decay=1.0, shares=(8, 2, 14, 20)),
     )
 )
 
