@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 from janus_nodes.janus_core import DEMONSTRATION, load_pipeline
+from janus_nodes.janus_core.pipeline.routing import LETTERS, TASKS
 from janus_nodes.janus_core.training.objectives.unified import UnifiedObjective
 from janus_nodes.janus_core.training.samples import Sample
 from janus_nodes.janus_core.training.shapes.data import LOOKING, TURNS, ShapesData
@@ -66,3 +67,10 @@ def test_a_stage_takes_its_lesson() -> None:
     pipeline = load_pipeline(DEMONSTRATION, dtype=torch.float32)
     UnifiedObjective(pipeline, replace(stages[0], batch_size=2), Noting()).losses(0, random.Random(0))
     assert asked == [LOOKING] * 2
+
+
+def test_requests_to_route_include_every_kind_of_edit() -> None:
+    asked = [ShapesData().text(random.Random(index)).turns[0] for index in range(2500)]
+    edits = [question for question, answer in asked if answer == LETTERS[TASKS.index("edit")]]
+    for word in ("Replace the", "Swap", "Move the", "Remove the", "background", " in the "):
+        assert any(word in question for question in edits), word
