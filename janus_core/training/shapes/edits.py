@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from . import words
 from .scene import (
     BACKGROUNDS,
+    CELL_SIZE,
     COLOURS,
     MAX_OBJECTS,
     SIZES,
@@ -57,21 +59,28 @@ def random_edit(rng: random.Random, kind: str | None = None, held_out: bool = Fa
 
 def follows(edit: Edit, found: Scene) -> bool:
     """Whether a scene shows the change that was asked for; sizes are not compared."""
-    changed = _cells(edit.source) ^ _cells(edit.target)
-    places = {(left, top) for left, top, *_ in changed}
-    wanted = _kinds_at(edit.target.objects, places)
-    return found.background == edit.target.background and _kinds_at(found.objects, places) == wanted
+    places = _changed_places(edit)
+    seen, wanted = (
+        Counter(
+            (_place(obj), obj.shape, obj.colour)
+            for obj in map(_on_grid, scene.objects)
+            if _place(obj) in places
+        )
+        for scene in (found, edit.target)
+    )
+    has_background = edit.kind != "background" or found.background == edit.target.background
+    return has_background and seen == wanted
 
 
 def keeps_the_rest(edit: Edit, found: Scene) -> bool:
     """Whether all other objects have stayed, with their sizes, and nothing has been added elsewhere."""
-    kept = _cells(edit.source) & _cells(edit.target)
-    changed = {(left, top) for left, top, *_ in _cells(edit.source) ^ _cells(edit.target)}
-    others = [obj for obj in found.objects if not _place(obj, changed)]
-    places = {(left, top) for left, top, *_ in kept}
-    found_cells = {(*(_place(obj, places) or (-1, -1)), obj.shape, obj.colour, obj.size) for obj in others}
-    same_background = edit.kind == "background" or found.background == edit.source.background
-    return same_background and len(others) == len(kept) and found_cells == kept
+    places = _changed_places(edit)
+    seen, wanted = (
+        Counter(obj for obj in map(_on_grid, scene.objects) if _place(obj) not in places)
+        for scene in (found, edit.target)
+    )
+    has_background = edit.kind == "background" or found.background == edit.source.background
+    return has_background and seen == wanted
 
 
 def refer_to(obj: SceneObject, scene: Scene, rng: random.Random) -> str:
@@ -151,18 +160,16 @@ def _with(scene: Scene, without: Sequence[SceneObject], added: Sequence[SceneObj
     return replace(scene, objects=(*kept, *added))
 
 
-def _cells(scene: Scene) -> set[tuple[int, int, str, str, str]]:
-    return {(obj.left, obj.top, obj.shape, obj.colour, obj.size) for obj in scene.objects}
+def _changed_places(edit: Edit) -> set[tuple[int, int]]:
+    return {_place(obj) for obj in set(edit.source.objects) ^ set(edit.target.objects)}
 
 
-def _kinds_at(
-    objects: Iterable[SceneObject], places: set[tuple[int, int]]
-) -> list[tuple[tuple[int, int], str, str]]:
-    at = ((_place(obj, places), obj.shape, obj.colour) for obj in objects)
-    return sorted((place, shape, colour) for place, shape, colour in at if place)
+def _place(obj: SceneObject) -> tuple[int, int]:
+    return obj.left, obj.top
 
 
-def _place(obj: SceneObject, places: Iterable[tuple[int, int]]) -> tuple[int, int] | None:
-    """The one of some places that an object is at, or None."""
-    near = (p for p in places if max(abs(obj.left - p[0]), abs(obj.top - p[1])) <= _NEAR)
-    return next(near, None)
+def _on_grid(obj: SceneObject) -> SceneObject:
+    """An object in the cell that it is drawn in; unchanged if it is not drawn in any."""
+    left, top = (CELL_SIZE * round(edge / CELL_SIZE) for edge in _place(obj))
+    is_near = max(abs(obj.left - left), abs(obj.top - top)) <= _NEAR
+    return replace(obj, left=left, top=top) if is_near else obj

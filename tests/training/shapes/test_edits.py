@@ -53,7 +53,8 @@ def test_a_change_elsewhere_is_found() -> None:
             spoilt.append(replace(target, objects=(*others, replace(extra[0], size=size))))
         if edit.kind != "background":
             (background, *_) = [name for name in BACKGROUNDS if name != target.background]
-            assert not keeps_the_rest(edit, replace(target, background=background))
+            changed = replace(target, background=background)
+            assert follows(edit, changed) and not keeps_the_rest(edit, changed)
         assert not any(keeps_the_rest(edit, scene) for scene in spoilt)
         assert all(follows(edit, scene) for scene in spoilt)
 
