@@ -15,6 +15,7 @@ from ..processing.chat import DEFAULT_SYSTEM_PROMPT
 from ..processing.image_files import BACKGROUNDS, read_image
 from ..sampling.options import TextSampling
 from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step, part_of
+from .caption import caption_line
 from .files import CAPTION_FILES
 from .find import FoundImages, find_images
 from .options import JOINS, CaptionFolder, is_joined
@@ -134,10 +135,11 @@ class _Run:
         captions, answered = {}, {}
         for query, answer in zip(queries, answers, strict=True):
             image = self._images[query.index]
-            if not (words := answer.split()):
-                self.failed[image] = "its caption must hold text, got none; ask another question"
+            try:
+                caption = query.prefix + caption_line(answer) + query.suffix
+            except ValueError as error:
+                self.failed[image] = str(error)
                 continue
-            caption = query.prefix + " ".join(words) + query.suffix
             if is_joined(query.existing, caption):  # an earlier run added it
                 self.skipped += 1
                 continue

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import overload
 
 import torch
 from torch import Tensor
 
 from ..processing.images import to_images
-from ..sampling.guidance import uses_guidance
 from ..sampling.image_sampler import IMAGE_SAMPLERS
 from ..sampling.options import Drawing, EditSampling, FlowSampling, TokenSampling, resolved
 from ..sampling.results import EditedImages, GeneratedImages, GeneratedLatents
 from ..sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, may_preview, part_of
+from .drawing import drawing_request, drawing_runs
 from .edit_notes import notes_on_results
 from .edit_request import AUTO, edit_request
 from .editing import changed_cells, draw_edit
@@ -32,52 +33,62 @@ class ImageTasks(Runtime):
     @torch.no_grad()
     def generate(
         self,
-        prompt: str,
+        prompt: str | Sequence[str],
         options: TokenSampling | FlowSampling | None = None,
         *,
         negative_prompt: str = "",
         noise: Tensor | None = None,
         latents: Tensor | None = None,
         pixels: bool = True,
+        rows: Sequence[int] | None = None,
         on_step: OnStep = ignore_step,
         on_image: OnImage = ignore_image,
     ) -> GeneratedImages | GeneratedLatents:
         """Draws images of a description.
 
         Args:
-            prompt: what to draw.
-            options: guidance, randomness and number of images, of the class that the model draws with; the
-                checkpoint's own by default.
+            prompt: what to draw; one description, or several that are drawn together.
+            options: guidance, randomness and number of images of each prompt, of the class that the model
+                draws with; the checkpoint's own by default.
             negative_prompt: replaces the unconditional prompt: what to move away from. No effect without
                 guidance (scale 1).
             noise: [B, 4, h, w] in place of the seeded noise, for a flow model.
             latents: [B or 1, 4, h, w] to start from where `options.denoise` is below 1, for a flow model.
             pixels: whether to decode images, and not only to return their tokens or latents.
+            rows: what is added to the seed for each image, those of a prompt adjacent; 0, 1, … by default.
             on_step: see `JanusPipeline`.
             on_image: see `JanusPipeline`.
         """
         options = self.image_options(options)
         sampler = IMAGE_SAMPLERS[type(self.model.generation)]
         starts = sampler.checked_starts({"noise": noise, "latents": latents}, self.folder.name)
+        request = drawing_request(prompt, negative_prompt, options.batch_size, rows, starts)
         pixels = pixels and self.model.generation.can_decode
-        batch = self.prompts.generation(
-            prompt,
-            negative_prompt,
-            uses_guidance(options.guidance_scale),
-            self.model.generation.config.num_tokens,
-            sampler.prompt_style,
+        count = len(request.seed_offsets)
+        runs = drawing_runs(self, request, options, sampler)
+        drawing = max(
+            drawing_bytes(
+                self,
+                run.condition_rows,
+                len(run.rows),
+                may_preview(on_step),
+                num_sources=len(run.sources),
+            )
+            for run in runs
         )
-        drawing = drawing_bytes(self, batch, options.batch_size, preview=may_preview(on_step))
-        self.reserve(max(drawing, codec_bytes(self, options.batch_size) if pixels else 0))
-
-        batch = batch.to(self.device)
-        chunks = self.chunks(options.batch_size)
+        self.reserve(max(drawing, codec_bytes(self, count) if pixels else 0))
         samples = torch.cat(
             [
                 sampler.sample(
-                    self.model, batch, options, chunk, part_of(on_step, number, len(chunks)), **starts
+                    self.model,
+                    run.prompt.to(self.device),
+                    options,
+                    [request.seed_offsets[row] for row in run.rows],
+                    part_of(on_step, number, len(runs)),
+                    **starts,
+                    **({"num_sources": len(run.sources)} if sampler.joins_prompts else {}),
                 )
-                for number, chunk in enumerate(chunks)
+                for number, run in enumerate(runs)
             ]
         )
         return sampler.result(self._decode(samples, on_image) if pixels else None, samples)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +51,12 @@ def is_image_file(path: Path) -> bool:
     return _is_readable(path.suffix.lower()) and not path.name.startswith(".") and path.is_file()
 
 
-def read_image(path: Path, background: Colour | None = None, max_side: int | None = None) -> Tensor:
+def read_image(
+    path: Path | bytes,
+    background: Colour | None = None,
+    max_side: int | None = None,
+    max_pixels: int | None = None,
+) -> Tensor:
     """Reads an image file as [H, W, 3] float32 in [0, 1]; [H, W, 4] with alpha, if no background is given.
 
     8-bit files give the same pixels as Load Image in ComfyUI 0.3.75. A truncated file is read as far as it
@@ -59,15 +66,18 @@ def read_image(path: Path, background: Colour | None = None, max_side: int | Non
     resampling may take a picture in [0, 1] slightly above 1. Colour profiles are ignored.
 
     Args:
-        path: a file in any format that Pillow can read.
+        path: a file in any format that Pillow can read, or the content of one.
         background: the colour behind transparent parts, as RGB in [0, 1]. None keeps alpha as a fourth
             channel, not premultiplied.
         max_side: a larger image is scaled down to this many pixels on its longer side.
+        max_pixels: a larger image is refused before it is decoded.
 
     Raises:
         ValueError: if the file cannot be read, for whatever reason.
     """
     try:
+        if max_pixels is not None:
+            _check_size(path, max_pixels)
         picture = _load(path, max_side)
         values = np.asarray(picture, np.float32)
         if not np.isfinite(values).all():
@@ -85,7 +95,24 @@ def _is_readable(suffix: str) -> bool:
     return kind in Image.OPEN and kind not in _NOT_PICTURES
 
 
-def _load(path: Path, max_side: int | None) -> Image.Image:
+@contextmanager
+def _opened(path: Path | bytes) -> Iterator[ImageFile.ImageFile]:
+    # Given a path, Pillow memory-maps an uncompressed TIFF in its stored size, even if it must be rotated.
+    with BytesIO(path) if isinstance(path, bytes) else path.open("rb") as source, Image.open(source) as file:
+        yield file
+
+
+def _check_size(path: Path | bytes, max_pixels: int) -> None:
+    """Raises ValueError for a picture of more pixels, by its header."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # this is the check
+        with _opened(path) as file:
+            width, height = file.size
+    if width * height > max_pixels:
+        raise ValueError(f"{width} x {height} pixels, which are more than {max_pixels}")
+
+
+def _load(path: Path | bytes, max_side: int | None) -> Image.Image:
     try:
         return _decode(path, max_side)
     except (OSError, ValueError) as error:
@@ -93,13 +120,14 @@ def _load(path: Path, max_side: int | None) -> Image.Image:
             if _is_all_filler(path):
                 raise
             picture = _decode(path, max_side)
-        _log.warning("%s is damaged (%s); what could be decoded is used", path, error)
+        name = "an image" if isinstance(path, bytes) else path
+        _log.warning("%s is damaged (%s); what could be decoded is used", name, error)
         return picture
 
 
-def _is_all_filler(path: Path) -> bool:
+def _is_all_filler(path: Path | bytes) -> bool:
     """Whether a damaged file is read as nothing but the colour that its decoder gives to missing pixels."""
-    with path.open("rb") as source, Image.open(source) as file:
+    with _opened(path) as file:
         filler = 0
         if file.format in ("JPEG", "MPO"):
             filler = 127 if file.mode == "CMYK" else 128  # the middle; Pillow inverts inks
@@ -130,10 +158,9 @@ class _OnThisThread:
         return self.thread == threading.get_ident()
 
 
-def _decode(path: Path, max_side: int | None) -> Image.Image:
+def _decode(path: Path | bytes, max_side: int | None) -> Image.Image:
     """The upright picture in mode RGB, RGBA, or F for grey in [0, 1]; scaled down if it is larger."""
-    # Given a path, Pillow memory-maps an uncompressed TIFF in its stored size, even if it must be rotated.
-    with path.open("rb") as source, Image.open(source) as file:
+    with _opened(path) as file:
         if max_side is not None:
             file.draft(None, (2 * max_side, 2 * max_side))  # JPEGs are decoded at a fraction of their size
         upright = ImageOps.exif_transpose(file)

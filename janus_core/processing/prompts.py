@@ -111,7 +111,7 @@ class PromptBuilder:
 
     def generation(
         self,
-        prompt: str,
+        prompt: str | Sequence[str],
         negative_prompt: str,
         use_cfg: bool,
         num_new: int,
@@ -122,21 +122,25 @@ class PromptBuilder:
 
         Without a negative prompt, the unconditional row is the first one with padding in place of everything
         but its first token and the image start token, as in the reference (arXiv:2410.13848, section 3.3).
-        `num_new` and `name` are as in `batch`; the style is the sampler's, by default that of image tokens.
+        Of several prompts, the unconditional rows follow after all others, in the same order. A style that
+        masks padding takes one prompt. `num_new` and `name` are as in `batch`; the style is the sampler's, by
+        default that of image tokens.
         """
         checked_text("negative_prompt", negative_prompt, "leave it empty for none", may_be_blank=True)
-        rows = [self._description(name, prompt)]
-        # The unconditional row: the negative prompt, or padding.
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        rows = [self._description(name, text) for text in prompts]
+        # The unconditional rows: the negative prompt, or padding.
         blank = use_cfg and not negative_prompt.strip()
         if blank:
-            first, *middle, last = rows[0]
-            rows.append([first, *[self.tokenizer.pad_id] * len(middle), last])
+            pad_id = self.tokenizer.pad_id
+            rows += [[first, *[pad_id] * len(middle), last] for first, *middle, last in rows]
         elif use_cfg:
-            rows.append(self._description("negative_prompt", negative_prompt))
+            rows += [self._description("negative_prompt", negative_prompt)] * len(prompts)
         if not style.includes_image_start:
             rows = [row[:-1] for row in rows]
-        longest = "negative_prompt" if len(rows[-1]) > len(rows[0]) else name
+        longest = "negative_prompt" if len(rows[-1]) > max(map(len, rows[: len(prompts)])) else name
         batch = self.batch(rows, num_new, longest)
+        assert len(prompts) == 1 or not style.masks_padding
         return batch.hide(row=1, first=1) if blank and style.masks_padding else batch
 
     def turn(self, text: str, system_prompt: str = "") -> str:

@@ -26,6 +26,7 @@ class ImageSampler:
     prompt_style: GenerationPromptStyle
     result: Callable[[Any, Tensor], GeneratedImages | GeneratedLatents]  # of pixels or None, and samples
     starts: tuple[str, ...]  # names of the tensors that `sample` can start from
+    joins_prompts: bool  # whether `sample` draws several prompts at once, told their number as `num_sources`
     method: str  # how images are generated, for error messages
 
     @property
@@ -79,6 +80,7 @@ IMAGE_SAMPLERS: dict[type, ImageSampler] = {
         prompt_style=GenerationPromptStyle(),
         result=GeneratedImages,
         starts=(),
+        joins_prompts=True,
         method="token by token",
     ),
     FlowGeneration: ImageSampler(
@@ -87,6 +89,7 @@ IMAGE_SAMPLERS: dict[type, ImageSampler] = {
         prompt_style=GenerationPromptStyle(includes_image_start=False, masks_padding=True),
         result=GeneratedLatents,
         starts=("noise", "latents"),
+        joins_prompts=False,
         method="by flow",
     ),
 }

@@ -194,3 +194,19 @@ def test_formats_of_plugins_that_are_added_later_count(
     monkeypatch.setitem(Image.registered_extensions(), ".heicx", "PNG")
     assert is_image_file(tmp_path / "a.heicx")
     assert image_files.image_suffixes().count(".heicx") == 1
+
+
+def test_the_content_of_a_file_is_read_as_the_file(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 4), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    assert torch.equal(read_image(content), read_image(tmp_path / "a.png"))
+    with pytest.raises(ValueError, match="image must be readable"):
+        read_image(b"no image")
+
+
+def test_an_image_of_too_many_pixels_is_refused_by_its_header(tmp_path: Path) -> None:
+    Image.new("L", (30, 20)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", max_pixels=600).shape == (20, 30, 3)
+    with pytest.raises(ValueError, match="30 x 20 pixels, which are more than 599"):
+        read_image(tmp_path / "a.png", max_pixels=599)
