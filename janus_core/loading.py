@@ -30,7 +30,7 @@ from .processing.prompts import PromptBuilder
 from .processing.thinking_forms import added_tokens
 from .processing.thinking_prompts import QUESTION_FILE
 from .processing.tokenizer import read_tokenizer
-from .sampling.image_sampler import IMAGE_SAMPLERS
+from .sampling.image_sampler import IMAGE_SAMPLERS, ImageSampler
 from .sampling.options import FlowSampling, TokenSampling
 
 _log = logging.getLogger(__name__)
@@ -130,6 +130,12 @@ def load_pipeline(
         "loaded %s in %s, template %s for %s", folder, pipeline.dtype, chat.name, chat.user or "no roles"
     )
     return pipeline
+
+
+def image_sampler(path: str | Path) -> ImageSampler:
+    """How a checkpoint generates images, without reading its weights."""
+    config = find_checkpoint(checked_path("path", path), None).config
+    return IMAGE_SAMPLERS[GENERATION_CLASSES[type(config.generation)]]
 
 
 def applied_adapters(adapters: Sequence[Adapter]) -> tuple[AppliedAdapter, ...]:

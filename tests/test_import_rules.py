@@ -36,9 +36,13 @@ ALLOWED: dict[str, set[str]] = {
     },
     "captioning": {"arguments", "file_io", "processing", "sampling", "pipeline"},
 }
+ALLOWED["batch"] = {
+    *("arguments", "config", "file_io", "processing", "models", "sampling", "checkpoints", "pipeline"),
+    *("captioning", "loading"),
+}
 # Training starts from a pipeline, writes the same prompts, and evaluates with it.
-ALLOWED["training"] = {*ALLOWED} - {"presets", "captioning"}
-ALLOWED["__init__"] = set(ALLOWED) - {"training"}
+ALLOWED["training"] = {*ALLOWED} - {"presets", "captioning", "batch"}
+ALLOWED["__init__"] = set(ALLOWED) - {"training", "batch"}
 PACKAGES = {"torch", "transformers", "tokenizers", "safetensors", "PIL", "numpy", "huggingface_hub"}
 COMFYUI = {
     *("comfy", "comfy_api", "comfy_api_nodes", "comfy_config", "comfy_execution", "comfy_extras"),

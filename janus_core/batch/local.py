@@ -1,0 +1,170 @@
+"""Runs a job on one machine: in this process, or in one process for each device or share of the cores."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+
+from .job import Job
+from .report import BatchReport, Progress, ProgressLines
+from .sinks import Sink
+from .sources import Source
+from .worker import Worker
+
+Share = tuple[int, int]
+"""(i, n) for the parts i, i + n, i + 2 n, … of a job."""
+
+
+def run_locally(
+    job: Job,
+    workers: int | None = None,
+    share: Share = (0, 1),
+    say: Callable[[str], None] = lambda line: None,
+) -> BatchReport:
+    """Runs a job to its end, or until Ctrl-C.
+
+    Args:
+        job: what to do; `prepare` has checked it.
+        workers: processes; one for each CUDA device by default, else one.
+        share: of the job, if several machines work on it.
+        say: takes lines that tell the progress.
+    """
+    source, sink = job.prepare()
+    done = sink.done()
+    count = source.count()
+    report = BatchReport(max(count - len(done), 0), min(len(done), count))
+    tell = ProgressLines(report, say)
+    devices = local_devices(job.options.device)
+    workers = workers or len(devices)
+    job = replace(job, options=replace(job.options, workers_here=workers))
+    with stop_requests() as stopped:
+        if workers == 1:
+            work(job, source, sink, done, share, devices[0], tell, lambda: bool(stopped))
+        else:
+            _run_processes(job, workers, share, devices, tell, report, stopped)
+    report.stopped = bool(stopped)
+    return report
+
+
+def work(
+    job: Job,
+    source: Source,
+    sink: Sink,
+    done: set[bytes],
+    share: Share,
+    device: str,
+    tell: Callable[[Progress], object],
+    stopped: Callable[[], bool],
+) -> None:
+    """Computes the parts of a share; once `stopped` says so, writes the batches that are complete."""
+    worker = None
+    for part in job.parts(source, done, sink.refused, share):
+        worker = worker or Worker(job.options, device)  # not if nothing is left to do
+        results = worker.run(part.rows, stopped)
+        if results:
+            sink.write(part.number, results)
+            tell(Progress.of(results))
+        if stopped():
+            return
+
+
+def local_devices(device: str) -> list[str]:
+    """The devices of one worker each."""
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return ["cpu" if device == "auto" else device]
+
+
+def _run_processes(
+    job: Job,
+    workers: int,
+    share: Share,
+    devices: list[str],
+    tell: Callable[[Progress], object],
+    report: BatchReport,
+    stopped: list[int],
+) -> None:
+    """Starts workers with a share each, and waits for all of them."""
+    context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    running: dict[Connection, tuple[str, Any]] = {}
+    for index in range(workers):
+        ours, theirs = context.Pipe()
+        part = (share[0] + index * share[1], share[1] * workers)
+        device = devices[index % len(devices)]
+        process = context.Process(target=_process, args=(job, part, device, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        running[ours] = (f"worker {index + 1} on {device}", process)
+    ends: dict[str, str] = {}
+    while running:
+        if stopped == [signal.SIGTERM]:  # Ctrl-C reaches all processes of a terminal, this signal only one
+            for _, process in running.values():
+                process.terminate()
+            stopped.append(signal.SIGTERM)
+        for connection in wait(list(running), timeout=1.0):
+            assert isinstance(connection, Connection)
+            name, process = running[connection]
+            try:
+                message = connection.recv()
+            except (EOFError, OSError):
+                process.join()
+                del running[connection]
+                if process.exitcode:
+                    ends[name] = f"it ended with {_exit(process.exitcode)}"
+                continue
+            if isinstance(message, Progress):
+                tell(message)
+            else:
+                ends[name] = message
+    report.lost += [f"{name} must finish its share, but {why}" for name, why in sorted(ends.items())]
+
+
+def _process(job: Job, share: Share, device: str, connection: Connection) -> None:
+    """Works on a share, and sends the progress; ends if there is no one to send it to."""
+    source = job.open_source()
+    sink = job.open_sink(source)
+    with suppress(ConnectionError), stop_requests() as stopped:
+        try:
+            work(job, source, sink, sink.done(), share, device, connection.send, lambda: bool(stopped))
+        except (OSError, ValueError, RuntimeError) as error:
+            connection.send(f"it failed: {error}")
+            sys.exit(1)
+
+
+@contextmanager
+def stop_requests() -> Iterator[list[int]]:
+    """Defers the first Ctrl-C or SIGTERM, so that complete batches are written; a second one acts at once.
+
+    The list that it yields is empty until then.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.getsignal(number) for number in signals}
+    requests: list[int] = []
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def defer(number: int, frame: object) -> None:
+        requests.append(number)
+        restore()
+
+    for number in signals:
+        signal.signal(number, defer)
+    try:
+        yield requests
+    finally:
+        restore()
+
+
+def _exit(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 and os.name != "nt" else f"exit code {code}"
