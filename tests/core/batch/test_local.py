@@ -90,7 +90,7 @@ def test_ctrl_c_writes_the_batches_that_are_complete(
     report = run_locally(whole)
     assert signal.getsignal(signal.SIGINT) is before
     assert report.stopped and report.text.endswith("stopped; run the same command again to continue")
-    assert report.done == 3  # one batch
+    assert 0 < len(rows_of(whole.output)) == report.done + report.num_failed < len(expected)
     monkeypatch.undo()
     run_locally(whole)
     assert rows_of(whole.output) == expected
