@@ -11,8 +11,8 @@ from .checkpoints.adapters import merged_changes, read_adapters
 from .checkpoints.changes import Change, add_changes
 from .checkpoints.files import WEIGHT_SUFFIXES, missing_files
 from .checkpoints.precision import PRECISIONS, Precision
-from .checkpoints.save import convert_bin
-from .loading import DEMONSTRATION, applied_adapters, load_pipeline, save_checkpoint
+from .checkpoints.save import convert_bin, vae_tensors
+from .loading import DEMONSTRATION, FLOW_DEMONSTRATION, applied_adapters, load_pipeline, save_checkpoint
 from .models.cpu.int8_linear import Int8Linear
 from .models.cpu.registry import packed_bytes, weight_bytes
 from .models.janus import Janus
@@ -48,6 +48,7 @@ __all__ = [
     "DEMONSTRATION",
     "DESCRIBE_TO_DRAW",
     "EDIT_FORM_CHOICES",
+    "FLOW_DEMONSTRATION",
     "MAX_SEED",
     "PRECISIONS",
     "RELEASES",
@@ -100,5 +101,6 @@ __all__ = [
     "route",
     "save_checkpoint",
     "shown",
+    "vae_tensors",
     "weight_bytes",
 ]

@@ -35,8 +35,10 @@ from .sampling.options import FlowSampling, TokenSampling
 
 _log = logging.getLogger(__name__)
 
-# The demonstration checkpoint of this package, small enough for any machine. It knows only a world of shapes.
+# The demonstration checkpoints of this package, small enough for any machine. They know only a world of
+# shapes; the second one generates images by flow.
 DEMONSTRATION = Path(__file__).with_name("assets") / "janus-shapes"
+FLOW_DEMONSTRATION = DEMONSTRATION.with_name("janusflow-shapes")
 
 # Files that a saved checkpoint takes over from the one it was loaded from.
 _COPIED_FILES = (

@@ -12,7 +12,7 @@ from huggingface_hub.utils import build_hf_headers
 
 from ..janus_core import RELEASES, missing_files
 from .checkpoint_folders import is_complete
-from .paths import BUILT_IN, loadable, resolve
+from .paths import BUILT_INS, loadable, resolve
 from .release_files import download_folder, loose_weights
 
 # In this order: weights come last, so that a folder with all weights is complete.
@@ -21,7 +21,7 @@ _WEIGHTS = ("*.bin", "*.safetensors")
 
 
 def download_release(name: str) -> None:
-    """Downloads the missing files of a release to `models/janus`; does nothing for the built-in checkpoint.
+    """Downloads the missing files of a release to `models/janus`; does nothing for built-in ones.
 
     Existing files are left as they are. An interrupted download continues where it stopped. Nothing is
     downloaded if the release is found under any of the names that `find` accepts.
@@ -30,7 +30,7 @@ def download_release(name: str) -> None:
         ValueError: if the name is not that of a release, or if weights lie where they may be the release's.
         RuntimeError: if the download fails.
     """
-    if name == BUILT_IN:
+    if name in BUILT_INS:
         return
     found = resolve(name)
     name = found if found in RELEASES else name

@@ -25,7 +25,7 @@ class JanusFlowSampler(io.ComfyNode):
             display_name="JanusFlow Sampler",
             category=widgets.CATEGORY,
             **found_by("JanusFlowSampler"),
-            description="Generates latents from a prompt with JanusFlow, for VAE Decode with SDXL's VAE.",
+            description="Generates latents from a prompt with JanusFlow, for VAE Decode.",
             inputs=[
                 widgets.model_input("It must be a JanusFlow checkpoint."),
                 *widgets.generation_inputs(),
@@ -47,11 +47,18 @@ class JanusFlowSampler(io.ComfyNode):
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="Starting image for denoise below 1: 384 x 384 pixels encoded by VAE Encode "
-                    "with SDXL's VAE; one latent, or batch_size of them.",
+                    tooltip="Starting image for denoise below 1: an image of the model's own size (384 x 384 "
+                    "pixels for the released model) from VAE Encode, with the model's VAE; one latent, or "
+                    "batch_size of them.",
                 ),
             ],
-            outputs=[io.Latent.Output(display_name="latent", tooltip="For VAE Decode with SDXL's VAE.")],
+            outputs=[
+                io.Latent.Output(
+                    display_name="latent",
+                    tooltip="For VAE Decode with the model's VAE: that of Load Janus-Pro, or SDXL's for the "
+                    "released model.",
+                )
+            ],
         )
 
     @classmethod

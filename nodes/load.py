@@ -9,6 +9,7 @@ from .choices import choice_input, resolve_choice
 from .download import download_release
 from .model_facts import model_facts
 from .newer_schema import found_by, rare
+from .own_vae import own_vae
 from .progress import progress_callback
 from .result import ui_output
 from .sockets import checks_inputs
@@ -73,7 +74,12 @@ class JanusLoad(io.ComfyNode):
                     display_name="model",
                     tooltip="For all other Janus nodes. JanusFlow generates images with JanusFlow Sampler, "
                     "other models with Janus Generate.",
-                )
+                ),
+                io.Vae.Output(
+                    display_name="vae",
+                    tooltip="For VAE Decode and VAE Encode with a JanusFlow checkpoint whose folder has a "
+                    "vae folder. For others, use Load VAE.",
+                ),
             ],
         )
 
@@ -106,4 +112,5 @@ class JanusLoad(io.ComfyNode):
             convert_to_safetensors(folder, progress_callback())
         chosen = None if template == "auto" else template
         model = memory.load(folder, precision, chosen)
-        return io.NodeOutput(model, ui=ui_output(cls, ["\n".join(model_facts(model.pipeline, chosen))]))
+        facts = "\n".join(model_facts(model.pipeline, chosen))
+        return io.NodeOutput(model, own_vae(model), ui=ui_output(cls, [facts]))

@@ -9,12 +9,14 @@ from pathlib import Path, PureWindowsPath
 
 import folder_paths
 
-from ..janus_core import DEMONSTRATION, RELEASES, WEIGHT_SUFFIXES, listed
+from ..janus_core import DEMONSTRATION, FLOW_DEMONSTRATION, RELEASES, WEIGHT_SUFFIXES, listed
 from .adapter_folders import ADAPTER_FOLDER
 from .checkpoint_folders import FOLDER, installed, is_complete
 from .release_files import download_folders, letters, loose_gguf, loose_weights
 
 BUILT_IN = "Janus-Shapes (built-in demonstration)"
+# All checkpoints of this package, by their names in workflows.
+BUILT_INS = {BUILT_IN: DEMONSTRATION, "JanusFlow-Shapes (built-in demonstration)": FLOW_DEMONSTRATION}
 
 # Folders in which a checkpoint with a release's name is that release: its owner's, and those of other packs.
 _RELEASE_PARENTS = {"deepseek-ai", "janus-pro", "janus"}
@@ -27,8 +29,8 @@ def register_folder() -> None:
 
 
 def loadable() -> dict[str, Path]:
-    """Installed checkpoints, then the built-in one, whose name takes precedence over a folder's."""
-    return {**installed(), BUILT_IN: DEMONSTRATION}
+    """Installed checkpoints, then the built-in ones, whose names take precedence over those of folders."""
+    return {**installed(), **{name: folder for name, folder in BUILT_INS.items() if is_complete(folder)}}
 
 
 def choices() -> list[str]:
@@ -111,7 +113,7 @@ def refusal(name: str) -> str:
 
 
 def _unknown(name: str, folders: dict[str, Path]) -> str:
-    names = listed([known for known in folders if known != BUILT_IN]) or "none yet"
+    names = listed([known for known in folders if known not in BUILT_INS]) or "none yet"
     return (
         f"checkpoint must be one of those in models/{FOLDER} ({names}) or the built-in one, got {name!r}; "
         "choose one of these, or put the checkpoint's folder there and reload the page"
@@ -153,5 +155,5 @@ def fingerprint(name: str) -> str:
     is_download = name in RELEASES and folder in download_folders(name)
     if is_download and all(file.suffix == ".bin" for file in weights):
         return RELEASES[name].revision
-    files = sorted([*folder.glob("*.json"), *folder.glob("*.jinja"), *weights])
+    files = sorted([*folder.glob("*.json"), *folder.glob("*.jinja"), *weights, *folder.glob("vae/*")])
     return repr([(file.name, file.stat().st_mtime_ns) for file in files if "index" not in file.name])

@@ -15,6 +15,7 @@ from ..file_io import write_atomically
 from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from .fill import parameter_shapes
 from .layouts import LAYOUTS
+from .layouts.vae import VAE_PREFIX
 from .load import build_on_meta
 
 SavedMatrices = Mapping[str, tuple[Tensor, Tensor]]
@@ -38,6 +39,8 @@ def save_adapter(
         base: the name of the checkpoint.
     """
     shapes = parameter_shapes(build_on_meta(config))
+    # A VAE has files of its own, with names that no layout has.
+    shapes = {name: shape for name, shape in shapes.items() if not name.startswith(VAE_PREFIX)}
     layout = next(layout for layout in LAYOUTS if layout.write_config and layout.key_map.covers(shapes))
     tensors: dict[str, Tensor] = {}
     modules = set()

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..config import JanusConfig
+from ..config import FlowGenerationConfig, JanusConfig
 from ..file_io import write_atomically
 from ..models.cpu.registry import check_not_quantized
 from ..models.janus import Janus
@@ -19,7 +19,13 @@ from .files import WEIGHT_SUFFIXES, find_weight_files
 from .fill import OnProgress
 from .keymap import KeyMap, ParameterSlice
 from .layouts import LAYOUTS
-from .layouts.vae import DIFFUSERS_WEIGHTS, VAE_PREFIX, diffusers_key_map, write_diffusers_config
+from .layouts.vae import (
+    DIFFUSERS_WEIGHTS,
+    VAE_PREFIX,
+    diffusers_key_map,
+    single_file_key_map,
+    write_diffusers_config,
+)
 from .load import check_weights
 from .reading import is_pickle, load_pickle
 
@@ -103,6 +109,18 @@ def convert_bin(folder: Path, on_progress: OnProgress | None = None) -> list[Pat
         total_bytes += sum(tensor.nbytes for tensor in tensors.values())
     _write_index(folder, weight_map, total_bytes)
     return [folder / name for name in names]
+
+
+def vae_tensors(model: Janus) -> dict[str, Tensor]:
+    """Copies the weights of a model's VAE, with the names of its training code; empty without a VAE."""
+    config = model.config.generation
+    vae = config.vae if isinstance(config, FlowGenerationConfig) else None
+    if vae is None:
+        return {}
+    named = model.named_parameters(remove_duplicate=False)
+    parameters: dict[str, Tensor] = {name: value for name, value in named if name.startswith(VAE_PREFIX)}
+    key_map = single_file_key_map(len(vae.block_out_channels))
+    return _extract(parameters, _parts(key_map, model.config, parameters))
 
 
 def _save_vae(model: Janus, parameters: dict[str, Tensor], folder: Path) -> None:

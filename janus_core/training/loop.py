@@ -18,9 +18,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..file_io import write_atomically
 from ..models.cpu.registry import check_not_quantized
-from ..models.token_generation import TokenGeneration
 from ..pipeline.pipeline import JanusPipeline
 from . import metrics
+from .average import WeightAverage
 from .objectives import OBJECTIVES, Objective
 from .pictures import progress_sheet
 from .recipe import TASKS, Recipe, Stage
@@ -128,6 +128,7 @@ class Trainer:
         losses["loss"].backward()
         nn.utils.clip_grad_norm_(self._trained_parameters(), self.recipe.clip)
         self.optimizer.step()
+        self.average.update()
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def save(self) -> None:
@@ -140,6 +141,7 @@ class Trainer:
         }
         if not self.done:
             state |= {"objective": self.objective.state_dict(), "optimizer": self.optimizer.state_dict()}
+            state |= {"average": self.average.values}
         write_atomically(self.folder / STATE, lambda path: torch.save(state, path))
 
     def _load_state(self) -> dict[str, Any] | None:
@@ -157,7 +159,7 @@ class Trainer:
     def _identity(self, stage_index: int) -> str:
         """Returns everything that has determined the weights so far; later stages may still change."""
         recipe = asdict(self.recipe)
-        recipe["stages"] = recipe["stages"][: stage_index + 1]
+        recipe["stages"] = [stage.identity() for stage in self.recipe.stages[: stage_index + 1]]
         origin = [self.origin] if self.origin else []
         return json.dumps([recipe, self.seed, self.data.version, *origin], sort_keys=True)
 
@@ -175,11 +177,15 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             groups, betas=self.recipe.betas, weight_decay=self.recipe.weight_decay
         )
+        model = {name: value for name, value in self.pipeline.model.named_parameters() if value.requires_grad}
+        self.average = WeightAverage(model, self.stage.average)
         if state:
             self.objective.load_state_dict(state["objective"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self.average.load(state.get("average", {}))
 
     def _finish_stage(self) -> None:
+        self.average.apply()
         self.objective.finish()
         self.stage_index, self.step = self.stage_index + 1, 0
         if self.done:
@@ -206,11 +212,11 @@ class Trainer:
 
 
 def check_trainable(pipeline: JanusPipeline) -> None:
-    """Checks that a model generates image tokens and has float32 weights, which small updates need."""
-    if not isinstance(pipeline.model.generation, TokenGeneration):
+    """Checks that a model can encode images to generate and has float32 weights, for small updates."""
+    if not pipeline.model.generation.can_decode:
         raise ValueError(
-            f"model {pipeline.folder.name!r} generates by flow, but training needs image tokens; use a Janus "
-            "or Janus-Pro checkpoint"
+            f"model must have a VAE to be trained, got none in {pipeline.folder.name!r}; pass --vae with the "
+            "path of SDXL's"
         )
     if pipeline.dtype is not torch.float32:
         raise ValueError(

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..pipeline.pipeline import JanusPipeline
-from ..sampling.options import TokenSampling
+from ..processing.images import to_images as from_pixels
+from ..sampling.options import FlowSampling, TokenSampling
 from .samples import TrainingData
 
 
@@ -54,11 +55,36 @@ def image_tokens(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
         return pipeline.model.token_generation.encode(pixels)
 
 
-def generate_pictures(pipeline: JanusPipeline, prompt: str, options: TokenSampling) -> list[np.ndarray]:
+@torch.no_grad()
+def image_latents(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
+    """Encodes images [H, W, 3] in [0, 1] as latents [B, 4, h, w] of the flow, float32."""
+    pixels = pipeline.image_processor.pixels(images).to(pipeline.device)
+    return pipeline.model.flow_generation.encode(pixels)
+
+
+@torch.no_grad()
+def image_features(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
+    """Encodes images [H, W, 3] in [0, 1] with the vision tower: [B, N, C]."""
+    pixel_values = pipeline.image_processor.pixel_values(images).to(pipeline.device)
+    return pipeline.model.understanding.tower(pixel_values)
+
+
+def generate_pictures(
+    pipeline: JanusPipeline, prompt: str, options: TokenSampling | FlowSampling
+) -> list[np.ndarray]:
     """Generates pictures [H, W, 3] uint8 from a prompt."""
     images = pipeline.generate(prompt, options).images
-    assert images is not None  # token models always return pixels
+    assert images is not None  # tokens can always be decoded, and latents with the VAE that training needs
     return to_pictures(images)
+
+
+@torch.no_grad()
+def reconstruct(pipeline: JanusPipeline, pictures: Sequence[np.ndarray]) -> tuple[list[np.ndarray], Tensor]:
+    """Encodes and decodes pictures; returns pictures [H, W, 3] uint8, and their tokens or latents."""
+    generation = pipeline.model.generation
+    pixels = pipeline.image_processor.pixels(to_images(pictures)).to(pipeline.device)
+    codes = generation.encode(pixels)
+    return to_pictures(from_pixels(generation.decode(codes))), codes
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
@@ -75,10 +101,8 @@ def progress_sheet(pipeline: JanusPipeline, data: TrainingData, with_generation:
     size = pipeline.model.config.generation.image_size
     originals = [Image.fromarray(data.picture(rng)) for _ in range(columns)]
     pictures = [np.asarray(original.resize((size, size))) for original in originals]
-    tokens = pipeline.encode_tokens(torch.stack(to_images(pictures)))
-    pictures += to_pictures(pipeline.decode_tokens(tokens))
-    options = pipeline.image_options()
-    if with_generation and isinstance(options, TokenSampling):
+    pictures += reconstruct(pipeline, pictures)[0]
+    if with_generation:
         for prompt in data.prompts:
-            pictures += generate_pictures(pipeline, prompt, options)
+            pictures += generate_pictures(pipeline, prompt, pipeline.image_options())
     return contact_sheet(pictures, columns)

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
+
+from ..models.flow_generation import FlowGeneration
+from ..models.token_generation import TokenGeneration
 
 # Patterns of parameter names, for `Stage.trains`.
 VISION_TOWER = ("understanding.tower.*",)
 IMAGE_TOKENIZER = ("generation.vq.*",)
 ADAPTORS = ("understanding.aligner.*", "generation.aligner.*", "generation.head.*", "generation.embed.*")
 BODY = (*ADAPTORS, "body.*")  # the language model with its adaptors
+AUTOENCODER = ("generation.vae.*",)
+FLOW_ADAPTORS = (
+    "understanding.aligner.*",
+    "understanding.start.*",
+    "generation.encoder*",
+    "generation.decoder*",
+)
+FLOW_BODY = (*FLOW_ADAPTORS, "body.*")
+
+# The language model with its adaptors, by the class of `model.generation`.
+BODIES: dict[type, tuple[str, ...]] = {TokenGeneration: BODY, FlowGeneration: FLOW_BODY}
+
+# Fields of stages that former versions lack. They identify a run only where they are not the default, so that
+# runs of these versions can be resumed.
+LATER_FIELDS = ("alignment", "average")
 
 TASKS = ("understanding", "text", "generation", "editing")
 
@@ -27,20 +45,26 @@ class Stage:
     learning_rate: float  # peak
     warmup: int = 50  # steps over which the learning rate rises from zero
     decay: float = 0.6  # share of the steps, at the end, over which it falls to a tenth
-    shares: tuple[int, ...] = (
-        0,
-        0,
-        0,
-    )  # ratio of the samples of `TASKS`; omitted ones are 0
+    shares: tuple[int, ...] = (0, 0, 0)  # ratio of the samples of `TASKS`; omitted ones are 0
     caption_dropout: float = 0.1  # share of captions left out, as classifier-free guidance needs
     sees: str = "encoder"  # how the model sees the pictures of questions, a key of `VISION_INPUTS`
     lesson: str = ""  # a subset of the questions that the data defines; empty for all
+    alignment: float = 0.0  # weight of the similarity to the understanding encoder, for flows; 0 is off
+    average: float = 0.0  # decay per step of the weights' moving average, which the stage ends with; 0 is off
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate"):
             value = getattr(self, name)
             if not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value}; to skip a stage, leave it out")
+
+    def identity(self) -> dict[str, Any]:
+        """Returns all fields that determine the trained weights."""
+        values = asdict(self)
+        for field in fields(self):
+            if field.name in LATER_FIELDS and values[field.name] == field.default:
+                del values[field.name]
+        return values
 
     def learning_rate_at(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 0."""
@@ -74,6 +98,16 @@ class Recipe:
         """Returns the recipe with some fields of every stage changed."""
         return replace(self, stages=tuple(replace(stage, **changes) for stage in self.stages))
 
+    def with_alignment(self, weight: float) -> Recipe:
+        """Returns the recipe with the weight of the alignment changed in the stages that have one."""
+        if not any(stage.alignment for stage in self.stages):
+            raise ValueError(
+                f"alignment must be left out for a recipe without it, got {weight}; choose a model that "
+                "draws by flow"
+            )
+        stages = (replace(stage, alignment=weight) if stage.alignment else stage for stage in self.stages)
+        return replace(self, stages=tuple(stages))
+
     def only(self, objective: str) -> Recipe:
         """Returns the recipe with only the stages of one objective."""
         return replace(self, stages=tuple(stage for stage in self.stages if stage.objective == objective))
@@ -97,12 +131,18 @@ class Recipe:
 
 
 def finetuning_recipe(
-    shares: tuple[int, ...], steps: int, batch_size: int, learning_rate: float, lora: bool
+    shares: tuple[int, ...],
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    lora: bool,
+    body: tuple[str, ...] = BODY,
 ) -> Recipe:
-    """Returns one stage like Janus's third, which trains everything except the image tokenizer.
+    """Returns one stage like Janus's third, which trains everything except the image autoencoder.
 
-    With `lora`, only the adapters of the language model are trained. For the other arguments see `Stage`.
+    With `lora`, only the adapters of the language model are trained; `body` are its own patterns of names,
+    with its adaptors. For the other arguments see `Stage`.
     """
-    trains = ("body.*lora_*",) if lora else (*BODY, *VISION_TOWER)
+    trains = ("body.*lora_*",) if lora else (*body, *VISION_TOWER)
     stage = Stage("finetuning", "unified", trains, steps, batch_size, learning_rate, shares=shares)
     return Recipe((stage,))

@@ -14,6 +14,7 @@ from ..processing.chat import DEFAULT_SYSTEM_PROMPT
 from ..processing.edit_forms import EditForm
 from ..processing.edit_prompts import edit_prompt
 from ..prompt_batch import PromptBatch
+from ..sampling.image_sampler import IMAGE_SAMPLERS
 from .samples import Sample
 
 IGNORED = -100
@@ -28,6 +29,7 @@ class TokenSequence:
     generated: range = range(0)  # positions of the tokens of the image to generate
     # For each of the first positions, whether an input image's embedding replaces the token's own.
     image_mask: list[bool] = field(default_factory=list)
+    gap: int = 0  # rotary positions that are left out before the image to generate, of hidden padding
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class SequenceBatch:
     labels: Tensor  # [B, T] text ids to predict, or `IGNORED`
     generated: Tensor  # [B, T] bool, True at the tokens of images to generate
     predicts_image: Tensor  # [B, T] bool, True at the positions that predict these tokens
+
+    def to(self, device: torch.device) -> SequenceBatch:
+        """Copies the batch to a device."""
+        tensors = (self.labels, self.generated, self.predicts_image)
+        return SequenceBatch(self.prompt.to(device), *(tensor.to(device) for tensor in tensors))
 
 
 def conversation_sequence(
@@ -79,7 +86,10 @@ def generation_sequence(pipeline: JanusPipeline, caption: str, drop_caption: boo
 
     With `drop_caption`, it is the unconditional prompt of classifier-free guidance instead.
     """
-    prompt = pipeline.prompts.generation(caption, "", use_cfg=True, num_new=_num_tokens(pipeline))
+    style = IMAGE_SAMPLERS[type(pipeline.model.generation)].prompt_style
+    prompt = pipeline.prompts.generation(
+        caption, "", use_cfg=True, num_new=_num_tokens(pipeline), style=style
+    )
     return _with_image(pipeline, prompt, int(drop_caption))
 
 
@@ -105,10 +115,11 @@ def batch_sequences(pipeline: JanusPipeline, sequences: Sequence[TokenSequence])
     labels = pad_right([sequence.labels for sequence in sequences], IGNORED)
     generated = torch.zeros_like(ids, dtype=torch.bool)
     image_mask = torch.zeros_like(generated)
+    positions = torch.arange(ids.shape[1]).repeat(len(sequences), 1)
     for index, sequence in enumerate(sequences):
         generated[index, sequence.generated.start : sequence.generated.stop] = True
         image_mask[index, : len(sequence.image_mask)] = torch.tensor(sequence.image_mask, dtype=torch.bool)
-    positions = torch.arange(ids.shape[1]).expand(len(sequences), -1)
+        positions[index, sequence.generated.start :] += sequence.gap
     prompt = PromptBatch(ids, torch.ones_like(generated), positions, image_mask, padded=False)
     return SequenceBatch(prompt, labels, generated, generated.roll(-1, dims=1))
 
@@ -124,7 +135,11 @@ def _num_tokens(pipeline: JanusPipeline) -> int:
 
 def _with_image(pipeline: JanusPipeline, prompt: PromptBatch, row: int) -> TokenSequence:
     """Puts the positions of an image to generate after one row of a prompt."""
-    ids, num_tokens = prompt.input_ids[row].tolist(), _num_tokens(pipeline)
+    is_visible, num_tokens = prompt.attention_mask[row], _num_tokens(pipeline)
+    ids = prompt.input_ids[row][is_visible].tolist()
+    # Hidden tokens are left out, and those that would follow keep their positions.
+    gap = int(prompt.position_ids[row, -1]) + 1 - len(ids)
     generated = range(len(ids), len(ids) + num_tokens)
+    image_mask = prompt.image_mask[row][is_visible].tolist()
     ids += [pipeline.prompts.tokenizer.pad_id] * num_tokens
-    return TokenSequence(ids, [IGNORED] * len(ids), generated, prompt.image_mask[row].tolist())
+    return TokenSequence(ids, [IGNORED] * len(ids), generated, image_mask, gap)

@@ -37,9 +37,33 @@ def tune(checkpoint: Path, folder: Path, *options: str) -> Path:
     return run
 
 
-def test_a_flow_model_is_refused(folder: Path, golden_root: Path) -> None:
-    with pytest.raises(ValueError, match=r"'janusflow-tiny' generates by flow, but training needs image tok"):
-        tune(golden_root / "janusflow-tiny", folder)
+def test_a_flow_model_is_trained_with_the_vae_that_it_has_or_is_given(
+    folder: Path, golden_root: Path, tmp_path: Path
+) -> None:
+    complete, bare = golden_root / "janusflow-tiny", tmp_path / "bare"
+    shutil.copytree(complete, bare, ignore=shutil.ignore_patterns("vae", "goldens"))
+    with pytest.raises(ValueError, match=r"must have a VAE to be trained, got none in 'bare'; pass --vae"):
+        tune(bare, folder)
+    run = tune(bare, folder, "--vae", str(complete / "vae"))
+    trained, before = (
+        load_pipeline(path, dtype=torch.float32).model.state_dict() for path in (run / "checkpoint", complete)
+    )
+    moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], trained[name])}
+    assert moved == {"body", "generation", "understanding"}
+    assert all(torch.equal(before[name], trained[name]) for name in before if ".vae." in name)
+    (tmp_path / "other").mkdir()
+    adapted = tune(complete, folder.rename(tmp_path / "other" / "data"), "--lora", "2")
+    merged = load_pipeline(adapted / "checkpoint", dtype=torch.float32).model.state_dict()
+    assert {name.partition(".")[0] for name in before if not torch.equal(before[name], merged[name])} == {
+        "body"
+    }
+
+
+def test_options_of_the_other_kind_of_model_are_refused(golden_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"of FlowSampling for .janusflow-tiny., got top_p; leave"):
+        main(["evaluate", str(golden_root / "janusflow-tiny"), "--top-p", "0.5"])
+    with pytest.raises(ValueError, match=r"alignment must be left out for a recipe without it, got 0\.0"):
+        main(["box", str(tmp_path), "--alignment", "0"])
 
 
 def test_ctrl_c_waits_for_the_step_and_the_same_command_resumes(

@@ -15,9 +15,11 @@ from janus_nodes.janus_core.training.loop import Trainer
 from janus_nodes.janus_core.training.objectives import OBJECTIVES, TokenizerObjective
 from janus_nodes.janus_core.training.recipe import Recipe, Stage
 from janus_nodes.janus_core.training.shapes.data import ShapesData
+from janus_nodes.janus_core.training.shapes.flow_model import FLOW_SHAPES_RECIPE
 from janus_nodes.janus_core.training.shapes.model import SHAPES_RECIPE
 
 STAGES = {stage.name: stage for stage in SHAPES_RECIPE.stages}
+FLOW_STAGES = {f"flow {stage.name}": stage for stage in FLOW_SHAPES_RECIPE.stages}
 
 
 @pytest.fixture
@@ -26,20 +28,27 @@ def fresh(golden_root: Path) -> Callable[[], JanusPipeline]:
     return lambda: load_pipeline(golden_root / "janus-pro-tiny", dtype=torch.float32)
 
 
+@pytest.fixture
+def fresh_flow(golden_root: Path) -> Callable[[], JanusPipeline]:
+    """Loads a model that draws by flow and that a test may train."""
+    return lambda: load_pipeline(golden_root / "janusflow-tiny", dtype=torch.float32)
+
+
 # What the end of a stage initialises for later stages.
 INITIALISED = {"tokenizer": ("generation.embed.*",)}
 
 
 def short(name: str, steps: int = 10) -> Recipe:
-    batch = 2 if name == "tokenizer" else 6
-    return Recipe((replace(STAGES[name], steps=steps, batch_size=batch, learning_rate=2e-3, warmup=1),))
+    batch = 2 if "tokenizer" in name or "autoencoder" in name else 6
+    stage = (STAGES | FLOW_STAGES)[name]
+    return Recipe((replace(stage, steps=steps, batch_size=batch, learning_rate=2e-3, warmup=1),))
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", STAGES | FLOW_STAGES)
 def test_a_stage_learns_and_moves_only_what_it_trains(
-    name: str, fresh: Callable[[], JanusPipeline], tmp_path: Path
+    name: str, fresh: Callable[[], JanusPipeline], fresh_flow: Callable[[], JanusPipeline], tmp_path: Path
 ) -> None:
-    pipeline = fresh()
+    pipeline = (fresh_flow if name in FLOW_STAGES else fresh)()
     before = {key: value.clone() for key, value in pipeline.model.state_dict().items()}
     losses: list[float] = []
     trainer = Trainer(pipeline, ShapesData(), short(name), tmp_path)
@@ -47,20 +56,26 @@ def test_a_stage_learns_and_moves_only_what_it_trains(
     assert trainer.done and len(losses) == 10
     # The tokenizer's first steps are without quantization; then its loss changes.
     assert min(losses[-4:]) < max(losses[2:5])
-    trains = (*STAGES[name].trains, *INITIALISED.get(name, ()))
+    trains = (*(STAGES | FLOW_STAGES)[name].trains, *INITIALISED.get(name, ()))
     moved = {key for key, value in pipeline.model.state_dict().items() if not torch.equal(value, before[key])}
     assert moved
     assert [key for key in moved if not any(fnmatch(key, pattern) for pattern in trains)] == []
 
 
+@pytest.mark.parametrize("names", [("vision", "unified"), ("flow autoencoder", "flow unified")])
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
-    fresh: Callable[[], JanusPipeline], tmp_path: Path
+    names: tuple[str, ...],
+    fresh: Callable[[], JanusPipeline],
+    fresh_flow: Callable[[], JanusPipeline],
+    tmp_path: Path,
 ) -> None:
-    recipe = Recipe(tuple(replace(STAGES[name], steps=4, batch_size=2) for name in ("vision", "unified")))
-    whole, parts = fresh(), fresh()
+    stages = STAGES | FLOW_STAGES
+    recipe = Recipe(tuple(replace(stages[name], steps=4, batch_size=2) for name in names))
+    load = fresh if names[0] in STAGES else fresh_flow
+    whole, parts = load(), load()
     Trainer(whole, ShapesData(), recipe, tmp_path / "whole").run()
     for max_steps in (1, 2, 2, None):
-        parts = fresh()
+        parts = load()
         Trainer(parts, ShapesData(), recipe, tmp_path / "parts").run(max_steps)
     for (key, one), other in zip(
         whole.model.state_dict().items(), parts.model.state_dict().values(), strict=True
@@ -173,6 +188,12 @@ def test_later_stages_may_be_changed_while_an_earlier_one_runs(
     Trainer(fresh(), ShapesData(), Recipe((first, short("vision").stages[0])), tmp_path).run(1)
     changed = Recipe((first, short("vision", steps=3).stages[0]))
     assert Trainer(fresh(), ShapesData(), changed, tmp_path).step == 1
+
+
+def test_runs_of_versions_without_the_later_fields_can_be_resumed() -> None:
+    plain, aligned = STAGES["looking"], replace(STAGES["looking"], alignment=0.5, average=0.9)
+    assert not {"alignment", "average"} & plain.identity().keys()
+    assert aligned.identity() == plain.identity() | {"alignment": 0.5, "average": 0.9}
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

@@ -14,6 +14,7 @@ from ...pipeline.pipeline import JanusPipeline
 from ..pictures import to_images
 from ..recipe import Stage
 from ..samples import TrainingData
+from .reconstruction import reconstruction_error
 
 
 class TokenizerObjective(nn.Module):
@@ -101,9 +102,7 @@ class TokenizerObjective(nn.Module):
     def _reconstruction_error(self, latents: Tensor, pixels: Tensor) -> Tensor:
         """Decodes latents [B, h, w, D] and returns the weighted absolute plus squared error of the pixels."""
         decoded = self.vq.decoder(self.vq.post_quant_conv(latents.permute(0, 3, 1, 2)))
-        error = (decoded - pixels).abs()
-        weights = foreground_weights(pixels, self.FOREGROUND)
-        return (weights * (error + error.square())).mean() / weights.mean()
+        return reconstruction_error(decoded, pixels, self.FOREGROUND)
 
     @torch.no_grad()
     def _initialize_codebook(self, rng: random.Random) -> None:
@@ -152,15 +151,6 @@ class TokenizerObjective(nn.Module):
         for rank, same_as in enumerate(same.cpu()):
             merged[rank] = bool((same_as & ~merged).any())
         self.vq.codebook.weight[order[merged.to(order.device)]] = 0.0
-
-
-def foreground_weights(pixels: Tensor, extra: float) -> Tensor:
-    """Returns pixel weights [B, 1, H, W]: 1 for the background, the median colour, and 1 + extra elsewhere.
-
-    The plain background is most of a drawing and is learnt early.
-    """
-    background = pixels.flatten(2).median(dim=2).values[..., None, None]
-    return 1.0 + extra * ((pixels - background).abs().amax(dim=1, keepdim=True) > 0.15).to(pixels.dtype)
 
 
 def patch_means(latents: Tensor, pixels: Tensor) -> Tensor:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...models.token_generation import TokenGeneration
 from ...pipeline.inputs import VisionFeatures
 from ...pipeline.pipeline import JanusPipeline
-from ...sampling.options import EditSampling, TextSampling, TokenSampling
-from ..pictures import VISION_INPUTS, generate_pictures, to_images, to_pictures
+from ...sampling.options import EditSampling, FlowSampling, TextSampling, TokenSampling
+from ..pictures import VISION_INPUTS, generate_pictures, reconstruct, to_images, to_pictures
 from .drawing import draw_scene, found_share, read_picture
 from .edits import EDIT_KINDS, Edit, follows, keeps_the_rest, random_edit
 from .prompt_specs import CATEGORIES, PromptSpec, paraphrase, random_prompt_spec
@@ -48,7 +49,9 @@ class EvaluatedModel:
     """A model with the way it is used in an evaluation."""
 
     pipeline: JanusPipeline
-    options: TokenSampling  # how it generates; picture i of a category gets the seed `options.seed` + i
+    options: (
+        TokenSampling | FlowSampling
+    )  # how it generates; picture i of a category gets the seed `options.seed` + i
     sees: str = "encoder"  # how it sees pictures, a key of `VISION_INPUTS`
 
     def generate(self, spec: PromptSpec, prompt: str, index: int) -> np.ndarray:
@@ -164,23 +167,26 @@ def ask_questions(
     return list(zip(answers, (question.answer.lower() for question in questions), strict=True))
 
 
-def evaluate_tokenizer(pipeline: JanusPipeline, count: int) -> dict[str, Measure]:
-    """Encodes and decodes pictures: PSNR in dB, share of objects still read, share of codes used."""
+def evaluate_autoencoder(pipeline: JanusPipeline, count: int) -> dict[str, Measure]:
+    """Encodes and decodes pictures: PSNR in dB, share of objects still read, share of codes used if any."""
     scenes = [random_scene(random.Random(f"tokenizer {index}"), held_out=None) for index in range(count)]
     psnr, objects_read, used = [], [], set()
+    generation = pipeline.model.generation
     for scene in scenes:
         picture = draw_scene(scene)
-        tokens = pipeline.encode_tokens(torch.stack(to_images([picture])))
-        (decoded,) = to_pictures(pipeline.decode_tokens(tokens))
+        (decoded,), codes = reconstruct(pipeline, [picture])
         error = np.square((decoded.astype(np.float64) - picture) / 255).mean()
         psnr.append(-10 * math.log10(max(error, 1e-10)))
         objects_read.append(found_share(read_picture(decoded), scene))
-        used.update(tokens.flatten().tolist())
-    return {
+        if isinstance(generation, TokenGeneration):
+            used.update(codes.flatten().tolist())
+    measures = {
         "psnr": bootstrap(np.mean, np.array(psnr)),
         "objects_read": bootstrap(np.mean, np.array(objects_read)),
-        "codes_used": share(len(used), pipeline.model.token_generation.config.vq.codebook_size),
     }
+    if isinstance(generation, TokenGeneration):
+        measures["codes_used"] = share(len(used), generation.config.vq.codebook_size)
+    return measures
 
 
 def share(hits: int, total: int) -> Measure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
@@ -12,12 +13,15 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from torch import nn
 
 from ...checkpoints.save import save_model
+from ...config import FlowGenerationConfig
 from ...loading import DEMONSTRATION, load_pipeline
 from ...models.janus import Janus
 from ...models.layers import RMSNorm
+from ...models.token_generation import TokenGeneration
+from ...models.uvit import GlobalResponseNorm
 from ...processing.chat import DEFAULT_SYSTEM_PROMPT
 from ..objectives.tokenizer import embed_codes
-from ..recipe import ADAPTORS, BODY, IMAGE_TOKENIZER, VISION_TOWER, Recipe, Stage
+from ..recipe import ADAPTORS, AUTOENCODER, BODY, IMAGE_TOKENIZER, VISION_TOWER, Recipe, Stage
 from ..samples import TrainingData
 
 # For two CPU cores. Departures from the papers, each measured (see the model card in assets/janus-shapes):
@@ -70,7 +74,7 @@ def write_untrained_checkpoint(folder: Path, data: TrainingData, seed: int) -> N
 
 
 def copy_coders(model: Janus, folder: Path) -> None:
-    """Copies the vision tower and the image tokenizer of a trained checkpoint into a model of their sizes."""
+    """Copies the vision tower and the image autoencoder of a checkpoint into a model of their sizes."""
     trained = load_pipeline(folder, dtype=torch.float32).model
     expected, found = _coder_sizes(model), _coder_sizes(trained)
     if found != expected:
@@ -78,9 +82,14 @@ def copy_coders(model: Janus, folder: Path) -> None:
             f"coders must be of the sizes {expected}, got {found} in {folder}; use a checkpoint trained by "
             "the command box"
         )
-    model.understanding.tower.load_state_dict(trained.understanding.tower.state_dict())
-    model.token_generation.vq.load_state_dict(trained.token_generation.vq.state_dict())
-    embed_codes(model.token_generation)
+    state = {
+        name: value
+        for name, value in trained.state_dict().items()
+        if any(fnmatch(name, pattern) for pattern in (*VISION_TOWER, *IMAGE_TOKENIZER, *AUTOENCODER))
+    }
+    model.load_state_dict(state, strict=False)
+    if isinstance(model.generation, TokenGeneration):
+        embed_codes(model.generation)
 
 
 def initialize_weights(model: Janus, seed: int) -> None:
@@ -92,10 +101,11 @@ def initialize_weights(model: Janus, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
-            last_of_branch = name.endswith((".conv2", ".proj_out")) and ".vq." in f".{name}"
-            deviation = 0.0 if last_of_branch else module.weight[0].numel() ** -0.5
+            # The last of a residual branch of an autoencoder, and of a flow's velocity.
+            starts_at_zero = name.endswith((".conv2", ".proj_out")) or name == "generation.decoder.conv_out"
+            deviation = 0.0 if starts_at_zero else module.weight[0].numel() ** -0.5
         elif isinstance(module, nn.Linear):
-            last_of_branch = name.endswith(("o_proj", "down_proj", "attn.proj", "fc2"))
+            last_of_branch = name.endswith(("o_proj", "down_proj", "attn.proj", "fc2", "linear_2", "mapper"))
             deviation = (0.5 if last_of_branch else 1.0) * module.in_features**-0.5
         elif isinstance(module, nn.Embedding):
             # Positions in a picture are only learnt if they differ clearly from the start.
@@ -103,7 +113,7 @@ def initialize_weights(model: Janus, seed: int) -> None:
             deviation = 1.0 if name.startswith("generation.") else 0.3 if is_position else 0.02
         else:
             assert not list(module.parameters(recurse=False)) or isinstance(
-                module, nn.LayerNorm | nn.GroupNorm | RMSNorm
+                module, nn.LayerNorm | nn.GroupNorm | RMSNorm | GlobalResponseNorm
             )
             continue
         with torch.no_grad():
@@ -113,8 +123,10 @@ def initialize_weights(model: Janus, seed: int) -> None:
 
 
 def _coder_sizes(model: Janus) -> tuple[object, object]:
+    """Configs of the vision tower and of the image autoencoder."""
     generation = model.config.generation
-    return model.config.understanding.vision, getattr(generation, "vq", type(generation).__name__)
+    codec = generation.vae if isinstance(generation, FlowGenerationConfig) else generation.vq
+    return model.config.understanding.vision, codec
 
 
 def _train_tokenizer(data: TrainingData) -> Tokenizer:

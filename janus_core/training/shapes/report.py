@@ -14,10 +14,10 @@ from .evaluation import (
     EvaluatedModel,
     Measure,
     evaluate_answers,
+    evaluate_autoencoder,
     evaluate_drawing,
     evaluate_edits,
     evaluate_presence,
-    evaluate_tokenizer,
     generate_for_category,
     share,
 )
@@ -31,9 +31,8 @@ _PARTS = {
     "edits_followed": "Edit followed",
     "edits_kept": "Rest kept by edit",
 }
-
-# Fields of `TokenSampling` that an evaluation sets and reports.
-SAMPLING_FIELDS = ("guidance_scale", "temperature", "top_p")
+# Fields of the options of drawing that say which pictures are drawn, and not how.
+_WHICH = ("seed", "batch_size", "capture", "denoise")
 
 
 def evaluate(model: EvaluatedModel, count: int, on_part: Callable[[str], None]) -> dict[str, Any]:
@@ -48,8 +47,8 @@ def evaluate(model: EvaluatedModel, count: int, on_part: Callable[[str], None]) 
             f"{size} x {size}; use one trained by the command box"
         )
     report: dict[str, Any] = {"count": count}
-    on_part("image tokenizer")
-    report["tokenizer"] = _entries(evaluate_tokenizer(model.pipeline, count))
+    on_part("image autoencoder")
+    report["autoencoder"] = _entries(evaluate_autoencoder(model.pipeline, count))
     on_part("presence of objects")
     report["presence"] = _entries(evaluate_presence(model, 2 * count))
     for held_out, suffix in ((False, ""), (True, "_held_out")):
@@ -63,7 +62,7 @@ def evaluate(model: EvaluatedModel, count: int, on_part: Callable[[str], None]) 
             followed, kept = evaluate_edits(model, count, held_out)
             report["edits_followed" + suffix] = _with_overall(followed)
             report["edits_kept" + suffix] = _with_overall(kept)
-    settings = {name: getattr(model.options, name) for name in SAMPLING_FIELDS}
+    settings = {name: value for name, value in asdict(model.options).items() if name not in _WHICH}
     return report | {"sees": model.sees} | settings
 
 
@@ -74,7 +73,7 @@ def to_table(report: dict[str, Any]) -> str:
         for name in report.get(part, ()):
             cells = [_cell(report[key].get(name)) for key in (part, f"{part}_held_out")]
             lines.append(f"| {title}: {name} | {' | '.join(cells)} |")
-    for part, title in (("presence", "Is there …?"), ("tokenizer", "Image tokenizer")):
+    for part, title in (("presence", "Is there …?"), ("autoencoder", "Image autoencoder")):
         lines += [
             f"| {title} {name.replace('_', ' ')} | {_cell(report[part][name])} | |" for name in report[part]
         ]

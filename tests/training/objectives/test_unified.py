@@ -7,18 +7,18 @@ import random
 import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline
-from janus_nodes.janus_core.training.objectives import UnifiedObjective
+from janus_nodes.janus_core.training.objectives import UnifiedObjective, batches
 from janus_nodes.janus_core.training.recipe import Stage
 from janus_nodes.janus_core.training.shapes.data import ShapesData
 
 
 @torch.no_grad()
-def test_losses_do_not_depend_on_the_chunk_size(pipe: JanusPipeline) -> None:
+def test_losses_do_not_depend_on_the_chunk_size(pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage("x", "unified", (), 1, 12, 1e-3, shares=(1, 1, 1, 1))
     losses = []
     for chunk_size in (1, 3, 16):
         objective = UnifiedObjective(pipe, stage, ShapesData())
-        objective.chunk_size = chunk_size
+        monkeypatch.setattr(batches, "CHUNK_SIZE", chunk_size)
         losses.append(objective.losses(0, random.Random(5)))
     for other in losses[1:]:
         assert {key: float(value) for key, value in other.items()} == pytest.approx(

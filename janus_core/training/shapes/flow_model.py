@@ -1,0 +1,92 @@
+"""The demonstration model that draws by flow: its recipe, and the weights from which it starts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ...checkpoints.save import save_model
+from ...config import FlowGenerationConfig, JanusConfig, ProjectorConfig, UViTConfig, VAEConfig
+from ...file_io import read_json
+from ...loading import DEMONSTRATION, load_pipeline
+from ...models.janus import Janus
+from ..recipe import AUTOENCODER, FLOW_ADAPTORS, FLOW_BODY, Recipe, Stage
+from ..samples import TrainingData
+from .model import initialize_weights
+
+# For two CPU cores. JanusFlow starts from a language model and an understanding encoder that are trained, and
+# so does this: from those of Janus-Shapes. The measurements are in the model card in assets/janusflow-shapes.
+FLOW_SHAPES_RECIPE = Recipe(
+    (
+        Stage("autoencoder", "autoencoder", AUTOENCODER, 1800, 8, 1.5e-3),
+        Stage("adaptors", "unified", FLOW_ADAPTORS, 300, 32, 1e-3, shares=(1, 0, 3), alignment=0.5),
+        Stage(
+            "unified",
+            "unified",
+            FLOW_BODY,
+            3000,
+            40,
+            1e-3,
+            decay=1.0,
+            shares=(4, 1, 35),
+            alignment=0.5,
+            average=0.99,
+        ),
+    )
+)
+
+UVIT_WIDTH = 56
+VAE_WIDTHS = (32, 32, 32, 32)  # multiples of 32, as ComfyUI's own class of this VAE needs
+
+
+def write_flow_start(folder: Path, data: TrainingData, seed: int) -> None:
+    """Writes the checkpoint from which training starts: parts of Janus-Shapes, and untrained ones.
+
+    The vision tower, the language model and its tokenizer are those of Janus-Shapes; the seed determines the
+    other weights.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"):
+        shutil.copyfile(DEMONSTRATION / name, folder / name)
+    processor = read_json(DEMONSTRATION / "processor_config.json")
+    del processor["image_sampling"], processor["reasoning_prompt"]
+    (folder / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
+    trained = load_pipeline(DEMONSTRATION, dtype=torch.float32).model
+    model = Janus(flow_config(trained.config))
+    initialize_weights(model, seed)
+    model.understanding.tower.load_state_dict(trained.understanding.tower.state_dict())
+    model.body.load_state_dict(trained.body.state_dict())
+    save_model(model, folder)  # last, since config.json marks the folder as complete
+
+
+def flow_config(base: JanusConfig) -> JanusConfig:
+    """Returns the config of a model that draws by flow, around the other parts of a token model."""
+    width, vision = base.body.hidden_size, base.understanding.vision
+    uvit = UViTConfig(
+        channels=4,
+        block_out_channels=UVIT_WIDTH,
+        patch_size=2,
+        layers_in_middle=1,
+        hidden_size=width,
+        norm_eps=base.body.rms_norm_eps,
+    )
+    return replace(
+        base,
+        understanding=replace(
+            base.understanding,
+            aligner=ProjectorConfig(vision.hidden_size, width, depth=1),
+            start_embedding=True,
+        ),
+        generation=FlowGenerationConfig(
+            encoder=uvit,
+            decoder=uvit,
+            hidden_size=width,
+            rms_norm_eps=base.body.rms_norm_eps,
+            image_size=vision.image_size,
+            vae=VAEConfig(VAE_WIDTHS, layers_per_block=1, latent_channels=4, norm_num_groups=8),
+        ),
+    )

@@ -1,0 +1,88 @@
+"""The velocity in training is that of inference, and alignment trains a projector that is dropped."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from janus_nodes.janus_core import JanusPipeline, load_pipeline
+from janus_nodes.janus_core.models.flow_generation import FlowGeneration
+from janus_nodes.janus_core.sampling.flow import VelocityField
+from janus_nodes.janus_core.sampling.image_sampler import IMAGE_SAMPLERS
+from janus_nodes.janus_core.training.objectives.flow_loss import FlowLoss
+from janus_nodes.janus_core.training.pictures import image_latents, to_images
+from janus_nodes.janus_core.training.recipe import Stage
+from janus_nodes.janus_core.training.sequences import generation_sequence
+from torch import Tensor
+
+CAPTIONS = ("A red ball.", "Two blue cups on a table, beside a small green box.", "A dog.")
+STAGE = Stage("x", "unified", (), 1, 3, 1e-3, shares=(0, 0, 1))
+
+
+@pytest.fixture
+def flow(golden_root: Path) -> JanusPipeline:
+    """A small model that draws by flow."""
+    return load_pipeline(golden_root / "janusflow-tiny", dtype=torch.float32)
+
+
+def pictures(flow: JanusPipeline) -> list[Tensor]:
+    side = flow.model.config.generation.image_size
+    rng = np.random.default_rng(0)
+    return to_images([rng.integers(0, 256, (side, side, 3)).astype(np.uint8) for _ in CAPTIONS])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dropped", [False, True])
+def test_training_and_inference_compute_the_same_velocity(
+    dropped: bool, flow: JanusPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = pictures(flow)
+    calls: list[tuple[Tensor, Tensor]] = []
+    velocities: list[Tensor] = []
+    embed_latents, velocity = FlowGeneration.embed_latents, FlowGeneration.velocity
+
+    def embed(self: FlowGeneration, latents: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        calls.append((latents, timestep))
+        return embed_latents(self, latents, timestep)
+
+    def recorded(self: FlowGeneration, *inputs: Tensor) -> Tensor:
+        velocities.append(velocity(self, *inputs))
+        return velocities[-1]
+
+    sequences = [generation_sequence(flow, caption, dropped) for caption in CAPTIONS]
+    with monkeypatch.context() as patch:
+        patch.setattr(FlowGeneration, "embed_latents", embed)
+        patch.setattr(FlowGeneration, "velocity", recorded)
+        loss, _ = FlowLoss(flow, STAGE).losses(sequences, images, random.Random(3))
+    ((noisy, times),), (trained,) = calls, velocities
+    order = sorted(range(3), key=lambda index: len(sequences[index].ids))
+    style = IMAGE_SAMPLERS[FlowGeneration].prompt_style
+    for row, index in enumerate(order):
+        prompt = flow.prompts.generation(CAPTIONS[index], "", use_cfg=dropped, num_new=99, style=style)
+        field = VelocityField(flow.model, prompt, 0.0 if dropped else 1.0, 1)
+        expected = field(noisy[row : row + 1], float(times[row]))
+        torch.testing.assert_close(trained[row], expected[0], rtol=0, atol=2e-5)
+
+    # The noisy latents lie on the line between the clean ones and some noise, whose difference is the target.
+    clean = image_latents(flow, images)[order]
+    share = times[:, None, None, None]
+    noise = (noisy - share * clean) / (1 - share)
+    expected_loss = (trained - (clean - noise)).square().mean()
+    torch.testing.assert_close(loss, expected_loss, rtol=1e-3, atol=0)
+
+
+def test_alignment_trains_its_projector_and_the_blocks_below(flow: JanusPipeline) -> None:
+    stage = Stage("x", "unified", (), 1, 3, 1e-3, shares=(0, 0, 1), alignment=1.0)
+    objective = FlowLoss(flow, stage)
+    sequences = [generation_sequence(flow, caption, drop_caption=False) for caption in CAPTIONS]
+    model = flow.model.requires_grad_(True)
+    loss, named = objective.losses(sequences, pictures(flow), random.Random(3))
+    torch.testing.assert_close(loss, named["generation"] - named["aligned"])
+    named["aligned"].backward()
+    assert all(parameter.grad is not None for parameter in objective.parameters())
+    reached = [layer.mlp.down_proj.weight.grad is not None for layer in model.body.layers]
+    assert reached == [index <= objective.aligned for index in range(len(reached))]
+    assert model.understanding.tower.patch_embed.weight.grad is None
