@@ -112,7 +112,7 @@ def test_a_real_edit_is_the_pipelines(pipe: JanusPipeline) -> None:
 
 def test_the_table_has_edits_only_of_models_that_edit() -> None:
     shares = {"overall": {"value": 0.5, "low": 0.25, "high": 0.75}}
-    parts = ("drawings", "answers", "drawings_held_out", "answers_held_out", "presence", "tokenizer")
+    parts = ("drawings", "answers", "drawings_held_out", "answers_held_out", "presence", "autoencoder")
     report = dict.fromkeys(parts, shares)
     assert "Edit followed" not in to_table(report)
     report |= dict.fromkeys(("edits_followed", "edits_followed_held_out"), shares)
