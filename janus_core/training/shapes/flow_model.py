@@ -19,22 +19,26 @@ from ..samples import TrainingData
 from .model import initialize_weights
 
 # For two CPU cores. JanusFlow starts from a language model and an understanding encoder that are trained, and
-# so does this: from those of Janus-Shapes. The measurements are in the model card in assets/janusflow-shapes.
+# so does this: from those of Janus-Shapes, so most of each batch is drawings. The projector of the alignment
+# is new in each stage.
 FLOW_SHAPES_RECIPE = Recipe(
     (
         Stage("autoencoder", "autoencoder", AUTOENCODER, 1800, 8, 1.5e-3),
-        Stage("adaptors", "unified", FLOW_ADAPTORS, 300, 32, 1e-3, shares=(1, 0, 3), alignment=0.5),
         Stage(
-            "unified",
+            "adaptors", "unified", FLOW_ADAPTORS, 120, 32, 1e-3, decay=0.0, shares=(1, 0, 3), alignment=0.5
+        ),
+        Stage("unified", "unified", FLOW_BODY, 1500, 40, 1e-3, decay=0.0, shares=(4, 1, 35), alignment=0.5),
+        Stage(
+            "annealing",
             "unified",
             FLOW_BODY,
-            3000,
+            2000,
             40,
             1e-3,
             decay=1.0,
-            shares=(4, 1, 35),
+            shares=(6, 1, 33),
             alignment=0.5,
-            average=0.99,
+            average=0.995,
         ),
     )
 )
