@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,14 +41,21 @@ class RMSNorm(nn.Module):
     def normalize(self, hidden_states: Tensor, weight: Tensor) -> Tensor:
         """The normalisation with a given scale [C], which a host that offloads weights may have moved.
 
-        The statistics are float32 because squares overflow fp16. The result is rounded to the input's dtype
-        before the scale is applied, as in the reference; `F.rms_norm` rounds later, and differs in bf16.
+        It is computed in float32, because squares overflow fp16. The result is rounded to the input's dtype
+        before the scale is applied, as in the reference; given the scale, `F.rms_norm` would round later.
         """
         if hidden_states.dtype is torch.float32:  # no rounding in between
             return F.rms_norm(hidden_states, weight.shape, weight, self.eps)
-        values = hidden_states.float()
-        values = values * torch.rsqrt(values.square().mean(dim=-1, keepdim=True) + self.eps)
-        return weight * values.to(hidden_states.dtype)
+        values = hidden_states if _rms_norm_rounds_once() else hidden_states.float()
+        return weight * F.rms_norm(values, weight.shape, None, self.eps).to(hidden_states.dtype)
+
+
+@cache
+def _rms_norm_rounds_once() -> bool:
+    """Whether `F.rms_norm` of 16-bit numbers computes in float32. PyTorch 2.5 rounds in between as well."""
+    values = torch.arange(1.0, 65.0, dtype=torch.bfloat16, device="cpu")
+    exact = F.rms_norm(values.float(), values.shape).to(values.dtype)
+    return torch.equal(F.rms_norm(values, values.shape), exact)
 
 
 def rotary_angles(
