@@ -82,8 +82,7 @@ class Int8Linear(InferenceLinear):
         has_kernel = hidden_states.device.type == "cpu" and self.in_features % _KERNEL_BLOCK == 0
         if has_kernel and hidden_states.shape[:-1].numel() <= _MAX_KERNEL_VECTORS:
             return super().forward(hidden_states)
-        products = F.linear(hidden_states, self.weight.to(hidden_states.dtype))
-        return self.scaled(products, self.scale, self.bias).to(hidden_states.dtype)
+        return self.outputs(hidden_states, self.weight.to(hidden_states.dtype), self.scale, self.bias)
 
     def conversion_bytes(self, vectors: int, itemsize: int) -> int:
         """See `InferenceLinear`: the weight in the inputs' dtype, then two float32 copies of the outputs."""
@@ -95,10 +94,18 @@ class Int8Linear(InferenceLinear):
         products = torch._weight_int8pack_mm(inputs, self.weight, inputs.new_ones(self.out_features))
         return self.scaled(products, self.scale, self.bias)
 
+    @classmethod
+    def outputs(cls, inputs: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+        """Maps inputs [..., in] to [..., out] of their dtype, with int8 weights converted to it."""
+        if inputs.dtype is torch.float16:
+            # Products with whole numbers up to 127 would overflow where the outputs themselves do not.
+            return cls.scaled(F.linear(inputs / 128, weight), scale * 128, bias).to(inputs.dtype)
+        return cls.scaled(F.linear(inputs, weight), scale, bias).to(inputs.dtype)
+
     @staticmethod
     def scaled(products: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         """Float32 outputs [..., out] of the products [..., out] of inputs and int8 weights."""
-        outputs = products.float() * scale
+        outputs = products * scale  # in float32, as the scale is
         return outputs if bias is None else outputs + bias
 
 
