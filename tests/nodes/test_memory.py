@@ -10,7 +10,7 @@ import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, Precision, TextSampling, TokenSampling, load_pipeline
 from janus_nodes.janus_core.models.cache import KVCache
-from janus_nodes.nodes import memory
+from janus_nodes.nodes import memory, movable
 from janus_nodes.nodes.memory import LoadedJanus
 from support.checkpoints import edit_tensors, randomize, small_config, write_checkpoint
 
@@ -219,11 +219,11 @@ def test_casting_model_gives_the_core_s_answers_and_images(
 
 
 def test_rms_norm_in_fp16_casts_its_weight_to_its_input() -> None:
-    norm = memory.RMSNorm(24, 1e-6).half()
+    norm = movable.RMSNorm(24, 1e-6).half()
     randomize(norm)
     hidden = torch.randn(3, 24).half()
     expected = norm(hidden)
-    norm.__class__ = memory.MovableRMSNorm
+    norm.__class__ = movable.MovableRMSNorm
     norm.comfy_cast_weights = True
     assert torch.equal(norm(hidden), expected)
 

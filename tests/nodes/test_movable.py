@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from janus_nodes.nodes.memory import make_movable
+from janus_nodes.nodes.movable import make_movable
 
 
 def test_unknown_layer_with_weights_is_refused() -> None:
