@@ -1,0 +1,128 @@
+"""Nodes on a simulated CUDA device that holds a model whole, in part, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from janus_nodes import nodes
+from janus_nodes.janus_core import Precision, TextSampling, TokenSampling, load_pipeline
+from janus_nodes.nodes import memory, movable
+from janus_nodes.nodes.memory import LoadedJanus
+from support.cuda_tensor import CUDA, Counts, CudaTensor
+from support.node_runs import run
+from support.simulated_cuda import simulated_cuda
+
+BF16, INT8 = Precision(torch.bfloat16), Precision(torch.float16, int8=True)
+IMAGES = torch.rand(2, 40, 64, 3, generator=torch.Generator().manual_seed(0))
+MASK = torch.zeros(1, 40, 64)
+MASK[:, 5:20, 10:30] = 1
+SHORT: dict[str, Any] = {"max_new_tokens": 4}
+
+Call = Callable[[LoadedJanus], Any]
+
+CALLS: dict[str, Call] = {
+    "generate": lambda model: run(
+        nodes.JanusGenerate, model=model, prompt="A fox.", negative_prompt="a very long dark night"
+    ),
+    "understand": lambda model: run(
+        nodes.JanusUnderstand, model=model, image=IMAGES, question="What?", **SHORT
+    ),
+    "inpaint": lambda model: run(
+        nodes.JanusEdit, model=model, image=IMAGES[:1], mask=MASK, instruction="A fox."
+    ),
+    "encode and decode": lambda model: run(
+        nodes.JanusVQDecode, model=model, tokens=run(nodes.JanusVQEncode, model=model, image=IMAGES)[0]
+    ),
+    "features": lambda model: run(nodes.JanusSiglipEncode, model=model, image=IMAGES),
+    "score": lambda model: run(nodes.JanusScore, model=model, image=IMAGES, description="A fox."),
+    "think": lambda model: run(nodes.JanusThinkAndDraw, model=model, prompt="A fox.", **SHORT),
+}
+
+
+@pytest.fixture
+def device(sent: object) -> Iterator[Counts]:
+    """The simulated device, and a server that nodes can report to."""
+    with torch.inference_mode(), simulated_cuda() as counts:
+        yield counts
+
+
+def held(folder: Path, precision: Precision, share: float) -> LoadedJanus:
+    """A checkpoint of whose weights the device holds a share, by ComfyUI's own patcher."""
+    loaded = memory.load(folder, precision, None)
+    loaded.patcher.load_device = CUDA
+    loaded.pipeline.device = CUDA
+    loaded.pipeline.reserve = lambda num_bytes: None
+    loaded.patcher.partially_load(CUDA, max(0.1, share * loaded.patcher.model_size()))
+    return loaded
+
+
+def bytes_on_device(loaded: LoadedJanus) -> int:
+    return sum(
+        weight.nbytes for weight in loaded.pipeline.model.parameters() if isinstance(weight, CudaTensor)
+    )
+
+
+@pytest.mark.parametrize(("precision", "share"), [(BF16, 0.4), (INT8, 0.0)], ids=str)
+def test_nodes_work_wherever_the_weights_are(
+    device: Counts, checkpoint: Path, precision: Precision, share: float
+) -> None:
+    loaded = held(checkpoint, precision, share)
+    for name, call in CALLS.items():
+        for value in call(loaded):
+            assert not isinstance(value, CudaTensor), name
+    loaded.patcher.detach()
+    assert bytes_on_device(loaded) == 0
+    loaded.patcher.partially_load(CUDA, 1e32)
+    assert bytes_on_device(loaded) == loaded.patcher.model_size()
+    CALLS["generate"](loaded)
+
+
+def test_flow_works_wherever_the_weights_are(device: Counts, golden_root: Path) -> None:
+    loaded = held(golden_root / "janusflow-tiny", BF16, 0.4)
+    for value in run(nodes.JanusFlowSampler, model=loaded, prompt="A fox.", steps=2):
+        assert not isinstance(value, CudaTensor)
+
+
+def steps(device: Counts, loaded: LoadedJanus) -> dict[str, tuple[float, float]]:
+    """Bytes copied to the device, and waits of the host, per drawn and per written token."""
+    marks: list[tuple[int, int]] = []
+
+    def on_step(step: int, total: int, state: object) -> None:
+        marks.append((device.bytes_to_device, device.num_waits))
+
+    found = {}
+    for name, call in {
+        "draw": lambda: loaded.pipeline.generate("A fox.", TokenSampling(temperature=0.0), on_step=on_step),
+        "write": lambda: loaded.pipeline.understand(None, "abc", TextSampling(12), on_step=on_step),
+    }.items():
+        marks.clear()
+        call()
+        copied, waits = (marks[-1][index] - marks[1][index] for index in (0, 1))
+        found[name] = (copied / (len(marks) - 2), waits / (len(marks) - 2))
+    return found
+
+
+def test_a_partly_loaded_int8_model_waits_no_more_than_a_whole_one(device: Counts, checkpoint: Path) -> None:
+    whole, part = (steps(device, held(checkpoint, INT8, share)) for share in (1.0, 0.4))
+    assert part["draw"][1] == whole["draw"][1] == 0
+    assert part["write"][1] <= whole["write"][1] + 1  # for the ids that are looked up in main memory
+
+
+def test_tokens_are_looked_up_in_main_memory(
+    device: Counts, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(movable, "_MAX_COPIED_TABLE", 0)  # the table of the tiny checkpoint is small
+    loaded = held(checkpoint, BF16, 0.0)
+    table = loaded.pipeline.model.body.embed_tokens.weight
+    assert not isinstance(table, CudaTensor)
+    monkeypatch.setattr(movable, "_MAX_COPIED_TABLE", table.nbytes)
+    copied = steps(device, loaded)["write"][0]
+    monkeypatch.setattr(movable, "_MAX_COPIED_TABLE", 0)
+    row = table[0].nbytes
+    assert steps(device, loaded)["write"][0] == pytest.approx(copied - table.nbytes + row)
+    expected = load_pipeline(checkpoint, dtype=torch.bfloat16).understand(None, "abc", TextSampling(12))
+    assert loaded.pipeline.understand(None, "abc", TextSampling(12)) == expected
