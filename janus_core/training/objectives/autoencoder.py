@@ -24,7 +24,7 @@ class AutoencoderObjective(nn.Module):
     """
 
     FOREGROUND = 4.0  # additional weight of foreground pixels
-    DIVERGENCE = 1e-2  # weight of the divergence, in nats per latent
+    DIVERGENCE = 2e-3  # weight of the divergence, in nats per latent
     SCALED_WITH = 512  # pictures from which the mean and the variance of latents are measured
 
     def __init__(self, pipeline: JanusPipeline, stage: Stage, data: TrainingData) -> None:

@@ -23,7 +23,7 @@ from .model import initialize_weights
 # is new in each stage.
 FLOW_SHAPES_RECIPE = Recipe(
     (
-        Stage("autoencoder", "autoencoder", AUTOENCODER, 1800, 8, 1.5e-3),
+        Stage("autoencoder", "autoencoder", AUTOENCODER, 2600, 8, 1.5e-3),
         Stage(
             "adaptors", "unified", FLOW_ADAPTORS, 120, 32, 1e-3, decay=0.0, shares=(1, 0, 3), alignment=0.5
         ),
