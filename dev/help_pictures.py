@@ -24,23 +24,36 @@ WORKFLOWS = REPO_ROOT / "workflows"
 PICTURES = REPO_ROOT / "web" / "docs" / "pictures"
 GOLDEN = REPO_ROOT / "tests" / "golden"
 THEMES = {"": "dark", "_light": "light"}
-# The side panel's text is about 240 pixels wide: a node of 300 is shown at 0.8 of its size.
-WIDTH, IMAGE_HEIGHT = 300, 160
+# The side panel's text is about 240 pixels wide: nodes of these widths are scaled by 0.8 and 0.6.
+LEAST_WIDTH, MOST_WIDTH = 300, 400
 SCALE, MARGIN, TITLE, QUALITY = 1.6, 8, 58, 82
 VIEW = (1400, 1800)
 ADAPTER = "my_style"  # in the list of Janus LoRA
 
-# Shows one node alone at the middle of the canvas; returns its rectangle there: left, top, width, height.
-ISOLATE = """([id, width, imageHeight, scale]) => {
+# Shows one node alone at the middle of the canvas, wide enough for its labels and values; returns its
+# rectangle there: left, top, width, height.
+ISOLATE = """([id, least, most, scale, more]) => {
   const node = app.graph.getNodeById(id);
   node.flags.collapsed = false;
   node.title = node.constructor.title;
-  node.setSize([width, node.computeSize([width, 0])[1] + (node.imgs ? imageHeight : 0)]);
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `${LiteGraph.NODE_TEXT_SIZE}px ${LiteGraph.NODE_FONT}`;
+  const needs = (widget) => pen.measureText(`${widget.label ?? widget.name} ${widget.value}`).width + 80;
+  const lines = (node.widgets ?? []).filter((widget) => !widget.element);
+  const width = Math.min(Math.max(least, ...lines.map(needs)), most);
+  node.setSize([width, node.computeSize([width, 0])[1] + more]);
   node.pos = [20000, 20000];  // away from the others
   janus.centre(id, scale);
   const box = app.canvas.canvas.getBoundingClientRect();
   const [x, y] = node.pos.map((at, axis) => (at + app.canvas.ds.offset[axis]) * scale);
   return [box.x + x, box.y + y, node.size[0] * scale, node.size[1] * scale];
+}"""
+
+# By how much a node must be higher for its text fields, which grow alike, to show all of their texts.
+HIDDEN = """id => {
+  const elements = app.graph.getNodeById(id).widgets?.map(({ element }) => element) ?? [];
+  const fields = elements.filter((element) => element?.tagName === "TEXTAREA");
+  return fields.length * Math.max(0, ...fields.map((field) => field.scrollHeight - field.clientHeight));
 }"""
 
 
@@ -74,8 +87,12 @@ def show(canvas: Canvas, kind: str) -> int:
 
 def photograph(canvas: Canvas, node: int) -> Image.Image:
     """Takes a screenshot of one node."""
-    left, top, width, height = canvas.page.evaluate(ISOLATE, [node, WIDTH, IMAGE_HEIGHT, SCALE])
-    canvas.page.wait_for_timeout(1000)
+    more = 0
+    for _ in range(2):
+        place = [node, LEAST_WIDTH, MOST_WIDTH, SCALE, more]
+        left, top, width, height = canvas.page.evaluate(ISOLATE, place)
+        canvas.page.wait_for_timeout(1000)
+        more = canvas.page.evaluate(HIDDEN, node)
     canvas.page.evaluate("() => app.canvas.draw(true, true)")  # labels follow their fields one drawing later
     canvas.page.wait_for_timeout(200)
     area = (left - MARGIN, top - TITLE, left + width + MARGIN, top + height + MARGIN)

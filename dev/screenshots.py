@@ -91,12 +91,17 @@ def outcome(server: ComfyServer, workflow: dict[str, Any]) -> tuple[list[Image.I
 
 
 def announcement(canvas: Canvas, name: str) -> Image.Image:
-    """The thumbnail of a workflow that cannot run here: its first node that uses the model, and its needs."""
+    """The thumbnail of a workflow that cannot run here: a node, and what it needs.
+
+    The node is the one that the workflow names for this, or else the first that uses the model.
+    """
     workflow = read(name)
     canvas.open(workflow)
-    node = next(node["id"] for node in workflow["nodes"] if node["type"] in USES)
+    about = workflow["extra"]["janus"]
+    using = [node["id"] for node in workflow["nodes"] if node["type"] in USES]
+    node = about.get("card", using[0])
     task = name.rpartition(" - ")[2]
-    texts = [task[0].upper() + task[1:], workflow["extra"]["janus"]["needs"]]
+    texts = [task[0].upper() + task[1:], about["needs"]]
     canvas.page.set_viewport_size({"width": NODE_VIEW[0], "height": NODE_VIEW[1]})
     picture = photograph_node(canvas, node)
     canvas.page.set_viewport_size({"width": VIEW[0], "height": VIEW[1]})

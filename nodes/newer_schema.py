@@ -15,7 +15,9 @@ def rare(kind: type[io.Input]) -> dict[str, Any]:
     return {"advanced": True} if _takes(kind, "advanced") else {}
 
 
-# By the node's id: what people type who do not know this pack's names.
+# By the node's id: what people type who do not know this pack's names. They let a node be found, but not come
+# first: front ends (1.32 to 1.58) begin with the shortest id or name that starts with the typed word, so
+# "janus" gives JanusAsk before JanusLoad. No field of a schema changes that.
 SEARCH_WORDS = {
     "JanusLoad": "janus, janus pro, deepseek, deepseek janus, load model, checkpoint loader, vision language "
     "model, vlm, multimodal",
