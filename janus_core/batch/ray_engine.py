@@ -29,6 +29,8 @@ Dataset = Any
 
 LOCAL = "local"
 _READER_CPUS = 0.2
+# On a machine that is busy, Ray's processes take longer to start than its own half a minute.
+_PATIENCE = {"RAY_raylet_start_wait_time_s": "300", "RAY_agent_register_timeout_ms": "300000"}
 _STORE_BYTES = 10**9  # of a cluster that is started here; Ray's own default is 30 % of the memory
 
 
@@ -59,12 +61,12 @@ def run_on_ray(
     if started:
         own = {"include_dashboard": False, "object_store_memory": _STORE_BYTES} if address == LOCAL else {}
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    context = ray.data.DataContext.get_current()
+    # One part in a block: Ray joins small blocks otherwise, and gives many parts to one actor.
+    before, context.target_max_block_size = context.target_max_block_size, 1
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        # One part in a block: Ray joins small blocks otherwise, and gives many parts to one actor.
-        context.target_max_block_size = 1
         parts = ray.data.from_items([{"read": True}], override_num_blocks=1).map_batches(
             _read_parts,
             fn_kwargs={"job": job, "done": ray.put(done)},
@@ -78,6 +80,7 @@ def run_on_ray(
     except KeyboardInterrupt:
         report.stopped = True
     finally:
+        context.target_max_block_size = before
         if started:
             ray.shutdown()
     return report
@@ -198,6 +201,8 @@ def _imported_ray() -> Any:
     require("ray", "clusters")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it tells is for its own developers
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
     import ray
     import ray.data
 
