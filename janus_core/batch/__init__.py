@@ -5,5 +5,6 @@ Ray and PyArrow are imported only where they are used.
 
 from .options import BatchOptions
 from .ray_engine import caption_dataset, process_dataset
+from .sources.records import Columns
 
-__all__ = ["BatchOptions", "caption_dataset", "process_dataset"]
+__all__ = ["BatchOptions", "Columns", "caption_dataset", "process_dataset"]

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from janus_nodes.janus_core.batch import local
 from janus_nodes.janus_core.batch.local import run_locally
@@ -115,6 +114,7 @@ def process(request: pytest.FixtureRequest) -> Iterator[Any]:
 def test_a_worker_and_the_command_are_killed(
     source: Path, expected: Rows, tmp_path: Path, process: Any
 ) -> None:
+    psutil = pytest.importorskip("psutil")
     output = tmp_path / "out"
     arguments = ("ask", source, output, *COMMAND, *SAMPLED, "--batch-size", "3", "--workers", "2")
 
