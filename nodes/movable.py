@@ -71,7 +71,7 @@ class MovableInt8Linear(_Movable, Int8Linear):
 
     def _compute(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         scale = mm.cast_to_device(self.scale, inputs.device, self.scale.dtype)  # does not wait, unlike `to`
-        return self.outputs(inputs, weight, scale, bias)
+        return self.scaled(self.products(inputs, weight), scale, bias).to(inputs.dtype)
 
 
 class MovableEmbedding(comfy.ops.disable_weight_init.Embedding):

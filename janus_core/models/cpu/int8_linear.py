@@ -12,6 +12,8 @@ from .packed_linear import InferenceLinear, output_chunks
 _MAX_KERNEL_VECTORS = 128
 _KERNEL_BLOCK = 32  # input elements that the kernel reads at a time; it reads past the end of shorter rows
 
+_FP16_DIVISOR = 128
+
 # Bounds the float32 copy of a weight while it is quantized: small enough to stay in the CPU's cache.
 _MAX_QUANTIZING_ELEMENTS = 2**20
 
@@ -82,11 +84,13 @@ class Int8Linear(InferenceLinear):
         has_kernel = hidden_states.device.type == "cpu" and self.in_features % _KERNEL_BLOCK == 0
         if has_kernel and hidden_states.shape[:-1].numel() <= _MAX_KERNEL_VECTORS:
             return super().forward(hidden_states)
-        return self.outputs(hidden_states, self.weight.to(hidden_states.dtype), self.scale, self.bias)
+        products = self.products(hidden_states, self.weight.to(hidden_states.dtype))
+        return self.scaled(products, self.scale, self.bias).to(hidden_states.dtype)
 
     def conversion_bytes(self, vectors: int, itemsize: int) -> int:
-        """See `InferenceLinear`: the weight in the inputs' dtype, then two float32 copies of the outputs."""
-        return max(self.weight.numel() * itemsize, 8 * vectors * self.out_features)
+        """See `InferenceLinear`: weight and divided inputs in their dtype, then float32 outputs."""
+        converted = (self.weight.numel() + vectors * self.in_features) * itemsize
+        return max(converted, 8 * vectors * self.out_features)
 
     def _multiply(self, inputs: Tensor) -> Tensor:
         # The kernel is fast only in bf16, and would round the scales to it: they are applied afterwards.
@@ -94,17 +98,19 @@ class Int8Linear(InferenceLinear):
         products = torch._weight_int8pack_mm(inputs, self.weight, inputs.new_ones(self.out_features))
         return self.scaled(products, self.scale, self.bias)
 
-    @classmethod
-    def outputs(cls, inputs: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-        """Maps inputs [..., in] to [..., out] of their dtype, with int8 weights converted to it."""
-        if inputs.dtype is torch.float16:
-            # Products with whole numbers up to 127 would overflow where the outputs themselves do not.
-            return cls.scaled(F.linear(inputs / 128, weight), scale * 128, bias).to(inputs.dtype)
-        return cls.scaled(F.linear(inputs, weight), scale, bias).to(inputs.dtype)
+    @staticmethod
+    def products(inputs: Tensor, weight: Tensor) -> Tensor:
+        """Products [..., out] of inputs and int8 weights converted to their dtype, for `scaled`.
+
+        In fp16, products with whole numbers up to 127 would overflow where outputs do not: they are divided.
+        """
+        return F.linear(inputs / _FP16_DIVISOR if inputs.dtype is torch.float16 else inputs, weight)
 
     @staticmethod
     def scaled(products: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         """Float32 outputs [..., out] of the products [..., out] of inputs and int8 weights."""
+        if products.dtype is torch.float16:
+            scale = scale * _FP16_DIVISOR
         outputs = products * scale  # in float32, as the scale is
         return outputs if bias is None else outputs + bias
 

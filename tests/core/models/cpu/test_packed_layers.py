@@ -139,7 +139,7 @@ def test_int8_layer_in_fp16_overflows_no_sooner_than_its_outputs(size: float) ->
     weight = torch.randn(64, 1024, generator=torch.Generator().manual_seed(0)) * 0.02
     layer = Int8Linear(weight, None)
     inputs = (torch.randn(4, 1024, generator=torch.Generator().manual_seed(1)) * size).half()
-    outputs = layer.outputs(inputs, layer.weight.half(), layer.scale, None)
+    outputs = layer.scaled(layer.products(inputs, layer.weight.half()), layer.scale, None).half()
     exact = inputs.double() @ (layer.weight.double() * layer.scale.double()[:, None]).T
     assert (outputs - exact).norm() <= 5e-4 * exact.norm()
 
