@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -107,9 +107,14 @@ def embed_sources(
 
 
 def slot_embeddings(
-    runtime: Runtime, form: EditForm, images: Sequence[Tensor]
+    runtime: Runtime,
+    form: EditForm,
+    images: Sequence[Tensor],
+    encode: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Encodes S images [H, W, C] as a form's prompts take them.
+
+    `encode` maps pixels to image tokens; by default as the model does.
 
     Returns:
         Image tokens [S, N], and for each kind of slot the embeddings [S, ..., C] that fill it.
@@ -119,9 +124,7 @@ def slot_embeddings(
         pixels = torch.cat([processor.cropped_pixels(image) for image in images])
     else:
         pixels = processor.pixels(images)
-    # In training: without gradient, and not under autocast, whose products cannot tell close codes apart.
-    with torch.no_grad(), torch.autocast(device.type, enabled=False):
-        tokens = model.generation.encode(pixels.to(device))
+    tokens = (encode or model.generation.encode)(pixels.to(device))
     slots = {TOKENS: model.token_generation.embed_tokens(tokens)}
     if VISION in form.slots:
         slots[VISION] = model.understanding(processor.pixel_values(images).to(device))[1]

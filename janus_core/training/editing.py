@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from ..models.token_generation import TokenGeneration
 from ..pipeline.editing import slot_embeddings
 from ..pipeline.pipeline import JanusPipeline
 from ..processing.edit_forms import EDIT_FORMS, EditForm
-from .pictures import image_tokens, to_images
+from .pictures import image_tokens, pixel_tokens, to_images
 from .samples import EditSample
 from .sequences import TokenSequence, edit_sequence
 
@@ -59,7 +60,8 @@ def edit_batch(
     for sample in samples:
         first = 0 if sample.instruction else last - 1
         chosen.append(last if rng.random() < dropout else rng.randrange(first, last))
-    _, slots = slot_embeddings(pipeline, form, to_images([sample.source for sample in samples]))
+    sources = to_images([sample.source for sample in samples])
+    _, slots = slot_embeddings(pipeline, form, sources, partial(pixel_tokens, pipeline))
     image_embeds = []
     for index, condition in enumerate(chosen):
         filled = [slots[slot][index] for slot in form.conditions[condition]]

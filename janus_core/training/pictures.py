@@ -44,13 +44,17 @@ def token_embeds(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
 VISION_INPUTS = {"encoder": encoder_embeds, "tokens": token_embeds}
 
 
-@torch.no_grad()
 def image_tokens(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
-    """Encodes images [H, W, 3] in [0, 1] as token ids [B, N].
+    """Encodes images [H, W, 3] in [0, 1] as token ids [B, N]."""
+    return pixel_tokens(pipeline, pipeline.image_processor.pixels(images).to(pipeline.device))
+
+
+@torch.no_grad()
+def pixel_tokens(pipeline: JanusPipeline, pixels: Tensor) -> Tensor:
+    """Encodes pixels [B, 3, H, W] in [-1, 1] as token ids [B, N].
 
     Autocast is off: products in bf16 cannot tell neighbouring codes apart.
     """
-    pixels = pipeline.image_processor.pixels(images).to(pipeline.device)
     with torch.autocast(pixels.device.type, enabled=False):
         return pipeline.model.token_generation.encode(pixels)
 
