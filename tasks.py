@@ -18,10 +18,12 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent
 TESTS = ROOT / "tests"
@@ -57,11 +59,13 @@ LOWEST_TESTS = (
     "--deselect=tests/core/pipeline/test_editing.py::test_sampled_ids_equal_the_reference",
 )
 
+# Tests with servers and a browser wait much and need few cores, so they run beside the other checks.
+BESIDE, BESIDE_ARGUMENTS = "pytest tests/e2e", ("-m", "pytest", "tests/e2e")
 CHECKS = {
     "ruff check": ("-m", "ruff", "check", "."),
     "ruff format": ("-m", "ruff", "format", "--check", "."),
     "mypy": ("-m", "mypy"),
-    "pytest": ("-m", "pytest"),
+    "pytest, but tests/e2e": ("-m", "pytest", "--ignore=tests/e2e"),
 }
 
 
@@ -71,18 +75,38 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def run(
-    arguments: Sequence[str], variables: Mapping[str, str] | None = None, environment: Environment = NEWEST
-) -> int:
-    """Runs the Python of a virtual environment and returns its exit code."""
+def start(
+    arguments: Sequence[str],
+    variables: Mapping[str, str] | None = None,
+    environment: Environment = NEWEST,
+    output: IO[bytes] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Starts the Python of a virtual environment; `output` receives what it writes, if given."""
     command = [str(environment.python), *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(variables or {})})
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    errors = subprocess.STDOUT if output else None
+    return subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **(variables or {})}, stdout=output, stderr=errors
+    )
+
+
+def wait(process: subprocess.Popen[bytes], *others: subprocess.Popen[bytes]) -> int:
+    """Returns a process's exit code; a signal to end reaches it and the others."""
+
+    def end(*_: object) -> None:
+        for each in (process, *others):
+            each.terminate()
+
+    signal.signal(signal.SIGTERM, end)
     while True:
         try:
             return process.wait()
         except KeyboardInterrupt:
-            pass  # the process has received the Ctrl-C too, and cleans up before it ends
+            pass  # the processes have received the Ctrl-C too, and clean up before they end
+
+
+def run(arguments: Sequence[str], environment: Environment = NEWEST) -> int:
+    """Runs the Python of a virtual environment and returns its exit code."""
+    return wait(start(arguments, environment=environment))
 
 
 def prepare(environment: Environment = NEWEST) -> None:
@@ -107,14 +131,21 @@ def test(pytest_arguments: Sequence[str]) -> int:
     """Runs all checks, or only pytest if there are arguments for it; returns the exit code."""
     if pytest_arguments:
         return run(["-m", "pytest", *pytest_arguments])
-    failed = []
-    for name, arguments in CHECKS.items():
-        say(f"\n== {name}")
-        start = time.monotonic()
-        # Without a ComfyUI the full run must fail instead of skipping tests.
-        if run(arguments, {"JANUS_REQUIRE_COMFYUI": "1"}):
-            failed.append(name)
-        say(f"== {name}: {time.monotonic() - start:.0f} s")
+    # Without a ComfyUI the full run must fail instead of skipping tests.
+    variables = {"JANUS_REQUIRE_COMFYUI": "1"}
+    codes, began = {}, time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        beside = start(BESIDE_ARGUMENTS, variables, output=output)
+        for name, arguments in CHECKS.items():
+            say(f"\n== {name}")
+            since = time.monotonic()
+            codes[name] = wait(start(arguments, variables), beside)
+            say(f"== {name}: {time.monotonic() - since:.0f} s")
+        codes[BESIDE] = wait(beside)
+        output.seek(0)
+        say(f"\n== {BESIDE}\n{output.read().decode(errors='replace')}")
+        say(f"== all: {time.monotonic() - began:.0f} s")
+    failed = [name for name, code in codes.items() if code]
     say(f"\nFAILED: {', '.join(failed)}" if failed else "\nAll checks passed.")
     return 1 if failed else 0
 

@@ -3,6 +3,39 @@
 const frame = () => new Promise(requestAnimationFrame);
 const { api } = window.comfyAPI.api;
 
+// The page is quiet after so many frames in which nothing happens; some front ends never are.
+const QUIET_FRAMES = 12;
+const LONGEST_WAIT = 1500; // milliseconds
+const LAYOUT_TIME = 5000; // milliseconds within which front ends have laid out their nodes
+
+let changes = 0; // of elements, so far
+new MutationObserver(() => changes++).observe(document, {
+  ...{ subtree: true, childList: true, attributes: true, characterData: true },
+});
+
+let requests = 0; // to the server, not answered yet
+const { fetch } = window;
+window.fetch = async (...request) => {
+  const own = new URL(request[0].url ?? request[0], location.href).origin === location.origin;
+  requests += own;
+  try {
+    return await fetch(...request);
+  } finally {
+    requests -= own;
+  }
+};
+
+// Whether a transition runs; indicators of loading run for ever.
+const moves = () =>
+  document.getAnimations().some(({ playState, effect }) => {
+    return playState === "running" && effect?.getComputedTiming().iterations !== Infinity;
+  });
+
+const state = () => {
+  const { scale, offset } = app.canvas.ds;
+  return JSON.stringify([changes, scale, ...offset, app.graph._nodes.map(({ pos, size }) => [...pos, ...size])]);
+};
+
 const janus = {
   // Ends of runs, streamed texts and reported progress since `forget`.
   runs: [],
@@ -13,6 +46,28 @@ const janus = {
     janus.runs = [];
     janus.texts = [];
     janus.progress.clear();
+  },
+
+  // Waits until the front end has done all that followed from the last action.
+  async quiet() {
+    const start = performance.now();
+    for (let calm = 0, before = ""; calm < QUIET_FRAMES && performance.now() - start < LONGEST_WAIT; ) {
+      await frame();
+      const now = state();
+      calm = now === before && !requests && !moves() ? calm + 1 : 0;
+      before = now;
+    }
+  },
+
+  async openTemplate(pack, name) {
+    const answer = await fetch(api.apiURL(`/workflow_templates/${pack}/${encodeURIComponent(name)}.json`));
+    await app.loadGraphData(await answer.json(), true, true, name, { openSource: "template" });
+  },
+
+  async closeOthers() {
+    const { workflow } = app.extensionManager;
+    for (const open of [...workflow.openWorkflows])
+      if (open.path !== workflow.activeWorkflow.path) await workflow.closeWorkflow(open);
   },
 
   // Fits the graph into the part of the page without the front end's controls; returns its rectangle there.
@@ -43,8 +98,19 @@ const janus = {
     app.canvas.setDirty(true, true);
   },
 
+  // Titles of nodes that overlap for seconds, in pairs.
+  async clashes() {
+    const start = performance.now();
+    let found = janus.overlapping();
+    while (found.length && performance.now() - start < LAYOUT_TIME) {
+      await frame();
+      found = janus.overlapping();
+    }
+    return found;
+  },
+
   // Titles of overlapping nodes in pairs: measured as page elements if they are some, else on the canvas.
-  clashes() {
+  overlapping() {
     const areas = app.graph._nodes.map((node) => {
       const element = document.querySelector(`[data-node-id="${node.id}"]`);
       if (!element) return [node, ...node.getBounding()];

@@ -21,6 +21,7 @@ RUN_BUTTON = "button[data-testid='queue-button'], [data-testid='queue-button'] b
 HELP_PAGE = ".node-help-content"
 HELP_BUTTON = "[data-testid='info-button'], [aria-label='Node Info']"
 
+EMPTY = {"nodes": [], "links": [], "last_node_id": 0, "last_link_id": 0, "version": 0.4}
 SAVED_VIEW = {"scale": 0.5, "offset": [200, 200]}
 MARGINS = (90, 190, 30, 30)  # left, top, right, bottom, in pixels
 ASIDE = (400, 120)  # a position where nothing opens under the pointer
@@ -41,16 +42,20 @@ class Canvas:
         page.set_default_timeout(ACTION_SECONDS * 1000)
         page.on("console", self._note)
         page.on("pageerror", self._note_uncaught)
-        page.goto(server.url)
+        page.goto(server.url, timeout=RUN_SECONDS * 1000)  # a busy machine takes long
         self._wait_for_front_end()
         if self.errors:
             raise RuntimeError(f"the pack's scripts must load without an error, got {self.errors}")
 
     def _wait_for_front_end(self) -> None:
         ready = "window.app?.graph && window.app?.canvas && window.app?.extensionManager"
-        self.page.wait_for_function(ready, timeout=RUN_SECONDS * 1000)  # a busy machine takes long
-        self.page.wait_for_timeout(500)
+        self.page.wait_for_function(ready, timeout=RUN_SECONDS * 1000)
         self.page.evaluate(SCRIPT.read_text(encoding="utf-8"))
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until the page is quiet: all that followed from the last action has happened."""
+        self.page.evaluate("() => janus.quiet()")
 
     def _note(self, message: ConsoleMessage) -> None:
         ours, place = f"/extensions/{PACK}/", message.location.get("url", "")
@@ -66,7 +71,14 @@ class Canvas:
     def configure(self, name: str, value: object) -> None:
         """Changes one of the front end's settings."""
         self.page.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
-        self.page.wait_for_timeout(500)
+        self.settle()
+
+    def show_as(self, rendering: str, size: tuple[int, int]) -> None:
+        """Sets the rendering, 'classic' or 'vue', and the page's size; leaves an empty workflow open."""
+        self.open(EMPTY)
+        self.page.evaluate("() => janus.closeOthers()")
+        self.page.set_viewport_size({"width": size[0], "height": size[1]})
+        self.configure("Comfy.VueNodes.Enabled", rendering == "vue")
 
     def open(self, workflow: dict[str, Any]) -> None:
         """Opens a workflow as if its file were opened.
@@ -76,29 +88,27 @@ class Canvas:
         """
         extra = {"ds": SAVED_VIEW, **workflow.get("extra", {})}
         self.page.evaluate("workflow => app.loadGraphData(workflow)", {**workflow, "extra": extra})
-        self._settle(len(workflow["nodes"]))
+        self._wait_for_nodes(len(workflow["nodes"]))
 
     def open_template(self, name: str, nodes: int) -> None:
-        """Opens one of the pack's templates through the template browser, as a user does."""
-        self.browse_templates(name)
-        self.page.evaluate("() => app.graph.clear()")  # the next nodes are those of the template
-        self.page.locator(f"[data-testid='template-workflow-{name}']").first.click()
-        self._settle(nodes)
+        """Opens one of the pack's templates, in the way of the template browser after a click on its card."""
+        self.page.evaluate("([pack, name]) => janus.openTemplate(pack, name)", [PACK, name])
+        self._wait_for_nodes(nodes)
 
     def browse_templates(self, words: str) -> None:
         """Opens the template browser and searches it."""
         self.command("Comfy.BrowseTemplates")
         self.page.locator("input[placeholder*='earch']").last.fill(words)
-        self.page.wait_for_timeout(700)
+        self.settle()
 
     def drop(self, file: Path) -> None:
         """Drops an image file onto the canvas."""
         data = base64.b64encode(file.read_bytes()).decode()
         self.page.evaluate("([name, data]) => janus.drop(name, data)", [file.name, data])
 
-    def _settle(self, nodes: int) -> None:
-        self.page.wait_for_function("count => app.graph._nodes.length === count", arg=nodes)
-        self.page.wait_for_timeout(700)  # messages about missing nodes or models appear later
+    def _wait_for_nodes(self, count: int) -> None:
+        self.page.wait_for_function("count => app.graph._nodes.length === count", arg=count)
+        self.settle()  # messages about missing nodes or models appear later
 
     def queue(self) -> None:
         """Clicks Run."""
@@ -122,7 +132,7 @@ class Canvas:
     def wait_for_end(self, seconds: float = RUN_SECONDS) -> str:
         """Waits for the run's end: 'execution_success', 'execution_error' or 'execution_interrupted'."""
         self.page.wait_for_function("() => janus.runs.length", timeout=seconds * 1000)
-        self.page.wait_for_timeout(500)  # until the last nodes have shown their results
+        self.settle()  # until the last nodes have shown their results
         return str(self.page.evaluate("() => janus.runs[0]"))
 
     def run(self) -> str:
@@ -174,14 +184,14 @@ class Canvas:
 
     def _centre(self, node: int, scale: float = 1.0) -> None:
         self.page.evaluate("([id, scale]) => janus.centre(id, scale)", [node, scale])
-        self.page.wait_for_timeout(500)
+        self.settle()
 
     def show_all(self) -> tuple[float, float, float, float]:
         """Brings the whole graph into view; returns its rectangle: left, top, right, bottom."""
         size = self.page.viewport_size or {"width": VIEW[0], "height": VIEW[1]}
         area = [size["width"], size["height"], *MARGINS]
         left, top, right, bottom = self.page.evaluate("area => janus.fit(area)", area)
-        self.page.wait_for_timeout(1000)
+        self.settle()
         return left, top, right, bottom
 
     def dismiss(self) -> None:
@@ -189,7 +199,7 @@ class Canvas:
         closers = ".p-toast-close-button, .p-dialog-close-button"
         self.page.evaluate("names => document.querySelectorAll(names).forEach(b => b.click())", closers)
         self.page.keyboard.press("Escape")
-        self.page.wait_for_timeout(1000)
+        self.settle()
 
     def shows_images(self, node: int, count: int) -> None:
         """Waits until a node shows this many images, which are its output."""
@@ -198,7 +208,7 @@ class Canvas:
     def reload(self) -> None:
         """Loads the page again, as with the browser's button."""
         self.page.wait_for_timeout(1000)  # the front end keeps a draft of the workflow from time to time
-        self.page.reload()
+        self.page.reload(timeout=RUN_SECONDS * 1000)
         self._wait_for_front_end()
 
     def images_of(self, node: str) -> int:
@@ -219,18 +229,11 @@ class Canvas:
 
     def is_red(self, node: int) -> bool:
         """Whether a node is marked as failed."""
-        marked = "id => String(app.lastExecutionError?.node_id ?? '') === String(id)"
-        return bool(self.page.evaluate(marked, node))
+        return bool(self.page.evaluate("id => String(app.lastExecutionError?.node_id) === String(id)", node))
 
     def clashes(self) -> list[list[str]]:
         """Pairs of nodes that still overlap when the front end has had time to lay them out."""
-        overlapping = list(self.page.evaluate("() => janus.clashes()"))
-        for _ in range(20):
-            if not overlapping:
-                break
-            self.page.wait_for_timeout(250)
-            overlapping = list(self.page.evaluate("() => janus.clashes()"))
-        return overlapping
+        return list(self.page.evaluate("() => janus.clashes()"))
 
     def clipped(self) -> list[str]:
         """Titles of nodes whose text fields or notes do not show all of their text."""

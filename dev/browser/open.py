@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 from ..comfyui.server import ComfyServer
 from .canvas import VIEW, Canvas
@@ -33,12 +33,8 @@ def find_browser() -> str | None:
 
 
 @contextmanager
-def open_canvas(server: ComfyServer, view: tuple[int, int] = VIEW) -> Iterator[Canvas]:
-    """Opens a server's front end in a new browser and closes it at the end.
-
-    Args:
-        server: a running server.
-        view: width and height of the page, in pixels.
+def open_browser() -> Iterator[Browser]:
+    """Starts a browser and closes it at the end; two cannot be open at the same time.
 
     Raises:
         FileNotFoundError: the machine has no browser.
@@ -51,6 +47,24 @@ def open_canvas(server: ComfyServer, view: tuple[int, int] = VIEW) -> Iterator[C
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=[*FLAGS])
         try:
-            yield Canvas(browser.new_page(viewport={"width": view[0], "height": view[1]}), server)
+            yield browser
         finally:
             browser.close()
+
+
+def canvas_in(browser: Browser, server: ComfyServer, view: tuple[int, int] = VIEW) -> Canvas:
+    """Opens a server's front end in a new page, as on a first visit.
+
+    Args:
+        browser: an open browser.
+        server: a running server.
+        view: width and height of the page, in pixels.
+    """
+    return Canvas(browser.new_page(viewport={"width": view[0], "height": view[1]}), server)
+
+
+@contextmanager
+def open_canvas(server: ComfyServer, view: tuple[int, int] = VIEW) -> Iterator[Canvas]:
+    """Opens a server's front end in a new browser, see `canvas_in`, and closes it at the end."""
+    with open_browser() as browser:
+        yield canvas_in(browser, server, view)

@@ -70,11 +70,12 @@ def add_models(server: ComfyServer, golden: Path) -> None:
 
 
 def choices(name: str, workflow: dict[str, Any]) -> dict[int, dict[str, object]]:
-    """Widget values by node id with which a workflow runs on stand-ins: checkpoints, and small sizes."""
+    """Widget values by node id with which a workflow runs on stand-ins: checkpoints, sizes, steps."""
     size: dict[str, object] = {"width": CHECKPOINT_SIDE, "height": CHECKPOINT_SIDE}
     wanted: dict[str, dict[str, object]] = {
         "EmptyLatentImage": size,
         "ImageScale": size,
+        "KSampler": {"steps": 2},
     }
     if name in CHECKPOINTS:
         wanted["JanusLoad"] = {"checkpoint": CHECKPOINTS[name][0]}

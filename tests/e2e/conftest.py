@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 from janus_nodes.janus_core.processing.image_files import read_image
+from playwright.sync_api import Browser
 from support.comfyui import tree_or_skip
 from support.pictures import PHOTOGRAPHS, write_photograph
 from torch import Tensor
 
 from dev.browser.canvas import VIEW, Canvas
-from dev.browser.open import find_browser, open_canvas
+from dev.browser.open import canvas_in, find_browser, open_browser
 from dev.comfyui.client import ComfyClient
 from dev.comfyui.graph import Graph
 from dev.comfyui.server import ComfyServer
@@ -29,10 +30,20 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests of this folder, so that `-m 'not e2e'` deselects them."""
+    """Marks the tests of this folder, so that `-m 'not e2e'` deselects them, and sorts them by view."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker("e2e")
+    items.sort(key=_shared_page)
+
+
+def _shared_page(item: pytest.Item) -> tuple[Any, ...]:
+    """Brings tests of a front end together, and of these the ones of a file and view; others come first."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or "canvas" not in callspec.params:
+        return ()
+    front_end_name, *view = callspec.params["canvas"]
+    return front_end_name, str(item.path), *view
 
 
 @pytest.fixture(scope="session")
@@ -124,7 +135,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         start = 2 * (len(metafunc.function.__name__) % 2)  # the halves by turns
         views = VIEWS[start : start + 2]
     names = ["-".join([front_end, rendering, str(size[0])]) for front_end, rendering, size in views]
-    metafunc.parametrize("canvas", views, ids=names, indirect=True, scope="module")
+    metafunc.parametrize("canvas", views, ids=names, indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -151,21 +162,46 @@ def front_end_servers(
     return server_of
 
 
-@pytest.fixture(scope="module")
-def canvas(
-    request: pytest.FixtureRequest, front_end_servers: Callable[[str], ComfyServer]
-) -> Iterator[Canvas]:
-    """The canvas with one front end, rendering and window size."""
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The browser of all tests."""
     if find_browser() is None:
         reason = "no Chromium or Chrome on the PATH, nor one that CHROMIUM_PATH names"
         if os.environ.get("JANUS_REQUIRE_BROWSER") == "1":
             pytest.fail(f"{reason}, and JANUS_REQUIRE_BROWSER=1 demands one")
         pytest.skip(reason)
-    front_end_name, rendering, size = request.param
-    server = front_end_servers(front_end_name)
-    server.client.post("/settings", {"Comfy.VueNodes.Enabled": rendering == "vue"})
-    with open_canvas(server, size) as canvas:
-        yield canvas
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def canvas_of(browser: Browser, front_end_servers: Callable[[str], ComfyServer]) -> Callable[..., Canvas]:
+    """Returns the page of a front end, with a rendering and a size.
+
+    Tests share it, since opening one takes seconds. Only one is open, since idle ones keep drawing.
+    """
+    opened: dict[str, Canvas] = {}
+    views: dict[str, tuple[Any, ...]] = {}
+
+    def canvas_of(name: str, *view: Any) -> Canvas:
+        # A test whose reload fails leaves a page without our script.
+        if name not in opened or not opened[name].page.evaluate("() => 'janus' in window"):
+            while opened:
+                opened.popitem()[1].page.close()
+            views.clear()
+            opened[name] = canvas_in(browser, front_end_servers(name))
+        if views.get(name) != view:
+            opened[name].show_as(*view)
+            views[name] = view
+        return opened[name]
+
+    return canvas_of
+
+
+@pytest.fixture
+def canvas(request: pytest.FixtureRequest, canvas_of: Callable[..., Canvas]) -> Canvas:
+    """The canvas with one front end, rendering and window size."""
+    return canvas_of(*request.param)
 
 
 @pytest.fixture

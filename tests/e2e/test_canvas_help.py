@@ -44,7 +44,7 @@ def add(canvas: Canvas, kind: str) -> int:
 def speak(canvas: Canvas, language: str) -> None:
     """Changes the language, and closes the front end's messages about that."""
     canvas.configure("Comfy.Locale", language)
-    canvas.page.wait_for_timeout(1500)
+    canvas.settle()
     canvas.dismiss()
 
 
@@ -80,7 +80,7 @@ def test_help_pages_fit_the_side_panel_and_nothing_is_missing(canvas: Canvas, la
             assert found["beyond"] == [], kind
             ((source, pixels, width),) = found["pictures"]
             assert f"/docs/pictures/{kind}.jpg" in source
-            # A node is 300 units wide: its text of 14 units is at least 10 pixels high.
+            # A node is at most 400 units wide: its text of 14 units is at least 8 pixels high.
             assert pixels > 400
             assert width > 215
         assert failed == []
@@ -90,7 +90,7 @@ def test_help_pages_fit_the_side_panel_and_nothing_is_missing(canvas: Canvas, la
         canvas.page.set_viewport_size(usual)
 
 
-def test_picture_of_a_help_page_matches_the_theme(canvas: Canvas) -> None:
+def test_image_of_a_help_page_matches_the_theme(canvas: Canvas) -> None:
     canvas.help(add(canvas, "JanusGenerate"))
     try:
         for theme, file in (("light", "JanusGenerate_light.jpg"), ("dark", "JanusGenerate.jpg")):

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from janus_nodes.janus_core.training.shapes.drawing import read_picture
 from PIL import Image
+from playwright.sync_api import Browser
 
 from dev.browser.canvas import PACK, Canvas
 from dev.browser.newcomer import Newcomer
-from dev.browser.open import find_browser, open_canvas
+from dev.browser.open import canvas_in
 from dev.comfyui.server import ComfyServer
 from dev.comfyui.tree import FRONT_END, ComfyUIUnavailableError, front_end, front_end_of
 
@@ -24,11 +25,12 @@ RIGHT = {("star", "red"), ("circle", "blue")}
 
 @pytest.fixture(scope="module", params=["pinned", "newest"])
 def first_start(
-    request: pytest.FixtureRequest, server_factory: Callable[..., ComfyServer], comfyui_tree: Path
+    request: pytest.FixtureRequest,
+    browser: Browser,
+    server_factory: Callable[..., ComfyServer],
+    comfyui_tree: Path,
 ) -> Iterator[Canvas]:
     """A front end with the rendering that new users have, and no checkpoint but the demonstration."""
-    if find_browser() is None:
-        pytest.skip("no Chromium or Chrome on the PATH, nor one that CHROMIUM_PATH names")
     requirement = FRONT_END if request.param == "newest" else front_end_of(comfyui_tree)
     try:
         server = server_factory(arguments=("--front-end-root", str(front_end(requirement))))
@@ -36,8 +38,10 @@ def first_start(
         pytest.skip(f"no {request.param} front end: {error}")
     server.start()
     server.client.post("/settings", {"Comfy.VueNodes.Enabled": request.param == "newest"})
-    with open_canvas(server, (1366, 768)) as canvas:
-        yield canvas
+    canvas = canvas_in(browser, server, (1366, 768))
+    yield canvas
+    canvas.page.close()
+    server.stop()
 
 
 def drawn(canvas: Canvas) -> set[tuple[str, str]]:

@@ -59,7 +59,7 @@ def test_notes_on_a_cut_answer_and_an_edit_without_effect_are_shown(canvas: Canv
     assert canvas.texts()[node] == "Nothing has changed: strength is 0."
 
 
-def test_thought_streams_then_the_picture_and_what_was_loaded_is_said(canvas: Canvas) -> None:
+def test_thought_streams_before_the_image_and_the_load_node_says_what_it_took(canvas: Canvas) -> None:
     workflow = set_checkpoint(read("T2I-R1 - think and draw"), "janus-pro-tiny")
     (node,), (load,) = nodes_of(workflow, {"JanusThinkAndDraw"}), nodes_of(workflow, {"JanusLoad"})
     canvas.open(workflow)
@@ -146,7 +146,7 @@ def test_text_stays_with_the_workflow_that_was_run(canvas: Canvas) -> None:
     canvas.change_and_undo()
     assert canvas.texts()[node] == ""
     canvas.command("Workspace.PreviousOpenedWorkflow")
-    canvas.page.wait_for_timeout(1000)
+    canvas.settle()
     assert canvas.widget(int(node), "max_new_tokens") == 1000
     assert canvas.texts()[node]
 

@@ -44,7 +44,7 @@ def add(canvas: Canvas, *kinds: str) -> None:
     """Puts Load Janus-Pro, with the demonstration, and new nodes of these kinds on an empty canvas."""
     canvas.page.evaluate(ADD, list(kinds))
     canvas.set_widget(1, "checkpoint", "Janus-Shapes (built-in demonstration)")
-    canvas.page.wait_for_timeout(500)
+    canvas.settle()
 
 
 def state(canvas: Canvas) -> dict[str, list[Any]]:
@@ -67,7 +67,7 @@ def test_settings_say_that_they_are_the_checkpoints_own(rendered: Canvas) -> Non
     assert canvas.run() == "execution_success"
     assert labels(canvas) == reported
     canvas.change_and_undo()  # creates the nodes again
-    canvas.page.wait_for_timeout(500)
+    canvas.settle()
     assert labels(canvas) == reported
     # A step from -1 or towards it leads over the values that mean nothing.
     steps = [("guidance_scale", -0.9, 0), ("guidance_scale", -0.1, -1), ("top_p", -0.99, 0.01)]
@@ -90,7 +90,7 @@ def test_settings_of_a_run_are_shown_in_its_own_workflow_only(canvas: Canvas) ->
     canvas.change_and_undo()
     assert labels(canvas) == untouched
     canvas.open(workflow)
-    canvas.page.wait_for_timeout(500)
+    canvas.settle()
     assert labels(canvas) == {name: f"{name} (checkpoint's own: {value})" for name, value in OWN.items()}
 
 
@@ -129,7 +129,7 @@ def test_widgets_without_effect_are_greyed(rendered: Canvas) -> None:
     assert grey() == {"history", "question"}
     canvas.page.evaluate("() => janus.remember()")
     canvas.change_and_undo()
-    canvas.page.wait_for_timeout(500)
+    canvas.settle()
     assert grey() == {"history", "question"}
     canvas.set_widget(NODE, "task", "ask the question below")
     canvas.set_widget(NODE, "temperature", 0)

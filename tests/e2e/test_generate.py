@@ -38,7 +38,7 @@ def assert_pictures(found: list[np.ndarray], images: Tensor) -> None:
         {"guidance_scale": 0.0, "temperature": 0.7, "top_k": 20, "top_p": 0.9, "seed": 5},
     ],
 )
-def test_pixels_and_tokens_are_the_core_s(
+def test_pixels_and_tokens_equal_the_core(
     client: ComfyClient, graph: Graph, pipe: JanusPipeline, options: dict[str, Any]
 ) -> None:
     model = graph.load()
@@ -51,7 +51,7 @@ def test_pixels_and_tokens_are_the_core_s(
     assert_pictures(pictures(client, result, again), images)
 
 
-def test_negative_prompt_is_the_core_s(client: ComfyClient, graph: Graph, pipe: JanusPipeline) -> None:
+def test_negative_prompt_equals_the_core(client: ComfyClient, graph: Graph, pipe: JanusPipeline) -> None:
     options = {"seed": 11, "guidance_scale": 4.0}
     drawn = graph.add("JanusGenerate", model=graph.load(), prompt=PROMPT, negative_prompt="Fog.", **options)
     saved = graph.save(drawn)
@@ -74,7 +74,7 @@ def test_image_i_of_a_batch_is_the_single_image_of_seed_plus_i(
         np.testing.assert_array_equal(pictures(client, result, single)[0], drawn[index])
 
 
-def test_token_round_trip_of_photographs_is_the_core_s(
+def test_token_round_trip_of_photographs_equals_the_core(
     client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     model = graph.load()

@@ -25,7 +25,7 @@ def progress_of(node: Link, event: Event) -> float:
     return state["value"] / state["max"] if state.get("state") == "running" else 0.0
 
 
-def test_thought_streams_then_the_picture_grows_and_both_are_the_core_s(
+def test_thought_streams_then_the_picture_grows_and_both_equal_the_core(
     client: ComfyClient, graph: Graph, pipe: JanusPipeline
 ) -> None:
     drawn = graph.add("JanusThinkAndDraw", model=graph.load(), max_new_tokens=120, **THINKS)
@@ -70,7 +70,7 @@ def test_cancelled_ends_at_once(client: ComfyClient, graph: Graph, where: str) -
     assert time.monotonic() - asked < SOON
 
 
-def test_thought_fed_back_through_its_socket_gives_the_same_picture_and_a_rerun_is_cached(
+def test_thought_fed_back_gives_the_same_image_and_a_rerun_is_cached(
     client: ComfyClient, graph: Graph
 ) -> None:
     model = graph.load()

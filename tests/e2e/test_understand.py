@@ -32,7 +32,7 @@ def run(client: ComfyClient, graph: Graph) -> RunResult:
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
-def test_answer_about_a_photograph_is_the_core_s(
+def test_answer_about_a_photograph_equals_the_core(
     client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor], name: str
 ) -> None:
     image = graph.add("LoadImage", image=f"{name}.png")
@@ -40,7 +40,7 @@ def test_answer_about_a_photograph_is_the_core_s(
     assert run(client, graph).texts(answer[0]) == expected(pipe, photographs[name])
 
 
-def test_greedy_answer_with_another_system_prompt_is_the_core_s(
+def test_greedy_answer_with_another_system_prompt_equals_the_core(
     client: ComfyClient, graph: Graph, pipe: JanusPipeline, photographs: dict[str, Tensor]
 ) -> None:
     image = graph.add("LoadImage", image="coffee.png")
