@@ -115,7 +115,7 @@ def refusal(name: str) -> str:
 def _unknown(name: str, folders: dict[str, Path]) -> str:
     names = listed([known for known in folders if known not in BUILT_INS]) or "none yet"
     return (
-        f"checkpoint must be one of those in models/{FOLDER} ({names}) or the built-in one, got {name!r}; "
+        f"checkpoint must be one of those in models/{FOLDER} ({names}) or a built-in one, got {name!r}; "
         "choose one of these, or put the checkpoint's folder there and reload the page"
     )
 

@@ -22,6 +22,7 @@ from .folder_data import FolderData
 from .known_images import collect_known_images
 from .loop import check_trainable
 from .lora import add_adapters, load_adapter
+from .pictures import check_sees
 from .recipe import BODIES, finetuning_recipe
 from .record import read_record, stage_names
 from .run import train
@@ -62,6 +63,7 @@ def train_box(options: argparse.Namespace) -> None:
     if not (start / "config.json").is_file():
         box.write_start(start, data, options.seed)
     pipeline = load_pipeline(start, options.device, torch.float32)
+    check_sees(pipeline, options.sees)
     if options.coders:
         copy_coders(pipeline.model, options.coders)
     train(pipeline, data, recipe, options, origin, earlier)
@@ -112,6 +114,7 @@ def write_known(options: argparse.Namespace) -> None:
 def evaluate_checkpoint(options: argparse.Namespace) -> None:
     """Evaluates a checkpoint in the shapes world."""
     pipeline = load_pipeline(options.checkpoint, options.device, options.dtype)
+    check_sees(pipeline, options.sees)
     model = EvaluatedModel(pipeline, _image_options(pipeline, options), options.sees)
     report = evaluate(model, options.count, say)
     say(to_table(report))

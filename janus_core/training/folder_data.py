@@ -128,9 +128,11 @@ class FolderData:
                 conversation_sequence(pipeline, sample)
                 if sample.caption:
                     generation_sequence(pipeline, sample.caption, drop_caption=False)
-        for edit in self._edits:
-            with problems.collected(f"{self.folder / EDITS}, edit {edit.instruction!r}"):
-                edit_sequence(pipeline, edit.instruction, edit_form(pipeline), condition=0)
+        if self._edits:
+            form = edit_form(pipeline)
+            for edit in self._edits:
+                with problems.collected(f"{self.folder / EDITS}, edit {edit.instruction!r}"):
+                    edit_sequence(pipeline, edit.instruction, form, condition=0)
         problems.refuse()
 
     def check_images(self, on_image: OnImage = ignore_image) -> None:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..models.token_generation import TokenGeneration
 from ..pipeline.pipeline import JanusPipeline
 from ..processing.images import to_images as from_pixels
 from ..sampling.options import FlowSampling, TokenSampling
@@ -42,6 +43,15 @@ def token_embeds(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
 
 # How a model can see the pictures that questions are about.
 VISION_INPUTS = {"encoder": encoder_embeds, "tokens": token_embeds}
+
+
+def check_sees(pipeline: JanusPipeline, sees: str) -> None:
+    """Raises ValueError if a model cannot see pictures in the way that this key of `VISION_INPUTS` names."""
+    if VISION_INPUTS[sees] is token_embeds and not isinstance(pipeline.model.generation, TokenGeneration):
+        raise ValueError(
+            f"sees must be encoder for a model without image tokens, got {sees} for "
+            f"{pipeline.folder.name!r}; leave it out"
+        )
 
 
 def image_tokens(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:

@@ -57,6 +57,11 @@ class Stage:
             value = getattr(self, name)
             if not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value}; to skip a stage, leave it out")
+        # NaN fails these too.
+        if not self.alignment >= 0:
+            raise ValueError(f"alignment must be 0 or more, got {self.alignment}; 0 turns it off")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average must be from 0 to below 1, got {self.average}; 0 turns it off")
 
     def identity(self) -> dict[str, Any]:
         """Returns all fields that determine the trained weights."""
@@ -113,7 +118,13 @@ class Recipe:
         return replace(self, stages=tuple(stage for stage in self.stages if stage.objective == objective))
 
     def without(self, names: Collection[str]) -> Recipe:
-        """Returns the recipe without the stages of these names; ValueError if none remains."""
+        """Returns the recipe without the stages of these names, all of which must be its own."""
+        own = [stage.name for stage in self.stages]
+        if not set(names) <= set(own):
+            raise ValueError(
+                f"stages that a checkpoint has had must be some of {', '.join(own)}, got {', '.join(names)}; "
+                "use one trained by the command box, with its --model"
+            )
         stages = tuple(stage for stage in self.stages if stage.name not in names)
         if not stages:
             raise ValueError(

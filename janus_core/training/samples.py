@@ -50,7 +50,7 @@ class TrainingData(Protocol):
     description: str  # what the pictures show, as it follows "trained on"
 
     def picture(self, rng: random.Random) -> np.ndarray:
-        """Returns a picture for the image tokenizer."""
+        """Returns a picture for the image autoencoder."""
 
     def regions(self, rng: random.Random, count: int) -> tuple[list[np.ndarray], list[Region]]:
         """Returns pictures and regions of them, for the vision tower."""

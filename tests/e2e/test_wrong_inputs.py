@@ -67,7 +67,7 @@ def small(server: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> str:
 )
 def test_unknown_checkpoint_is_refused(client: ComfyClient, graph: Graph, name: str) -> None:
     message = (
-        r"checkpoint must be one of those in models/janus \(.*janus-pro-tiny.*\) or the built-in one, got "
+        r"checkpoint must be one of those in models/janus \(.*janus-pro-tiny.*\) or a built-in one, got "
         r".*; choose one of .*"
     )
     assert_checkpoint_fails(client, graph, name, message)

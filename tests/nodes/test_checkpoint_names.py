@@ -209,7 +209,7 @@ def test_of_many_names_the_first_are_shown_and_folders_are_listed_once(
     monkeypatch.setattr(paths, "installed", lambda: listed.append("once") or installed())
     with pytest.raises(FileNotFoundError) as raised:
         paths.find("nowhere")
-    assert "tune_18, tune_19 and 30 more) or the built-in one, got 'nowhere'" in str(raised.value)
+    assert "tune_18, tune_19 and 30 more) or a built-in one, got 'nowhere'" in str(raised.value)
     assert listed == ["once"]
     assert JanusLoad.validate_inputs(checkpoint="nowhere") == str(raised.value)
     assert listed == ["once", "once"]

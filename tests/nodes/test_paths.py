@@ -94,7 +94,7 @@ def test_installed_release_is_listed_once(janus_folder: Path) -> None:
 def test_names_that_are_not_listed_are_refused(mine: Path, name: str) -> None:
     message = refused(name)
     assert message.startswith(
-        "checkpoint must be one of those in models/janus (mine) or the built-in one, got "
+        "checkpoint must be one of those in models/janus (mine) or a built-in one, got "
     )
     assert "put the checkpoint's folder there" in message
 

@@ -62,6 +62,8 @@ def test_a_flow_model_is_trained_with_the_vae_that_it_has_or_is_given(
 def test_options_of_the_other_kind_of_model_are_refused(golden_root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"of FlowSampling for .janusflow-tiny., got top_p; leave"):
         main(["evaluate", str(golden_root / "janusflow-tiny"), "--top-p", "0.5"])
+    with pytest.raises(ValueError, match=r"sees must be encoder for a model without .* 'janusflow-tiny'; le"):
+        main(["evaluate", str(golden_root / "janusflow-tiny"), "--sees", "tokens"])
     with pytest.raises(ValueError, match=r"alignment must be left out for a recipe without it, got 0\.0"):
         main(["box", str(tmp_path), "--alignment", "0"])
 
@@ -193,6 +195,11 @@ def test_a_trained_model_learns_the_stages_that_it_has_not_had(tmp_path: Path) -
     }
     with pytest.raises(ValueError, match=r"stages must remain to be trained, got a checkpoint that has had"):
         main(["box", str(tmp_path / "again"), "--after", str(run / "checkpoint")])
+
+
+def test_a_model_of_another_recipe_cannot_be_continued(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"had must be some of autoencoder, .* got tokenizer, .*; use one"):
+        main(["box", str(tmp_path), "--model", "janusflow-shapes", "--after", str(DEMONSTRATION)])
 
 
 def test_a_model_without_a_record_cannot_be_continued(tmp_path: Path, golden_root: Path) -> None:

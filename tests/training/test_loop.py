@@ -12,7 +12,7 @@ import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, load_pipeline
 from janus_nodes.janus_core.training.loop import Trainer
-from janus_nodes.janus_core.training.objectives import OBJECTIVES, TokenizerObjective
+from janus_nodes.janus_core.training.objectives import OBJECTIVES, AutoencoderObjective, TokenizerObjective
 from janus_nodes.janus_core.training.recipe import Recipe, Stage
 from janus_nodes.janus_core.training.shapes.data import ShapesData
 from janus_nodes.janus_core.training.shapes.flow_model import FLOW_SHAPES_RECIPE
@@ -29,8 +29,9 @@ def fresh(golden_root: Path) -> Callable[[], JanusPipeline]:
 
 
 @pytest.fixture
-def fresh_flow(golden_root: Path) -> Callable[[], JanusPipeline]:
+def fresh_flow(golden_root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], JanusPipeline]:
     """Loads a model that draws by flow and that a test may train."""
+    monkeypatch.setattr(AutoencoderObjective, "SCALED_WITH", 8)
     return lambda: load_pipeline(golden_root / "janusflow-tiny", dtype=torch.float32)
 
 
@@ -62,7 +63,7 @@ def test_a_stage_learns_and_moves_only_what_it_trains(
     assert [key for key in moved if not any(fnmatch(key, pattern) for pattern in trains)] == []
 
 
-@pytest.mark.parametrize("names", [("vision", "unified"), ("flow autoencoder", "flow unified")])
+@pytest.mark.parametrize("names", [("vision", "unified"), ("flow autoencoder", "flow annealing")])
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     names: tuple[str, ...],
     fresh: Callable[[], JanusPipeline],
@@ -168,7 +169,11 @@ def test_a_model_in_bfloat16_is_refused(golden_root: Path, tmp_path: Path) -> No
         Trainer(pipeline, ShapesData(), short("looking"), tmp_path)
 
 
-def test_a_stage_without_steps_and_duplicate_names_are_refused() -> None:
+def test_stages_with_wrong_values_and_duplicate_names_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"alignment must be 0 or more, got nan; 0"):
+        FLOW_SHAPES_RECIPE.with_alignment(float("nan"))
+    with pytest.raises(ValueError, match=r"average must be from 0 to below 1, got 1\.0; 0"):
+        replace(STAGES["looking"], average=1.0)
     with pytest.raises(ValueError, match=r"steps must be above 0, got 0"):
         short("looking", 0)
     with pytest.raises(ValueError, match=r"stages must have different names, got looking, looking"):

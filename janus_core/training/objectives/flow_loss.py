@@ -22,7 +22,8 @@ class FlowLoss(nn.Module):
     Rectified flow (arXiv:2209.03003) learns the velocity from noise to latents on the straight line between
     them, at times drawn from a logit-normal distribution (arXiv:2403.03206, section 3.1). Alignment (REPA,
     arXiv:2410.06940) pulls a projection of the noisy image's hidden states towards the features that the
-    understanding encoder has of the clean one; its projector exists only during training.
+    understanding encoder has of the clean one; its projector, of two layers instead of REPA's three, exists
+    only during training.
     """
 
     ALIGNED_DEPTH = 0.25  # of the transformer's blocks; JanusFlow aligns the 6th of 24
@@ -39,8 +40,8 @@ class FlowLoss(nn.Module):
             found, expected = config.understanding.vision.num_positions, config.generation.num_tokens - 1
             if found != expected:
                 raise ValueError(
-                    f"alignment needs as many positions of the vision tower as of the flow, {expected}, got "
-                    f"{found}; set it to 0"
+                    f"alignment must be 0 unless the vision tower has as many positions as the flow, "
+                    f"{expected}, got {self.alignment} with {found} positions; set it to 0"
                 )
             inner = self.WIDENING * width
             self.projector.extend((nn.Linear(width, inner), nn.SiLU(), nn.Linear(inner, features)))

@@ -76,7 +76,7 @@ class ShapesData:
     )
 
     def picture(self, rng: random.Random) -> np.ndarray:
-        """Returns a picture for the image tokenizer, [S, S, 3] uint8: mostly crowded, nothing held out."""
+        """Returns a picture for the image autoencoder, [S, S, 3] uint8: mostly crowded, nothing held out."""
         scene = random_scene(rng, held_out=None) if rng.random() < 0.3 else crowded_scene(rng)
         return draw_scene(scene)
 

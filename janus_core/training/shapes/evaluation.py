@@ -49,9 +49,8 @@ class EvaluatedModel:
     """A model with the way it is used in an evaluation."""
 
     pipeline: JanusPipeline
-    options: (
-        TokenSampling | FlowSampling
-    )  # how it generates; picture i of a category gets the seed `options.seed` + i
+    # How it generates; picture i of a category gets the seed `options.seed` + i.
+    options: TokenSampling | FlowSampling
     sees: str = "encoder"  # how it sees pictures, a key of `VISION_INPUTS`
 
     def generate(self, spec: PromptSpec, prompt: str, index: int) -> np.ndarray:

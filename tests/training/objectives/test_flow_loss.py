@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +87,12 @@ def test_alignment_trains_its_projector_and_the_blocks_below(flow: JanusPipeline
     reached = [layer.mlp.down_proj.weight.grad is not None for layer in model.body.layers]
     assert reached == [index <= objective.aligned for index in range(len(reached))]
     assert model.understanding.tower.patch_embed.weight.grad is None
+
+
+def test_alignment_needs_a_position_of_the_vision_tower_for_each_of_the_flow(flow: JanusPipeline) -> None:
+    understanding = flow.model.config.understanding
+    vision = replace(understanding.vision, image_size=understanding.vision.patch_size)
+    flow.model.config = replace(flow.model.config, understanding=replace(understanding, vision=vision))
+    with pytest.raises(ValueError, match=r"alignment must be 0 unless .* got 0\.5 with 1 positions; set it"):
+        FlowLoss(flow, replace(STAGE, alignment=0.5))
+    FlowLoss(flow, STAGE)
