@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> BatchReport:
     """Runs a command."""
     job = _job(arguments)
     if arguments.retry_failed:
+        if arguments.share[1] > 1:  # another machine would drop what this one has just written
+            raise ValueError("share must be left out with retry_failed, got one; run on one machine")
         _, sink = job.prepare()
         say(f"{sink.drop_failed():,} rows that failed are computed again")
     if arguments.ray is not None:
@@ -182,6 +184,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except KeyboardInterrupt:  # while the source is counted, or for the second time
+        sys.stderr.write("stopped; run the same command again to continue\n")
+        return 1
     say(report.text)
     return 1 if report.lost or report.stopped else 0
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
+from uuid import uuid4
 
 from ..arguments import checked_path, shown
 from ..file_io import read_json_if_present, write_atomically
@@ -67,7 +68,9 @@ class Job:
         """Opens the source, which checks it."""
         options = self.options
         question = options.question if options.of_task.own_question else ""
-        return open_source(self.source, options.of_task, question, self.kind, self.columns, self.image_folder)
+        return open_source(
+            self.source, options.of_task, question, self.kind, self.columns, self.image_folder, self.output
+        )
 
     def open_sink(self, source: Source | None = None) -> Sink:
         """Opens the output."""
@@ -80,6 +83,11 @@ class Job:
             OSError, ValueError, ImportError: a sentence that says what is wrong.
         """
         source = self.open_source()
+        if self.format_name == "png" and self.source.is_dir() and self.output.is_relative_to(self.source):
+            raise ValueError(
+                f"output must lie outside of {self.source}, whose images are read, got {self.output}; choose "
+                "another folder"
+            )
         sink = self.open_sink(source)
         self.options.check_checkpoint()
         try:
@@ -120,10 +128,19 @@ class Job:
         Raises:
             ValueError: if they differ.
         """
-        settings = {**self.options.settings(), "format": self.format_name}
+        columns = {f"{name}_column": value for name, value in asdict(self.columns).items()}
+        # Of the source, only the name: machines may have it in different places.
+        settings = {
+            "source": self.source.name,
+            **columns,
+            **self.options.settings(),
+            "format": self.format_name,
+        }
+        # A name of its own: several machines may start at once.
+        draft = self.output / f".{uuid4().hex}-{SETTINGS}"
         if self.format_name == "txt":  # a folder of images, which may have captions from elsewhere
-            write_atomically(self.output / f".{SETTINGS}", b"")
-            (self.output / f".{SETTINGS}").unlink()
+            write_atomically(draft, b"")
+            draft.unlink()
             return
         file = self.output / SETTINGS
         earlier = read_json_if_present(file)
@@ -134,4 +151,5 @@ class Job:
                 f"{name} must be that of the run in {self.output}, {shown(earlier[name])}, got "
                 f"{shown(settings[name])}; choose another output, or give the same options"
             )
-        write_atomically(file, f"{json.dumps(settings, indent=1)}\n".encode())
+        write_atomically(draft, f"{json.dumps(settings, indent=1)}\n".encode())
+        draft.replace(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -41,7 +42,8 @@ def run_locally(
     source, sink = job.prepare()
     done = sink.done()
     count = source.count()
-    report = BatchReport(max(count - len(done), 0), min(len(done), count))
+    left = math.ceil(max(count - len(done), 0) / share[1])  # if the others begin at the same time
+    report = BatchReport(left, min(len(done), count))
     tell = ProgressLines(report, say)
     devices = local_devices(job.options.device)
     workers = workers or len(devices)
@@ -118,8 +120,8 @@ def _run_processes(
             except (EOFError, OSError):
                 process.join()
                 del running[connection]
-                if process.exitcode:
-                    ends[name] = f"it ended with {_exit(process.exitcode)}"
+                if process.exitcode:  # and it has not said why
+                    ends.setdefault(name, f"it ended with {_exit(process.exitcode)}")
                 continue
             if isinstance(message, Progress):
                 tell(message)

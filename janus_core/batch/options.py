@@ -127,6 +127,7 @@ class BatchOptions:
             "system_prompt": self.system_prompt,
             "dtype": self.dtype,
             "template": self.template,
+            "vae": None if self.vae is None else Path(self.vae).name,
             "adapters": [[Path(path).name, strength] for path, strength in self.adapters],
             "background": self.background,
             "max_pixels": self.max_pixels,

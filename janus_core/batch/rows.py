@@ -44,7 +44,7 @@ def content_id(text: str, image: bytes | np.ndarray | None = None) -> str:
 
 def digest(row_id: str) -> bytes:
     """What stands for an id in sets of many: 16 bytes."""
-    return blake2b(row_id.encode(errors="surrogatepass"), digest_size=16).digest()
+    return blake2b(row_id.encode(errors="backslashreplace"), digest_size=16).digest()
 
 
 def seed_offset(row_id: str) -> int:

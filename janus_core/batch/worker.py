@@ -125,6 +125,8 @@ class Worker:
     def _pixels(self, image: Path | bytes | np.ndarray) -> Tensor:
         """Pixels [H, W, C] in [0, 1] of a row's image."""
         if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8:
+                raise ValueError(f"image must have pixels of type uint8, got {image.dtype}; convert them")
             return torch.tensor(image).float() / 255
         background = BACKGROUNDS[self.options.background]
         return read_image(image, background, max_pixels=self.options.max_pixels)

@@ -13,7 +13,7 @@ from .jsonl import JSONL
 from .parts import Parts
 
 _UNSAFE = re.compile(r"[^\w -]+")
-_NAME_LENGTH = 60  # characters
+_NAME_LENGTH = 50  # characters of at most 4 bytes; file systems allow 255 bytes
 
 
 class TextsBeside:

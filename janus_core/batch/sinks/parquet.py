@@ -25,8 +25,17 @@ def _write(path: Path, results: Sequence[Result], columns: dict[str, str]) -> No
     import pyarrow
     import pyarrow.parquet
 
-    complete = [{**result, "error": result.get("error") or None} for result in results]
+    complete = [
+        {name: _unicode(value) for name, value in result.items()}
+        | {"error": _unicode(result.get("error") or None)}
+        for result in results
+    ]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(complete, schema(columns)), path)
+
+
+def _unicode(value: Any) -> Any:
+    """Bytes of file names that are not UTF-8 as escapes, which `digest` does not tell from them."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _read(path: Path) -> list[Result]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,10 +21,12 @@ from .tar import WebDataset
 # paths of images are relative to the files.
 _FILES: dict[str, Callable[[Sequence[Path], Path, RecordReader, bool], Source]] = {
     "jsonl": JsonLines,
-    "parquet": lambda files, folder, reader, by_file: ParquetFiles(files, reader),
+    "parquet": lambda files, folder, reader, by_file: ParquetFiles(files, folder, reader),
     "tar": lambda files, folder, reader, by_file: WebDataset(files, folder, reader),
 }
 SOURCES = ("images", *_FILES)
+# Files that a run writes, see `sinks.parts`.
+_PART = re.compile(r"(part|failed)-\d{8}-[0-9a-f]{16}\.\w+")
 METADATA = "metadata"  # the lines that *Janus Caption Folder* writes beside images
 
 
@@ -34,6 +37,7 @@ def open_source(
     kind: str | None = None,
     columns: Columns | None = None,
     image_folder: Path | None = None,
+    output: Path | None = None,
 ) -> Source:
     """Opens a source, and checks that all of it can be read.
 
@@ -44,6 +48,7 @@ def open_source(
         kind: one of `SOURCES`; by default, what the path holds.
         columns: names of columns.
         image_folder: what paths of images are relative to and must lie in; the source's folder by default.
+        output: a folder whose parts are not read, since this run writes them.
 
     Raises:
         FileNotFoundError: if the source does not exist or is empty.
@@ -58,14 +63,14 @@ def open_source(
     root = (image_folder or folder).resolve()
     reader = RecordReader(task, question, columns or Columns(), root)
     try:
-        kind = kind or _kind(path, task)
+        kind = kind or _kind(path, task, output)
         if kind == "images":
             return ImageFolder(path, reader)
         if kind == "parquet":
             require("pyarrow", "parquet files")
         if kind == METADATA:
             return JsonLines([path / CaptionLines.NAME], folder, reader)
-        files = [path] if path.is_file() else _files(path, kind)
+        files = [path] if path.is_file() else _files(path, kind, output)
         if not files:
             raise FileNotFoundError(f"source must hold .{kind} files, got none in {path}; correct its name")
         return _FILES[kind](files, folder, reader, image_folder is None)
@@ -75,7 +80,7 @@ def open_source(
         raise ValueError(f"source must be readable, got {error}; change its permissions") from error
 
 
-def _kind(path: Path, task: Task) -> str:
+def _kind(path: Path, task: Task, output: Path | None) -> str:
     """What a path holds, by the endings of files."""
     if path.is_file():
         kind = path.suffix.lower().removeprefix(".")
@@ -84,7 +89,8 @@ def _kind(path: Path, task: Task) -> str:
                 f"source must be a folder, or end in .{' or .'.join(_FILES)}, got {path}; convert it"
             )
         return kind
-    endings = {file.suffix.lower().removeprefix(".") for file in path.iterdir() if file.name[0] != "."}
+    files = [file for file in path.iterdir() if file.name[0] != "." and not _is_written(file, output)]
+    endings = {file.suffix.lower().removeprefix(".") for file in files}
     kinds = [kind for kind in _FILES if kind in endings]
     if _has_images(path):
         # Other files may be those that a run wrote beside the images.
@@ -103,10 +109,14 @@ def _has_images(path: Path) -> bool:
         return False
 
 
-def _files(folder: Path, kind: str) -> list[Path]:
-    found = folder.rglob(f"*.{kind}")
+def _files(folder: Path, kind: str, output: Path | None) -> list[Path]:
+    found = (file for file in folder.rglob(f"*.{kind}") if not _is_written(file, output))
     # Hidden files are those of other programs, and what a killed run left behind.
     return sorted(file for file in found if not _is_hidden(file.relative_to(folder)) and file.is_file())
+
+
+def _is_written(file: Path, output: Path | None) -> bool:
+    return file.parent == output and _PART.fullmatch(file.name) is not None
 
 
 def _is_hidden(path: Path) -> bool:

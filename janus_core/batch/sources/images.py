@@ -25,7 +25,7 @@ class ImageFolder:
             try:
                 if self._reader.task.texts and not self._reader.question:
                     record[self._reader.columns.text or self._reader.task.texts[0]] = self._text(image)
-            except ValueError as error:
+            except (OSError, ValueError) as error:
                 yield Row(image, file_name=image, problem=str(error))
             else:
                 yield self._reader.row(record)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..rows import Row
 from ..tasks import Task
-from .records import IDS, IMAGES, Columns, RecordReader
+from .records import IDS, IMAGES, Columns, RecordReader, broken_file
 
 ROWS_AT_ONCE = 64  # of which images are in memory
 
@@ -16,19 +16,24 @@ ROWS_AT_ONCE = 64  # of which images are in memory
 class ParquetFiles:
     """Rows of some files, of which only the columns that are needed are read."""
 
-    def __init__(self, files: Sequence[Path], reader: RecordReader) -> None:
-        self.files, self._reader = files, reader
+    def __init__(self, files: Sequence[Path], folder: Path, reader: RecordReader) -> None:
+        self.files, self._folder, self._reader = files, folder, reader
         for file in files:
             _opened(file).close()
 
     def rows(self) -> Iterator[Row]:
-        """The rows of the first file, then of the next."""
+        """The rows of the first file, then of the next; the last one of a broken file says so."""
+        from pyarrow import ArrowException
+
         for path in self.files:
             with _opened(path) as file:
                 names = needed(file.schema_arrow.names, self._reader.task, self._reader.columns)
-                for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
-                    for record in batch.to_pylist():
-                        yield self._reader.row(record)
+                try:
+                    for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
+                        for record in batch.to_pylist():
+                            yield self._reader.row(record)
+                except (ArrowException, OSError, UnicodeDecodeError) as error:
+                    yield broken_file(path.relative_to(self._folder).as_posix(), error)
 
     def count(self) -> int:
         """The number of rows, from the files' ends."""

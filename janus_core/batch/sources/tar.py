@@ -10,7 +10,7 @@ from typing import Any
 
 from ...processing.image_files import image_suffixes
 from ..rows import Row
-from .records import RecordReader
+from .records import RecordReader, broken_file
 
 _TEXTS = ("txt", "caption")
 
@@ -25,15 +25,25 @@ class WebDataset:
             _opened(file).close()
 
     def rows(self) -> Iterator[Row]:
-        """The rows of the first tar, then of the next."""
+        """The rows of the first tar, then of the next; the last one of a broken tar says so."""
         for file in self.files:
             name = file.relative_to(self._folder).as_posix()
-            for key, members in self._samples(file, read=True):
-                yield self._row(f"{name}/{key}", members)
+            try:
+                for key, members in self._samples(file, read=True):
+                    yield self._row(f"{name}/{key}", members)
+            except (tarfile.TarError, OSError, EOFError) as error:
+                yield broken_file(name, error)
 
     def count(self) -> int:
-        """The number of samples."""
-        return sum(1 for file in self.files for _ in self._samples(file, read=False))
+        """The number of rows."""
+        total = 0
+        for file in self.files:
+            try:
+                for _ in self._samples(file, read=False):
+                    total += 1
+            except (tarfile.TarError, OSError, EOFError):
+                total += 1
+        return total
 
     def _row(self, row_id: str, members: dict[str, bytes]) -> Row:
         record: dict[str, Any] = {}
@@ -75,6 +85,7 @@ class WebDataset:
                 key = here
                 members[ending.lower()] = self._content(tar, member, ending.lower()) if read else b""
                 tar.members = []  # type: ignore[attr-defined]  # which would grow with the file
+            _check_end(tar)
         if members:
             yield key, members
 
@@ -86,6 +97,14 @@ class WebDataset:
         content = tar.extractfile(member)
         assert content is not None  # it is a file
         return content.read()
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raises ReadError if something follows the last member: tarfile ends silently at a broken header."""
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise tarfile.ReadError(f"broken header at byte {tar.offset}")
 
 
 def _opened(path: Path) -> tarfile.TarFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from janus_nodes.janus_core.batch import extras
 from janus_nodes.janus_core.batch import job as job_module
 from janus_nodes.janus_core.batch.options import BatchOptions
 from janus_nodes.janus_core.batch.rows import digest
+from janus_nodes.janus_core.batch.sources.records import Columns
 from support.batch import BAD, CHECKPOINT, COMMAND, job, write_rows
 
 
@@ -57,7 +59,10 @@ def test_parts_hold_the_rows_that_are_not_done(source: Path, tmp_path: Path) -> 
     assert sorted((part for share in shares for part in share), key=lambda part: part.number) == left
 
 
-def test_an_output_is_continued_only_with_the_same_options(source: Path, tmp_path: Path) -> None:
+def test_an_output_is_continued_only_with_the_same_options(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.with_name("other.jsonl").write_bytes(source.read_bytes())
     first = job(source, tmp_path / "out")
     first.prepare()
     settings = json.loads((tmp_path / "out" / "batch.json").read_text(encoding="utf-8"))
@@ -65,6 +70,14 @@ def test_an_output_is_continued_only_with_the_same_options(source: Path, tmp_pat
     # What rows do not depend on may change.
     replace(first, options=replace(first.options, batch_size=1, rows_per_part=9, threads=2)).prepare()
     other = replace(first, options=replace(first.options, sampling=TextSampling(seed=1)))
+    monkeypatch.setattr(BatchOptions, "check_checkpoint", lambda self: None)
+    for name, changed in (
+        ("source", replace(first, source=source.with_name("other.jsonl"))),
+        ("text_column", replace(first, columns=Columns(text="q"))),
+        ("vae", replace(first, options=replace(first.options, vae="other"))),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must be that of the run in"):
+            changed.prepare()
     with pytest.raises(
         ValueError, match=r"sampling must be that of the run in .*out.*; choose another output"
     ):
@@ -81,6 +94,9 @@ def test_commands_are_refused_before_a_model_is_loaded(
     assert "num_steps must be left out for 'janus-pro-tiny'" in says(
         "draw", source, out, *COMMAND, "--num-steps", 3
     )
+    assert "share must be left out with retry_failed" in says(
+        "ask", source, out, *COMMAND, "--share", "1/2", "--retry-failed"
+    )
     (tmp_path / "file").write_text("", encoding="utf-8")
     assert "output must be writable, got" in says("ask", source, tmp_path / "file" / "out", *COMMAND)
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
@@ -90,6 +106,28 @@ def test_commands_are_refused_before_a_model_is_loaded(
     assert "pyarrow must be installed for parquet files" in says(
         "ask", source, out, *COMMAND, "--format", "parquet"
     )
+
+
+def test_parts_of_the_run_itself_are_no_source(tmp_path: Path) -> None:
+    texts = write_rows(tmp_path / "texts")
+    images = tmp_path / "images" / "sub"
+    images.mkdir(parents=True)
+    (texts.parent / "1.png").rename(images / "1.png")
+    for folder, task, more in ((images.parent, "caption", {}), (texts.parent, "ask", {"kind": "jsonl"})):
+        whole = job(folder, folder, task, **more)
+        rows = list(whole.prepare()[0].rows())
+        whole.open_sink().write(0, [{"id": rows[0].id, "text": "A fox."}])
+        again = whole.prepare()[0]
+        assert list(again.rows()) == rows and again.count() == len(rows)
+    with pytest.raises(ValueError, match=r"output must lie outside of .*images, whose images are read, got"):
+        job(images.parent, images.parent / "drawn", "draw").prepare()
+
+
+def test_several_machines_may_start_at_once(source: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(job(source, tmp_path / "out").prepare) for _ in range(8)]
+    assert [future.exception() for future in futures] == [None] * 8
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["batch.json"]
 
 
 def test_an_output_that_cannot_be_written_is_refused(
@@ -135,3 +173,14 @@ def test_a_checkpoint_must_be_able_to_do_the_task(golden_root: Path, tmp_path: P
     with pytest.raises(ValueError, match="model must generate images with FlowSampling"):
         BatchOptions(CHECKPOINT, "draw", sampling=FlowSampling()).check_checkpoint()
     BatchOptions(flow, "caption").check_checkpoint()
+
+
+def test_a_command_that_is_stopped_early_says_so(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "run_locally", stop)
+    assert command.main(["ask", str(source), str(tmp_path / "out"), *COMMAND]) == 1
+    assert capsys.readouterr().err == "stopped; run the same command again to continue\n"

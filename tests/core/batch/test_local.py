@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,11 +55,12 @@ def test_a_run_goes_on_by_the_ids_in_its_output(source: Path, expected: Rows, tm
     # Parts of other sizes than before, and a source in another order.
     lines = source.read_text(encoding="utf-8").splitlines(keepends=True)
     first, rest = lines[:2], lines[2:]
-    other = source.with_name("other.jsonl")
+    other = tmp_path / "moved" / source.name
+    other.parent.mkdir()
     other.write_text(
         "".join(first + [line for line in rest if '"Again?"' not in line][::-1]), encoding="utf-8"
     )
-    run_locally(job(other, output, rows_per_part=5, batch_size=2))
+    run_locally(job(other, output, rows_per_part=5, batch_size=2, image_folder=source.parent))
     assert rows_of(output) == {row_id: row for row_id, row in expected.items() if row_id != "row 1#2"}
 
 
@@ -93,6 +96,28 @@ def test_ctrl_c_writes_the_batches_that_are_complete(
     monkeypatch.undo()
     run_locally(whole)
     assert rows_of(whole.output) == expected
+
+
+def test_a_worker_that_fails_says_why(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Process:
+        exitcode = 1
+
+        def __init__(self, args: Any, **_: Any) -> None:
+            self._connection = args[-1]
+
+        def start(self) -> None:
+            self._connection.send("it failed: the disk is full")
+
+        def join(self) -> None:
+            pass
+
+    context = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=Process)
+    monkeypatch.setattr(local.multiprocessing, "get_context", lambda method: context)
+    report = run_locally(job(source, tmp_path / "out"), workers=2)
+    assert len(report.lost) == 2
+    assert all(
+        line.endswith("must finish its share, but it failed: the disk is full") for line in report.lost
+    )
 
 
 @pytest.fixture

@@ -92,6 +92,12 @@ def test_bad_rows_are_reported_by_id_and_hurt_no_other(worker: Worker, tmp_path:
     assert worker.run(good) == [results[row.id] for row in good]
 
 
+def test_pixels_of_another_type_are_refused(worker: Worker) -> None:
+    worker.options, worker._batch_size = options("encode"), 1
+    (result,) = worker.run([Row("a", image=np.ones((4, 4, 3), np.float32))])
+    assert result["error"] == "image must have pixels of type uint8, got float32; convert them"
+
+
 def test_a_caption_without_text_is_a_failure(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     worker.options = options("caption", sampling=TextSampling(max_new_tokens=1))
     monkeypatch.setattr(worker.pipeline.prompts.tokenizer, "decode", lambda ids: " \n")

@@ -99,6 +99,13 @@ def test_rows_that_failed_can_be_dropped(tmp_path: Path, form: Any) -> None:
     assert sink.done() == {digest("a"), digest("b"), digest("d")}
 
 
+@FORMS
+def test_ids_may_hold_bytes_of_file_names(tmp_path: Path, form: Any) -> None:
+    sink = parts(tmp_path, form)
+    sink.write(0, [drawn("\udcff.png", file_name="\udcff.png"), drawn("\ud800", "broken")])
+    assert sink.done() == {digest("\udcff.png"), digest("\ud800")}
+
+
 def test_a_part_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "part-00000000-x.jsonl").write_bytes(b'{"id": "a"}\n{"id')
     with pytest.raises(ValueError, match=r"output must hold parts that can be read, got .*part-00000000-x"):
@@ -125,7 +132,7 @@ def test_drawings_are_files_with_their_prompts_and_a_line(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "row_id", ["../../x", "/etc/x", "a\\b", "..", ".hidden", "a\nb", "con:", "", "é" * 90, "a.png"]
+    "row_id", ["../../x", "/etc/x", "a\\b", "..", ".hidden", "a\nb", "con:", "", "é" * 90, "𠀀" * 90, "a.png"]
 )
 def test_ids_make_safe_names(tmp_path: Path, row_id: str) -> None:
     name = picture_name(row_id)

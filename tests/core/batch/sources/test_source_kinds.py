@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,10 @@ def write_jsonl(file: Path, lines: list[Any]) -> Path:
     return file
 
 
-def write_parquet(file: Path, rows: list[dict[str, Any]]) -> Path:
+def write_parquet(file: Path, rows: list[dict[str, Any]], **how: Any) -> Path:
     pyarrow = pytest.importorskip("pyarrow")
     pytest.importorskip("pyarrow.parquet")
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file, **how)
     return file
 
 
@@ -152,6 +153,53 @@ def test_lines_that_are_no_rows_say_so(images: Path) -> None:
     assert all(problem.startswith("line must be a JSON object, got") for problem in problems[:3])
     assert problems[3] == "image or file_name must hold an image, got none; add it to the row"
     assert len({row.id for row in rows}) == len(rows) == 5
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        ({"prompt": "\ud800"}, r"must hold Unicode text, got '\\ud800'; correct its characters"),
+        ({"prompt": ["a", "b"]}, "must hold one text, got list of 2; make a row of each text"),
+        ({"prompt": b"a"}, "must hold one text, got"),
+        ({"prompt": "a", "image": "loop.png"}, "image must be readable, got 'loop.png'"),
+        ({"prompt": "a", "image": "\0"}, r"image must be readable, got '\\x00'"),
+        ({"prompt": "a", "image": "b.png", "key": ""}, "key must hold an id, got none; add it to the row"),
+    ],
+)
+def test_a_record_that_is_no_row_says_why(tmp_path: Path, record: dict[str, Any], problem: str) -> None:
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    reader = RecordReader(ASK, "", Columns("key" if "key" in record else ""), tmp_path)
+    row = reader.row(record)
+    # Newer Pythons resolve a link to itself; then the image cannot be read.
+    assert re.search(problem, row.problem) or (row.image == tmp_path / "loop.png" and not row.problem)
+
+
+def test_a_file_that_breaks_off_ends_with_a_row_that_says_so(images: Path, tmp_path: Path) -> None:
+    content = (images / "image_0.png").read_bytes()
+    whole = write_tar(tmp_path / "b.tar", {f"{number}.png": content for number in range(4)}).read_bytes()
+    start = whole.index(b"2.png")
+    # Of a sample before a broken header, more files may have followed.
+    for broken, count in ((whole[: start + 600], 2), (whole[:start] + b"x" * 512 + whole[start + 512 :], 1)):
+        (tmp_path / "a.tar").write_bytes(broken)
+        source = open_source(tmp_path, TASKS["encode"])
+        rows = list(source.rows())
+        ids = [f"a.tar/{number}" for number in range(count)]
+        assert [row.id for row in rows] == [*ids, "a.tar", *(f"b.tar/{number}" for number in range(4))]
+        assert rows[count].problem.startswith("file must be complete, got: ") and source.count() == len(rows)
+        assert not any(row.problem for row in rows if row.id != "a.tar")
+
+
+def test_a_parquet_file_that_breaks_off_ends_with_a_row_that_says_so(tmp_path: Path) -> None:
+    rows = [{"id": f"{number}", "text": f"{number} fox" * 50} for number in range(200)]
+    plain = {"row_group_size": 100, "compression": "none", "use_dictionary": False}
+    content = bytearray(write_parquet(tmp_path / "a.parquet", rows, **plain).read_bytes())
+    middle = content.index(b"150 fox") - 200
+    content[middle : middle + 400] = b"\xff" * 400
+    (tmp_path / "a.parquet").write_bytes(content)
+    write_parquet(tmp_path / "b.parquet", [{"id": "last", "text": "fox"}])
+    read = list(open_source(tmp_path, DRAW).rows())
+    assert read[0].id == "0" and [row.id for row in read[-2:]] == ["a.parquet", "last"]
+    assert [row.problem[:28] for row in read if row.problem] == ["file must be complete, got: "]
 
 
 def test_pixels_are_taken_as_they_are() -> None:
