@@ -63,7 +63,7 @@ class TextReport(_Report):
         """Reports a step with the tokens [B, n] so far."""
         throw_exception_if_processing_interrupted()
         self.bar.update_absolute(step, total)
-        # The last text stays for as long as the node goes on, such as to generate an image.
+        # The last text stays for as long as the node runs, such as to generate an image.
         if step == total or time.monotonic() >= self.next_text:
             self._send(tokens)
             self.next_text = time.monotonic() + TEXT_INTERVAL

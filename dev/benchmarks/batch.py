@@ -63,13 +63,13 @@ def start(source: Path, output: Path, checkpoint: Path, *more: str) -> subproces
 
 
 def rows_of(output: Path) -> dict[str, Any]:
-    """The rows of an output, each of which must be there once."""
+    """The rows of an output, by id; raises an error if two have the same id."""
     files = sorted(output.glob("part-*.jsonl"))
     lines = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     rows = {line["id"]: line for line in lines}
     if len(rows) != len(lines):
         raise RuntimeError(
-            f"each id must be there once, got {len(lines)} rows of {len(rows)} ids in {output}"
+            f"each row must have an id of its own, got {len(lines)} rows of {len(rows)} ids in {output}"
         )
     return rows
 

@@ -3,7 +3,7 @@
 const frame = () => new Promise(requestAnimationFrame);
 const { api } = window.comfyAPI.api;
 
-// The page is quiet after so many frames in which nothing happens; some front ends never are.
+// The page is quiet after so many frames in which nothing happens. With some front ends something always does.
 const QUIET_FRAMES = 12;
 const LONGEST_WAIT = 1500; // milliseconds
 const LAYOUT_TIME = 5000; // milliseconds within which front ends have laid out their nodes

@@ -47,9 +47,13 @@ def say(text: str) -> None:
 def run(arguments: argparse.Namespace) -> BatchReport:
     """Runs a command."""
     job = _job(arguments)
-    if arguments.retry_failed:
-        if arguments.share[1] > 1:  # another machine would drop what this one has just written
+    if arguments.share[1] > 1:
+        if arguments.retry_failed:  # another machine would drop what this one has just written
             raise ValueError("share must be left out with retry_failed, got one; run on one machine")
+        # With parts of its own size, a machine would write rows of another machine's share.
+        if arguments.rows_per_part is not None:
+            raise ValueError("rows_per_part must be left out with share, got one; use the task's own")
+    if arguments.retry_failed:
         _, sink = job.prepare()
         say(f"{sink.drop_failed():,} rows that failed are computed again")
     if arguments.ray is not None:

@@ -197,10 +197,10 @@ def _actors(options: BatchOptions, workers: int | None, **given: object) -> dict
 
 
 def _imported_ray() -> Any:
-    """Ray, told not to report its use to its authors unless the environment says otherwise."""
+    """Imports Ray, with its usage reports to its authors off unless the environment sets them."""
     require("ray", "clusters")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it tells is for its own developers
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its messages are for its own developers
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
     import ray

@@ -26,7 +26,7 @@ class ImageSampler:
     prompt_style: GenerationPromptStyle
     result: Callable[[Any, Tensor], GeneratedImages | GeneratedLatents]  # of pixels or None, and samples
     starts: tuple[str, ...]  # names of the tensors that `sample` can start from
-    joins_prompts: bool  # whether `sample` draws several prompts at once, told their number as `num_sources`
+    joins_prompts: bool  # whether `sample` draws several prompts at once, whose number is `num_sources`
     method: str  # how images are generated, for error messages
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from ..file_io import read_text
+from .json_lines import read_json_lines
 from .problems import Problems
 
 CONVERSATIONS = "conversations.jsonl"
@@ -28,16 +28,9 @@ def read_conversations(
     Returns:
         For each line, its image or None, and its turns.
     """
-    file = folder / CONVERSATIONS
-    if not file.is_file():
-        return []
-    conversations = []
-    # Not `splitlines`, which would also split at separators that JSON allows within a text.
-    for number, line in enumerate(read_text(file).split("\n"), start=1):
-        if line.strip():
-            with problems.collected():
-                conversations.append(_parse_line(f"{file}, line {number}", line, folder, images))
-    return conversations
+    return read_json_lines(
+        folder / CONVERSATIONS, lambda place, line: _parse_line(place, line, folder, images), problems
+    )
 
 
 def _parse_line(place: str, line: str, folder: Path, images: Collection[Path]) -> tuple[Path | None, Turns]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..file_io import read_text
+from .json_lines import read_json_lines
 from .problems import Problems
 
 EDITS = "edits.jsonl"
@@ -32,16 +32,9 @@ def read_edits(folder: Path, images: Collection[Path], problems: Problems) -> li
         images: its images.
         problems: collects an error for each invalid line.
     """
-    file = folder / EDITS
-    if not file.is_file():
-        return []
-    edits = []
-    # Not `splitlines`, which would also split at separators that JSON allows within a text.
-    for number, line in enumerate(read_text(file).split("\n"), start=1):
-        if line.strip():
-            with problems.collected():
-                edits.append(_parse_line(f"{file}, line {number}", line, folder, images))
-    return edits
+    return read_json_lines(
+        folder / EDITS, lambda place, line: _parse_line(place, line, folder, images), problems
+    )
 
 
 def _parse_line(place: str, line: str, folder: Path, images: Collection[Path]) -> FolderEdit:

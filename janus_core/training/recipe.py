@@ -118,7 +118,7 @@ class Recipe:
         return replace(self, stages=tuple(stage for stage in self.stages if stage.objective == objective))
 
     def without(self, names: Collection[str]) -> Recipe:
-        """Returns the recipe without the stages of these names, all of which must be its own."""
+        """Returns the recipe without the stages of these names; an unknown name is an error."""
         own = [stage.name for stage in self.stages]
         if not set(names) <= set(own):
             raise ValueError(

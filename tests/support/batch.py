@@ -68,7 +68,7 @@ def job(source: Path, output: Path, task: str = "ask", **more: Any) -> Job:
 
 
 def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """The rows of an output in JSONL, by id, each of which must be there once."""
+    """The rows of an output in JSONL, by id; asserts that no two have the same id."""
     lines = [
         json.loads(line)
         for file in sorted(folder.glob("*.jsonl"))

@@ -10,7 +10,7 @@ from ..rows import Row
 from ..tasks import Task
 from .records import IDS, IMAGES, Columns, RecordReader, broken_file
 
-ROWS_AT_ONCE = 64  # of which images are in memory
+ROWS_AT_ONCE = 64  # read together; their images are in memory
 
 
 class ParquetFiles:

@@ -30,7 +30,7 @@ class Columns:
 
 
 class Source(Protocol):
-    """Where rows come from. They are read anew at each iteration, always in the same order."""
+    """Where rows come from. Each iteration reads them again, in the same order."""
 
     def rows(self) -> Iterator[Row]:
         """The rows, one at a time."""

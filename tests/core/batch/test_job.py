@@ -97,6 +97,7 @@ def test_commands_are_refused_before_a_model_is_loaded(
     assert "share must be left out with retry_failed" in says(
         "ask", source, out, *COMMAND, "--share", "1/2", "--retry-failed"
     )
+    assert "rows_per_part must be left out with share" in says("ask", source, out, *COMMAND, "--share", "1/2")
     (tmp_path / "file").write_text("", encoding="utf-8")
     assert "output must be writable, got" in says("ask", source, tmp_path / "file" / "out", *COMMAND)
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
