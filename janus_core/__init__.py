@@ -21,6 +21,7 @@ from .models.uvit import GlobalResponseNorm
 from .pipeline.answer import Answer, repeats
 from .pipeline.best_of import RankedImages, best_of
 from .pipeline.conversation import Conversation
+from .pipeline.device_memory import Room
 from .pipeline.edit_request import EDIT_FORM_CHOICES
 from .pipeline.inputs import VisionFeatures
 from .pipeline.pipeline import JanusPipeline
@@ -75,6 +76,7 @@ __all__ = [
     "RMSNorm",
     "RankedImages",
     "Reply",
+    "Room",
     "Route",
     "TextSampling",
     "ThoughtImages",

@@ -13,6 +13,7 @@ from ..janus_core import (
     FlowSampling,
     JanusPipeline,
     Precision,
+    Room,
     TokenSampling,
     load_pipeline,
     packed_bytes,
@@ -106,7 +107,7 @@ def load(
     # Packed CPU weights are not parameters, so that ComfyUI does not count them by itself.
     size = mm.module_size(pipeline.model) + packed_bytes(pipeline.model)
     patcher = ModelPatcher(pipeline.model, device, offload_device, size=size)
-    pipeline.reserve = partial(reserve, patcher)
+    pipeline.reserve, pipeline.room = partial(reserve, patcher), partial(room, patcher)
     origin = Origin(folder, precision, template, None if adapters else patcher)
     return LoadedJanus(pipeline, patcher, origin, adapters)
 
@@ -114,6 +115,22 @@ def load(
 def reserve(patcher: ModelPatcher, num_bytes: int) -> None:
     """Moves as much of a model to its device as fits beside `num_bytes` of other tensors."""
     mm.load_models_gpu([patcher], memory_required=num_bytes)
+
+
+def room(patcher: ModelPatcher, device: torch.device) -> Room:
+    """Memory that a run of a model can get on its device, were all other models moved away."""
+    free = int(mm.get_free_memory(device) - mm.extra_reserved_memory())
+    if patcher.offload_device == device:  # on CPUs and with --highvram, the weights are there, whatever runs
+        return Room(free, free)
+    here = [each for each in mm.current_loaded_models if each.model is not None and each.device == device]
+    free += sum(each.model_loaded_memory() for each in here)
+    beside_weights = free - patcher.model_size()
+    if mm.vram_state is mm.VRAMState.SHARED:  # they are never moved away
+        return Room(beside_weights, beside_weights)
+    if mm.vram_state is mm.VRAMState.NO_VRAM:  # they are moved in every step, whatever runs
+        return Room(free, free)
+    # On devices that are not NVIDIA's, ComfyUI keeps a share for weights.
+    return Room(beside_weights, int(free * (1 - mm.MIN_WEIGHT_MEMORY_RATIO)))
 
 
 def _auto_dtype(device: torch.device) -> torch.dtype | str:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-import torch
-
+from ..pipeline.device_memory import free_bytes
 from ..pipeline.pipeline import JanusPipeline
 
 # Larger batches gain little on a CPU, which a few sequences keep busy.
@@ -49,23 +47,12 @@ def needed_bytes(pipeline: JanusPipeline, run: Callable[[int], object], size: in
     def measure(num_bytes: int) -> None:
         raise _Measured(num_bytes)
 
-    before = pipeline.reserve, pipeline.max_batch_size
-    pipeline.reserve, pipeline.max_batch_size = measure, size
+    before = pipeline.reserve, pipeline.max_batch_size, pipeline.room
+    pipeline.reserve, pipeline.max_batch_size, pipeline.room = measure, size, lambda device: None
     try:
         run(size)
     except _Measured as measured:
         return measured.num_bytes
     finally:
-        pipeline.reserve, pipeline.max_batch_size = before
+        pipeline.reserve, pipeline.max_batch_size, pipeline.room = before
     raise RuntimeError("run must reserve memory, got none; call the pipeline in it")
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Free memory of a device; None if it is not known."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    status = Path("/proc/meminfo")
-    if device.type != "cpu" or not status.exists():
-        return None
-    values = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
-    return int(values["MemAvailable"].split()[0]) * 1024

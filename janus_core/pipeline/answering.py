@@ -20,6 +20,7 @@ from .conversation import Conversation
 from .inputs import checked_options
 from .prefix import SavedPrefix, SharedPrefix, image_embeds_between
 from .questions import QuestionBatch, TokenizedQuestions, tokenize
+from .rows import Chunk, fit, in_parts
 from .runtime import Runtime
 from .vision import ImageEmbedder
 from .workspace import answer_bytes
@@ -54,16 +55,20 @@ def answer_questions(
         ValueError: if a question does not fit into the model's context.
         RuntimeError: if an answer fails its check `ATTEMPTS` times.
     """
-    options = checked_options(options, TextSampling())
-    # Before any image is encoded, so that a prompt that does not fit costs nothing.
-    prompts = tokenize(runtime, questions)
+    sampling = checked_options(options, TextSampling())
     # A retry continues from the saved prefix, so the prompt is not computed again.
     saves = save_prefix or check is not None
-    runtime.reserve(answer_bytes(runtime, questions, prompts, options, saves))
-    answered = _generate(runtime, questions, prompts, options, saves, on_step)
+
+    def plan(smaller: Runtime) -> tuple[TokenizedQuestions, int]:
+        prompts = tokenize(smaller, questions)
+        return prompts, answer_bytes(smaller, questions, prompts, sampling, saves)
+
+    # Before any image is encoded, so that a prompt that does not fit costs nothing.
+    runtime, prompts = fit(runtime, plan)
+    answered = _generate(runtime, questions, prompts, sampling, saves, on_step)
     for offset, conversation in zip(questions.seed_offsets, answered, strict=True):
         if check is not None:
-            conversation = _retry_until_valid(runtime, conversation, offset, options, check, on_step)
+            conversation = _retry_until_valid(runtime, conversation, offset, sampling, check, on_step)
         yield conversation if save_prefix else replace(conversation, saved_prefix=None)
 
 
@@ -76,35 +81,56 @@ def _generate(
     on_step: OnStep,
 ) -> Iterator[Conversation]:
     """Generates one answer per sequence."""
-    model, eos_id = runtime.model, runtime.prompts.tokenizer.eos_id
-    embedder = ImageEmbedder(runtime, questions)
-    budget = SAVED_PREFIX_BYTES if save_prefix else 0
-    prefix: SharedPrefix | None = None
-    for number, (chunk, batch) in enumerate(zip(prompts.chunks, prompts.batches, strict=True)):
-        embedded = embedder.embed(chunk)
+    answers = _Answers(runtime, questions, prompts, options, save_prefix, on_step)
+    for conversations in in_parts(runtime, [Chunk(rows) for rows in prompts.chunks], answers.generate):
+        yield from conversations
+
+
+class _Answers:
+    """Generates the answers of a question batch, and what the next turn needs of them."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        questions: QuestionBatch,
+        prompts: TokenizedQuestions,
+        options: TextSampling,
+        save_prefix: bool,
+        on_step: OnStep,
+    ) -> None:
+        self._runtime, self._questions, self._prompts = runtime, questions, prompts
+        self._options, self._save_prefix, self._on_step = options, save_prefix, on_step
+        self._embedder = ImageEmbedder(runtime, questions)
+        self._budget = SAVED_PREFIX_BYTES if save_prefix else 0
+        self._prefix: SharedPrefix | None = None
+
+    def generate(self, chunk: Chunk, number: int, count: int) -> list[Conversation]:
+        """The conversations of some sequences."""
+        runtime, questions, prompts = self._runtime, self._questions, self._prompts
+        model, eos_id = runtime.model, runtime.prompts.tokenizer.eos_id
+        embedded = self._embedder.embed(chunk.rows)
         image_embeds = embedded.embeds
-        if prefix is None:
-            prefix = _prefill_shared(runtime, questions, prompts, image_embeds, save_prefix)
-            budget -= _kv_bytes(runtime, prefix.length - prefix.num_reused)
+        prefix = self._shared_prefix(image_embeds)
 
         # Copy the prefix for each sequence of the chunk, then read what differs and generate.
+        batch = runtime.prompts.batch([prompts.sequences[index] for index in chunk.rows])
         rest = batch.part(prefix.length)
         prompt_end = prefix.length + rest.length
-        cache = prefix.cache.repeat(len(chunk), prompt_end + initial_answer_slots(options))
+        cache = prefix.cache.repeat(len(chunk.rows), prompt_end + initial_answer_slots(self._options))
         tokens = sample_text(
             model,
             rest.to(runtime.device),
             image_embeds_between(image_embeds, prompts.token_keys[0], prefix.length),
-            options,
+            self._options,
             eos_id,
-            [questions.seed_offsets[index] for index in chunk],
-            part_of(on_step, number, len(prompts.chunks)),
+            [questions.seed_offsets[index] for index in chunk.rows],
+            part_of(self._on_step, number, count),
             cache,
         )
 
         # Copy what the next turn needs to main memory, as far as the budget goes.
         conversations = []
-        for row, index in enumerate(chunk):
+        for row, index in enumerate(chunk.rows):
             ids, images, saved = tokens[row].tolist(), prefix.image_embeds, None
             if image_embeds is not None and not questions.shares_images:
                 images = image_embeds[row].to("cpu", copy=True)
@@ -115,8 +141,8 @@ def _generate(
             answer_end = ids.index(eos_id) + 1 if eos_id in ids else len(ids)
             read = ids[: min(answer_end, cache.length - prompt_end)]
             size = _kv_bytes(runtime, len(prompts.sequences[index]) + len(read) - prefix.length)
-            if save_prefix and size <= budget:
-                budget -= size
+            if self._save_prefix and size <= self._budget:
+                self._budget -= size
                 segments = (*prefix.kv_segments, cache.saved(row, prefix.length, prompt_end + len(read)))
                 keys = prompts.token_keys[index] + read
                 saved = SavedPrefix(
@@ -125,9 +151,16 @@ def _generate(
             said = _conversation(runtime, questions, prompts, prefix, index, ids, images, saved)
             unfamiliar = (*questions.start.unfamiliar, *embedded.unfamiliar[row])
             conversations.append(replace(said, unfamiliar=unfamiliar))
-        # Free the memory before the next chunk or a retry allocates its own.
-        del cache, image_embeds, embedded
-        yield from conversations
+        return conversations
+
+    def _shared_prefix(self, image_embeds: Tensor | None) -> SharedPrefix:
+        """The prefix, read once; `image_embeds` are those of any chunk."""
+        if self._prefix is None:
+            self._prefix = _prefill_shared(
+                self._runtime, self._questions, self._prompts, image_embeds, self._save_prefix
+            )
+            self._budget -= _kv_bytes(self._runtime, self._prefix.length - self._prefix.num_reused)
+        return self._prefix
 
 
 def _conversation(

@@ -12,6 +12,7 @@ from ..sampling.image_sampler import ImageSampler
 from ..sampling.options import FlowSampling, TokenSampling
 from .edit_runs import EditRun, split_runs
 from .runtime import Runtime
+from .workspace import codec_bytes, drawing_bytes
 
 
 @dataclass(frozen=True)
@@ -27,23 +28,6 @@ class DrawingRequest:
     prompts: list[str]
     negative_prompt: str
     seed_offsets: list[int]
-
-
-@dataclass(frozen=True)
-class DrawingRun:
-    """Images that are drawn as one batch.
-
-    Attributes:
-        prompt: a sequence for each prompt, and with guidance as many unconditional ones after them.
-        condition_rows: the sequences of a single prompt of that length, for the estimate of memory.
-        sources: indices of the prompts.
-        rows: indices of the images, those of a prompt adjacent.
-    """
-
-    prompt: PromptBatch
-    condition_rows: PromptBatch
-    sources: list[int]
-    rows: list[int]
 
 
 def drawing_request(
@@ -73,10 +57,19 @@ def drawing_request(
     return DrawingRequest(prompts, negative_prompt, offsets)
 
 
-def drawing_runs(
-    runtime: Runtime, request: DrawingRequest, options: TokenSampling | FlowSampling, sampler: ImageSampler
-) -> list[DrawingRun]:
-    """Splits a request into runs of at most `max_batch_size` images, and tokenizes the prompts.
+def plan_drawing(
+    runtime: Runtime,
+    request: DrawingRequest,
+    options: TokenSampling | FlowSampling,
+    sampler: ImageSampler,
+    *,
+    pixels: bool,
+    preview: bool,
+) -> tuple[list[EditRun], int]:
+    """Splits a request into runs of at most `max_batch_size` images, whose sources are indices of prompts.
+
+    Returns:
+        The runs, and the bytes that they need at most, `pixels` and previews included.
 
     Raises:
         ValueError: if a prompt does not fit into the model's context.
@@ -88,28 +81,32 @@ def drawing_runs(
     ]
     groups = [blocks] if sampler.joins_prompts else [[block] for block in blocks]
     runs = [run for group in groups for run in split_runs(group, runtime.max_batch_size)]
-    return [_tokenized(runtime, request, options, sampler, run) for run in runs]
+    phases = [codec_bytes(runtime, len(request.seed_offsets))] if pixels else []
+    for run in runs:
+        # One of the run's prompts, with all conditions; the longest says how long the others are padded.
+        prompts = [prompt_batch(runtime, request, options, sampler, [source]) for source in run.sources]
+        longest = max(prompts, key=lambda prompt: prompt.length)
+        num_sources = len(run.sources)
+        phases.append(drawing_bytes(runtime, longest, len(run.rows), preview, num_sources=num_sources))
+    return runs, max(phases)
 
 
-def _tokenized(
+def prompt_batch(
     runtime: Runtime,
     request: DrawingRequest,
     options: TokenSampling | FlowSampling,
     sampler: ImageSampler,
-    run: EditRun,
-) -> DrawingRun:
-    def batch(prompts: list[str]) -> PromptBatch:
-        return runtime.prompts.generation(
-            prompts,
-            request.negative_prompt,
-            uses_guidance(options.guidance_scale),
-            runtime.model.generation.config.num_tokens,
-            sampler.prompt_style,
-        )
+    sources: Sequence[int],
+) -> PromptBatch:
+    """A sequence for each of some prompts, and with guidance as many unconditional ones after them.
 
-    prompts = [request.prompts[source] for source in run.sources]
-    joined = batch(prompts)
-    if len(prompts) == 1:
-        return DrawingRun(joined, joined, run.sources, run.rows)
-    alone = max((batch([text]) for text in prompts), key=lambda prompt: prompt.length)
-    return DrawingRun(joined, alone, run.sources, run.rows)
+    Raises:
+        ValueError: if a prompt does not fit into the model's context.
+    """
+    return runtime.prompts.generation(
+        [request.prompts[source] for source in sources],
+        request.negative_prompt,
+        uses_guidance(options.guidance_scale),
+        runtime.model.generation.config.num_tokens,
+        sampler.prompt_style,
+    )

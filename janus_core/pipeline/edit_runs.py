@@ -21,6 +21,19 @@ class EditRun:
     rows: list[int]
     masked: tuple[int, ...] = ()
 
+    def halves(self) -> list[EditRun]:
+        """Two runs with half of the sources each, or of the rows of a single one; a single row as it is."""
+        count = len(self.sources)
+        if count > 1:
+            first, per_source = count // 2, len(self.rows) // count
+            return [
+                EditRun(self.sources[:first], self.rows[: first * per_source], self.masked),
+                EditRun(self.sources[first:], self.rows[first * per_source :], self.masked),
+            ]
+        middle = len(self.rows) // 2
+        parts = (self.rows[:middle], self.rows[middle:])
+        return [EditRun(self.sources, rows, self.masked) for rows in parts if rows]
+
 
 def split_runs(blocks: Iterable[EditRun], max_batch_size: int) -> list[EditRun]:
     """Splits and joins runs of one source each, so that each run has at most `max_batch_size` rows.

@@ -17,6 +17,7 @@ from ..sampling.steps import OnStep, may_preview, part_of
 from ..sampling.tokens import sample_image_tokens
 from .edit_request import EditRequest
 from .edit_runs import EditRun, split_runs
+from .rows import fit, in_parts
 from .runtime import Runtime
 from .workspace import codec_bytes, drawing_bytes, vision_bytes
 
@@ -32,20 +33,15 @@ def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[
     """
     options, num_results = request.options, request.num_results
     prompt = instruction_prompt(runtime, request)
-    variants = range(options.batch_size)
-    blocks = [
-        EditRun([source], [source * options.batch_size + variant for variant in variants])
-        for source in range(len(request.images))
-    ]
-    runs, preview = split_runs(blocks, runtime.max_batch_size), may_preview(on_step)
-    num_sources = max(len(run.sources) for run in runs)
-    drawing = drawing_bytes(runtime, prompt, num_results, preview, num_sources=num_sources)
-    runtime.reserve(max(vision_bytes(runtime, 1), drawing, codec_bytes(runtime, num_results)))
+    runtime, runs = fit(
+        runtime, lambda smaller: _plan(smaller, request, prompt, preview=may_preview(on_step))
+    )
     combine = partial(guide_edit, guidance_scale=options.guidance_scale, source_scale=source_scale(request))
     num_tokens = runtime.model.generation.config.num_tokens
     tokens = torch.empty(num_results, num_tokens, dtype=torch.int64, device=runtime.device)
     source_tokens = torch.empty_like(tokens)
-    for number, run in enumerate(runs):
+
+    def draw(run: EditRun, number: int, count: int) -> None:
         source = embed_sources(runtime, request, prompt, run.sources)
         source_tokens[run.rows] = source.tokens.repeat_interleave(len(run.rows) // len(run.sources), dim=0)
         tokens[run.rows] = sample_image_tokens(
@@ -53,12 +49,30 @@ def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[
             source.prompt,
             options,
             run.rows,
-            part_of(on_step, number, len(runs)),
+            part_of(on_step, number, count),
             source.inputs_embeds,
             combine,
             len(run.sources),
         )
+
+    for _ in in_parts(runtime, runs, draw):
+        pass
     return tokens, source_tokens
+
+
+def _plan(
+    runtime: Runtime, request: EditRequest, prompt: PromptBatch, preview: bool
+) -> tuple[list[EditRun], int]:
+    """Which results are drawn together, and the bytes that this needs."""
+    size = request.options.batch_size
+    blocks = [
+        EditRun([source], list(range(source * size, (source + 1) * size)))
+        for source in range(len(request.images))
+    ]
+    runs = split_runs(blocks, runtime.max_batch_size)
+    num_sources = max(len(run.sources) for run in runs)
+    drawing = drawing_bytes(runtime, prompt, request.num_results, preview, num_sources=num_sources)
+    return runs, max(vision_bytes(runtime, 1), drawing, codec_bytes(runtime, request.num_results))
 
 
 @dataclass(frozen=True)

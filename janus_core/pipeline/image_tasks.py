@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import overload
 
 import torch
@@ -13,16 +13,18 @@ from ..processing.images import to_images
 from ..sampling.image_sampler import IMAGE_SAMPLERS
 from ..sampling.options import Drawing, EditSampling, FlowSampling, TokenSampling, resolved
 from ..sampling.results import EditedImages, GeneratedImages, GeneratedLatents
-from ..sampling.steps import OnImage, OnStep, counted, ignore_image, ignore_step, may_preview, part_of
-from .drawing import drawing_request, drawing_runs
+from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step, may_preview, part_of
+from .drawing import drawing_request, plan_drawing, prompt_batch
 from .edit_notes import notes_on_results
 from .edit_request import AUTO, edit_request
+from .edit_runs import EditRun
 from .editing import changed_cells, draw_edit
 from .inpainting import blend_edits, draw_masked, plan_inpainting
 from .inputs import VisionFeatures, checked_images, checked_options, checked_tokens
+from .rows import Chunk, fit, in_parts
 from .runtime import Runtime
 from .vision import encode_vision
-from .workspace import codec_bytes, drawing_bytes, vision_bytes
+from .workspace import codec_bytes, vision_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -64,34 +66,26 @@ class ImageTasks(Runtime):
         starts = sampler.checked_starts({"noise": noise, "latents": latents}, self.folder.name)
         request = drawing_request(prompt, negative_prompt, options.batch_size, rows, starts)
         pixels = pixels and self.model.generation.can_decode
-        count = len(request.seed_offsets)
-        runs = drawing_runs(self, request, options, sampler)
-        drawing = max(
-            drawing_bytes(
-                self,
-                run.condition_rows,
-                len(run.rows),
-                may_preview(on_step),
-                num_sources=len(run.sources),
+        runtime, runs = fit(
+            self,
+            lambda smaller: plan_drawing(
+                smaller, request, options, sampler, pixels=pixels, preview=may_preview(on_step)
+            ),
+        )
+
+        def draw(run: EditRun, number: int, count: int) -> Tensor:
+            return sampler.sample(
+                self.model,
+                prompt_batch(self, request, options, sampler, run.sources).to(self.device),
+                options,
+                [request.seed_offsets[row] for row in run.rows],
+                part_of(on_step, number, count),
+                **starts,
+                **({"num_sources": len(run.sources)} if sampler.joins_prompts else {}),
             )
-            for run in runs
-        )
-        self.reserve(max(drawing, codec_bytes(self, count) if pixels else 0))
-        samples = torch.cat(
-            [
-                sampler.sample(
-                    self.model,
-                    run.prompt.to(self.device),
-                    options,
-                    [request.seed_offsets[row] for row in run.rows],
-                    part_of(on_step, number, len(runs)),
-                    **starts,
-                    **({"num_sources": len(run.sources)} if sampler.joins_prompts else {}),
-                )
-                for number, run in enumerate(runs)
-            ]
-        )
-        return sampler.result(self._decode(samples, on_image) if pixels else None, samples)
+
+        samples = torch.cat(list(in_parts(runtime, runs, draw)))
+        return sampler.result(runtime._decode(samples, on_image) if pixels else None, samples)
 
     @torch.no_grad()
     def edit(
@@ -169,36 +163,37 @@ class ImageTasks(Runtime):
     @torch.no_grad()
     def encode_vision(self, images: Tensor, on_image: OnImage = ignore_image) -> VisionFeatures:
         """Features of images [B, H, W, C] in [0, 1] by the understanding encoder, for `understand`."""
-        self.reserve(vision_bytes(self, len(checked_images(images))))
-        return encode_vision(self, images, on_image)
+        count = len(checked_images(images))
+        return encode_vision(self._reserving(vision_bytes, count), images, on_image)
 
     @torch.no_grad()
     def encode_tokens(self, images: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Image tokens [B, N] of images [B, H, W, C] in [0, 1], letterboxed to the model's square."""
         self.image_options(TokenSampling())
         images = checked_images(images)
-        self.reserve(codec_bytes(self, 1))
-        return self._encode(images, on_image)
+        return self._reserving(codec_bytes, 1)._encode(images, on_image)
 
     @torch.no_grad()
     def encode_latents(self, images: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Latents [B, 4, h, w] of images [B, H, W, C] in [0, 1], for `generate` to start from."""
         self.image_options(FlowSampling())
         images = checked_images(images)
-        self.reserve(codec_bytes(self, 1))
-        return self._encode(images, on_image)
+        return self._reserving(codec_bytes, 1)._encode(images, on_image)
 
     @torch.no_grad()
     def decode_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Images [B, H, W, 3] in [0, 1] of tokens [B, N]; fewer whole rows decode to a shorter image."""
         tokens = self._checked_tokens(tokens)
-        self.reserve(codec_bytes(self, len(tokens)))
-        return self._decode(tokens, on_image)
+        return self._reserving(codec_bytes, len(tokens))._decode(tokens, on_image)
 
     @torch.no_grad()
     def preview_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """`decode_tokens` for use within `on_step`: the run has reserved the memory already."""
         return self._decode(self._checked_tokens(tokens), on_image)
+
+    def _reserving(self, needed: Callable[[Runtime, int], int], images: int) -> ImageTasks:
+        """The pipeline for a run that needs this much memory for some images, which is reserved."""
+        return fit(self, lambda smaller: (None, needed(smaller, images)))[0]
 
     def _checked_tokens(self, tokens: Tensor) -> Tensor:
         """The image tokens on the device, or a ValueError if they or the model are of another kind."""
@@ -224,10 +219,25 @@ class ImageTasks(Runtime):
 
         One at a time: a single image keeps a device busy, and the activations of many are large.
         """
-        pixels = (self.image_processor.pixels(image[None]) for image in counted(images.unbind(), on_image))
-        return torch.cat([self.model.generation.encode(image.to(self.device)) for image in pixels])
+
+        def encode(image: Tensor) -> Tensor:
+            return self.model.generation.encode(self.image_processor.pixels(image).to(self.device))
+
+        return self._one_by_one(encode, images, on_image)
 
     def _decode(self, samples: Tensor, on_image: OnImage) -> Tensor:
         """Images [B, H, W, 3] in [0, 1] of image tokens or latents, one at a time."""
-        decode = self.model.generation.decode
-        return torch.cat([to_images(decode(sample)) for sample in counted(samples.split(1), on_image)])
+        return self._one_by_one(
+            lambda sample: to_images(self.model.generation.decode(sample)), samples, on_image
+        )
+
+    def _one_by_one(self, code: Callable[[Tensor], Tensor], inputs: Tensor, on_image: OnImage) -> Tensor:
+        """The results of batches [1, ...] of the inputs, in one batch."""
+
+        def run(chunk: Chunk, number: int, count: int) -> Tensor:
+            result = code(inputs[chunk.rows.start : chunk.rows.stop])
+            on_image(number + 1, count)
+            return result
+
+        chunks = [Chunk(range(index, index + 1)) for index in range(len(inputs))]
+        return torch.cat(list(in_parts(self, chunks, run)))

@@ -28,6 +28,7 @@ from ..sampling.seeds import seeded_generator
 from ..sampling.steps import OnStep, may_preview, part_of
 from .edit_request import EditRequest
 from .edit_runs import EditRun, split_runs
+from .rows import fit, in_parts
 from .runtime import Runtime
 from .workspace import codec_bytes, drawing_bytes
 
@@ -111,24 +112,32 @@ def draw_masked(
     options, device = request.options, runtime.device
     use_cfg = uses_guidance(options.guidance_scale)
     prompt = runtime.prompts.generation(request.instruction, "", use_cfg, plan.num_tokens, name="instruction")
-    runtime.reserve(_inpainting_bytes(runtime, request, prompt, plan, preview=may_preview(on_step)))
-
+    runtime, runs = fit(
+        runtime,
+        lambda smaller: (
+            plan.runs(smaller.max_batch_size),
+            _inpainting_bytes(smaller, request, prompt, plan, preview=may_preview(on_step)),
+        ),
+    )
     processor, encode = runtime.image_processor, runtime.model.generation.encode
     encoded = torch.cat([encode(processor.pixels([image]).to(device)) for image in request.images])
     source_tokens = encoded[plan.sources]
     tokens = source_tokens.repeat_interleave(plan.candidates, dim=0)
     log_prob = torch.zeros(len(tokens), dtype=torch.float32, device=device)
     prompt, streams = prompt.to(device), plan.streams
-    runs = plan.runs(runtime.max_batch_size)
-    for number, run in enumerate(runs):
+
+    def draw(run: EditRun, number: int, count: int) -> None:
         tokens[run.rows], log_prob[run.rows] = inpaint_tokens(
             runtime.model,
             prompt,
             options,
             [streams[row] for row in run.rows],
             MaskedImages(encoded[run.sources], run.masked),
-            part_of(on_step, number, len(runs)),
+            part_of(on_step, number, count),
         )
+
+    for _ in in_parts(runtime, runs, draw):
+        pass
     return best_candidates(tokens, log_prob, plan.candidates), source_tokens
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from ..prompt_batch import PromptBatch
 from ..sampling.likelihood import log_likelihoods
 from ..sampling.steps import OnImage
 from .questions import QuestionBatch
+from .rows import Chunk, chunks_of, fit, in_parts
 from .runtime import Runtime
 from .vision import ImageEmbedder
 from .workspace import answer_likelihood_bytes
@@ -24,19 +26,29 @@ def answer_log_probs(
         ValueError: if a question does not fit into the model's context.
     """
     texts, system_prompt = questions.texts, questions.start.system_prompt
-    longest, chunks = max(map(len, answers)), runtime.chunks(len(texts))
+    longest = max(map(len, answers))
+
+    def prompt(rows: Sequence[int]) -> PromptBatch:
+        asked = [texts[row] for row in rows]
+        return runtime.prompts.understanding(asked, questions.num_images, system_prompt, longest)
+
     # Before any image is encoded, so that a prompt that does not fit costs nothing.
-    batches = [
-        runtime.prompts.understanding(
-            [texts[index] for index in chunk], questions.num_images, system_prompt, longest
-        )
-        for chunk in chunks
-    ]
-    runtime.reserve(answer_likelihood_bytes(runtime, questions, batches, longest))
+    runtime, chunks = fit(runtime, lambda smaller: _plan(smaller, questions, prompt, longest))
     embedder = ImageEmbedder(runtime, questions)
-    sums = []
-    for chunk, batch in zip(chunks, batches, strict=True):
-        batch = batch.to(runtime.device)
-        sums.append(log_likelihoods(runtime.model, batch, embedder.embed(chunk).embeds, answers))
-        on_image(chunk.stop, len(texts))
-    return torch.cat(sums)
+
+    def judge(chunk: Chunk, number: int, count: int) -> Tensor:
+        batch = prompt(chunk.rows).to(runtime.device)
+        sums = log_likelihoods(runtime.model, batch, embedder.embed(chunk.rows).embeds, answers)
+        on_image(chunk.rows.stop, len(texts))
+        return sums
+
+    return torch.cat(list(in_parts(runtime, chunks, judge)))
+
+
+def _plan(
+    runtime: Runtime, questions: QuestionBatch, prompt: Callable[[Sequence[int]], PromptBatch], longest: int
+) -> tuple[list[Chunk], int]:
+    """The chunks of questions, and the bytes that they need for answers of at most `longest` tokens."""
+    chunks = chunks_of(runtime, len(questions.texts))
+    batches = [prompt(chunk.rows) for chunk in chunks]
+    return chunks, answer_likelihood_bytes(runtime, questions, batches, longest)

@@ -13,6 +13,7 @@ from ..processing.images import ImageProcessor
 from ..processing.known_images import KnownImages
 from ..processing.prompts import PromptBuilder
 from ..sampling.options import FlowSampling, TokenSampling
+from .device_memory import Room, free_room
 
 Reserve = Callable[[int], None]
 """Called with the bytes that a run is about to allocate beside the weights, before it starts."""
@@ -54,8 +55,11 @@ class Runtime:
             it is not known to edit.
         thinking_form: how the checkpoint was trained to think about what it draws, one of `THINKING_FORMS`;
             None if it is not known to be.
-        max_batch_size: sequences or images that are computed together; larger batches are split.
+        max_batch_size: sequences or images that are computed together if memory allows; larger batches are
+            split.
         reserve: asks the host (e.g. ComfyUI) for memory.
+        room: how much memory a run can get on the device; None if it is not known.
+        reserved: bytes that the run in progress has reserved.
         adapters: LoRA adapters in the weights, in the order of their content.
         roles_from: where the chat template's role texts were found, such as "the folder's name,
             'Janus-Pro-1B'"; empty if they are only a default.
@@ -72,6 +76,8 @@ class Runtime:
     thinking_form: str | None = None
     max_batch_size: int = 8
     reserve: Reserve = reserve_nothing
+    room: Callable[[torch.device], Room | None] = free_room
+    reserved: int = 0
     adapters: tuple[AppliedAdapter, ...] = ()
     roles_from: str = ""
     known_images: KnownImages | None = None

@@ -13,6 +13,7 @@ from ..sampling.results import GeneratedImages
 from ..sampling.steps import OnImage, OnStep, ignore_image, ignore_step, may_preview
 from .answer import Answer
 from .image_tasks import ImageTasks
+from .rows import fit
 from .text_tasks import TextTasks
 from .thinking.request import AUTO, Thoughts, default_thinking, resolve_form, thinking_request
 from .thinking.reviews import ReviewDrawer
@@ -91,19 +92,20 @@ class ThinkingTasks(TextTasks, ImageTasks):
         checked = self.image_options(options)
         assert isinstance(checked, TokenSampling)
         request = thinking_request(self, prompt, form, checked, thinking, rounds, thoughts, question)
-        self.reserve(thinking_bytes(self, request, may_preview(on_text) or may_preview(on_step)))
+        previews = may_preview(on_text) or may_preview(on_step)
+        runtime, _ = fit(self, lambda smaller: (None, thinking_bytes(smaller, request, previews)))
 
         def judge_by_score(images: Sequence[int], pictures: Tensor, round: int) -> list[Verdict]:
             scores = self.score(pictures, prompt).tolist()
             return [Verdict(score, score >= KEEPING_SCORE) for score in scores]
 
         def decode(tokens: Tensor) -> Tensor:
-            return self._decode(tokens, on_image)
+            return runtime._decode(tokens, on_image)
 
         if request.form.thinking is None:
-            reviewer = ReviewDrawer(self, request, on_text, on_step)
+            reviewer = ReviewDrawer(runtime, request, on_text, on_step)
             return _result(draw_rounds(reviewer, decode, reviewer.judge, request.rounds), [])
-        drawer = ThoughtDrawer(self, request, on_text, on_step)
+        drawer = ThoughtDrawer(runtime, request, on_text, on_step)
         judge = judge_by_score if request.form.scored else None
         return _result(draw_rounds(drawer, decode, judge, request.rounds), drawer.thoughts)
 

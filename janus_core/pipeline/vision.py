@@ -10,6 +10,7 @@ from torch import Tensor
 from ..sampling.steps import OnImage, ignore_image
 from .inputs import ImageBatch, VisionFeatures
 from .questions import QuestionBatch
+from .rows import Chunk, chunks_of, in_parts
 from .runtime import Runtime
 
 
@@ -58,15 +59,18 @@ def encode_vision(runtime: Runtime, images: ImageBatch, on_image: OnImage = igno
     """Features of images [B, H, W, C] in [0, 1]; features are returned, with embeddings on the device."""
     if isinstance(images, VisionFeatures):
         return replace(images, image_embeds=images.image_embeds.to(runtime.device))
-    outputs: list[tuple[Tensor, Tensor]] = []
-    unfamiliar: tuple[bool, ...] = ()
-    for chunk in runtime.chunks(len(images)):
-        pixel_values = runtime.image_processor.pixel_values(images[list(chunk)])
-        unfamiliar += are_unfamiliar(runtime, pixel_values)
-        outputs.append(runtime.model.understanding(pixel_values.to(runtime.device)))
-        on_image(chunk.stop, len(images))
+    unfamiliar: list[bool] = []
+
+    def encode(chunk: Chunk, number: int, count: int) -> tuple[Tensor, Tensor]:
+        pixel_values = runtime.image_processor.pixel_values(images[list(chunk.rows)])
+        outputs = runtime.model.understanding(pixel_values.to(runtime.device))
+        unfamiliar.extend(are_unfamiliar(runtime, pixel_values))
+        on_image(chunk.rows.stop, len(images))
+        return outputs
+
+    outputs = list(in_parts(runtime, chunks_of(runtime, len(images)), encode))
     features, embeds = (torch.cat(parts) for parts in zip(*outputs, strict=True))
-    return VisionFeatures(embeds, features, unfamiliar)
+    return VisionFeatures(embeds, features, tuple(unfamiliar))
 
 
 def are_unfamiliar(runtime: Runtime, pixel_values: Tensor) -> tuple[bool, ...]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable
 
 from torch import Tensor
-
-Item = TypeVar("Item")
 
 OnStep = Callable[[int, int, Tensor], None]
 """Called after each step as `on_step(steps_done, max_steps, state)`.
@@ -34,13 +31,6 @@ def may_preview(on_step: OnStep) -> bool:
     A callback that never does has an attribute `previews` that is False.
     """
     return on_step is not ignore_step and bool(getattr(on_step, "previews", True))
-
-
-def counted(items: Sequence[Item], on_image: OnImage) -> Iterator[Item]:
-    """Yields items, and calls `on_image` when the caller is done with each."""
-    for done, item in enumerate(items, start=1):
-        yield item
-        on_image(done, len(items))
 
 
 def part_of(on_step: OnStep, index: int, count: int) -> OnStep:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.model_management as mm
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
-from janus_nodes.janus_core import JanusPipeline, TextSampling
+from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling
 from janus_nodes.nodes import memory
 from janus_nodes.nodes.memory import LoadedJanus
+from support.drawing import traced
 
 GPU, CPU = torch.device("cpu:0"), torch.device("cpu")
 MIB = 2**20
@@ -85,6 +87,23 @@ def test_reserving_memory_leaves_it_free(
     janus.pipeline.reserve(work)
     assert gpu.free() >= work
     assert answer(janus.pipeline) == answer(core)
+
+
+def test_images_are_drawn_in_runs_that_leave_room_for_all_weights(
+    janus: LoadedJanus, gpu: FakeMemory, core: JanusPipeline
+) -> None:
+    reserved: list[int] = []
+    replace(core, reserve=reserved.append).generate("A fox.", TokenSampling(batch_size=2), pixels=False)
+    weights, options = janus.patcher.model_size(), TokenSampling(batch_size=8, seed=3)
+    expected = core.generate("A fox.", options, pixels=False).tokens
+    # A device that does not even hold the model and one image; then one that holds the model and two.
+    for total, rows in ((weights + reserved[0] // 4, 8), (weights + reserved[0] + 1, 2)):
+        gpu.total = total
+        with traced(janus.pipeline.model) as trace:
+            drawn = janus.pipeline.generate("A fox.", options, pixels=False).tokens
+        assert max(trace.rows) == 2 * rows
+        assert (janus.patcher.loaded_size() == weights) == (rows == 2)
+        assert torch.equal(drawn, expected)
 
 
 def test_another_model_evicts_janus_and_janus_comes_back(

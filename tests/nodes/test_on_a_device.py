@@ -55,7 +55,7 @@ def held(folder: Path, precision: Precision, share: float) -> LoadedJanus:
     loaded = memory.load(folder, precision, None)
     loaded.patcher.load_device = CUDA
     loaded.pipeline.device = CUDA
-    loaded.pipeline.reserve = lambda num_bytes: None
+    loaded.pipeline.reserve, loaded.pipeline.room = lambda num_bytes: None, lambda device: None
     loaded.patcher.partially_load(CUDA, max(0.1, share * loaded.patcher.model_size()))
     return loaded
 

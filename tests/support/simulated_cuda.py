@@ -9,13 +9,15 @@ on the CPU, and counted: kernels, waits of the host, and copies between main mem
         pipe.generate(...)
     print(counts)
 
-It cannot show speed, CUDA's own rounding, races of streams, or fragmentation. In inference mode, it also runs
+`MEMORY` counts what the tensors take, and has a limit to set. The simulation
+cannot show speed, CUDA's own rounding, races of streams, or fragmentation. In inference mode, it also runs
 on builds of PyTorch without CUDA. It sees one thread only: int8 layers, which a loader quantizes in a thread,
 have to be loaded on the CPU and moved.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +31,7 @@ from .cuda_tensor import (
     ALLOCATES,
     COUNTS,
     CUDA,
+    MEMORY,
     Counts,
     CudaTensor,
     copy_between,
@@ -61,6 +64,7 @@ def simulated_cuda() -> Iterator[Counts]:
     swaps = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # `Module.to` assigns, as it must here
     COUNTS.reset()
+    MEMORY.limit = math.inf
     try:
         with _Factories():
             yield COUNTS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -22,14 +23,15 @@ from ...prompt_batch import PromptBatch
 from ...sampling.decoding import prefill
 from ...sampling.guidance import uses_guidance
 from ...sampling.options import TextSampling
-from ...sampling.steps import OnStep, ignore_step, part_of
+from ...sampling.steps import OnStep, ignore_step
 from ...sampling.text import generate_text
 from ...sampling.tokens import sample_image_tokens
 from ..answer import EOS, LENGTH, Answer
+from ..rows import Chunk, chunks_of, in_parts
 from ..runtime import Runtime
 from .drawing import token_batch
 from .request import ThinkingRequest
-from .rounds import Verdict, random_streams
+from .rounds import Verdict, part_of_round, random_streams
 
 
 @dataclass(frozen=True)
@@ -55,34 +57,40 @@ class ReviewDrawer:
         self._verdicts = verdict_ids(request.prompts, self._form)
         self._judging = judging_tail(request.prompts, self._form)
         self._redrawing = redrawing_tail(request.prompts, self._form)
-        self._chunks = runtime.chunks(request.options.batch_size)
+        self._chunks = chunks_of(runtime, request.options.batch_size)
         self._reviewed: dict[int, _Reviewed] = {}
 
     def first(self) -> Tensor:
         """Draws all images: [B, N] tokens."""
         rest = self._batch([[self._request.head[-1]]], len(self._conditions))
-        return torch.cat([self._draw(rest, chunk, 0, number) for number, chunk in enumerate(self._chunks)])
+
+        def draw(chunk: Chunk, number: int, count: int) -> Tensor:
+            return self._draw(rest, chunk.rows, 0, (number, count))
+
+        return torch.cat(list(in_parts(self._runtime, self._chunks, draw)))
 
     def judge(self, images: Sequence[int], pictures: Tensor, round: int) -> list[Verdict]:
         """Judges some images, [n, H, W, 3] in [0, 1]; writes only the verdict in the last round."""
         is_last = round == self._request.rounds
         options = replace(self._request.thinking, max_new_tokens=1) if is_last else self._request.thinking
-        num_runs = len(self._chunks) * self._request.rounds
         # The authors' code keeps images as 8-bit files, rounded down.
         pictures = (pictures * 255).floor() / 255
-        verdicts = []
-        for number, chunk in enumerate(self._runtime.chunks(len(images))):
-            chosen = [images[index] for index in chunk]
-            run = round * len(self._chunks) + number
-            on_step = ignore_step if is_last else part_of(self._on_text, run, num_runs)
-            verdicts += self._judge_chunk(chosen, pictures[list(chunk)], options, round, on_step)
-        return verdicts
+
+        def judge(chunk: Chunk, number: int, count: int) -> list[Verdict]:
+            chosen, per_round = [images[index] for index in chunk.rows], max(count, len(self._chunks))
+            on_step = part_of_round(self._on_text, round, self._request.rounds, number, per_round)
+            return self._judge_chunk(
+                chosen, pictures[list(chunk.rows)], options, round, ignore_step if is_last else on_step
+            )
+
+        chunks = chunks_of(self._runtime, len(images))
+        return list(chain.from_iterable(in_parts(self._runtime, chunks, judge)))
 
     def again(self, images: Sequence[int], round: int) -> Tensor:
         """Draws some images again, after what was written about them: [n, N] tokens."""
-        tokens = []
-        for number, chunk in enumerate(self._runtime.chunks(len(images))):
-            chosen = [images[index] for index in chunk]
+
+        def draw(chunk: Chunk, number: int, count: int) -> Tensor:
+            chosen = [images[index] for index in chunk.rows]
             reviewed = [self._reviewed[image] for image in chosen]
             batch = self.redraw_batch([each.ids for each in reviewed])
             codec = self._runtime.model.token_generation
@@ -90,8 +98,9 @@ class ReviewDrawer:
             shown = [codec.encode(crop(each.picture).to(self._runtime.device)) for each in reviewed]
             embeds = codec.embed_tokens(torch.cat(shown)).repeat(len(self._conditions), 1, 1)
             inputs_embeds = self._runtime.model.embed_prompt(batch, embeds)
-            tokens.append(self._draw(batch, chosen, round, number, inputs_embeds))
-        return torch.cat(tokens)
+            return self._draw(batch, chosen, round, (number, count), inputs_embeds)
+
+        return torch.cat(list(in_parts(self._runtime, chunks_of(self._runtime, len(images)), draw)))
 
     @cached_property
     def _conditions(self) -> list[list[int]]:
@@ -122,20 +131,20 @@ class ReviewDrawer:
         rest: PromptBatch,
         images: Sequence[int],
         round: int,
-        number: int,
+        part: tuple[int, int],
         inputs_embeds: Tensor | None = None,
     ) -> Tensor:
-        """Draws a chunk of images after the prefix and the rest of each condition's rows."""
+        """Draws some images after the prefix and the rest of each row; `part` is its number, of how many."""
         num_conditions = len(self._conditions)
         num_sources = len(rest.input_ids) // num_conditions
         rows = [row for row in range(num_conditions) for _ in range(num_sources)]
-        num_runs = len(self._chunks) * (1 + self._request.rounds)
+        number, per_round = part[0], max(part[1], len(self._chunks))
         return sample_image_tokens(
             self._runtime.model,
             rest,
             self._request.options,
             random_streams(images, round),
-            part_of(self._on_step, round * len(self._chunks) + number, num_runs),
+            part_of_round(self._on_step, round, 1 + self._request.rounds, number, per_round),
             inputs_embeds,
             num_sources=num_sources,
             cache=self._prefix.select(rows),

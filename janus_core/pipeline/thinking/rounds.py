@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...sampling.inpainting import candidate_indices
+from ...sampling.steps import OnStep, part_of
 from ..answer import Answer
 
 
@@ -100,6 +101,11 @@ def draw_rounds(
         open_images, new_tokens = rejected, drawer.again(rejected, round + 1)
         new_images = decode(new_tokens)
     return DrawnRounds(best_tokens, best_images, tokens, images, verdicts, reflections, kept)
+
+
+def part_of_round(on_step: OnStep, round: int, rounds: int, number: int, parts: int) -> OnStep:
+    """Reports the steps of a part of a round as steps of all rounds, each of which has as many parts."""
+    return part_of(on_step, round * parts + number, rounds * parts)
 
 
 def random_streams(images: Sequence[int], round: int) -> list[int]:

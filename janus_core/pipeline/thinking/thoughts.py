@@ -15,10 +15,11 @@ from ...sampling.decoding import prefill
 from ...sampling.steps import OnStep, part_of
 from ...sampling.text import generate_text, initial_answer_slots
 from ..answer import EOS, LENGTH, Answer
+from ..rows import Chunk, chunks_of, in_parts
 from ..runtime import Runtime
 from .drawing import ReadRows, draw_rows, token_batch
 from .request import ThinkingRequest
-from .rounds import random_streams
+from .rounds import part_of_round, random_streams
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ThoughtDrawer:
         self._runtime, self._request, self._form = runtime, request, request.form.thinking
         self._on_text, self._on_step = on_text, on_step
         self._ends = end_ids(request.prompts, self._form.ends)
-        self._chunks = runtime.chunks(request.options.batch_size)
+        self._chunks = chunks_of(runtime, request.options.batch_size)
         self._shared: tuple[list[Thought], ReadRows | None] | None = None
         self.thoughts: list[Thought] = []
         self._given = [self._thought(ids) for ids in request.thoughts]
@@ -58,23 +59,26 @@ class ThoughtDrawer:
 
     def first(self) -> Tensor:
         """Thinks about all images, and draws them: [B, N] tokens."""
-        tokens = []
-        texts = 1 if self._form.shared else len(self._chunks)
-        for number, chunk in enumerate(self._chunks):
-            thoughts, read = self._think(chunk, part_of(self._on_text, number, texts))
+        drawn = []
+        for thoughts, tokens in in_parts(self._runtime, self._chunks, self._think_and_draw):
             self.thoughts += thoughts
-            tokens.append(self._draw(thoughts, chunk, number, read))
-        return torch.cat(tokens)
+            drawn.append(tokens)
+        return torch.cat(drawn)
+
+    def _think_and_draw(self, chunk: Chunk, number: int, count: int) -> tuple[list[Thought], Tensor]:
+        texts = (0, 1) if self._form.shared else (number, count)
+        thoughts, read = self._think(chunk.rows, part_of(self._on_text, *texts))
+        return thoughts, self._draw(thoughts, chunk.rows, 0, (number, count), read)
 
     def again(self, images: Sequence[int], round: int) -> Tensor:
         """Draws some images from the same thoughts once more, from other random streams."""
-        tokens = []
-        for number, chunk in enumerate(self._runtime.chunks(len(images))):
-            chosen = [images[index] for index in chunk]
+
+        def draw(chunk: Chunk, number: int, count: int) -> Tensor:
+            chosen = [images[index] for index in chunk.rows]
             thoughts = [self.thoughts[index] for index in chosen]
-            run = round * len(self._chunks) + number
-            tokens.append(self._draw(thoughts, random_streams(chosen, round), run))
-        return torch.cat(tokens)
+            return self._draw(thoughts, random_streams(chosen, round), round, (number, count))
+
+        return torch.cat(list(in_parts(self._runtime, chunks_of(self._runtime, len(images)), draw)))
 
     def _think(self, chunk: range, on_step: OnStep) -> tuple[list[Thought], ReadRows | None]:
         """A thought for each image, and what the model has read of the rows that they are drawn after."""
@@ -138,20 +142,25 @@ class ThoughtDrawer:
         return rows
 
     def _draw(
-        self, thoughts: list[Thought], streams: Sequence[int], run: int, read: ReadRows | None = None
+        self,
+        thoughts: list[Thought],
+        streams: Sequence[int],
+        round: int,
+        part: tuple[int, int],
+        read: ReadRows | None = None,
     ) -> Tensor:
-        """Draws an image after each thought, in one run of all that there can be."""
+        """Draws an image after each thought; `part` is the number of the part of the round, of how many."""
         rows = self._rows(thoughts, "thought")
         if len(read.counts) == 1 if read else all(row == rows[0] for row in rows):
             rows = rows[:1]  # read once
         rounds = 1 + self._request.rounds if self._request.form.judges else 1
-        num_runs = len(self._chunks) * rounds
+        number, per_round = part[0], max(part[1], len(self._chunks))
         return draw_rows(
             self._runtime,
             self._request.prompts,
             rows,
             self._request.options,
             streams,
-            part_of(self._on_step, run, num_runs),
+            part_of_round(self._on_step, round, rounds, number, per_round),
             read,
         )

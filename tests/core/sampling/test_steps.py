@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import EditSampling, JanusPipeline, TokenSampling, best_of
-from janus_nodes.janus_core.pipeline import editing, image_tasks, inpainting
+from janus_nodes.janus_core.pipeline import drawing, editing, inpainting
 from janus_nodes.janus_core.sampling.steps import ignore_step, may_preview
 from torch import Tensor
 
@@ -48,13 +48,13 @@ def test_memory_for_previews_is_reserved_only_if_there_may_be_some(
     pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch, run: str
 ) -> None:
     reserved: list[bool] = []
-    real = image_tasks.drawing_bytes
+    real = drawing.drawing_bytes
 
     def spy(*args: Any, **kwargs: Any) -> int:
         reserved.append(inspect.signature(real).bind(*args, **kwargs).arguments["preview"])
         return real(*args, **kwargs)
 
-    for module in (image_tasks, editing, inpainting):
+    for module in (drawing, editing, inpainting):
         monkeypatch.setattr(module, "drawing_bytes", spy)
     editor = replace(pipe, edit_form="janus-4o")
     for previews in (True, False):

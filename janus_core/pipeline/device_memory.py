@@ -1,0 +1,51 @@
+"""Free memory of devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes that a run can allocate on a device.
+
+    Attributes:
+        beside_weights: with the whole model on the device.
+        at_most: if the host moves the model's weights away as far as it can, which makes every step slower.
+    """
+
+    beside_weights: int
+    at_most: int
+
+
+def free_room(device: torch.device) -> Room | None:
+    """Room on a device that holds the whole model already; None if it is not known."""
+    free = free_bytes(device)
+    return None if free is None else Room(free, free)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Free memory of a device, with what PyTorch keeps for reuse; None if it is not known."""
+    if device.type == "cuda" and torch.cuda.is_available():
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    status = Path("/proc/meminfo")
+    if device.type != "cpu" or not status.exists():
+        return None
+    values = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
+    return int(values["MemAvailable"].split()[0]) * 1024
+
+
+def empty_cache(device: torch.device) -> None:
+    """Gives memory that PyTorch keeps for reuse back to a device."""
+    if device.type in ("cuda", "mps", "xpu"):
+        torch.get_device_module(device).empty_cache()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that memory ran out: only some devices have a class for it."""
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "allocate memory" in text

@@ -1,0 +1,143 @@
+"""How many rows are computed at once: as many as free memory holds, and fewer after it ran out.
+
+Rows are images, or sequences of text. They do not depend on each other: a batch may be split anywhere.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+import torch
+
+from .device_memory import empty_cache, is_out_of_memory
+from .runtime import Runtime
+
+Model = TypeVar("Model", bound=Runtime)
+Plan = TypeVar("Plan")
+Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
+
+
+class Part(Protocol):
+    """Rows that are computed together."""
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """Their indices."""
+
+    def halves(self: PartOfRun) -> Sequence[PartOfRun]:
+        """Two parts with half of the rows each; for a single row, only itself."""
+
+
+PartOfRun = TypeVar("PartOfRun", bound=Part)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part whose rows need nothing in common."""
+
+    rows: range
+
+    def halves(self) -> list[Chunk]:
+        """See `Part`."""
+        middle = len(self.rows) // 2
+        return [Chunk(rows) for rows in (self.rows[:middle], self.rows[middle:]) if rows]
+
+
+def chunks_of(runtime: Runtime, count: int) -> list[Chunk]:
+    """The rows from 0 to before `count`, split into chunks of at most `max_batch_size`."""
+    return [Chunk(rows) for rows in runtime.chunks(count)]
+
+
+def fit(runtime: Model, plan: Callable[[Model], tuple[Plan, int]]) -> tuple[Model, Plan]:
+    """Plans a run with as many rows at once as there is memory for, and reserves what it needs.
+
+    The number is `max_batch_size`, or half of it, and so on. It leaves room for all weights, unless not even
+    a single row would fit beside them: to move weights in every step takes longer than a few more steps.
+
+    Args:
+        runtime: the model.
+        plan: makes the plan for `max_batch_size` rows, and returns it with the bytes that it needs.
+
+    Returns:
+        The runtime for the number of rows, and the plan.
+    """
+    choices = [(runtime, *plan(runtime))]
+    room = runtime.room(runtime.device)
+    if room is not None and choices[0][2] > room.beside_weights:
+        while choices[-1][0].max_batch_size > 1:
+            smaller = replace(runtime, max_batch_size=choices[-1][0].max_batch_size // 2)
+            choices.append((smaller, *plan(smaller)))
+        limits = (room.beside_weights, room.at_most, min(needed for _, _, needed in choices))
+        choices = [choice for limit in limits for choice in choices if choice[2] <= limit]
+        _log.info("computes at most %d at once, as memory allows", choices[0][0].max_batch_size)
+    runtime, planned, needed = choices[0]
+    runtime.reserve(needed)
+    return replace(runtime, reserved=needed), planned
+
+
+def in_parts(
+    runtime: Runtime, parts: Sequence[PartOfRun], compute: Callable[[PartOfRun, int, int], Result]
+) -> Iterator[Result]:
+    """Computes parts of a run in order, and yields their results; after memory ran out, in halves of them.
+
+    A single row is tried once more, with twice the memory reserved.
+
+    Args:
+        runtime: the model, as `fit` returned it.
+        parts: of the run.
+        compute: takes a part, its number and the number of parts. It may be called again for rows that it
+            could not finish.
+
+    Raises:
+        torch.OutOfMemoryError: if there is no memory for a single row.
+    """
+    pending, done, retried = list(parts), 0, False
+    while pending:
+        part = pending[0]
+        try:
+            result = compute(part, done, done + len(pending))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if retried:
+                raise torch.OutOfMemoryError(_too_little(runtime)) from error
+        else:
+            del pending[0]
+            done += 1
+            yield result
+            del result  # before the next part allocates its own
+            continue
+        # Only here has the error let go of the tensors in its frames.
+        retried = len(part.rows) == 1
+        pending = [half for each in pending for half in each.halves()]
+        _log.warning(
+            "out of memory on %s with %d at once; goes on with %d",
+            runtime.device,
+            len(part.rows),
+            len(pending[0].rows),
+        )
+        _free_all(runtime, twice=retried)
+
+
+def _free_all(runtime: Runtime, twice: bool) -> None:
+    """Has PyTorch and the host free what they can of the memory that a run reserved, or of twice as much."""
+    gc.collect()
+    empty_cache(runtime.device)
+    if runtime.reserved:  # not a preview, which has reserved nothing
+        runtime.reserve(runtime.reserved * (2 if twice else 1))
+
+
+def _too_little(runtime: Runtime) -> str:
+    room = runtime.room(runtime.device)
+    needed = f"about {runtime.reserved / 2**30:.2f} GiB" if runtime.reserved else "enough"
+    free = "less" if room is None else f"{room.at_most / 2**30:.2f} GiB"
+    return (
+        f"memory of {runtime.device} must hold {needed} beside the model for one image or answer at a time, "
+        f"got {free}; close other programs that use it, load the model in int8, or use a shorter prompt"
+    )
