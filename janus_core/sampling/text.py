@@ -92,7 +92,7 @@ def generate_text(
     for step in range(max_new_tokens):
         # Draw the next token of every sequence.
         logits = model.body.lm_head(hidden_states[:, -1])
-        check_finite(logits, logits.dtype)
+        finite = torch.isfinite(logits).all()
         logits = penalize_repetition(logits, tokens[:, :step], options.repetition_penalty)
         if step == 0 and first_ids:
             first_probs = logits[:, list(first_ids)].float().softmax(dim=-1)
@@ -102,8 +102,12 @@ def generate_text(
         lengths += ~finished
         # A text ends with an end token, or where the context is full.
         finished |= torch.isin(next_tokens, ends) | (space_left == step + 1)
+        # One question to the device, for whose answer the host waits.
+        is_last = step + 1 == max_new_tokens or bool(finished.all() | ~finite)
+        if is_last:
+            check_finite(torch.where(finite, 0.0, torch.nan), logits.dtype)
         on_step(step + 1, max_new_tokens, tokens[:, : step + 1])
-        if step + 1 == max_new_tokens or bool(finished.all()):
+        if is_last:
             break
         # Read it, in a larger cache if this one is full.
         if cache.length == cache.max_length:
