@@ -32,8 +32,6 @@ STEPS = (
     ("generate: one step, one image with guidance", "step"),
     ("generate: one step in the middle of an image", "step, middle"),
     ("generate: one step, batch of {batch}", "step, batch"),
-    ("generate: one step in a CUDA graph, one image with guidance", "step, captured"),
-    ("generate: one step in a CUDA graph, batch of {batch}", "step, captured, batch"),
 )
 # Measured once.
 ONCE = (

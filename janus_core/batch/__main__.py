@@ -35,7 +35,7 @@ from .sources.records import Columns
 from .tasks import TASKS, Sampling, Task
 
 # Given by a row, or of no use here.
-_NOT_OPTIONS = {"batch_size", "capture", "denoise"}
+_NOT_OPTIONS = {"batch_size", "lookahead", "denoise"}
 
 
 def say(text: str) -> None:

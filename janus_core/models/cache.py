@@ -16,6 +16,7 @@ class Cache(Protocol):
 
     length: int  # tokens read so far
     max_length: int  # tokens that fit
+    exact: bool  # whether attention to it is that of `attend` with `exact`
 
     def mask(self, num_new: int) -> Tensor | None:
         """Attention mask [B or 1, 1, T, S] bool of T new tokens, True = visible; None: causal."""
@@ -48,7 +49,7 @@ class KVCache:
         shape = (layers, batch_size, heads, max_length, config.head_dim)  # [L, B, H, S, D]
         self.keys = torch.empty(shape, device=device, dtype=dtype)
         self.values = torch.empty(shape, device=device, dtype=dtype)
-        self.length, self.max_length = 0, max_length
+        self.length, self.max_length, self.exact = 0, max_length, False
         self.visible: Tensor | None = None  # [B, S] bool, False for padding; None if there is none
 
     @staticmethod
@@ -182,6 +183,7 @@ class NoCache:
 
     length = 0
     max_length = 2**62
+    exact = False
 
     def mask(self, num_new: int) -> None:
         """See `Cache`."""
@@ -194,39 +196,41 @@ class NoCache:
         """See `Cache`: nothing is kept."""
 
 
-class StaticSlotCache:
-    """A view of a `KVCache` for a captured decode step: one new token, in a slot named by a tensor.
+class StaggeredCache:
+    """A view of a `KVCache` whose sequences are filled to different lengths: slots are named by a tensor.
 
-    A CUDA graph replays the same operations on the same memory, so a Python number that changes from step to
-    step (such as `KVCache.length`) cannot be part of it. Every replay attends to all slots before `end`, and
-    the mask hides those that are not filled yet.
+    Of the last `place`: token t of sequence b goes to slot `slots[b, t]`, and attends to the slots up to it.
     """
 
-    length = 0  # `CapturedStep` counts
+    length = 0  # `place` says what is filled
 
-    def __init__(self, cache: KVCache, end: int) -> None:
-        """Prepares a view of the first `end` slots of a cache, which the caller advances.
-
-        It zeroes the slots not filled yet: even with weight 0 a NaN in them would spread.
-        """
-        self.cache, self.end, self.max_length = cache, end, cache.max_length
-        self.slot = torch.zeros(1, device=cache.keys.device, dtype=torch.long)
-        self.slots = torch.arange(end, device=cache.keys.device)
+    def __init__(self, cache: KVCache) -> None:
+        """Prepares a view of a cache, and zeroes what is not filled yet: even hidden, a NaN would spread."""
+        self.cache, self.max_length, self.exact = cache, cache.max_length, cache.exact
         for states in (cache.keys, cache.values):
-            states[..., cache.length : end, :].zero_()
+            states[..., cache.length :, :].zero_()
+
+    def place(self, slots: Tensor, end: int) -> None:
+        """Names the slots [B, T] of the next tokens, all before `end`; what they hold is replaced.
+
+        A slot named twice in a row holds either token.
+        """
+        self.slots, self.end = slots, end
+        self._rows = torch.arange(len(slots), device=slots.device)[:, None]
 
     def mask(self, num_new: int) -> Tensor:
         """See `Cache`."""
-        filled = (self.slots <= self.slot)[None]
+        filled = torch.arange(self.end, device=self.slots.device) <= self.slots[..., None]
         if self.cache.visible is not None:
-            filled = filled & self.cache.visible[:, : self.end]
-        return filled[:, None, None]
+            filled = filled & self.cache.visible[:, None, : self.end]
+        return filled[:, None]
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Cache`; T is 1."""
-        self.cache.keys[layer].index_copy_(2, self.slot, keys)
-        self.cache.values[layer].index_copy_(2, self.slot, values)
+        """See `Cache`."""
+        self.cache.keys[layer][self._rows, :, self.slots] = keys.transpose(1, 2)
+        self.cache.values[layer][self._rows, :, self.slots] = values.transpose(1, 2)
         return self.cache.keys[layer, :, :, : self.end], self.cache.values[layer, :, :, : self.end]
 
     def advance(self, num_new: int) -> None:
-        """See `Cache`: the caller moves `slot`."""
+        """See `Cache`."""
+        self.cache.length = self.end

@@ -95,7 +95,7 @@ class LlamaAttention(nn.Module):
         rotated, value = states.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), dim=1)
         query, key = rotate(rotated, *rotary).split((self.num_heads, self.num_kv_heads), dim=1)
         key, value = cache.append(index, key, value)
-        attended = attend(query, key, value, mask)
+        attended = attend(query, key, value, mask, cache.exact)
         return self.o_proj(attended.transpose(1, 2).reshape(batch, num_new, -1))
 
 

@@ -87,7 +87,16 @@ def plan_drawing(
         prompts = [prompt_batch(runtime, request, options, sampler, [source]) for source in run.sources]
         longest = max(prompts, key=lambda prompt: prompt.length)
         num_sources = len(run.sources)
-        phases.append(drawing_bytes(runtime, longest, len(run.rows), preview, num_sources=num_sources))
+        phases.append(
+            drawing_bytes(
+                runtime,
+                longest,
+                len(run.rows),
+                preview,
+                num_sources=num_sources,
+                lookahead=getattr(options, "lookahead", 1),
+            )
+        )
     return runs, max(phases)
 
 

@@ -13,6 +13,7 @@ from ..processing.edit_forms import EDIT_FORMS, TOKENS, VISION, EditForm
 from ..processing.edit_prompts import edit_prompt
 from ..prompt_batch import PromptBatch
 from ..sampling.guidance import guide_edit, uses_guidance, uses_source
+from ..sampling.results import DrawnTokens
 from ..sampling.steps import OnStep, may_preview, part_of
 from ..sampling.tokens import sample_image_tokens
 from .edit_request import EditRequest
@@ -22,7 +23,7 @@ from .runtime import Runtime
 from .workspace import codec_bytes, drawing_bytes, vision_bytes
 
 
-def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[Tensor, Tensor]:
+def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[DrawnTokens, Tensor]:
     """Generates the tokens of images that are edited by instruction.
 
     The images are the model's own squares and are not pasted back into the source: whether a checkpoint keeps
@@ -41,10 +42,10 @@ def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[
     tokens = torch.empty(num_results, num_tokens, dtype=torch.int64, device=runtime.device)
     source_tokens = torch.empty_like(tokens)
 
-    def draw(run: EditRun, number: int, count: int) -> None:
+    def draw(run: EditRun, number: int, count: int) -> int:
         source = embed_sources(runtime, request, prompt, run.sources)
         source_tokens[run.rows] = source.tokens.repeat_interleave(len(run.rows) // len(run.sources), dim=0)
-        tokens[run.rows] = sample_image_tokens(
+        drawn = sample_image_tokens(
             runtime.model,
             source.prompt,
             options,
@@ -54,10 +55,11 @@ def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[
             combine,
             len(run.sources),
         )
+        tokens[run.rows] = drawn.tokens
+        return drawn.passes
 
-    for _ in in_parts(runtime, runs, draw):
-        pass
-    return tokens, source_tokens
+    passes = sum(in_parts(runtime, runs, draw))
+    return DrawnTokens(tokens, passes), source_tokens
 
 
 def _plan(
@@ -71,7 +73,14 @@ def _plan(
     ]
     runs = split_runs(blocks, runtime.max_batch_size)
     num_sources = max(len(run.sources) for run in runs)
-    drawing = drawing_bytes(runtime, prompt, request.num_results, preview, num_sources=num_sources)
+    drawing = drawing_bytes(
+        runtime,
+        prompt,
+        request.num_results,
+        preview,
+        num_sources=num_sources,
+        lookahead=request.options.lookahead,
+    )
     return runs, max(vision_bytes(runtime, 1), drawing, codec_bytes(runtime, request.num_results))
 
 

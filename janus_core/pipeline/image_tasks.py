@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -73,7 +73,7 @@ class ImageTasks(Runtime):
             ),
         )
 
-        def draw(run: EditRun, number: int, count: int) -> Tensor:
+        def draw(run: EditRun, number: int, count: int) -> Any:
             return sampler.sample(
                 self.model,
                 prompt_batch(self, request, options, sampler, run.sources).to(self.device),
@@ -84,8 +84,10 @@ class ImageTasks(Runtime):
                 **({"num_sources": len(run.sources)} if sampler.joins_prompts else {}),
             )
 
-        samples = torch.cat(list(in_parts(runtime, runs, draw)))
-        return sampler.result(runtime._decode(samples, on_image) if pixels else None, samples)
+        def decode(samples: Tensor) -> Tensor | None:
+            return runtime._decode(samples, on_image) if pixels else None
+
+        return sampler.result(list(in_parts(runtime, runs, draw)), decode)
 
     @torch.no_grad()
     def edit(
@@ -130,17 +132,17 @@ class ImageTasks(Runtime):
             checkpoint=self.folder.name,
         )
         if request.masks is None:
-            tokens, source_tokens = draw_edit(self, request, on_step)
-            images = self._decode(tokens, on_image)
-            changed = changed_cells(tokens, source_tokens, images)
+            drawn, source_tokens = draw_edit(self, request, on_step)
+            images = self._decode(drawn.tokens, on_image)
+            changed = changed_cells(drawn.tokens, source_tokens, images)
         else:
             plan = plan_inpainting(self, request)
-            tokens, source_tokens = draw_masked(self, request, plan, on_step)
-            images, changed = blend_edits(self, request, plan, self._decode(tokens, on_image))
-        notes = (*request.notes, *notes_on_results(request, tokens, source_tokens, changed))
+            drawn, source_tokens = draw_masked(self, request, plan, on_step)
+            images, changed = blend_edits(self, request, plan, self._decode(drawn.tokens, on_image))
+        notes = (*request.notes, *notes_on_results(request, drawn.tokens, source_tokens, changed))
         for note in notes:
             _log.warning(note)
-        return EditedImages(images, tokens, changed, notes)
+        return EditedImages(images, drawn.tokens, changed, drawn.passes, notes)
 
     @overload
     def image_options(self, options: Drawing) -> Drawing: ...

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, groupby, pairwise
+from itertools import chain, groupby
 
 import torch
 from torch import Tensor
@@ -23,7 +23,9 @@ from ..processing.masks import (
 from ..prompt_batch import PromptBatch
 from ..sampling.guidance import uses_guidance
 from ..sampling.inpainting import MaskedImages, best_candidates, candidate_indices, inpaint_tokens
+from ..sampling.lookahead import window
 from ..sampling.options import EditSampling
+from ..sampling.results import DrawnTokens
 from ..sampling.seeds import seeded_generator
 from ..sampling.steps import OnStep, may_preview, part_of
 from .edit_request import EditRequest
@@ -100,7 +102,7 @@ def _masked_positions(under_mask: Tensor, options: EditSampling, result: int) ->
 
 def draw_masked(
     runtime: Runtime, request: EditRequest, plan: InpaintingPlan, on_step: OnStep
-) -> tuple[Tensor, Tensor]:
+) -> tuple[DrawnTokens, Tensor]:
     """Generates the masked tokens.
 
     Returns:
@@ -126,8 +128,8 @@ def draw_masked(
     log_prob = torch.zeros(len(tokens), dtype=torch.float32, device=device)
     prompt, streams = prompt.to(device), plan.streams
 
-    def draw(run: EditRun, number: int, count: int) -> None:
-        tokens[run.rows], log_prob[run.rows] = inpaint_tokens(
+    def draw(run: EditRun, number: int, count: int) -> int:
+        drawn, log_prob[run.rows] = inpaint_tokens(
             runtime.model,
             prompt,
             options,
@@ -135,10 +137,11 @@ def draw_masked(
             MaskedImages(encoded[run.sources], run.masked),
             part_of(on_step, number, count),
         )
+        tokens[run.rows] = drawn.tokens
+        return drawn.passes
 
-    for _ in in_parts(runtime, runs, draw):
-        pass
-    return best_candidates(tokens, log_prob, plan.candidates), source_tokens
+    passes = sum(in_parts(runtime, runs, draw))
+    return DrawnTokens(best_candidates(tokens, log_prob, plan.candidates), passes), source_tokens
 
 
 def _inpainting_bytes(
@@ -147,10 +150,11 @@ def _inpainting_bytes(
     """Working memory in bytes: the largest of the phases generating, decoding and blending."""
     phases = [codec_bytes(runtime, request.num_results), _blending_bytes(request)]
     for run in plan.runs(runtime.max_batch_size):
-        stops = pairwise((*run.masked, plan.num_tokens))
-        per_pass = max(stop - start for start, stop in stops)
         size, num_sources, known = len(run.rows), len(run.sources), run.masked[0]
-        phases.append(drawing_bytes(runtime, prompt, size, preview, known, per_pass, num_sources))
+        drawn = window(runtime.model, request.options.lookahead, size * len(prompt.input_ids))
+        stops = (*run.masked[drawn:], *[plan.num_tokens] * drawn)
+        per_pass = max(stop - start for start, stop in zip(run.masked, stops, strict=False))
+        phases.append(drawing_bytes(runtime, prompt, size, preview, known, per_pass, num_sources, drawn))
     return max(phases)
 
 

@@ -129,6 +129,7 @@ def _result(drawn: DrawnRounds, thoughts: list[Thought]) -> ThoughtImages:
     return ThoughtImages(
         images=drawn.images,
         tokens=drawn.tokens,
+        passes=drawn.passes,
         thoughts=[thought.text for thought in thoughts],
         thought_ids=[thought.ids for thought in thoughts],
         first_images=drawn.first_images,

@@ -13,6 +13,7 @@ from ..models.cache import KVCache
 from ..models.cpu.registry import conversion_bytes
 from ..prompt_batch import PromptBatch
 from ..sampling.guidance import uses_guidance
+from ..sampling.lookahead import window
 from ..sampling.options import TextSampling
 from ..sampling.text import initial_answer_slots
 from .questions import QuestionBatch, TokenizedQuestions
@@ -71,6 +72,7 @@ def drawing_bytes(
     num_known_tokens: int = 0,
     tokens_per_pass: int = 1,
     num_sources: int = 1,
+    lookahead: int | None = 1,
 ) -> int:
     """Bytes to draw images, without decoding them afterwards.
 
@@ -80,20 +82,22 @@ def drawing_bytes(
         num_images: of the whole batch, which is split into chunks.
         preview: whether the callback of a run may decode an image while others are drawn.
         num_known_tokens: tokens of an image that are read with the prompt.
-        tokens_per_pass: the most tokens that are read in one pass after it.
+        tokens_per_pass: the most tokens that are read in one pass after it, if more than are drawn.
         num_sources: images in the prompt or to inpaint that are read together, each for equally many images.
+        lookahead: that of the options, if the model draws token by token.
     """
     generation, itemsize = runtime.model.generation.config, runtime.dtype.itemsize
     num_images = min(num_images, runtime.max_batch_size)
     sequences, slots = len(prompt.input_ids) * num_images, prompt.length + generation.num_tokens
     prompts, length = len(prompt.input_ids) * num_sources, prompt.length + num_known_tokens
-    num_new = max(tokens_per_pass, generation.tokens_per_step)
+    num_drawn = generation.tokens_per_step * window(runtime.model, lookahead, sequences)
+    num_new = max(tokens_per_pass, num_drawn)
     # The prompt is read once for all images, then its cache is copied for each of them.
     cache = _cache(runtime, sequences, slots)
     prompt_cache = _cache(runtime, prompts, length) if num_images > num_sources else 0
     prompt_states = _states(runtime, prompts, 2 * length)
     # Outputs of a step are those of all sequences; of known tokens, those of one image at a time.
-    outputs = max(sequences * generation.tokens_per_step, num_new) * generation.output_bytes(itemsize)
+    outputs = max(sequences * num_drawn, num_new) * generation.output_bytes(itemsize)
     step = max(_pass(runtime, sequences, num_new, slots), _states(runtime, sequences, 2 * num_new) + outputs)
     prefill = (prompt_cache or cache) + _pass(runtime, prompts, length, length)
     later = max(prompt_cache, step, preview * codec_bytes(runtime, 1))
@@ -115,7 +119,8 @@ def thinking_bytes(runtime: Runtime, request: ThinkingRequest, preview: bool) ->
     texts = _cache(runtime, images, row)
     drawing = _cache(runtime, sequences, 2 * row + generation.num_tokens)
     writing = _text_head(runtime, images, _SAMPLING_BYTES)
-    step = _states(runtime, sequences, 2) + sequences * generation.output_bytes(itemsize)
+    drawn = window(runtime.model, request.options.lookahead, sequences)
+    step = _states(runtime, sequences, 2 * drawn) + sequences * drawn * generation.output_bytes(itemsize)
     reading = _pass(runtime, sequences, row, row) + _states(runtime, sequences, 2 * row)
     working = texts + drawing + reading + max(writing, step, preview * codec_bytes(runtime, 1))
     total = request.options.batch_size * (2 + request.rounds)
@@ -128,7 +133,7 @@ def vision_bytes(runtime: Runtime, images: int) -> int:
     config, itemsize = runtime.model.config.understanding, runtime.dtype.itemsize
     vision = config.vision
     size, heads, positions = vision.hidden_size, vision.num_attention_heads, vision.num_positions
-    attention = 7 * size * itemsize + score_bytes(runtime.device, heads, size // heads, positions)
+    attention = 7 * size * itemsize + score_bytes(runtime.device, heads, size // heads, positions, positions)
     feed_forward = (3 * size + 2 * vision.intermediate_size) * itemsize
     pixels = 3 * vision.image_size**2 * (4 + itemsize)
     outputs = config.num_embeddings * (size + config.aligner.hidden_size) * itemsize
@@ -170,7 +175,7 @@ def _pass(runtime: Runtime, sequences: int, tokens: int, slots: int) -> int:
     size, heads, head_dim = config.hidden_size, config.num_attention_heads, config.head_dim
     rotated = (heads + config.num_key_value_heads) * head_dim
     projected = rotated + config.num_key_value_heads * head_dim
-    scores = score_bytes(runtime.device, heads, head_dim, slots) + 2 * (1 + itemsize) * slots
+    scores = score_bytes(runtime.device, heads, head_dim, slots, tokens) + 2 * (1 + itemsize) * slots
     attention = (3 * size + projected + 3 * rotated) * itemsize + scores
     feed_forward = (5 * size + 4 * config.intermediate_size + 2 * head_dim) * itemsize + slots
     widest = runtime.model.body.get_submodule("layers.0.mlp.gate_up_proj")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from ..models.cache import Cache, KVCache
+from ..models.cache import Cache, KVCache, StaggeredCache
+from ..models.cpu.registry import rounds_inputs
 from ..models.janus import Janus
 from ..prompt_batch import PromptBatch
-from .cuda_graph import CapturedStep
 from .logits import check_finite
 
 Combine = Callable[[Tensor], Tensor]
-"""Guidance: combines the logits of all conditions [R * B, V] into one per image [B, V]."""
+"""Guidance: combines the logits of all conditions [R * B, K, V] into one per image [B, K, V]."""
 
 
 def prefill(
@@ -50,14 +50,15 @@ def prefill(
 
 
 class ImageDecoder:
-    """Decodes several images at once: `logits` for the next token, `append` for the sampled ones.
+    """Decodes several images at once: `read` reads their tokens, and `logits` say what may follow these.
 
     For guidance, each image is decoded under R conditions at once (conditional, unconditional, ...): R
     sequences that read the same image tokens after different prompts.
 
     Attributes:
-        logits: [B, V] float32 guided logits of the next token.
-        hidden_states: [B, T, C] of the tokens appended last, under the first condition.
+        logits: [B, K, V] float32 guided logits after K of the tokens read last; at first, [B, 1, V] of the
+            token after the prompt and `start`.
+        hidden_states: [B, T, C] of the tokens read last, under the first condition.
     """
 
     def __init__(
@@ -68,7 +69,6 @@ class ImageDecoder:
         combine: Combine,
         num_images: int,
         start: Tensor | None = None,
-        capture: bool = False,
         num_sources: int = 1,
         cache: KVCache | None = None,
     ) -> None:
@@ -76,41 +76,54 @@ class ImageDecoder:
 
         The prompts have R sequences each, embedded as [R * S, T, C]: S = `num_sources` adjacent ones for each
         condition. The images of a prompt are adjacent. `start` [S, n] holds the tokens that they begin with.
-        With `capture`, decode steps replay CUDA graphs. `cache` holds what comes before the prompts, and is
-        extended in place.
+        `cache` holds what comes before the prompts, and is extended in place.
         """
         self._body, self._generation, self._combine = model.body, model.token_generation, combine
         self._num_conditions, self._num_images = len(inputs_embeds) // num_sources, num_images
-        self._num_read = 0
+        num_read = 0
         if start is not None:
             start_embeds = self._generation.embed_tokens(start).repeat(self._num_conditions, 1, 1)
             inputs_embeds = torch.cat((inputs_embeds, start_embeds), dim=1)
-            self._num_read = start.shape[1]
+            num_read = start.shape[1]
 
         # The images of one condition are adjacent: (condition 0, image 0), (condition 0, image 1), ...
         num_tokens = self._generation.config.num_tokens
-        num_new = num_tokens - self._num_read
         copies = num_images // num_sources
-        self._cache, hidden_states = prefill(model, prompt, inputs_embeds, num_new, copies, cache)
+        self._cache, hidden_states = prefill(
+            model, prompt, inputs_embeds, num_tokens - num_read, copies, cache
+        )
+        # So that an image does not depend on the tokens and images that are read beside its own.
+        self._cache.exact = rounds_inputs(self._body)
+        self._prompt_length = self._cache.length - num_read
+        self._staggered: StaggeredCache | None = None
         self._position_ids = prompt.next_positions(num_tokens).repeat_interleave(copies, dim=0)
-        self._captured = CapturedStep(self._cache) if capture else None
         self.hidden_states = hidden_states[:num_images]
         self.logits = self._guided_logits(hidden_states)
         # Fail early instead of after a whole image.
         check_finite(self.logits, self.hidden_states.dtype)
         self._finite = torch.ones((), dtype=torch.bool, device=self.logits.device)
 
-    def append(self, tokens: Tensor) -> None:
-        """Reads the images' next tokens [B, T]."""
-        end = self._num_read + tokens.shape[1]
-        position_ids = self._position_ids[:, self._num_read : end]
-        if self._captured is not None and tokens.shape[1] == 1:
-            # Pass `_read` each time; storing it would create a reference cycle that keeps the cache alive.
-            hidden_states, self.logits = self._captured(self._read, tokens, position_ids)
-        else:
-            hidden_states, self.logits = self._read(tokens, position_ids, self._cache)
+    @property
+    def num_sequences(self) -> int:
+        """Sequences that are read at once: R * B."""
+        return self._num_conditions * self._num_images
+
+    def read(self, tokens: Tensor, starts: Sequence[int], after: Tensor | None = None) -> None:
+        """Reads T tokens of each image [B, T], the first of which is its token number `starts[image]`.
+
+        Tokens that were read there before, and after there, are forgotten. Tokens past an image's end have no
+        effect. `logits` become those after tokens number `after` [B, K] of the T, by default the last one.
+        """
+        position_ids, cache = self._place(starts, tokens.shape[1])
+        # All conditions read the same image tokens.
+        inputs_embeds = self._generation.embed_tokens(tokens).repeat(self._num_conditions, 1, 1)
+        hidden_states = self._body(inputs_embeds, position_ids, cache)
         self.hidden_states = hidden_states[: self._num_images]
-        self._num_read = end
+        if after is None:
+            self.logits = self._guided_logits(hidden_states[:, -1:])
+        else:
+            index = after.repeat(self._num_conditions, 1)[..., None].expand(-1, -1, hidden_states.shape[2])
+            self.logits = self._guided_logits(hidden_states.gather(1, index))
         # Only noted here and checked at the end: asking the device at each step would stall it.
         self._finite &= torch.isfinite(self.logits).all()
 
@@ -118,14 +131,24 @@ class ImageDecoder:
         """Raises RuntimeError if the logits of any step were NaN or infinite."""
         check_finite(torch.where(self._finite, 0.0, torch.nan), self.hidden_states.dtype)
 
-    def _read(self, tokens: Tensor, position_ids: Tensor, cache: Cache) -> tuple[Tensor, Tensor]:
-        """Hidden states [R * B, T, C] of new tokens [B, T], and guided logits [B, V] after the last."""
-        # All conditions read the same image tokens.
-        inputs_embeds = self._generation.embed_tokens(tokens).repeat(self._num_conditions, 1, 1)
-        hidden_states = self._body(inputs_embeds, position_ids, cache)
-        return hidden_states, self._guided_logits(hidden_states[:, -1:])
+    def _place(self, starts: Sequence[int], num_new: int) -> tuple[Tensor, Cache]:
+        """Position ids [R * B, T] of tokens that begin at some number, and the cache for them."""
+        first = starts[0]
+        if all(start == first for start in starts):
+            self._cache.rewind(self._prompt_length + first)
+            return self._position_ids[:, first : first + num_new], self._cache
+        if self._staggered is None:
+            self._staggered = StaggeredCache(self._cache)
+        last = self._position_ids.shape[1] - 1
+        numbers = torch.tensor(starts, device=self.logits.device)[:, None]
+        numbers = (numbers + torch.arange(num_new, device=self.logits.device)).clamp(max=last)
+        numbers = numbers.repeat(self._num_conditions, 1)
+        self._staggered.place(
+            self._prompt_length + numbers, min(max(starts) + num_new, last + 1) + self._prompt_length
+        )
+        return self._position_ids.gather(1, numbers), self._staggered
 
     def _guided_logits(self, hidden_states: Tensor) -> Tensor:
-        """Maps hidden states [R * B, 1, C] to guided logits [B, V]."""
+        """Maps hidden states [R * B, K, C] to guided logits [B, K, V]."""
         # The reference guides in the model's dtype; float32 here, so that bf16 rounds only once.
-        return self._combine(self._generation.head(hidden_states)[:, -1].float())
+        return self._combine(self._generation.head(hidden_states).float())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..models.flow_generation import FlowGeneration
@@ -13,18 +15,23 @@ from ..models.token_generation import TokenGeneration
 from ..prompt_batch import GenerationPromptStyle
 from .flow import integrate_flow
 from .options import FlowSampling, TokenSampling, own_names, resolved
-from .results import GeneratedImages, GeneratedLatents
+from .results import DrawnTokens, GeneratedImages, GeneratedLatents
 from .tokens import sample_image_tokens
+
+_log = logging.getLogger(__name__)
+
+Decode = Callable[[Tensor], Any]
+"""Images [B, H, W, 3] of tokens or latents; None if none are wanted."""
 
 
 @dataclass(frozen=True)
 class ImageSampler:
     """A way to generate images."""
 
-    sample: Callable[..., Tensor]
+    sample: Callable[..., Any]  # draws a batch
     published: TokenSampling | FlowSampling  # values for checkpoints that state none
     prompt_style: GenerationPromptStyle
-    result: Callable[[Any, Tensor], GeneratedImages | GeneratedLatents]  # of pixels or None, and samples
+    result: Callable[[Any, Decode], GeneratedImages | GeneratedLatents]  # of what was drawn, batch by batch
     starts: tuple[str, ...]  # names of the tensors that `sample` can start from
     joins_prompts: bool  # whether `sample` draws several prompts at once, whose number is `num_sources`
     method: str  # how images are generated, for error messages
@@ -72,13 +79,25 @@ class ImageSampler:
         return given
 
 
+def _images(batches: Sequence[DrawnTokens], decode: Decode) -> GeneratedImages:
+    drawn = DrawnTokens.joined(batches)
+    images, per_image = drawn.tokens.shape
+    _log.info("Drew %d images of %d tokens in %d passes.", images, per_image, drawn.passes)
+    return GeneratedImages(decode(drawn.tokens), drawn.tokens, drawn.passes)
+
+
+def _latents(batches: Sequence[Tensor], decode: Decode) -> GeneratedLatents:
+    latents = torch.cat(list(batches))
+    return GeneratedLatents(decode(latents), latents)
+
+
 # By the class of `model.generation`, which `models.janus` chooses.
 IMAGE_SAMPLERS: dict[type, ImageSampler] = {
     TokenGeneration: ImageSampler(
         sample=sample_image_tokens,
         published=TokenSampling(guidance_scale=5.0, temperature=1.0, top_k=0, top_p=1.0),
         prompt_style=GenerationPromptStyle(),
-        result=GeneratedImages,
+        result=_images,
         starts=(),
         joins_prompts=True,
         method="token by token",
@@ -87,7 +106,7 @@ IMAGE_SAMPLERS: dict[type, ImageSampler] = {
         sample=integrate_flow,
         published=FlowSampling(num_steps=30, guidance_scale=2.0),
         prompt_style=GenerationPromptStyle(includes_image_start=False, masks_padding=True),
-        result=GeneratedLatents,
+        result=_latents,
         starts=("noise", "latents"),
         joins_prompts=False,
         method="by flow",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -13,9 +12,12 @@ from torch import Tensor
 from ..models.janus import Janus
 from ..prompt_batch import PromptBatch
 from .decoding import ImageDecoder
+from .drawing import TokenDrawer
 from .guidance import guide
 from .logits import TokenSampler
+from .lookahead import window
 from .options import TokenSampling
+from .results import DrawnTokens
 from .steps import OnStep, ignore_step
 
 # Distance between the random streams of an image's candidates: 2**32 over the golden ratio, which spreads
@@ -38,11 +40,11 @@ def inpaint_tokens(
     images: Sequence[int],
     source: MaskedImages,
     on_step: OnStep = ignore_step,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[DrawnTokens, Tensor]:
     """Draws the masked tokens of images, equally often for each, from one prompt.
 
     The arguments are those of `sample_image_tokens`, with the index of each random stream as `images`, those
-    of one source adjacent. `on_step` is called after every drawn token, with all tokens before the next
+    of one source adjacent. `on_step` is called after every pass that draws, with all tokens before the next
     masked one.
 
     Returns:
@@ -51,41 +53,40 @@ def inpaint_tokens(
     """
     masked, num_tokens = source.masked, model.generation.config.num_tokens
     num_sources = len(source.tokens)
-    tokens = source.tokens.repeat_interleave(len(images) // num_sources, dim=0)
     prompt = prompt.repeat(num_sources)
     combine = partial(guide, guidance_scale=options.guidance_scale)
     # The kept tokens before the first masked one are read with the prompt.
     start = source.tokens[:, : masked[0]] if masked[0] > 0 else None
     inputs_embeds = model.embed_prompt(prompt)
-    decoder = ImageDecoder(
-        model, prompt, inputs_embeds, combine, len(images), start, options.capture, num_sources
+    decoder = ImageDecoder(model, prompt, inputs_embeds, combine, len(images), start, num_sources)
+    drawer = TokenDrawer(
+        decoder,
+        TokenSampler(options, images),
+        source.tokens.repeat_interleave(len(images) // num_sources, dim=0),
+        masked,
+        window(model, options.lookahead, decoder.num_sequences),
     )
-    sampler = TokenSampler(options, images)
-    log_prob = torch.zeros(len(images), dtype=torch.float32, device=tokens.device)
-    for position, next_masked in pairwise((*masked, num_tokens)):
-        tokens[:, position] = sampler.draw(decoder.logits)
-        on_step(next_masked, num_tokens, tokens[:, :next_masked])
-        # One pass reads the drawn token and the kept ones after it. The image's last token is never read,
-        # since nothing follows it.
-        new = tokens[:, position : min(next_masked, num_tokens - 1)]
-        if new.shape[1] > 0:
-            decoder.append(new)
-        kept = tokens[:, position + 1 : next_masked]
-        if kept.shape[1] > 0:
-            states = decoder.hidden_states[:, : kept.shape[1]]
-            log_prob += sum_log_probs(model.token_generation.head, states, kept)
+    log_prob = torch.zeros(len(images), dtype=torch.float32, device=drawer.tokens.device)
+    kept, reported = set(range(num_tokens)) - set(masked), 0
+    for settled in drawer.steps():
+        if settled > reported:  # not after a pass that only reads kept tokens
+            on_step(settled, num_tokens, drawer.tokens[:, :settled])
+            reported = settled
+        for image, predicted in enumerate(drawer.predicted):
+            numbers = [number for number in predicted if number in kept]
+            if numbers:
+                states = decoder.hidden_states[image, [number - predicted.start for number in numbers]]
+                ids = drawer.tokens[image, numbers]
+                log_prob[image] += sum_log_probs(model.token_generation.head, states, ids)
     decoder.check_finite()
-    return tokens, log_prob / max(num_tokens - masked[0] - len(masked), 1)
+    drawn = DrawnTokens(drawer.tokens, drawer.passes)
+    return drawn, log_prob / max(num_tokens - masked[0] - len(masked), 1)
 
 
 def sum_log_probs(head: Callable[[Tensor], Tensor], hidden_states: Tensor, tokens: Tensor) -> Tensor:
-    """Sums the log-probabilities [B] of tokens [B, T] after hidden states [B, T, C], in float32."""
-    sums = []
-    # One image at a time: the logits of all at once could take more memory than the model.
-    for states, ids in zip(hidden_states, tokens, strict=True):
-        log_probs = head(states[None])[0].float().log_softmax(dim=-1)
-        sums.append(log_probs.gather(1, ids[:, None]).sum())
-    return torch.stack(sums)
+    """Sums the log-probabilities of tokens [n] after hidden states [n, C], in float32: a scalar."""
+    log_probs = head(hidden_states[None])[0].float().log_softmax(dim=-1)
+    return log_probs.gather(1, tokens[:, None]).sum()
 
 
 def candidate_indices(image: int, candidates: int) -> list[int]:

@@ -23,27 +23,56 @@ class TokenSampler:
         """Prepares a stream for each sequence, whose index i in the whole batch makes its seed: seed + i."""
         self.options = options
         self.generators = [seeded_generator(options.seed, index) for index in indices]
+        self._noise: list[list[Tensor]] = [[] for _ in self.generators]  # [V] of the next tokens
 
     def draw(self, logits: Tensor) -> Tensor:
         """Maps logits [B, V] to one token per sequence [B]."""
+        tokens = self.draw_ahead(logits[:, None])[:, 0]
+        self.settle([1] * len(tokens))
+        return tokens
+
+    def draw_ahead(self, logits: Tensor) -> Tensor:
+        """Maps logits of the next K tokens of every sequence [B, K, V] to these tokens [B, K].
+
+        Some logits may come from guesses: until `settle` counts a token as drawn, it can be drawn again, with
+        the same noise.
+        """
         if self.options.temperature == 0.0:
             return logits.argmax(dim=-1)
+        batch_size, count, _ = logits.shape
         # Float32 because bf16 cannot order thousands of small probabilities. Shifted to a maximum of 0,
         # because a logit divided by a tiny temperature could overflow.
-        logits = logits.float()
+        logits = logits.flatten(0, 1).float()
         kept = keep_likely(
             (logits - logits.amax(dim=-1, keepdim=True)) / self.options.temperature,
             self.options.top_k,
             self.options.top_p,
             getattr(self.options, "min_p", 0.0),
         )
+        race = kept.softmax(dim=-1) / self._next_noise(count, logits)
+        return race.argmax(dim=-1).view(batch_size, count)
+
+    def settle(self, counts: Sequence[int]) -> None:
+        """Counts the next tokens of each sequence as drawn."""
+        for noise, count in zip(self._noise, counts, strict=True):
+            del noise[:count]
+
+    def _next_noise(self, count: int, logits: Tensor) -> Tensor:
+        """Noise [B * count, V] of the next tokens, on the device of some logits [..., V]."""
+        streams = list(zip(self._noise, self.generators, strict=True))
+        missing = [stream for stream in streams for _ in range(count - len(stream[0]))]
         # Explicit device and dtype, because a host may have changed torch's defaults; pinned, so that the
         # copy to the GPU is asynchronous.
-        noise = torch.empty(logits.shape, device="cpu", dtype=torch.float32, pin_memory=logits.is_cuda)
-        for values, generator in zip(noise, self.generators, strict=True):
+        shape = (len(missing), logits.shape[-1])
+        fresh = torch.empty(shape, device="cpu", dtype=torch.float32, pin_memory=logits.is_cuda)
+        for values, (_, generator) in zip(fresh, missing, strict=True):
             values.exponential_(generator=generator)
-        noise = noise.to(logits.device, non_blocking=logits.is_cuda)
-        return (kept.softmax(dim=-1) / noise).argmax(dim=-1)
+        fresh = fresh.to(logits.device, non_blocking=logits.is_cuda)
+        for values, (noise, _) in zip(fresh, missing, strict=True):
+            noise.append(values)
+        if len(fresh) == count * len(streams):  # as always in plain drawing: no copy
+            return fresh
+        return torch.stack([values for noise, _ in streams for values in noise[:count]])
 
 
 def keep_likely(logits: Tensor, top_k: int, top_p: float, min_p: float = 0.0) -> Tensor:

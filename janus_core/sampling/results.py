@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DrawnTokens:
+    """What a loop has drawn.
+
+    Attributes:
+        tokens: [B, N] int64 codebook ids in raster order.
+        passes: how often the transformer has read tokens of these images, besides their prompt. Without
+            drawing ahead, once for every token but the last.
+    """
+
+    tokens: Tensor
+    passes: int
+
+    @staticmethod
+    def joined(batches: Sequence[DrawnTokens]) -> DrawnTokens:
+        """Batches that were drawn one after the other."""
+        tokens = torch.cat([batch.tokens for batch in batches])
+        return DrawnTokens(tokens, sum(batch.passes for batch in batches))
 
 
 @dataclass(frozen=True)
@@ -14,14 +36,16 @@ class GeneratedImages:
     Attributes:
         images: [B, H, W, 3] float32 in [0, 1].
         tokens: [B, N] int64 codebook ids in raster order.
+        passes: as in `DrawnTokens`, of all images that were drawn, one batch after the other.
     """
 
     images: Tensor
     tokens: Tensor
+    passes: int
 
     def select(self, indices: Tensor) -> GeneratedImages:
         """The images at indices [n], in that order."""
-        return GeneratedImages(self.images[indices], self.tokens[indices])
+        return GeneratedImages(self.images[indices], self.tokens[indices], self.passes)
 
 
 @dataclass(frozen=True)
@@ -33,12 +57,14 @@ class EditedImages:
         tokens: [B, N] int64 codebook ids of the model's whole square, in raster order.
         changed: [B, H, W] float32, 1 where the image may differ from its source, else 0. For an instruction,
             1 where tokens differ; pixels next to those differ slightly as well.
+        passes: as in `GeneratedImages`.
         notes: sentences for the user: that an empty mask was ignored, or that images have not changed.
     """
 
     images: Tensor
     tokens: Tensor
     changed: Tensor
+    passes: int
     notes: tuple[str, ...] = ()
 
 

@@ -11,9 +11,12 @@ from ..models.cache import KVCache
 from ..models.janus import Janus
 from ..prompt_batch import PromptBatch
 from .decoding import Combine, ImageDecoder
+from .drawing import TokenDrawer
 from .guidance import guide
 from .logits import TokenSampler
+from .lookahead import window
 from .options import TokenSampling
+from .results import DrawnTokens
 from .steps import OnStep, ignore_step
 
 
@@ -27,7 +30,7 @@ def sample_image_tokens(
     combine: Combine | None = None,
     num_sources: int = 1,
     cache: KVCache | None = None,
-) -> Tensor:
+) -> DrawnTokens:
     """Generates several images of one prompt (Janus, arXiv:2410.13848, section 3.3), or of several.
 
     The prompt has R sequences, one per condition: the prompt itself, and with guidance the unconditional one
@@ -43,16 +46,16 @@ def sample_image_tokens(
         inputs_embeds = model.embed_prompt(prompt)
     if combine is None:
         combine = partial(guide, guidance_scale=options.guidance_scale)
+    decoder = ImageDecoder(model, prompt, inputs_embeds, combine, len(images), None, num_sources, cache)
     num_tokens = model.generation.config.num_tokens
-    tokens = prompt.input_ids.new_zeros(len(images), num_tokens)
-    decoder = ImageDecoder(
-        model, prompt, inputs_embeds, combine, len(images), None, options.capture, num_sources, cache
+    drawer = TokenDrawer(
+        decoder,
+        TokenSampler(options, images),
+        prompt.input_ids.new_zeros(len(images), num_tokens),
+        range(num_tokens),
+        window(model, options.lookahead, decoder.num_sequences),
     )
-    sampler = TokenSampler(options, images)
-    for position in range(num_tokens):
-        tokens[:, position] = sampler.draw(decoder.logits)
-        on_step(position + 1, num_tokens, tokens[:, : position + 1])
-        if position + 1 < num_tokens:
-            decoder.append(tokens[:, position, None])
+    for settled in drawer.steps():
+        on_step(settled, num_tokens, drawer.tokens[:, :settled])
     decoder.check_finite()
-    return tokens
+    return DrawnTokens(drawer.tokens, drawer.passes)

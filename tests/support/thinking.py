@@ -26,7 +26,7 @@ IMAGE_STEPS = (0, 1, 2, 3, 15)  # of which image logits are recorded
 
 def greedy(guidance_scale: float = 5.0, **options: Any) -> TokenSampling:
     """Options of images that take the likeliest tokens."""
-    return TokenSampling(guidance_scale=guidance_scale, temperature=0.0, **options)
+    return TokenSampling(guidance_scale=guidance_scale, temperature=0.0, lookahead=1, **options)
 
 
 def with_roles(pipe: JanusPipeline, form: str) -> JanusPipeline:

@@ -1,4 +1,4 @@
-"""CPU kernels: linear layers with packed or quantized weights, and the attention of a single query.
+"""CPU kernels: linear layers with packed or quantized weights, and the attention of few queries.
 
 A decode step reads every weight once and computes little with it, so its time depends on the bytes read.
 
@@ -13,5 +13,5 @@ PyTorch 2.5, the oldest supported release, thus has them all. Most are internal,
 FbgemmInt8Linear packs, are deprecated from 2.13 on. `is_available` tries a layer, and `checkpoints.precision`
 chooses another if it does not run: Int8Linear for FbgemmInt8Linear, `nn.Linear` for the 16-bit layers.
 
-`single_query_attention` uses public operators; without MKL, `attention.attend` calls PyTorch's attention.
+`few_query_attention` uses public operators; without MKL, `attention.attend` calls PyTorch's attention.
 """

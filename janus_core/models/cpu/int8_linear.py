@@ -31,6 +31,7 @@ class FbgemmInt8Linear(InferenceLinear):
     """
 
     needs_fbgemm = True
+    rounds_inputs = True
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__(weight, bias)
@@ -49,7 +50,8 @@ class FbgemmInt8Linear(InferenceLinear):
         inputs = inputs.detach().float()
         peak = torch.linalg.vector_norm(inputs, torch.inf, dim=-1, keepdim=True)
         rms = torch.linalg.vector_norm(inputs, dim=-1, keepdim=True) * self.in_features**-0.5
-        num_digits = 3 if bool((peak > _OUTLIER_RATIO * rms).any()) else 2
+        outliers = peak > _OUTLIER_RATIO * rms
+        num_digits = 3 if bool(outliers.any()) else 2
 
         # Write the inputs in base 126: step * (digit_0 + digit_1 / 126 + ...), each digit from -63 to 63.
         digits = inputs.new_empty(num_digits, *inputs.shape)
@@ -58,6 +60,8 @@ class FbgemmInt8Linear(InferenceLinear):
         for digit in digits[:-1]:
             torch.round(remainder, out=digit)
             remainder.sub_(digit).mul_(126)  # what is left becomes the last digit, which the kernel rounds
+        if num_digits == 3:
+            remainder.mul_(outliers)  # so that no other vector depends on those that are computed beside it
 
         # Multiply all digits in one call, so that the weights are read once. The kernel rounds its inputs to
         # unsigned integers: scale 1 keeps the digits' values, zero point 64 makes them positive.

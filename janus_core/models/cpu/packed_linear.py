@@ -23,6 +23,7 @@ class InferenceLinear(nn.Module):
     staging_dtype = torch.bfloat16  # in which a loader reads the weight, before it constructs the layer
     packed_bytes = 0  # of the weight and bias, where they are not parameters
     needs_fbgemm = False  # PyTorch's quantized backend for x86 CPUs
+    rounds_inputs = False  # so coarsely that the last bit of one often matters
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         """Packs or quantizes a weight [out, in] and a bias [out], both of any float dtype."""
@@ -92,6 +93,8 @@ class OneDnnBf16Linear(InferenceLinear):
 
     `nn.Linear` keeps its weight row-major, which oneDNN reads at half the speed for a few input vectors.
     """
+
+    rounds_inputs = True
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__(weight, bias)

@@ -17,6 +17,11 @@ def packed_bytes(model: nn.Module) -> int:
     return sum(module.packed_bytes for module in model.modules() if isinstance(module, InferenceLinear))
 
 
+def rounds_inputs(model: nn.Module) -> bool:
+    """Whether a layer rounds its inputs so coarsely that their last bit often matters."""
+    return any(isinstance(module, InferenceLinear) and module.rounds_inputs for module in model.modules())
+
+
 def conversion_bytes(layer: nn.Module, vectors: int, itemsize: int) -> int:
     """Working memory of a linear layer beside inputs and outputs, for input vectors of a dtype's size."""
     return layer.conversion_bytes(vectors, itemsize) if isinstance(layer, InferenceLinear) else 0

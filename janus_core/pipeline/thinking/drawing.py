@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from ...models.cache import KVCache
 from ...processing.prompts import PromptBuilder
@@ -15,6 +14,7 @@ from ...prompt_batch import PromptBatch
 from ...sampling.decoding import prefill
 from ...sampling.guidance import uses_guidance
 from ...sampling.options import TokenSampling
+from ...sampling.results import DrawnTokens
 from ...sampling.steps import OnStep
 from ...sampling.tokens import sample_image_tokens
 from ..runtime import Runtime
@@ -61,8 +61,8 @@ def draw_rows(
     images: Sequence[int],
     on_step: OnStep,
     read: ReadRows | None = None,
-) -> Tensor:
-    """Generates equally many images of each row, those of one adjacent: [B, N] int64 tokens.
+) -> DrawnTokens:
+    """Generates equally many images of each row, those of one adjacent.
 
     Args:
         runtime: the model.

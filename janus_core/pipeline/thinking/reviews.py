@@ -23,6 +23,7 @@ from ...prompt_batch import PromptBatch
 from ...sampling.decoding import prefill
 from ...sampling.guidance import uses_guidance
 from ...sampling.options import TextSampling
+from ...sampling.results import DrawnTokens
 from ...sampling.steps import OnStep, ignore_step
 from ...sampling.text import generate_text
 from ...sampling.tokens import sample_image_tokens
@@ -60,14 +61,14 @@ class ReviewDrawer:
         self._chunks = chunks_of(runtime, request.options.batch_size)
         self._reviewed: dict[int, _Reviewed] = {}
 
-    def first(self) -> Tensor:
-        """Draws all images: [B, N] tokens."""
+    def first(self) -> DrawnTokens:
+        """Draws all images."""
         rest = self._batch([[self._request.head[-1]]], len(self._conditions))
 
-        def draw(chunk: Chunk, number: int, count: int) -> Tensor:
+        def draw(chunk: Chunk, number: int, count: int) -> DrawnTokens:
             return self._draw(rest, chunk.rows, 0, (number, count))
 
-        return torch.cat(list(in_parts(self._runtime, self._chunks, draw)))
+        return DrawnTokens.joined(list(in_parts(self._runtime, self._chunks, draw)))
 
     def judge(self, images: Sequence[int], pictures: Tensor, round: int) -> list[Verdict]:
         """Judges some images, [n, H, W, 3] in [0, 1]; writes only the verdict in the last round."""
@@ -86,10 +87,10 @@ class ReviewDrawer:
         chunks = chunks_of(self._runtime, len(images))
         return list(chain.from_iterable(in_parts(self._runtime, chunks, judge)))
 
-    def again(self, images: Sequence[int], round: int) -> Tensor:
-        """Draws some images again, after what was written about them: [n, N] tokens."""
+    def again(self, images: Sequence[int], round: int) -> DrawnTokens:
+        """Draws some images again, after what was written about them."""
 
-        def draw(chunk: Chunk, number: int, count: int) -> Tensor:
+        def draw(chunk: Chunk, number: int, count: int) -> DrawnTokens:
             chosen = [images[index] for index in chunk.rows]
             reviewed = [self._reviewed[image] for image in chosen]
             batch = self.redraw_batch([each.ids for each in reviewed])
@@ -100,7 +101,8 @@ class ReviewDrawer:
             inputs_embeds = self._runtime.model.embed_prompt(batch, embeds)
             return self._draw(batch, chosen, round, (number, count), inputs_embeds)
 
-        return torch.cat(list(in_parts(self._runtime, chunks_of(self._runtime, len(images)), draw)))
+        chunks = chunks_of(self._runtime, len(images))
+        return DrawnTokens.joined(list(in_parts(self._runtime, chunks, draw)))
 
     @cached_property
     def _conditions(self) -> list[list[int]]:
@@ -133,7 +135,7 @@ class ReviewDrawer:
         round: int,
         part: tuple[int, int],
         inputs_embeds: Tensor | None = None,
-    ) -> Tensor:
+    ) -> DrawnTokens:
         """Draws some images after the prefix and the rest of each row; `part` is its number, of how many."""
         num_conditions = len(self._conditions)
         num_sources = len(rest.input_ids) // num_conditions

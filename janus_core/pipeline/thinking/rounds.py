@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...sampling.inpainting import candidate_indices
+from ...sampling.results import DrawnTokens
 from ...sampling.steps import OnStep, part_of
 from ..answer import Answer
 
@@ -32,11 +33,11 @@ class Verdict:
 class Drawer(Protocol):
     """Draws the images of a request, and some of them again."""
 
-    def first(self) -> Tensor:
-        """Draws all images: [B, N] tokens."""
+    def first(self) -> DrawnTokens:
+        """Draws all images."""
 
-    def again(self, images: Sequence[int], round: int) -> Tensor:
-        """Draws some images once more: [n, N] tokens."""
+    def again(self, images: Sequence[int], round: int) -> DrawnTokens:
+        """Draws some images once more."""
 
 
 Judge = Callable[[Sequence[int], Tensor, int], list[Verdict]]
@@ -55,6 +56,7 @@ class DrawnRounds:
         verdicts: [B, 1 + rounds] float32, P(Yes), NaN where nothing was drawn; None if nothing was judged.
         reflections: of each image, what was written about it in each round.
         kept: [B] int64, the round of the image that was kept.
+        passes: as in `DrawnTokens`, of all rounds.
     """
 
     tokens: Tensor
@@ -64,6 +66,7 @@ class DrawnRounds:
     verdicts: Tensor | None
     reflections: list[list[Answer]]
     kept: Tensor
+    passes: int
 
 
 def draw_rounds(
@@ -74,13 +77,14 @@ def draw_rounds(
     Of all rounds' images, the one with the highest P(Yes) is kept, the earlier one of equals. So its score is
     never lower than that of the first.
     """
-    tokens = drawer.first()
+    drawn = drawer.first()
+    tokens, passes = drawn.tokens, drawn.passes
     images = decode(tokens)
     count = len(tokens)
     kept = torch.zeros(count, dtype=torch.int64)
     reflections: list[list[Answer]] = [[] for _ in range(count)]
     if judge is None or rounds == 0:
-        return DrawnRounds(tokens, images, tokens, images, None, reflections, kept)
+        return DrawnRounds(tokens, images, tokens, images, None, reflections, kept, passes)
     best_tokens, best_images = tokens.clone(), images.clone()
     verdicts = torch.full((count, 1 + rounds), torch.nan)
     open_images, new_tokens, new_images = list(range(count)), tokens, images
@@ -98,9 +102,10 @@ def draw_rounds(
                 rejected.append(image)
         if not rejected or round == rounds:
             break
-        open_images, new_tokens = rejected, drawer.again(rejected, round + 1)
-        new_images = decode(new_tokens)
-    return DrawnRounds(best_tokens, best_images, tokens, images, verdicts, reflections, kept)
+        drawn = drawer.again(rejected, round + 1)
+        open_images, new_tokens, new_images = rejected, drawn.tokens, decode(drawn.tokens)
+        passes += drawn.passes
+    return DrawnRounds(best_tokens, best_images, tokens, images, verdicts, reflections, kept, passes)
 
 
 def part_of_round(on_step: OnStep, round: int, rounds: int, number: int, parts: int) -> OnStep:

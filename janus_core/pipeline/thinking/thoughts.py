@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
-from torch import Tensor
-
 from ...models.cache import KVCache
 from ...processing.thinking_prompts import end_ids, image_row, without_end
 from ...sampling.decoding import prefill
+from ...sampling.results import DrawnTokens
 from ...sampling.steps import OnStep, part_of
 from ...sampling.text import generate_text, initial_answer_slots
 from ..answer import EOS, LENGTH, Answer
@@ -57,28 +55,29 @@ class ThoughtDrawer:
         if self._given:
             self._rows(self._given, "thoughts")  # before anything is drawn
 
-    def first(self) -> Tensor:
-        """Thinks about all images, and draws them: [B, N] tokens."""
-        drawn = []
-        for thoughts, tokens in in_parts(self._runtime, self._chunks, self._think_and_draw):
+    def first(self) -> DrawnTokens:
+        """Thinks about all images, and draws them."""
+        batches = []
+        for thoughts, drawn in in_parts(self._runtime, self._chunks, self._think_and_draw):
             self.thoughts += thoughts
-            drawn.append(tokens)
-        return torch.cat(drawn)
+            batches.append(drawn)
+        return DrawnTokens.joined(batches)
 
-    def _think_and_draw(self, chunk: Chunk, number: int, count: int) -> tuple[list[Thought], Tensor]:
+    def _think_and_draw(self, chunk: Chunk, number: int, count: int) -> tuple[list[Thought], DrawnTokens]:
         texts = (0, 1) if self._form.shared else (number, count)
         thoughts, read = self._think(chunk.rows, part_of(self._on_text, *texts))
         return thoughts, self._draw(thoughts, chunk.rows, 0, (number, count), read)
 
-    def again(self, images: Sequence[int], round: int) -> Tensor:
+    def again(self, images: Sequence[int], round: int) -> DrawnTokens:
         """Draws some images from the same thoughts once more, from other random streams."""
 
-        def draw(chunk: Chunk, number: int, count: int) -> Tensor:
+        def draw(chunk: Chunk, number: int, count: int) -> DrawnTokens:
             chosen = [images[index] for index in chunk.rows]
             thoughts = [self.thoughts[index] for index in chosen]
             return self._draw(thoughts, random_streams(chosen, round), round, (number, count))
 
-        return torch.cat(list(in_parts(self._runtime, chunks_of(self._runtime, len(images)), draw)))
+        chunks = chunks_of(self._runtime, len(images))
+        return DrawnTokens.joined(list(in_parts(self._runtime, chunks, draw)))
 
     def _think(self, chunk: range, on_step: OnStep) -> tuple[list[Thought], ReadRows | None]:
         """A thought for each image, and what the model has read of the rows that they are drawn after."""
@@ -148,7 +147,7 @@ class ThoughtDrawer:
         round: int,
         part: tuple[int, int],
         read: ReadRows | None = None,
-    ) -> Tensor:
+    ) -> DrawnTokens:
         """Draws an image after each thought; `part` is the number of the part of the round, of how many."""
         rows = self._rows(thoughts, "thought")
         if len(read.counts) == 1 if read else all(row == rows[0] for row in rows):

@@ -32,7 +32,7 @@ _PARTS = {
     "edits_kept": "Rest kept by edit",
 }
 # Fields of the options of drawing that say which pictures are drawn, and not how.
-_WHICH = ("seed", "batch_size", "capture", "denoise")
+_WHICH = ("seed", "batch_size", "lookahead", "denoise")
 
 
 def evaluate(model: EvaluatedModel, count: int, on_part: Callable[[str], None]) -> dict[str, Any]:

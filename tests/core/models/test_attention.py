@@ -1,4 +1,4 @@
-"""Attention: the single-query kernel for CPUs equals PyTorch's attention, and runs where it should."""
+"""Attention: the kernel of few queries for CPUs equals PyTorch's attention, and runs where it should."""
 
 from __future__ import annotations
 
@@ -18,12 +18,6 @@ needs_mkl = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="ne
 
 
 @pytest.fixture
-def no_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the single-query kernel run for the few slots of a test."""
-    monkeypatch.setattr(attention, "_MIN_KEY_ELEMENTS", 0)
-
-
-@pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Records which kernel each call runs."""
     taken: list[str] = []
@@ -37,7 +31,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(owner, name, noted)
 
-    note(attention, "attend_single_query")
+    note(attention, "attend_few_queries")
     note(F, "scaled_dot_product_attention")
     return taken
 
@@ -54,23 +48,25 @@ def states(batch: int, heads: int, slots: int, layout: str = "cache", seed: int 
 
 
 @needs_mkl
-@pytest.mark.usefixtures("no_minimum")
 @pytest.mark.parametrize("layout", ["cache", "projection", "transposed"])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize(("batch", "slots"), [(1, 1), (1, 33), (3, 1), (3, 33)])
 @pytest.mark.parametrize("masked", [None, "shared mask", "mask per sequence"])
-def test_single_query_attention_equals_pytorchs(
-    layout: str, groups: int, batch: int, slots: int, masked: str | None, kernels: list[str]
+@pytest.mark.parametrize("count", [1, 3])
+def test_attention_of_few_queries_equals_pytorchs(
+    layout: str, groups: int, batch: int, slots: int, masked: str | None, count: int, kernels: list[str]
 ) -> None:
-    query, key = states(batch, 4, 1, "projection", seed=1), states(batch, groups, slots, seed=2)
+    if masked is None:
+        count = 1
+    query, key = states(batch, 4, count, "projection", seed=1), states(batch, groups, slots, seed=2)
     value = states(batch, groups, slots, layout, seed=3)
     mask = None
     if masked is not None:
         num_masks = 1 if masked == "shared mask" else batch
-        mask = torch.rand(num_masks, 1, 1, slots, generator=torch.Generator().manual_seed(slots)) < 0.6
+        mask = torch.rand(num_masks, 1, count, slots, generator=torch.Generator().manual_seed(slots)) < 0.6
         mask[..., -1] = True
-    attended = attend(query, key, value, mask)
-    assert kernels == ["scaled_dot_product_attention" if layout == "transposed" else "attend_single_query"]
+    attended = attend(query, key, value, mask, exact=True)
+    assert kernels == ["scaled_dot_product_attention" if layout == "transposed" else "attend_few_queries"]
     expected = F.scaled_dot_product_attention(
         query.double(), key.double(), value.double(), attn_mask=mask, enable_gqa=groups != 4
     )
@@ -79,33 +75,49 @@ def test_single_query_attention_equals_pytorchs(
 
 
 @needs_mkl
-@pytest.mark.usefixtures("no_minimum")
 def test_unused_slots_may_hold_anything(kernels: list[str]) -> None:
     cache = torch.full((2, 2, 4, 12, SIZE), torch.nan)
     cache[..., :7, :] = 1.0
     keys, values = cache[..., :7, :]
-    attended = attend(states(2, 4, 1), keys, values, None)
-    assert kernels == ["attend_single_query"]
+    attended = attend(states(2, 4, 1), keys, values, None, exact=True)
+    assert kernels == ["attend_few_queries"]
     torch.testing.assert_close(attended, torch.ones(2, 4, 1, SIZE), rtol=0, atol=1e-6)
 
 
 @needs_mkl
 @pytest.mark.parametrize("batch", [1, 4])
-def test_the_kernel_depends_on_the_slots_and_not_on_the_batch(batch: int, kernels: list[str]) -> None:
+def test_otherwise_the_kernel_takes_one_query_of_enough_slots_whatever_the_batch(
+    batch: int, kernels: list[str]
+) -> None:
     enough = attention._MIN_KEY_ELEMENTS // (4 * SIZE)
-    for slots in (enough - 1, enough):
-        keys = states(batch, 4, slots)
-        attend(states(batch, 4, 1), keys, keys, None)
-    assert kernels == ["scaled_dot_product_attention", "attend_single_query"]
+    for slots, count in ((enough - 1, 1), (enough, 1), (enough, 2)):
+        keys, visible = states(batch, 4, slots), torch.ones(1, 1, count, slots, dtype=torch.bool)
+        attend(states(batch, 4, count), keys, keys, visible)
+    assert kernels == ["scaled_dot_product_attention", "attend_few_queries", "scaled_dot_product_attention"]
 
 
-@pytest.mark.usefixtures("no_minimum")
-def test_several_queries_other_dtypes_and_gradients_run_pytorchs_attention(kernels: list[str]) -> None:
+@needs_mkl
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (4, 2)])
+def test_a_query_depends_neither_on_other_queries_nor_on_later_slots(heads: int, groups: int) -> None:
+    query, keys, values = states(2, heads, 20), states(2, groups, 60, seed=1), states(2, groups, 60, seed=2)
+    visible = (torch.arange(60) < torch.arange(41, 61)[:, None])[None, None]
+    together = attend(query, keys, values, visible, exact=True)
+    for place, slots in enumerate(range(41, 61)):
+        one = query[:, :, place : place + 1]
+        alone = attend(one, keys[:, :, :slots], values[:, :, :slots], None, exact=True)
+        assert torch.equal(alone, together[:, :, place : place + 1])
+        some = slice(max(place - 2, 0), place + 1)
+        mask = visible[:, :, some, :slots]
+        beside = attend(query[:, :, some], keys[:, :, :slots], values[:, :, :slots], mask, exact=True)
+        assert torch.equal(beside[:, :, -1:], alone)
+
+
+def test_prompts_other_dtypes_and_gradients_run_pytorchs_attention(kernels: list[str]) -> None:
     query, keys = states(2, 4, 3), states(2, 4, 3)
-    attend(query, keys, keys, None)
-    attend(query[:, :, :1].bfloat16(), keys.bfloat16(), keys.bfloat16(), None)
+    attend(query, keys, keys, None, exact=True)
+    attend(query[:, :, :1].bfloat16(), keys.bfloat16(), keys.bfloat16(), None, exact=True)
     with torch.enable_grad():
         one = query[:, :, :1].clone().requires_grad_()
-        attend(one, keys, keys, None).sum().backward()
+        attend(one, keys, keys, None, exact=True).sum().backward()
     assert one.grad is not None
     assert kernels == ["scaled_dot_product_attention"] * 3

@@ -34,12 +34,11 @@ def rectangle(height: int, width: int) -> Tensor:
     return mask
 
 
-# A tiny model of random weights is nearly sure of its tokens; these let it vary.
 VARIED = published(EditSampling(guidance_scale=1.5, temperature=3.0, seed=11, candidates=6))
 
 
 def noise(height: int, width: int, channels: int = 3) -> Tensor:
-    """A picture of random colours."""
+    """Random colours."""
     return torch.rand(height, width, channels, generator=torch.Generator().manual_seed(height + width))
 
 
@@ -119,8 +118,9 @@ def test_drawn_tokens_and_log_probs_equal_those_of_one_forward_pass(
 ) -> None:
     source = torch.randint(128, (16,), generator=torch.Generator().manual_seed(8))
     prompt = pipe.prompts.generation(PROMPT, "", True, 16)
-    options = published(TokenSampling(guidance_scale=3.0, temperature=0.0))
-    tokens, log_prob = inpaint_tokens(pipe.model, prompt, options, [0], MaskedImages(source[None], masked))
+    options = published(TokenSampling(guidance_scale=3.0, temperature=0.0, lookahead=3))
+    drawn, log_prob = inpaint_tokens(pipe.model, prompt, options, [0], MaskedImages(source[None], masked))
+    tokens = drawn.tokens
     kept = [place for place in range(16) if place not in masked]
     assert tokens[0, kept].tolist() == source[kept].tolist()
     logits = whole_logits(pipe, prompt, tokens[0])
@@ -139,7 +139,7 @@ def test_the_candidate_that_makes_the_kept_tokens_most_likely_wins(pipe: JanusPi
     prompt = pipe.prompts.generation(PROMPT, "", True, 16)
     source = MaskedImages(pipe.encode_tokens(image[None]), run.masked)
     streams = [plan.streams[row] for row in run.rows]
-    drawn, _ = inpaint_tokens(pipe.model, prompt, options, streams, source)
+    drawn = inpaint_tokens(pipe.model, prompt, options, streams, source)[0].tokens
     assert len(drawn.unique(dim=0)) > 1
     behind = [place for place in range(run.masked[0], 16) if place not in run.masked]
     scores = []

@@ -75,7 +75,7 @@ def stop_drawing(pipe: JanusPipeline) -> OnStep:
     """Ends a run after a few steps with a preview of a whole image, as a host may show one near the end."""
 
     def on_step(step: int, total: int, state: Tensor) -> None:
-        if step == 3:
+        if step >= 3:
             pipe.preview_tokens(torch.zeros(1, pipe.tokens_per_row**2, dtype=torch.long))
             raise EnoughError
 

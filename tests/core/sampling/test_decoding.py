@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
 from janus_nodes.janus_core.models.janus import Janus
 from janus_nodes.janus_core.prompt_batch import PromptBatch
-from janus_nodes.janus_core.sampling import decoding
-from janus_nodes.janus_core.sampling.cuda_graph import CapturedStep
 from janus_nodes.janus_core.sampling.decoding import ImageDecoder, prefill
 from janus_nodes.janus_core.sampling.guidance import guide
 from support.checkpoints import random_model, small_config
@@ -71,11 +68,12 @@ def test_tokens_in_chunks_equal_tokens_one_by_one(
     start = torch.randint(64, (known,), generator=torch.Generator().manual_seed(1))
     tokens = torch.randint(64, (2, 6), generator=torch.Generator().manual_seed(2))
     single = decoder_of(model, prompt)
-    for token in torch.cat((start.repeat(2, 1), tokens), dim=1).split(1, dim=1):
-        single.append(token)
+    for number, token in enumerate(torch.cat((start.repeat(2, 1), tokens), dim=1).split(1, dim=1)):
+        single.read(token, [number, number])
     decoder = decoder_of(model, prompt, start[None] if known else None)
     for chunk in tokens.split(chunks, dim=1):
-        decoder.append(chunk)
+        decoder.read(chunk, [known, known])
+        known += chunk.shape[1]
         assert decoder.hidden_states.shape[:2] == chunk.shape
     decoder.check_finite()
     torch.testing.assert_close(decoder.logits, single.logits, **CLOSE)
@@ -86,25 +84,35 @@ def test_tokens_in_chunks_equal_tokens_one_by_one(
 def test_hidden_states_are_those_of_the_first_condition(model: Janus, prompt: PromptBatch) -> None:
     tokens = torch.randint(64, (2, 3), generator=torch.Generator().manual_seed(2))
     guided = decoder_of(model, prompt)
-    guided.append(tokens)
+    guided.read(tokens, [0, 0])
     alone = PromptBatch.from_rows([[3, 1, 4, 1, 5, 9, 2, 6]], 0, -1)
     plain = ImageDecoder(model, alone, model.embed_prompt(alone), lambda logits: logits, 2)
-    plain.append(tokens)
+    plain.read(tokens, [0, 0])
     torch.testing.assert_close(guided.hidden_states, plain.hidden_states, **CLOSE)
 
 
-@pytest.mark.parametrize("capture", [False, True])
-def test_the_cache_is_freed_with_the_decoder(
-    model: Janus, prompt: PromptBatch, monkeypatch: pytest.MonkeyPatch, capture: bool
-) -> None:
-    def uncaptured(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-        work()
-        return lambda: None
+def test_images_at_places_of_their_own_equal_images_alone(model: Janus, prompt: PromptBatch) -> None:
+    tokens = torch.randint(64, (2, 8), generator=torch.Generator().manual_seed(3))
+    together = decoder_of(model, prompt)
+    together.read(tokens[:, :3], [0, 0])
+    # The first image goes back by two tokens, the second goes on; both read a wrong token first.
+    for wrong in (1, 0):
+        fed = torch.stack((tokens[0, 1:5], tokens[1, 3:7]))
+        fed[:, 2] = (fed[:, 2] + wrong) % 64
+        together.read(fed, [1, 3], torch.tensor([[0, 3], [1, 3]]))
+    together.read(torch.stack((tokens[0, 5:7], tokens[1, 7:].repeat(2))), [5, 7], torch.tensor([[1], [0]]))
+    for row, length in ((0, 7), (1, 8)):
+        alone = decoder_of(model, prompt)
+        alone.read(tokens[row, :length].repeat(2, 1), [0, 0])
+        torch.testing.assert_close(together.logits[row], alone.logits[0], **CLOSE)
+    together.check_finite()
 
-    monkeypatch.setattr(decoding, "CapturedStep", partial(CapturedStep, capture=uncaptured))
-    inputs_embeds = model.embed_prompt(prompt)
-    decoder = ImageDecoder(model, prompt, inputs_embeds, lambda logits: logits[:1], 1, capture=capture)
-    decoder.append(torch.tensor([[5]]))
+
+@pytest.mark.parametrize("staggered", [False, True])
+def test_the_cache_is_freed_with_the_decoder(model: Janus, prompt: PromptBatch, staggered: bool) -> None:
+    decoder = decoder_of(model, prompt)
+    decoder.read(torch.tensor([[5], [5]]), [0, 0])
+    decoder.read(torch.tensor([[5], [5]]), [0, int(staggered)], torch.zeros(2, 1, dtype=torch.long))
     cache = weakref.ref(decoder._cache)
     del decoder
     assert cache() is None  # at once, and not when Python collects cycles

@@ -21,14 +21,14 @@ def test_sum_log_probs_sums_the_logarithms_of_given_tokens() -> None:
     generator = torch.Generator().manual_seed(0)
     weight, states = torch.randn(9, 5, generator=generator), torch.randn(2, 3, 5, generator=generator)
     tokens = torch.tensor([[0, 8, 3], [1, 1, 7]])
-    found = sum_log_probs(lambda hidden: hidden @ weight.T, states, tokens)
     for row in range(2):
+        found = sum_log_probs(lambda hidden: hidden @ weight.T, states[row], tokens[row])
         probabilities = [(weight @ states[row, place]).exp() for place in range(3)]
         expected = sum(
             (chances[token] / chances.sum()).log()
             for chances, token in zip(probabilities, tokens[row], strict=True)
         )
-        torch.testing.assert_close(found[row], expected)
+        torch.testing.assert_close(found, expected)
 
 
 def test_the_most_likely_candidate_of_each_image_is_kept_the_first_of_equals() -> None:

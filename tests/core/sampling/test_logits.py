@@ -91,6 +91,18 @@ def test_a_sequence_draws_the_same_in_any_batch() -> None:
     assert len({tuple(row) for row in together.tolist()}) == 6
 
 
+def test_tokens_drawn_ahead_keep_their_noise_until_they_are_settled() -> None:
+    options, logits = TextSampling(temperature=1.0, top_p=0.9, seed=100), random_logits(10).view(2, 5, -1)
+    alone = [TokenSampler(options, [row]) for row in range(2)]
+    expected = [[int(alone[row].draw(logits[row, place, None])) for place in range(5)] for row in range(2)]
+    drawer = TokenSampler(options, range(2))
+    for _ in range(2):
+        assert drawer.draw_ahead(logits[:, :3]).tolist() == [row[:3] for row in expected]
+    drawer.settle([1, 2])
+    rest = torch.stack((logits[0, 1:4], logits[1, 2:]))
+    assert drawer.draw_ahead(rest).tolist() == [expected[0][1:4], expected[1][2:]]
+
+
 def test_seeds_wrap_around_at_their_end() -> None:
     drawer = TokenSampler(TextSampling(temperature=1.0, seed=2**64 - 1), [1])
     first = TokenSampler(TextSampling(temperature=1.0, seed=0), [0])

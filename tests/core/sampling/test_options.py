@@ -60,6 +60,7 @@ def test_values_out_of_range_are_refused(kind: Any, name: str, value: float, rul
         (TokenSampling, "top_k"),
         (EditSampling, "candidates"),
         (FlowSampling, "num_steps"),
+        (TokenSampling, "lookahead"),
     ],
 )
 def test_counts_that_are_not_whole_are_refused(kind: Any, name: str, value: Any) -> None:
@@ -83,6 +84,6 @@ def test_the_ends_of_every_range_are_allowed(kind: Any) -> None:
 
 def test_ends_of_the_other_ranges_are_allowed() -> None:
     TextSampling(min_p=1.0, repetition_penalty=0.01, max_new_tokens=1)
-    TokenSampling(guidance_scale=0.0, batch_size=1)
+    TokenSampling(guidance_scale=0.0, batch_size=1, lookahead=1)
     EditSampling(source_scale=0.0, candidates=1, strength=0.0)
     EditSampling(source_scale=100.0, candidates=10**6, strength=1.0)

@@ -40,9 +40,10 @@ def test_guided_logits_equal_the_reference_along_its_path(
     monkeypatch.setattr(tokens_module, "TokenSampler", Forced(expected_tokens))
     prompt = pipe.prompts.generation(PROMPT, "", use_cfg=True, num_new=16)
     # A scale of 1 is run a hair beside it, for the reference's unconditional row is recorded there, too.
-    options = published(TokenSampling(guidance_scale=scale if scale != 1.0 else 1.0 + 1e-7))
+    scale = scale if scale != 1.0 else 1.0 + 1e-7
+    options = published(TokenSampling(guidance_scale=scale, lookahead=1))
     with traced(pipe.model) as trace:
-        tokens = sample_image_tokens(pipe.model, prompt, options, range(images))
+        tokens = sample_image_tokens(pipe.model, prompt, options, range(images)).tokens
     assert tokens.tolist() == expected_tokens.tolist()
     compared = 0
     for step, logits in enumerate(trace.logits):
@@ -91,7 +92,8 @@ def test_a_single_image_draws_what_the_reference_would(recorded: Any, pipe: Janu
     assert recorded.value("multinomial_generator_equals_global_seed")
     prompt = pipe.prompts.generation(PROMPT, "", use_cfg=True, num_new=16)
     with traced(pipe.model) as trace:
-        tokens = sample_image_tokens(pipe.model, prompt, published(TokenSampling(seed=1234)), [0])
+        options = published(TokenSampling(seed=1234, lookahead=1))
+        tokens = sample_image_tokens(pipe.model, prompt, options, [0]).tokens
     generator = torch.Generator().manual_seed(1234)
     drawn = [
         torch.multinomial(guide(logits, 5.0).softmax(dim=-1), 1, generator=generator).item()
@@ -120,21 +122,21 @@ def test_image_i_of_a_batch_is_the_single_image_of_seed_plus_i(
     model: Janus, prompt: PromptBatch, temperature: float
 ) -> None:
     options = published(TokenSampling(temperature=temperature, top_k=60, top_p=0.98, seed=30))
-    together = sample_image_tokens(model, prompt, options, range(5))
+    together = sample_image_tokens(model, prompt, options, range(5)).tokens
     for index in range(5):
-        alone = sample_image_tokens(model, prompt, replace(options, seed=30 + index), [0])
+        alone = sample_image_tokens(model, prompt, replace(options, seed=30 + index), [0]).tokens
         assert torch.equal(alone[0], together[index])
-    split = [sample_image_tokens(model, prompt, options, rows) for rows in ([0, 1, 2, 3], [4])]
+    split = [sample_image_tokens(model, prompt, options, rows).tokens for rows in ([0, 1, 2, 3], [4])]
     assert torch.equal(torch.cat(split), together)
     assert len({tuple(row) for row in together.tolist()}) == (5 if temperature else 1)
 
 
 def test_guidance_scale_one_runs_one_condition(pipe: JanusPipeline) -> None:
     with traced(pipe.model) as trace:
-        pipe.generate(PROMPT, TokenSampling(guidance_scale=1.0, batch_size=3), pixels=False)
+        pipe.generate(PROMPT, TokenSampling(guidance_scale=1.0, batch_size=3, lookahead=1), pixels=False)
     assert trace.rows == [1] + [3] * 15
     with traced(pipe.model) as trace:
-        pipe.generate(PROMPT, TokenSampling(guidance_scale=5.0, batch_size=3), pixels=False)
+        pipe.generate(PROMPT, TokenSampling(guidance_scale=5.0, batch_size=3, lookahead=1), pixels=False)
     assert trace.rows == [2] + [6] * 15
 
 
@@ -157,7 +159,7 @@ def test_the_unconditional_sequence_does_not_affect_the_conditional_one(
         monkeypatch.setattr(tokens_module, "TokenSampler", Forced(path))
         prompt = pipe.prompts.generation(PROMPT, negative, guided, num_new=16)
         with traced(pipe.model) as trace:
-            options = published(TokenSampling(guidance_scale=5.0 if guided else 1.0))
+            options = published(TokenSampling(guidance_scale=5.0 if guided else 1.0, lookahead=1))
             sample_image_tokens(pipe.model, prompt, options, [0])
         traces.append(torch.cat([logits[:1] for logits in trace.logits]))
     torch.testing.assert_close(traces[1], traces[0], rtol=0, atol=1e-4)
@@ -178,13 +180,14 @@ def usual_tokens(model: Janus) -> Tensor:
     """What the usual options draw."""
     with torch.no_grad():
         prompt = PromptBatch.from_rows(PROMPT_ROWS, 0, -1)
-        return sample_image_tokens(model, prompt, published(TokenSampling()), [0])
+        return sample_image_tokens(model, prompt, published(TokenSampling()), [0]).tokens
 
 
 def test_the_same_options_draw_the_same_tokens(
     model: Janus, prompt: PromptBatch, usual_tokens: Tensor
 ) -> None:
-    assert torch.equal(sample_image_tokens(model, prompt, published(TokenSampling()), [0]), usual_tokens)
+    again = sample_image_tokens(model, prompt, published(TokenSampling()), [0]).tokens
+    assert torch.equal(again, usual_tokens)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +198,7 @@ def test_the_same_options_draw_the_same_tokens(
 def test_every_option_has_an_effect(
     model: Janus, prompt: PromptBatch, usual_tokens: Tensor, change: dict[str, Any]
 ) -> None:
-    changed = sample_image_tokens(model, prompt, published(TokenSampling(**change)), [0])
+    changed = sample_image_tokens(model, prompt, published(TokenSampling(**change)), [0]).tokens
     assert changed.tolist() != usual_tokens.tolist()
 
 
@@ -204,10 +207,10 @@ def test_every_step_reports_the_tokens_so_far(model: Janus, prompt: PromptBatch)
     tokens = sample_image_tokens(
         model,
         prompt,
-        published(TokenSampling()),
+        published(TokenSampling(lookahead=1)),
         [0, 1],
         lambda step, total, state: seen.append((step, total, state.tolist())),
-    )
+    ).tokens
     total = model.generation.config.num_tokens
     assert [step for step, _, _ in seen] == list(range(1, total + 1))
     assert {announced for _, announced, _ in seen} == {total}
@@ -241,4 +244,4 @@ def test_broken_numbers_are_an_error_at_any_step(
 
     model.generation.head.register_forward_hook(break_later)
     with pytest.raises(RuntimeError, match="logits must be finite, got NaN or infinity"):
-        sample_image_tokens(model, prompt, published(TokenSampling()), [0])
+        sample_image_tokens(model, prompt, published(TokenSampling(lookahead=1)), [0])

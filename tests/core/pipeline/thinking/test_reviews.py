@@ -96,7 +96,7 @@ def test_judgements_and_new_images_equal_the_reference(
         tail = recorded.tensor(f"{key}.tail_ids").tolist()
         assert batch.input_ids[0].tolist()[-len(tail) :] == tail
     with traced(pipe.model) as trace:
-        tokens = reviewer.again([0], 1)
+        tokens = reviewer.again([0], 1).tokens
     if recorded.has(f"{key}.inputs_embeds"):
         close(trace.inputs[0], recorded.tensor(f"{key}.inputs_embeds")[:, len(head[0]) - 1 :])
     compare(recorded, trace.logits, key, scale)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from janus_nodes.janus_core.pipeline.answer import Answer
 from janus_nodes.janus_core.pipeline.thinking.rounds import Verdict, draw_rounds
+from janus_nodes.janus_core.sampling.results import DrawnTokens
 from torch import Tensor
 
 
@@ -17,12 +18,12 @@ class Counting:
         self.count = count
         self.drawn: list[list[int]] = []
 
-    def first(self) -> Tensor:
-        return torch.arange(self.count)[:, None]
+    def first(self) -> DrawnTokens:
+        return DrawnTokens(torch.arange(self.count)[:, None], passes=100)
 
-    def again(self, images: Sequence[int], round: int) -> Tensor:
+    def again(self, images: Sequence[int], round: int) -> DrawnTokens:
         self.drawn.append(list(images))
-        return torch.tensor([[10 * round + image] for image in images])
+        return DrawnTokens(torch.tensor([[10 * round + image] for image in images]), passes=len(images))
 
 
 def decode(tokens: Tensor) -> Tensor:

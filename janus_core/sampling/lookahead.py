@@ -1,0 +1,38 @@
+"""How many image tokens are drawn in a pass where the options leave it open."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..models.cpu.int8_linear import FbgemmInt8Linear
+from ..models.cpu.packed_linear import FbgemmFp16Linear, OneDnnBf16Linear
+from ..models.janus import Janus
+
+# By the transformer's linear layers on a CPU: the vectors that a pass may read. A pass reads all weights, and
+# takes hardly longer for a few vectors than for one (`dev/benchmarks/README.md`). Layers in fp32 gain little,
+# and are left out.
+_VECTORS: dict[type[nn.Module], int] = {
+    FbgemmFp16Linear: 6,
+    OneDnnBf16Linear: 32,
+    FbgemmInt8Linear: 4,
+}
+
+# Guesses far ahead rarely come true: with 16 tokens in a pass, there are hardly fewer passes than with 8.
+_MOST = 8
+
+
+def window(model: Janus, lookahead: int | None, sequences: int) -> int:
+    """The most tokens of an image that are drawn in a pass over this many sequences.
+
+    `lookahead` is that of the options. Where it is None, images are drawn plainly on any other device than a
+    CPU, and with 16-bit activations: there, a pass over more tokens rounds otherwise, so that about one token
+    in a hundred would be another one, and the images of a seed would depend on the batch.
+    """
+    if lookahead is not None:
+        return min(lookahead, model.generation.config.num_tokens)
+    layer, norm = model.body.get_submodule("layers.0.mlp.gate_up_proj"), model.body.norm.weight
+    if norm.device.type != "cpu" or norm.dtype is not torch.float32:
+        return 1
+    vectors = next((count for kind, count in _VECTORS.items() if isinstance(layer, kind)), 1)
+    return max(1, min(vectors // sequences, _MOST))

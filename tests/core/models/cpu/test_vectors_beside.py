@@ -1,0 +1,24 @@
+"""Packed layers: the result for a vector is the same to the last bit, whatever vectors are beside it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from janus_nodes.janus_core.models.cpu.int8_linear import FbgemmInt8Linear
+from janus_nodes.janus_core.models.cpu.packed_linear import (
+    FbgemmFp16Linear,
+    InferenceLinear,
+    OneDnnBf16Linear,
+)
+
+
+@pytest.mark.parametrize("kind", [FbgemmFp16Linear, OneDnnBf16Linear, FbgemmInt8Linear])
+def test_a_vector_s_result_does_not_depend_on_the_vectors_beside_it(kind: type[InferenceLinear]) -> None:
+    if not kind.is_available():
+        pytest.skip("needs this CPU's kernels")
+    weight, inputs = torch.randn(64, 192), torch.randn(40, 192)
+    inputs[30, 0] = 1000.0  # an outlier
+    packed = kind(weight, None)
+    expected = packed(inputs[:1])
+    for count in (2, 3, 4, 6, 8, 16, 17, 32, 40):
+        assert torch.equal(packed(inputs[:count])[:1], expected)
