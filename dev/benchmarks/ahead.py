@@ -9,6 +9,7 @@ window that was fastest for one image, so that a pass over several images reads 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import time
 from pathlib import Path
@@ -18,16 +19,23 @@ from typing import Any
 import torch
 
 from janus_core import DEMONSTRATION, GeneratedImages, JanusPipeline, TokenSampling, load_pipeline
+from janus_core.training.shapes.prompt_specs import CATEGORIES, paraphrase, random_prompt_spec
 
-PROMPT = "A red star left of a blue circle."
 PUBLISHED: dict[str, Any] = {"guidance_scale": 5.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 HEADER = "| precision | options | images | window | passes | fewer | pass | image | ids equal |"
 
 
-def timed(pipe: JanusPipeline, options: TokenSampling) -> tuple[float, int, torch.Tensor]:
+def prompt(number: int) -> str:
+    """Prompts of the demonstration's evaluation, of each category in turn."""
+    index, category = divmod(number, len(CATEGORIES))
+    rng = random.Random(f"drawing {CATEGORIES[category]} False {index}")
+    return paraphrase(random_prompt_spec(CATEGORIES[category], rng).phrase, rng)
+
+
+def timed(pipe: JanusPipeline, text: str, options: TokenSampling) -> tuple[float, int, torch.Tensor]:
     """Seconds of processor time, passes and tokens of a run."""
     start = time.process_time()
-    drawn = pipe.generate(PROMPT, options, pixels=False)
+    drawn = pipe.generate(text, options, pixels=False)
     assert isinstance(drawn, GeneratedImages)  # the model draws tokens
     return time.process_time() - start, drawn.passes, drawn.tokens
 
@@ -39,7 +47,7 @@ def measure(pipe: JanusPipeline, images: int, windows: list[int], turns: int, ow
         for window, found in runs.items():
             kept = {} if own else PUBLISHED
             options = TokenSampling(batch_size=images, seed=images * turn, lookahead=window, **kept)
-            found.append(timed(pipe, options))
+            found.append(timed(pipe, prompt(turn), options))
     plain, rows = runs[1], []
     for window in windows:
         pairs = list(zip(runs[window], plain, strict=True))
@@ -58,14 +66,14 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["auto", "fp32", "int8", "fp16"])
     parser.add_argument("--images", nargs="+", type=int, default=[1, 3, 8])
     parser.add_argument("--windows", nargs="+", type=int, default=[2, 3, 4, 8, 16])
-    parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--turns", type=int, default=12)
     options = parser.parse_args()
     torch.set_num_threads(1)
     say(HEADER)
     say("|---" * HEADER.count(" | ") + "|---|")
     for precision in options.precisions:
         pipe = load_pipeline(options.checkpoint, "cpu", precision)
-        timed(pipe, TokenSampling(lookahead=1))  # warm up
+        timed(pipe, prompt(0), TokenSampling(lookahead=1))  # warm up
         for own in (True, False):
             for images in options.images:
                 rows = measure(pipe, images, options.windows, options.turns, own)

@@ -17,11 +17,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# For fewer, `bmm` and `softmax` take other code, which rounds otherwise.
+_MIN_SLOTS = 32
+
 
 def attend_few_queries(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Like `attend` with few queries. The last stride of `value` must be 1, the others divisible by D."""
     batch, heads, count, size = query.shape
     groups, slots = key.shape[1:3]
+    if slots < _MIN_SLOTS:
+        padding = (0, 0, 0, _MIN_SLOTS - slots)
+        key, value = F.pad(key, padding), F.pad(value, padding)
+        visible = key.new_ones(1, 1, count, slots, dtype=torch.bool) if mask is None else mask
+        mask, slots = F.pad(visible, (0, _MIN_SLOTS - slots)), _MIN_SLOTS
     # The queries that share a key-value head are columns of one matrix, whose layout decides on MKL's kernel.
     queries = query.reshape(batch * groups, heads // groups * count, size).mT * size**-0.5
     scores = torch.bmm(key.flatten(0, 1), queries.contiguous())  # [B * G, S, H / G * T]
