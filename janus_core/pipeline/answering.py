@@ -65,25 +65,11 @@ def answer_questions(
 
     # Before any image is encoded, so that a prompt that does not fit costs nothing.
     runtime, prompts = fit(runtime, plan)
-    answered = _generate(runtime, questions, prompts, sampling, saves, on_step)
-    for offset, conversation in zip(questions.seed_offsets, answered, strict=True):
+    answers = _Answers(runtime, questions, prompts, sampling, saves, on_step)
+    for offset, conversation in zip(questions.seed_offsets, answers.conversations(), strict=True):
         if check is not None:
             conversation = _retry_until_valid(runtime, conversation, offset, sampling, check, on_step)
         yield conversation if save_prefix else replace(conversation, saved_prefix=None)
-
-
-def _generate(
-    runtime: Runtime,
-    questions: QuestionBatch,
-    prompts: TokenizedQuestions,
-    options: TextSampling,
-    save_prefix: bool,
-    on_step: OnStep,
-) -> Iterator[Conversation]:
-    """Generates one answer per sequence."""
-    answers = _Answers(runtime, questions, prompts, options, save_prefix, on_step)
-    for conversations in in_parts(runtime, [Chunk(rows) for rows in prompts.chunks], answers.generate):
-        yield from conversations
 
 
 class _Answers:
@@ -104,8 +90,13 @@ class _Answers:
         self._budget = SAVED_PREFIX_BYTES if save_prefix else 0
         self._prefix: SharedPrefix | None = None
 
-    def generate(self, chunk: Chunk, number: int, count: int) -> list[Conversation]:
-        """The conversations of some sequences."""
+    def conversations(self) -> Iterator[Conversation]:
+        """Generates one answer per sequence."""
+        chunks = [Chunk(rows) for rows in self._prompts.chunks]
+        for conversations in in_parts(self._runtime, chunks, self._generate):
+            yield from conversations
+
+    def _generate(self, chunk: Chunk, number: int, count: int) -> list[Conversation]:
         runtime, questions, prompts = self._runtime, self._questions, self._prompts
         model, eos_id = runtime.model, runtime.prompts.tokenizer.eos_id
         embedded = self._embedder.embed(chunk.rows)
@@ -237,7 +228,9 @@ def _retry_until_valid(
             again = QuestionBatch(conversation.before(-1), [first.turns[-1].question], [0], [])
             seed = (int(options.seed) + seed_offset + attempt * RETRY_SEED_STEP) & MAX_SEED
             varied = replace(options, seed=seed, temperature=options.temperature or RETRY_TEMPERATURE)
-            (conversation,) = _generate(runtime, again, tokenize(runtime, again), varied, True, on_step)
+            (conversation,) = _Answers(
+                runtime, again, tokenize(runtime, again), varied, True, on_step
+            ).conversations()
         tokens_read += conversation.tokens_read
         try:
             answer = check(conversation.answer)

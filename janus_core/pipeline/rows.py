@@ -117,7 +117,7 @@ def in_parts(
         retried = len(part.rows) == 1
         pending = [half for each in pending for half in each.halves()]
         _log.warning(
-            "out of memory on %s with %d at once; goes on with %d",
+            "out of memory on %s with %d at once; continues with %d",
             runtime.device,
             len(part.rows),
             len(pending[0].rows),
