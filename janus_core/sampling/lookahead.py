@@ -14,7 +14,7 @@ from ..models.janus import Janus
 # and are left out.
 _VECTORS: dict[type[nn.Module], int] = {
     FbgemmFp16Linear: 6,
-    OneDnnBf16Linear: 32,
+    OneDnnBf16Linear: 16,
     FbgemmInt8Linear: 4,
 }
 
