@@ -105,21 +105,19 @@ def test_inpainting_ahead_keeps_the_same_tokens_and_candidates(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("images", [1, 3, 8])
-def test_two_hundred_images_are_the_same_with_every_window(
-    shapes_pipe: JanusPipeline, name: str, images: int
+@pytest.mark.parametrize(
+    ("name", "images", "window", "least"),
+    [("its own", 1, 8, 3.5), ("published", 1, 8, 2.0), ("its own", 3, 16, 2.5)],
+)
+def test_drawing_ahead_takes_a_fraction_of_the_passes(
+    shapes_pipe: JanusPipeline, name: str, images: int, window: int, least: float
 ) -> None:
-    passes: dict[int, int] = {}
-    for seed in range(0, 200 // images * 8, 8):
+    """Of 12 images; `dev.benchmarks.ahead --turns 200` compares more of them, for all windows."""
+    plain_passes = ahead_passes = 0
+    for seed in range(0, 12, images):
         options = TokenSampling(batch_size=images, seed=seed, lookahead=1, **SETTINGS[name])
-        plain = draw(shapes_pipe, options)
-        for window in (2, 3, 4, 8, 16, 36):
-            ahead = draw(shapes_pipe, replace(options, lookahead=window))
-            assert torch.equal(ahead.tokens, plain.tokens)
-            passes[window] = passes.get(window, 0) + ahead.passes
-    plain_passes = 35 * (200 // images)
-    least = {("its own", 1, 8): 3.5, ("published", 1, 8): 2.0, ("its own", 3, 16): 2.5}
-    for (kind, count, window), ratio in least.items():
-        if (kind, count) == (name, images):
-            assert plain_passes / passes[window] >= ratio
+        plain, ahead = draw(shapes_pipe, options), draw(shapes_pipe, replace(options, lookahead=window))
+        assert torch.equal(ahead.tokens, plain.tokens)
+        plain_passes += plain.passes
+        ahead_passes += ahead.passes
+    assert plain_passes / ahead_passes >= least
