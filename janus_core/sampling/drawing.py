@@ -2,7 +2,7 @@
 
 A token is the winner of a race between its logits and the noise of its position (`TokenSampler`), so it is a
 function of the tokens before it. Several are guessed and read in one pass, which says of each position what
-follows. Guesses that come out as guessed were right, and the first token after them is certain as well
+follows. Guesses that equal what was drawn are right, and the first token after them is certain as well
 (predictive sampling, arXiv:2002.09928). So a pass draws one token at least, and never another token.
 """
 

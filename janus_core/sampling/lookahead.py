@@ -18,7 +18,7 @@ _VECTORS: dict[type[nn.Module], int] = {
     FbgemmInt8Linear: 4,
 }
 
-# Guesses far ahead rarely come true: drawing 16 tokens in a pass is hardly faster than drawing 8.
+# Guesses far ahead are rarely right: drawing 16 tokens in a pass is hardly faster than drawing 8.
 _MOST = 8
 
 

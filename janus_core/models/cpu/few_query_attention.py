@@ -5,7 +5,7 @@ half of the memory bandwidth. The two operators used here reach all of it: `bmm`
 `embedding_bag` for the outputs, which sums weighted rows of a table.
 
 Every query has the same result, to the last bit, whatever queries are computed beside it and whatever slots
-are hidden behind its own. PyTorch's attention rounds otherwise for other shapes, and where layers round their
+are hidden after its own. PyTorch's attention rounds otherwise for other shapes, and where layers round their
 inputs to bf16, such a difference would change tokens that are drawn ahead.
 """
 
