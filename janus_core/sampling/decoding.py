@@ -109,7 +109,7 @@ class ImageDecoder:
         return self._num_conditions * self._num_images
 
     def read(self, tokens: Tensor, starts: Sequence[int], after: Tensor | None = None) -> None:
-        """Reads T tokens of each image [B, T], the first of which is its token number `starts[image]`.
+        """Reads T tokens of each image [B, T], from its token number `starts[image]` on.
 
         Tokens that were read there before, and after there, are forgotten. Tokens past an image's end have no
         effect. `logits` become those after tokens number `after` [B, K] of the T, by default the last one.

@@ -109,7 +109,7 @@ def draw_rounds(
 
 
 def part_of_round(on_step: OnStep, round: int, rounds: int, number: int, parts: int) -> OnStep:
-    """Reports the steps of a part of a round as steps of all rounds, each of which has as many parts."""
+    """Reports the steps of a part of a round as steps of all rounds, which have `parts` parts each."""
     return part_of(on_step, round * parts + number, rounds * parts)
 
 
