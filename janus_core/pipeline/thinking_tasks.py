@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from .thinking.request import AUTO, Thoughts, default_thinking, resolve_form, th
 from .thinking.reviews import ReviewDrawer
 from .thinking.rounds import DrawnRounds, Verdict, draw_rounds
 from .thinking.thoughts import Thought, ThoughtDrawer
-from .workspace import thinking_bytes
+from .thinking.workspace import thinking_bytes
 
 # The score from which an image counts as right.
 KEEPING_SCORE = 0.5
@@ -94,9 +94,11 @@ class ThinkingTasks(TextTasks, ImageTasks):
         request = thinking_request(self, prompt, form, checked, thinking, rounds, thoughts, question)
         previews = may_preview(on_text) or may_preview(on_step)
         runtime, _ = fit(self, lambda smaller: (None, thinking_bytes(smaller, request, previews)))
+        # What the drawings need stays reserved while images are scored.
+        judging = replace(self, reserve=lambda needed: self.reserve(max(needed, runtime.reserved)))
 
         def judge_by_score(images: Sequence[int], pictures: Tensor, round: int) -> list[Verdict]:
-            scores = self.score(pictures, prompt).tolist()
+            scores = judging.score(pictures, prompt).tolist()
             return [Verdict(score, score >= KEEPING_SCORE) for score in scores]
 
         def decode(tokens: Tensor) -> Tensor:

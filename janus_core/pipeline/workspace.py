@@ -12,17 +12,15 @@ from ..models.attention import score_bytes
 from ..models.cache import KVCache
 from ..models.cpu.registry import conversion_bytes
 from ..prompt_batch import PromptBatch
-from ..sampling.guidance import uses_guidance
 from ..sampling.lookahead import window
 from ..sampling.options import TextSampling
 from ..sampling.text import initial_answer_slots
 from .questions import QuestionBatch, TokenizedQuestions
 from .runtime import Runtime
-from .thinking.request import ThinkingRequest
 
 # Bytes per text logit: for sampling, float32 copies, probabilities, noise, and their order for top_p; for
 # log-probabilities, 16-bit logits and two float32 copies, or float32 logits and the check for NaN.
-_SAMPLING_BYTES, _LOG_PROB_BYTES = 32, 11
+SAMPLING_BYTES, _LOG_PROB_BYTES = 32, 11
 
 
 def answer_bytes(
@@ -34,16 +32,16 @@ def answer_bytes(
 ) -> int:
     """Bytes to answer questions with at most `CACHE_GROWTH` tokens; `saves`: keys and values are copied."""
     shared = prompts.shared_length
-    prefix = _cache(runtime, 1, shared)
-    phases = [prefix + _pass(runtime, 1, shared - prompts.reused_length, shared)]
+    prefix = cache_bytes(runtime, 1, shared)
+    phases = [prefix + pass_bytes(runtime, 1, shared - prompts.reused_length, shared)]
     for batch in prompts.batches:
         sequences, length = batch.input_ids.shape
         slots = length + initial_answer_slots(options)
-        cache = prefix + _cache(runtime, sequences, slots)
-        prompt_states = _states(runtime, sequences, 2 * (length - shared))
-        prefill = cache + _pass(runtime, sequences, length - shared, length)
-        sampling = cache + prompt_states + _text_head(runtime, sequences, _SAMPLING_BYTES)
-        saving = cache + saves * _cache(runtime, 1, slots)  # one sequence at a time
+        cache = prefix + cache_bytes(runtime, sequences, slots)
+        prompt_states = states_bytes(runtime, sequences, 2 * (length - shared))
+        prefill = cache + pass_bytes(runtime, sequences, length - shared, length)
+        sampling = cache + prompt_states + text_head_bytes(runtime, sequences, SAMPLING_BYTES)
+        saving = cache + saves * cache_bytes(runtime, 1, slots)  # one sequence at a time
         phases += [prefill, sampling, saving]
     return _with_images(runtime, questions, max(phases))
 
@@ -55,11 +53,11 @@ def answer_likelihood_bytes(
     phases = []
     for batch in batches:
         sequences, length = batch.input_ids.shape
-        cache = _cache(runtime, sequences, length + longest_answer - 1)
+        cache = cache_bytes(runtime, sequences, length + longest_answer - 1)
         first = sequences * 4 * runtime.model.config.body.vocab_size  # its log-probabilities are kept
-        later = _text_head(runtime, sequences * max(longest_answer - 1, 1), _LOG_PROB_BYTES)
-        prefill = cache + _pass(runtime, sequences, length, length)
-        comparing = cache + _states(runtime, sequences, 2 * length) + first + later
+        later = text_head_bytes(runtime, sequences * max(longest_answer - 1, 1), _LOG_PROB_BYTES)
+        prefill = cache + pass_bytes(runtime, sequences, length, length)
+        comparing = cache + states_bytes(runtime, sequences, 2 * length) + first + later
         phases += [prefill, comparing]
     return _with_images(runtime, questions, max(phases))
 
@@ -93,39 +91,18 @@ def drawing_bytes(
     num_drawn = generation.tokens_per_step * window(runtime.model, lookahead, sequences)
     num_new = max(tokens_per_pass, num_drawn)
     # The prompt is read once for all images, then its cache is copied for each of them.
-    cache = _cache(runtime, sequences, slots)
-    prompt_cache = _cache(runtime, prompts, length) if num_images > num_sources else 0
-    prompt_states = _states(runtime, prompts, 2 * length)
+    cache = cache_bytes(runtime, sequences, slots)
+    prompt_cache = cache_bytes(runtime, prompts, length) if num_images > num_sources else 0
+    prompt_states = states_bytes(runtime, prompts, 2 * length)
     # Outputs of a step are those of all sequences; of known tokens, those of one image at a time.
     outputs = max(sequences * num_drawn, num_new) * generation.output_bytes(itemsize)
-    step = max(_pass(runtime, sequences, num_new, slots), _states(runtime, sequences, 2 * num_new) + outputs)
-    prefill = (prompt_cache or cache) + _pass(runtime, prompts, length, length)
-    later = max(prompt_cache, step, preview * codec_bytes(runtime, 1))
-    return _with_margin(max(prefill, cache + prompt_states + later))
-
-
-def thinking_bytes(runtime: Runtime, request: ThinkingRequest, preview: bool) -> int:
-    """Bytes to write texts about images and to draw them, as far as images are not encoded or judged."""
-    generation, itemsize = runtime.model.generation.config, runtime.dtype.itemsize
-    images = min(request.options.batch_size, runtime.max_batch_size)
-    sequences = images * (1 + uses_guidance(request.options.guidance_scale))
-    # A turn of its own holds the prompt and the thought; a review two images.
-    row = (
-        len(request.head)
-        + request.thinking.max_new_tokens
-        + (request.form.review is not None) * (2 * generation.num_tokens)
+    step = max(
+        pass_bytes(runtime, sequences, num_new, slots),
+        states_bytes(runtime, sequences, 2 * num_new) + outputs,
     )
-    # The keys and values of the text are kept, and those of a drawing's prompt copied once.
-    texts = _cache(runtime, images, row)
-    drawing = _cache(runtime, sequences, 2 * row + generation.num_tokens)
-    writing = _text_head(runtime, images, _SAMPLING_BYTES)
-    drawn = window(runtime.model, request.options.lookahead, sequences)
-    step = _states(runtime, sequences, 2 * drawn) + sequences * drawn * generation.output_bytes(itemsize)
-    reading = _pass(runtime, sequences, row, row) + _states(runtime, sequences, 2 * row)
-    working = texts + drawing + reading + max(writing, step, preview * codec_bytes(runtime, 1))
-    total = request.options.batch_size * (2 + request.rounds)
-    judging = vision_bytes(runtime, images) if request.form.judges and request.rounds else 0
-    return _with_margin(max(working, codec_bytes(runtime, total), texts + judging))
+    prefill = (prompt_cache or cache) + pass_bytes(runtime, prompts, length, length)
+    later = max(prompt_cache, step, preview * codec_bytes(runtime, 1))
+    return with_margin(max(prefill, cache + prompt_states + later))
 
 
 def vision_bytes(runtime: Runtime, images: int) -> int:
@@ -140,7 +117,7 @@ def vision_bytes(runtime: Runtime, images: int) -> int:
     # The outputs of all chunks are kept, then copied into one tensor.
     chunk = min(images, runtime.max_batch_size)
     tower = chunk * (positions * max(attention, feed_forward) + pixels) + (images - chunk) * outputs
-    return _with_margin(max(tower, 2 * images * outputs))
+    return with_margin(max(tower, 2 * images * outputs))
 
 
 def codec_bytes(runtime: Runtime, images: int) -> int:
@@ -152,7 +129,7 @@ def codec_bytes(runtime: Runtime, images: int) -> int:
     # The autoencoders are kept in float32 where the model computes in fp16.
     itemsize = 4 if runtime.dtype is torch.float16 else runtime.dtype.itemsize
     per_pixel = max(channels, default=0) * itemsize + 3 * 4 * (images + 1)
-    return _with_margin(generation.image_size**2 * per_pixel)
+    return with_margin(generation.image_size**2 * per_pixel)
 
 
 def _with_images(runtime: Runtime, questions: QuestionBatch, answering: int) -> int:
@@ -160,12 +137,12 @@ def _with_images(runtime: Runtime, questions: QuestionBatch, answering: int) -> 
     chunk = min(len(questions.texts), runtime.max_batch_size)
     images = questions.start.num_images + len(questions.images)
     # Those of images that all sequences share are kept once more.
-    embeds = _states(runtime, chunk + 1, images * runtime.embeds_shape[0])
+    embeds = states_bytes(runtime, chunk + 1, images * runtime.embeds_shape[0])
     encoding = vision_bytes(runtime, min(questions.max_images_encoded, chunk))
-    return _with_margin(embeds + max(encoding, answering))
+    return with_margin(embeds + max(encoding, answering))
 
 
-def _pass(runtime: Runtime, sequences: int, tokens: int, slots: int) -> int:
+def pass_bytes(runtime: Runtime, sequences: int, tokens: int, slots: int) -> int:
     """Activations of the transformer while it reads tokens, with the attention mask in bool and its dtype.
 
     The feed-forward layers run beside 5 hidden states: the transformer's inputs, the block's inputs, the
@@ -183,22 +160,22 @@ def _pass(runtime: Runtime, sequences: int, tokens: int, slots: int) -> int:
     return sequences * tokens * max(attention, feed_forward) + conversion
 
 
-def _text_head(runtime: Runtime, vectors: int, bytes_per_logit: int) -> int:
+def text_head_bytes(runtime: Runtime, vectors: int, bytes_per_logit: int) -> int:
     """Text logits, and what is computed from them."""
     conversion = conversion_bytes(runtime.model.body.lm_head, vectors, runtime.dtype.itemsize)
     return max(conversion, vectors * runtime.model.config.body.vocab_size * bytes_per_logit)
 
 
-def _states(runtime: Runtime, sequences: int, tokens: int) -> int:
+def states_bytes(runtime: Runtime, sequences: int, tokens: int) -> int:
     """Hidden states, or inputs of the transformer."""
     return sequences * tokens * runtime.model.config.body.hidden_size * runtime.dtype.itemsize
 
 
-def _cache(runtime: Runtime, sequences: int, slots: int) -> int:
+def cache_bytes(runtime: Runtime, sequences: int, slots: int) -> int:
     """Keys and values."""
     return KVCache.num_bytes(runtime.model.config.body, sequences, slots, runtime.dtype)
 
 
-def _with_margin(num_bytes: int) -> int:
+def with_margin(num_bytes: int) -> int:
     """Adds 2 %, for token ids, positions, small tensors and what the allocator rounds up."""
     return num_bytes * 51 // 50

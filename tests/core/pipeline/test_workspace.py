@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -13,8 +11,8 @@ import torch
 from janus_nodes.janus_core import EditSampling, FlowSampling, JanusPipeline, TextSampling, TokenSampling
 from janus_nodes.janus_core.pipeline import workspace
 from janus_nodes.janus_core.sampling.steps import OnStep
-from support.allocations import AllocationCounter, FusedAttention
 from support.drawing import counted_images, traced
+from support.estimates import EnoughError, Run, check_estimate
 from support.parametrize import slow_except
 from support.sizes import released_config, shrunk_config, sized_pipeline
 from torch import Tensor
@@ -22,8 +20,6 @@ from torch import Tensor
 IMAGES = torch.full((2, 20, 30, 3), 0.5)
 MASK = torch.ones(20, 30)
 SHORT = TextSampling(max_new_tokens=2)
-
-Run = Callable[[JanusPipeline], object]
 
 RUNS: dict[str, Run] = {
     "understand": lambda pipe: pipe.understand(IMAGES, "What?", SHORT),
@@ -65,10 +61,6 @@ def test_previews_within_a_run_reserve_nothing(pipe: JanusPipeline) -> None:
 
     own.generate("A cat.", on_step=preview)
     assert len(reserved) == 1
-
-
-class EnoughError(Exception):
-    """Ends a run whose peak is behind it."""
 
 
 def stop_drawing(pipe: JanusPipeline) -> OnStep:
@@ -162,17 +154,6 @@ FLOW: dict[str, Run] = {
     "heun": lambda pipe: pipe.generate(PROMPT, FlowSampling(2, solver="heun", guidance_scale=1.0)),
     "encode_latents": lambda pipe: pipe.encode_latents(PICTURE.expand(2, -1, -1, -1)),
 }
-
-
-def check_estimate(pipe: JanusPipeline, run: Run, most: float, fused: bool = True) -> None:
-    """An estimate is no less than what a run takes, and at most `most` times as much."""
-    reserved: list[int] = []
-    gc.collect()
-    attention = FusedAttention() if pipe.device.type == "meta" and fused else contextlib.nullcontext()
-    with AllocationCounter(pipe.device.type) as counter, attention, torch.no_grad():
-        with contextlib.suppress(EnoughError):
-            run(replace(pipe, reserve=reserved.append))
-    assert counter.peak <= reserved[0] <= most * counter.peak, reserved[0] / counter.peak
 
 
 @pytest.fixture(scope="module")

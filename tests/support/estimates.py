@@ -1,0 +1,30 @@
+"""Compares the memory that a run reserves with what it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from janus_nodes.janus_core import JanusPipeline
+
+from .allocations import AllocationCounter, FusedAttention
+
+Run = Callable[[JanusPipeline], object]
+
+
+class EnoughError(Exception):
+    """Ends a run whose peak is behind it."""
+
+
+def check_estimate(pipe: JanusPipeline, run: Run, most: float, fused: bool = True) -> None:
+    """An estimate is no less than what a run takes, and at most `most` times as much."""
+    reserved: list[int] = []
+    gc.collect()
+    attention = FusedAttention() if pipe.device.type == "meta" and fused else contextlib.nullcontext()
+    with AllocationCounter(pipe.device.type) as counter, attention, torch.no_grad():
+        with contextlib.suppress(EnoughError):
+            run(replace(pipe, reserve=reserved.append))
+    assert counter.peak <= max(reserved) <= most * counter.peak, max(reserved) / counter.peak
