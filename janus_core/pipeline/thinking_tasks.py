@@ -19,7 +19,7 @@ from .thinking.request import AUTO, Thoughts, default_thinking, resolve_form, th
 from .thinking.reviews import ReviewDrawer
 from .thinking.rounds import DrawnRounds, Verdict, draw_rounds
 from .thinking.thoughts import Thought, ThoughtDrawer
-from .thinking.workspace import thinking_bytes
+from .thinking.workspace import kept_bytes, thinking_bytes
 
 # The score from which an image counts as right.
 KEEPING_SCORE = 0.5
@@ -94,8 +94,9 @@ class ThinkingTasks(TextTasks, ImageTasks):
         request = thinking_request(self, prompt, form, checked, thinking, rounds, thoughts, question)
         previews = may_preview(on_text) or may_preview(on_step)
         runtime, _ = fit(self, lambda smaller: (None, thinking_bytes(smaller, request, previews)))
-        # What the drawings need stays reserved while images are scored.
-        judging = replace(self, reserve=lambda needed: self.reserve(max(needed, runtime.reserved)))
+        # What the drawings need stays reserved while images are scored, beside what is kept of them.
+        kept = kept_bytes(runtime, request)
+        judging = replace(self, reserve=lambda needed: self.reserve(max(kept + needed, runtime.reserved)))
 
         def judge_by_score(images: Sequence[int], pictures: Tensor, round: int) -> list[Verdict]:
             scores = judging.score(pictures, prompt).tolist()

@@ -25,6 +25,11 @@ def initial_answer_slots(options: TextSampling) -> int:
     return min(options.max_new_tokens, CACHE_GROWTH)
 
 
+def copied_answer_slots(options: TextSampling) -> int | None:
+    """Slots for new tokens that are copied when the cache grows for the last time; None if it never does."""
+    return (options.max_new_tokens - 1) // CACHE_GROWTH * CACHE_GROWTH or None
+
+
 @dataclass(frozen=True)
 class SampledText:
     """Generated texts, one per sequence.

@@ -23,17 +23,26 @@ from support.drawing import traced
 
 GPU, CPU = torch.device("cpu:0"), torch.device("cpu")
 MIB = 2**20
+LOAD = ModelPatcher.load
 
 
 class FakeMemory:
-    """A device's memory: what is not taken by the models that ComfyUI has loaded is free."""
+    """A device's memory: what is not taken by the models that ComfyUI has loaded is free.
+
+    While ComfyUI loads a model again, it is in none of its lists.
+    """
 
     total = 1024 * MIB
 
+    def __init__(self) -> None:
+        self._models: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+
+    def load(self, patcher: ModelPatcher, *args: object, **options: object) -> None:
+        self._models.add(patcher.model)
+        LOAD(patcher, *args, **options)
+
     def free(self, device: object = None, torch_free_too: bool = False) -> int | tuple[int, int]:
-        free = self.total - int(
-            sum(loaded.model.loaded_size() for loaded in mm.current_loaded_models if loaded.model)
-        )
+        free = self.total - int(sum(model.model_loaded_weight_memory for model in self._models))
         return (free, 0) if torch_free_too else free
 
 
@@ -42,6 +51,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMemory]:
     """A device with a memory of a size to choose."""
     fake = FakeMemory()
     monkeypatch.setattr(mm, "get_torch_device", lambda: GPU)
+    monkeypatch.setattr(ModelPatcher, "load", lambda *args, **options: fake.load(*args, **options))
     monkeypatch.setattr(mm, "get_free_memory", fake.free)
     monkeypatch.setattr(mm, "is_device_cpu", lambda device: device == CPU)
     monkeypatch.setattr(mm, "vram_state", mm.VRAMState.NORMAL_VRAM)

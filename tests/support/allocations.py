@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from typing import Any
 
@@ -16,6 +17,37 @@ from torch.utils._pytree import tree_leaves
 _MADE_UP_NUMBER = 64
 
 
+class Memory:
+    """What tensors take, each storage once, from when it is held until it is freed.
+
+    Attributes:
+        live: bytes now.
+        peak: the most bytes since it was set.
+        limit: bytes that there are.
+    """
+
+    def __init__(self) -> None:
+        self.live = self.peak = 0
+        self.limit: float = math.inf
+        self._held: dict[int, Any] = {}
+
+    def hold(self, storage: torch.UntypedStorage) -> None:
+        """Counts a storage, or raises what a device without room for it does."""
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._held:
+            return
+        if self.live + size > self.limit:
+            raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {size} bytes.")
+
+        def freed(_: object) -> None:
+            del self._held[key]
+            self.live -= size
+
+        self._held[key] = weakref.ref(storage, freed)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
+
 class AllocationCounter(TorchDispatchMode):
     """Counts the bytes of the tensors on one device that operators allocate within a `with` block.
 
@@ -27,15 +59,12 @@ class AllocationCounter(TorchDispatchMode):
     host reads there are made up: all tensors hold zeros, and checks succeed.
 
     Attributes:
-        live: bytes now.
-        peak: the most bytes at any time.
+        memory: what they take.
     """
 
     def __init__(self, device: str = "cpu") -> None:
         super().__init__()
-        self.device = device
-        self.live = self.peak = 0
-        self._counted: dict[int, Any] = {}
+        self.device, self.memory = device, Memory()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -49,21 +78,8 @@ class AllocationCounter(TorchDispatchMode):
         result = func(*args, **kwargs)
         for tensor in _tensors(result):
             if tensor.device.type == self.device and _key(tensor) not in known:
-                self._count(tensor.untyped_storage())
+                self.memory.hold(tensor.untyped_storage())
         return result
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._counted:
-            return
-
-        def freed(_: object) -> None:
-            del self._counted[key]
-            self.live -= size
-
-        self._counted[key] = weakref.ref(storage, freed)
-        self.live += size
-        self.peak = max(self.peak, self.live)
 
 
 def _tensors(values: Any) -> list[Tensor]:

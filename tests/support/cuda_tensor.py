@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import sys
-import weakref
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
+
+from .allocations import Memory
 
 CUDA = torch.device("cuda", 0)
 REPOSITORY = str(Path(__file__).resolve().parents[2])
@@ -68,37 +68,6 @@ class Counts:
         self.waits.clear()
         self.to_device.clear()
         self.bytes_to_device = 0
-
-
-class Memory:
-    """What the device's tensors take, each storage once.
-
-    Attributes:
-        live: bytes now.
-        peak: the most bytes since it was set.
-        limit: bytes that the device has.
-    """
-
-    def __init__(self) -> None:
-        self.live = self.peak = 0
-        self.limit: float = math.inf
-        self._held: dict[int, Any] = {}
-
-    def hold(self, storage: torch.UntypedStorage) -> None:
-        """Counts a storage until it is freed, or raises what a device without room for it does."""
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._held:
-            return
-        if self.live + size > self.limit:
-            raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {size} bytes.")
-
-        def freed(_: object) -> None:
-            del self._held[key]
-            self.live -= size
-
-        self._held[key] = weakref.ref(storage, freed)
-        self.live += size
-        self.peak = max(self.peak, self.live)
 
 
 COUNTS = Counts()

@@ -54,6 +54,11 @@ class ThinkingRequest:
     head: list[int]
     prompts: PromptBuilder
 
+    @property
+    def reviews(self) -> bool:
+        """Whether images are judged, and drawn again."""
+        return self.form.judges and self.rounds > 0
+
 
 def resolve_form(runtime: Runtime, form: str) -> ThinkingForm:
     """The form of this name; for `auto`, the one that the checkpoint was trained with, or `describe`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...processing.thinking_prompts import image_row, judging_tail, redrawing_tail
 from ...prompt_batch import PromptBatch
 from ...sampling.guidance import uses_guidance
-from ...sampling.text import CACHE_GROWTH
+from ...sampling.text import copied_answer_slots
 from ..runtime import Runtime
 from ..workspace import (
     SAMPLING_BYTES,
@@ -23,14 +23,35 @@ from .request import ThinkingRequest
 
 def thinking_bytes(runtime: Runtime, request: ThinkingRequest, preview: bool) -> int:
     """Bytes to write texts of the greatest length about images, and to draw and judge them."""
-    images, side = request.options.batch_size, runtime.model.generation.config.image_size
-    judges = request.form.judges and request.rounds > 0
-    # Of the first round, of the best, of the last, and as the model saw them.
-    pictures = (4 if judges else 1) * images * 12 * side**2
-    at_once = min(images, runtime.max_batch_size)
+    images = request.options.batch_size
     stages = _thinking if request.form.thinking else _reviewing
-    largest = max(stages(runtime, request, at_once, preview))
-    return max(with_margin(pictures + largest), codec_bytes(runtime, (5 if judges else 1) * images))
+    largest = max(stages(runtime, request, min(images, runtime.max_batch_size), preview))
+    # While images are decoded, there are the new ones as well.
+    decoding = _caches(runtime, request) + codec_bytes(runtime, (5 if request.reviews else 1) * images)
+    return max(with_margin(_pictures(runtime, request) + largest), decoding)
+
+
+def kept_bytes(runtime: Runtime, request: ThinkingRequest) -> int:
+    """Bytes that stay allocated from one round to the next, and so while images are judged."""
+    return with_margin(_pictures(runtime, request) + _caches(runtime, request))
+
+
+def _pictures(runtime: Runtime, request: ThinkingRequest) -> int:
+    """Images of the first round, of the best, of the last, and as the model saw them."""
+    side = runtime.model.generation.config.image_size
+    return (4 if request.reviews else 1) * request.options.batch_size * 12 * side**2
+
+
+def _caches(runtime: Runtime, request: ThinkingRequest) -> int:
+    """Keys and values of what every image is drawn after."""
+    form, head = request.form.thinking, len(request.head)
+    if form is None:
+        return cache_bytes(runtime, 1 + uses_guidance(request.options.guidance_scale), head)
+    if request.thoughts:
+        return 0
+    first = cache_bytes(runtime, 1, head)
+    continued = form.shared and not form.turn
+    return first + continued * cache_bytes(runtime, 1, head + request.thinking.max_new_tokens)
 
 
 def _thinking(runtime: Runtime, request: ThinkingRequest, images: int, preview: bool) -> list[int]:
@@ -84,9 +105,9 @@ def _reviewing(runtime: Runtime, request: ThinkingRequest, images: int, preview:
 
 def _writing(runtime: Runtime, request: ThinkingRequest, texts: int, length: int) -> int:
     """To draw a token of each text, or the copied keys and values of a cache that grows, prompt included."""
-    growths = (request.thinking.max_new_tokens - 1) // CACHE_GROWTH
-    copied = cache_bytes(runtime, texts, length + growths * CACHE_GROWTH) if growths else 0
-    return max(text_head_bytes(runtime, texts, SAMPLING_BYTES), copied)
+    copied = copied_answer_slots(request.thinking)
+    growing = 0 if copied is None else cache_bytes(runtime, texts, length + copied)
+    return max(text_head_bytes(runtime, texts, SAMPLING_BYTES), growing)
 
 
 def _drawing_after(
