@@ -98,6 +98,19 @@ class Job:
             raise ValueError(f"output must be writable, got: {error}; choose another folder") from error
         return source, sink
 
+    def count(self, source: Source) -> int:
+        """The number of rows.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        count = source.count()
+        if not count:
+            raise ValueError(
+                f"source must hold rows, got none in {self.source}; name a file or folder with rows"
+            )
+        return count
+
     def parts(
         self,
         source: Source,

@@ -40,8 +40,8 @@ def run_locally(
         say: takes lines that tell the progress.
     """
     source, sink = job.prepare()
+    count = job.count(source)
     done = sink.done()
-    count = source.count()
     left = math.ceil(max(count - len(done), 0) / share[1])  # if the others begin at the same time
     report = BatchReport(left, min(len(done), count))
     tell = ProgressLines(report, say)
@@ -107,11 +107,13 @@ def _run_processes(
         theirs.close()
         running[ours] = (f"worker {index + 1} on {device}", process)
     ends: dict[str, str] = {}
+    told = False
     while running:
-        if stopped == [signal.SIGTERM]:  # Ctrl-C reaches all processes of a terminal, this signal only one
-            for _, process in running.values():
-                process.terminate()
-            stopped.append(signal.SIGTERM)
+        if stopped and not told:  # not by a signal: the one that has come here may have reached them too
+            told = True
+            for each in running:
+                with suppress(OSError):  # it has ended
+                    each.send(stopped[0])
         for connection in wait(list(running), timeout=1.0):
             assert isinstance(connection, Connection)
             name, process = running[connection]
@@ -134,9 +136,15 @@ def _process(job: Job, share: Share, device: str, connection: Connection) -> Non
     """Works on a share, and sends the progress; ends if there is no one to send it to."""
     source = job.open_source()
     sink = job.open_sink(source)
-    with suppress(ConnectionError), stop_requests() as stopped:
+    with suppress(ConnectionError, EOFError), stop_requests() as stopped:
+
+        def asked() -> bool:
+            if connection.poll():
+                stopped.append(connection.recv())  # EOFError if the command was killed
+            return bool(stopped)
+
         try:
-            work(job, source, sink, sink.done(), share, device, connection.send, lambda: bool(stopped))
+            work(job, source, sink, sink.done(), share, device, connection.send, asked)
         except (OSError, ValueError, RuntimeError) as error:
             connection.send(f"it failed: {error}")
             sys.exit(1)

@@ -54,8 +54,8 @@ def run_on_ray(
             "format must be one that any machine can write, got 'txt' with Ray; choose another one"
         )
     source, sink = job.prepare()
+    count = job.count(source)
     done = sink.done()
-    count = source.count()
     report = BatchReport(max(count - len(done), 0), min(len(done), count))
     started = not ray.is_initialized()
     if started:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -84,9 +85,10 @@ class Pictures:
 
 
 def picture_name(row_id: str) -> str:
-    """The file name of a drawing: its id where that is a safe name, else with a hash in place of the rest."""
+    """The file name of a drawing: its id where that is a safe name in lower case, else with a hash behind."""
     stem = PurePosixPath(row_id).stem if PurePosixPath(row_id).suffix else row_id
     name = _UNSAFE.sub("_", stem)[:_NAME_LENGTH].strip(" _-")
-    if name != row_id or not name:  # two ids must not share a name
+    # Two ids must not share a name, also where file systems ignore case and forms of Unicode.
+    if name != unicodedata.normalize("NFC", row_id).casefold() or not name:
         name = f"{name}-{digest(row_id).hex()[:16]}".lstrip("-")
     return f"{name}.png"

@@ -110,9 +110,14 @@ def _has_images(path: Path) -> bool:
 
 
 def _files(folder: Path, kind: str, output: Path | None) -> list[Path]:
-    found = (file for file in folder.rglob(f"*.{kind}") if not _is_written(file, output))
+    ending = f".{kind}"
+    found = (file for file in folder.rglob("*") if file.suffix.lower() == ending)
     # Hidden files are those of other programs, and what a killed run left behind.
-    return sorted(file for file in found if not _is_hidden(file.relative_to(folder)) and file.is_file())
+    return sorted(
+        file
+        for file in found
+        if not (_is_hidden(file.relative_to(folder)) or _is_written(file, output)) and file.is_file()
+    )
 
 
 def _is_written(file: Path, output: Path | None) -> bool:

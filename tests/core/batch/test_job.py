@@ -98,6 +98,9 @@ def test_commands_are_refused_before_a_model_is_loaded(
         "ask", source, out, *COMMAND, "--share", "1/2", "--retry-failed"
     )
     assert "rows_per_part must be left out with share" in says("ask", source, out, *COMMAND, "--share", "1/2")
+    (tmp_path / "empty.jsonl").write_text("\n", encoding="utf-8")
+    empty = says("ask", tmp_path / "empty.jsonl", out, *COMMAND)
+    assert "source must hold rows, got none in " in empty and "empty.jsonl; name a file or folder" in empty
     (tmp_path / "file").write_text("", encoding="utf-8")
     assert "output must be writable, got" in says("ask", source, tmp_path / "file" / "out", *COMMAND)
     monkeypatch.setattr(extras, "find_spec", lambda name: None)

@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -118,6 +120,57 @@ def test_a_worker_that_fails_says_why(source: Path, tmp_path: Path, monkeypatch:
     assert all(
         line.endswith("must finish its share, but it failed: the disk is full") for line in report.lost
     )
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_worker_stops_if_the_command_says_so_or_is_gone(
+    source: Path, expected: Rows, tmp_path: Path, told: bool
+) -> None:
+    whole = job(source, tmp_path / "out", rows_per_part=50)
+    whole.prepare()
+    ours, theirs = multiprocessing.Pipe()
+    if told:
+        ours.send(signal.SIGTERM)
+    else:
+        ours.close()
+    local._process(whole, (0, 1), "cpu", theirs)
+    # A run that is started meanwhile writes the rows of a command that was killed.
+    rows = rows_of(whole.output)
+    assert (0 < len(rows) < len(expected)) if told else rows == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_are_told_once_to_stop(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    found: list[list[int]] = []
+
+    class Process:
+        exitcode = 0
+
+        def __init__(self, args: Any, **_: Any) -> None:
+            # As in a process of its own, since the command closes the connection here.
+            self._connection = Connection(os.dup(args[-1].fileno()))
+
+        def start(self) -> None:
+            if not found:
+                os.kill(os.getpid(), number)
+            found.append([])
+            threading.Thread(target=self._listen, args=(self._connection, found[-1])).start()
+
+        def _listen(self, theirs: Any, numbers: list[int]) -> None:
+            with theirs:
+                while theirs.poll(1.0):
+                    numbers.append(theirs.recv())
+
+        def join(self) -> None:
+            pass
+
+    context = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=Process)
+    monkeypatch.setattr(local.multiprocessing, "get_context", lambda method: context)
+    report = run_locally(job(source, tmp_path / "out"), workers=2)
+    assert report.stopped and not report.lost
+    assert found == [[number]] * 2
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,13 @@ def test_ids_make_safe_names(tmp_path: Path, row_id: str) -> None:
     assert (tmp_path / name).resolve().parent == tmp_path.resolve()
     assert not name.startswith((".", "-")) and len(name.encode()) < 250
     assert picture_name("fox") == "fox.png" != picture_name("fox.png")
+
+
+def test_names_differ_where_case_and_forms_of_unicode_do_not_count() -> None:
+    ids = ["fox 1", "Fox 1", "FOX 1", "\u00e9", "e\u0301", "\u00c9", "ss", "ß"]
+    names = {unicodedata.normalize("NFC", picture_name(each)).casefold() for each in ids}
+    assert len(names) == len(ids)
+    assert [picture_name(each) for each in ("fox 1", "\u00e9")] == ["fox 1.png", "\u00e9.png"]
 
 
 def test_captions_lie_beside_their_images(tmp_path: Path) -> None:

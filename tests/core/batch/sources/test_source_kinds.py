@@ -235,5 +235,5 @@ def test_a_source_that_cannot_be_read_is_refused_in_one_sentence(tmp_path: Path)
 def test_hidden_files_are_not_read(images: Path) -> None:
     write_jsonl(images / "sub" / ".part-1.jsonl.partial", [{"id": "half"}])
     write_jsonl(images / "sub" / ".rows.jsonl", [{"id": "hidden"}])
-    write_jsonl(images / "rows.jsonl", records(images)[:1])
+    write_jsonl(images / "ROWS.JSONL", records(images)[:1])  # the case of endings does not matter
     assert open_source(images, SCORE, kind="jsonl").count() == 1
