@@ -2,10 +2,11 @@
 
     python -m dev.benchmarks.batch threads    two workers of one thread against one process of two, in turns
     python -m dev.benchmarks.batch memory     memory of command and workers over 100,000 rows of tiny images
-    python -m dev.benchmarks.batch threads    two workers of one thread, one process of two threads, in turns
+    python -m dev.benchmarks.batch kills      ten workers and three commands are killed: the same rows after
+    python -m dev.benchmarks.batch same       one, two and five workers, with and without Ray: the same rows
     python -m dev.benchmarks.batch cluster    four local Ray nodes against one process: the same rows
 
-They use the demonstration model; memory and kills one with tiny random weights.
+They use the demonstration model; kills and same one with tiny random weights.
 """
 
 from __future__ import annotations
@@ -109,9 +110,10 @@ def memory(folder: Path, options: argparse.Namespace) -> None:
     if options.without_model:
         _memory_without_model(source, folder / "out")
         return
-    given = ("--max-new-tokens", "1", "--batch-size", "16", "--workers", "2", "--threads", "1")
+    # Cheap rows: what is measured is memory.
+    given = ("--dtype", "bf16", "--question", "?", "--max-new-tokens", "1", "--batch-size", "64")
     output = folder / "out"
-    process = start(source, output, TINY, *given)
+    process = start(source, output, BOX, *given, "--workers", "2", "--threads", "1")
     while process.poll() is None:
         time.sleep(options.seconds)
         parts = len(list(output.glob("part-*")))
@@ -169,6 +171,22 @@ def kills(folder: Path, options: argparse.Namespace) -> None:
         say(f"{name} killed after {parts} parts: exit code {code}, {some} rows; all {len(expected)} after")
 
 
+def same(folder: Path, options: argparse.Namespace) -> None:
+    """Runs a job with one, two and five workers, with and without Ray, and compares the rows."""
+    source = write_images(folder / "set", options.rows, 8)
+    given = (*SAMPLED, "--rows-per-part", "4", "--threads", "1")
+    found = []
+    for ray in ((), ("--ray",)):
+        for workers in (1, 2, 5):
+            output = folder / f"{workers} {ray}"
+            size = ("--workers", str(workers), "--batch-size", str(workers))
+            code = start(source, output, TINY, *given, *size, *ray).wait()
+            found.append(rows_of(output))
+            alike = "the same as" if found[-1] == found[0] else "OTHERS than"
+            name = f"{workers} workers{' on Ray' if ray else ''}"
+            say(f"{name}: exit code {code}, {len(found[-1])} rows, {alike} with one worker")
+
+
 def cluster(folder: Path, options: argparse.Namespace) -> None:
     """Runs the same job on four local nodes of one core each, and in one process."""
     source = write_images(folder / "set", options.rows, 96)
@@ -193,6 +211,7 @@ COMMANDS = {
     "threads": (threads, 160),
     "memory": (memory, 100_000),
     "kills": (kills, 48),
+    "same": (same, 48),
     "cluster": (cluster, 48),
 }
 
