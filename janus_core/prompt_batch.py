@@ -92,6 +92,16 @@ class PromptBatch:
             self.padded,
         )
 
+    def first_of(self, sources: int) -> PromptBatch:
+        """The first of so many adjacent sequences of each condition."""
+        return PromptBatch(
+            self.input_ids[::sources],
+            self.attention_mask[::sources],
+            self.position_ids[::sources],
+            self.image_mask[::sources],
+            self.padded,
+        )
+
     def to(self, device: torch.device | str) -> PromptBatch:
         """Copies the batch to a device."""
         return PromptBatch(

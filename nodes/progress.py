@@ -4,6 +4,7 @@ All callbacks raise ComfyUI's `InterruptProcessingException` if the run was canc
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ import comfy.utils
 import torch
 from comfy.cli_args import args
 from comfy.model_management import throw_exception_if_processing_interrupted
+from comfy_execution.utils import get_executing_context
 from PIL import Image
 from server import PromptServer
 from torch import Tensor
@@ -19,9 +21,10 @@ from torch import Tensor
 from ..janus_core import JanusPipeline
 from .previews import previews_wanted
 
-# Our own event, handled by `web/janus_text.js`: ComfyUI removes its own progress text when the node ends.
-TEXT_EVENT = "janus.text"
-TEXT_INTERVAL = 0.1  # seconds between texts
+# Our own events, handled by `web/janus_text.js` and `web/janus_passes.js`: ComfyUI either removes its own
+# progress text when the node ends, or leaves it on an enlarged node.
+TEXT_EVENT, PASSES_EVENT = "janus.text", "janus.passes"
+EVENT_INTERVAL = 0.1  # seconds between events
 PREVIEW_SHARE = 0.03  # fraction of the run time that previews may take
 FINISHED_SIZE = 1024  # pixels of the sheet of finished images, at most
 GAP = 4  # pixels between these
@@ -45,6 +48,14 @@ class _Report:
     def __init__(self) -> None:
         self.bar = comfy.utils.ProgressBar(1)
 
+    def send(self, event: str, node_id: str, **values: object) -> None:
+        """Sends values to the browser that the run was queued from."""
+        server = PromptServer.instance
+        if server.client_id is None:  # queued by a script: there is no canvas
+            return
+        run = getattr(server, "last_prompt_id", None)
+        server.send_sync(event, {"node": node_id, "prompt_id": run, **values}, server.client_id)
+
     def check(self, done: int, total: int) -> None:
         """An `OnImage` callback that only lets the user cancel: `OnStep` moves the bar."""
         throw_exception_if_processing_interrupted()
@@ -66,29 +77,30 @@ class TextReport(_Report):
         # The last text stays for as long as the node runs, such as to generate an image.
         if step == total or time.monotonic() >= self.next_text:
             self._send(tokens)
-            self.next_text = time.monotonic() + TEXT_INTERVAL
+            self.next_text = time.monotonic() + EVENT_INTERVAL
 
     def _send(self, tokens: Tensor) -> None:
-        server = PromptServer.instance
-        if server.client_id is None:  # queued by a script: there is no canvas
-            return
         text = "\n\n".join(map(str.strip, self.pipeline.decode_text(tokens)))
-        event = {"node": self.node_id, "text": text, "prompt_id": getattr(server, "last_prompt_id", None)}
-        server.send_sync(TEXT_EVENT, event, server.client_id)
+        self.send(TEXT_EVENT, self.node_id, text=text)
 
 
 class ImageReport(_Report):
-    """Shows the first image of the batch from time to time while it is generated, if previews are wanted."""
+    """Shows the first image of the batch from time to time while it is generated, if previews are wanted.
+
+    It also says on the node how many tokens are drawn, and in how many passes of the model.
+    """
 
     def __init__(self, pipeline: JanusPipeline) -> None:
         super().__init__()
         self.pipeline = pipeline
         self.previews = previews_wanted()  # the core reads it too, and reserves no memory for them without
-        self.next_preview = 0.0
+        self.next_preview = self.next_count = 0.0
+        self.num_tokens, self.passes = sys.maxsize, 0
 
     def __call__(self, step: int, total: int, tokens: Tensor) -> None:
         """Reports a step with the image tokens [B, n] so far."""
         throw_exception_if_processing_interrupted()
+        self._count(tokens.shape[1])
         width = self.pipeline.tokens_per_row
         complete_rows = tokens[:1, : tokens.shape[1] // width * width]
         started = time.monotonic()
@@ -100,6 +112,16 @@ class ImageReport(_Report):
         self.bar.update_absolute(step, total, _preview(rows, min(args.preview_size, rows.shape[1])))
         # A preview that took t seconds is followed by t / PREVIEW_SHARE seconds without one.
         self.next_preview = started + (time.monotonic() - started) / PREVIEW_SHARE
+
+    def _count(self, num_tokens: int) -> None:
+        """Counts the passes of a batch: its first step is that of the prompt."""
+        if num_tokens != self.num_tokens:
+            self.passes = 0 if num_tokens < self.num_tokens else self.passes + 1
+            self.num_tokens = num_tokens
+        running, is_last = get_executing_context(), num_tokens == self.pipeline.tokens_per_row**2
+        if running is not None and (is_last or time.monotonic() >= self.next_count):
+            self.send(PASSES_EVENT, running.node_id, tokens=num_tokens, passes=self.passes)
+            self.next_count = time.monotonic() + EVENT_INTERVAL
 
     def show(self, images: Tensor) -> None:
         """Shows the finished images [B, H, W, 3] side by side as the last preview.

@@ -1,9 +1,10 @@
 """Measures drawing ahead: passes, the cost of a pass, and time per image, for every window.
 
 `python -m dev.benchmarks.ahead [CHECKPOINT] --precisions auto fp32 int8 fp16 --images 1 3 8` draws the same
-images plainly and with each window in alternating turns, as processor time of one thread, and prints a table.
-The last line of each precision is its row for `sampling/lookahead.py`: the most vectors in a pass of the
-window that was fastest for one image, so that a pass over several images reads no more than that.
+images plainly and with each window in alternating turns, and prints a table. Time is processor time of one
+thread, or with `--threads` wall clock. A window of 0 is that of the table in `sampling/lookahead.py`. The
+last line of each precision is its row for that: the most vectors in a pass of the window that was fastest for
+one image, so that a pass over several images reads no more than that.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ def prompt(number: int) -> str:
 
 
 def timed(pipe: JanusPipeline, text: str, options: TokenSampling) -> tuple[float, int, torch.Tensor]:
-    """Seconds of processor time, passes and tokens of a run."""
-    start = time.process_time()
+    """Seconds, passes and tokens of a run."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     drawn = pipe.generate(text, options, pixels=False)
     assert isinstance(drawn, GeneratedImages)  # the model draws tokens
-    return time.process_time() - start, drawn.passes, drawn.tokens
+    return clock() - start, drawn.passes, drawn.tokens
 
 
 def measure(pipe: JanusPipeline, images: int, windows: list[int], turns: int, own: bool) -> list[list[float]]:
@@ -46,7 +48,7 @@ def measure(pipe: JanusPipeline, images: int, windows: list[int], turns: int, ow
     for turn in range(turns):
         for window, found in runs.items():
             kept = {} if own else PUBLISHED
-            options = TokenSampling(batch_size=images, seed=images * turn, lookahead=window, **kept)
+            options = TokenSampling(batch_size=images, seed=images * turn, lookahead=window or None, **kept)
             found.append(timed(pipe, prompt(turn), options))
     plain, rows = runs[1], []
     for window in windows:
@@ -67,8 +69,9 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", type=int, default=[1, 3, 8])
     parser.add_argument("--windows", nargs="+", type=int, default=[2, 3, 4, 8, 16])
     parser.add_argument("--turns", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     say(HEADER)
     say("|---" * HEADER.count(" | ") + "|---|")
     for precision in options.precisions:
@@ -84,7 +87,7 @@ def main() -> None:
                         f"{cost:.2f} x | {1 / image:.2f} x faster | {equal:.0%} |"
                     )
                 if images == 1 and not own:
-                    best = min(rows, key=lambda row: row[4])
+                    best = min((row for row in rows if row[0]), key=lambda row: row[4])
                     layer = type(pipe.model.body.get_submodule("layers.0.mlp.gate_up_proj")).__name__
                     say(f"\n    {layer}: {2 * best[0]:.0f},\n")
 

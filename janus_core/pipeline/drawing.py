@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from ..arguments import checked_texts, checked_whole
@@ -62,11 +62,14 @@ def plan_drawing(
     request: DrawingRequest,
     options: TokenSampling | FlowSampling,
     sampler: ImageSampler,
+    prompts: Callable[[tuple[int, ...]], PromptBatch],
     *,
     pixels: bool,
     preview: bool,
 ) -> tuple[list[EditRun], int]:
     """Splits a request into runs of at most `max_batch_size` images, whose sources are indices of prompts.
+
+    `prompts` is the `prompt_batch` of some of these.
 
     Returns:
         The runs, and the bytes that they need at most, `pixels` and previews included.
@@ -83,14 +86,11 @@ def plan_drawing(
     runs = [run for group in groups for run in split_runs(group, runtime.max_batch_size)]
     phases = [codec_bytes(runtime, len(request.seed_offsets))] if pixels else []
     for run in runs:
-        # One of the run's prompts, with all conditions; the longest says how long the others are padded.
-        prompts = [prompt_batch(runtime, request, options, sampler, [source]) for source in run.sources]
-        longest = max(prompts, key=lambda prompt: prompt.length)
         num_sources = len(run.sources)
         phases.append(
             drawing_bytes(
                 runtime,
-                longest,
+                prompts(tuple(run.sources)).first_of(num_sources),
                 len(run.rows),
                 preview,
                 num_sources=num_sources,

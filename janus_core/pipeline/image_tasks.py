@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, overload
 
 import torch
@@ -66,17 +67,18 @@ class ImageTasks(Runtime):
         starts = sampler.checked_starts({"noise": noise, "latents": latents}, self.folder.name)
         request = drawing_request(prompt, negative_prompt, options.batch_size, rows, starts)
         pixels = pixels and self.model.generation.can_decode
+        prompts = cache(partial(prompt_batch, self, request, options, sampler))
         runtime, runs = fit(
             self,
             lambda smaller: plan_drawing(
-                smaller, request, options, sampler, pixels=pixels, preview=may_preview(on_step)
+                smaller, request, options, sampler, prompts, pixels=pixels, preview=may_preview(on_step)
             ),
         )
 
         def draw(run: EditRun, number: int, count: int) -> Any:
             return sampler.sample(
                 self.model,
-                prompt_batch(self, request, options, sampler, run.sources).to(self.device),
+                prompts(tuple(run.sources)).to(self.device),
                 options,
                 [request.seed_offsets[row] for row in run.rows],
                 part_of(on_step, number, count),

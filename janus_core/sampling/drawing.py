@@ -8,6 +8,7 @@ follows. Guesses that equal what was drawn are right, and the first token after 
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -18,6 +19,9 @@ from torch import Tensor
 
 from .decoding import ImageDecoder
 from .logits import TokenSampler
+from .results import DrawnTokens
+
+_log = logging.getLogger(__name__)
 
 
 class TokenDrawer:
@@ -41,7 +45,7 @@ class TokenDrawer:
         a pass at most.
         """
         self._decoder, self._sampler, self._window = decoder, sampler, window
-        self._num_tokens = tokens.shape[1]
+        self._num_tokens, self._num_drawn = tokens.shape[1], len(drawn)
         # What a window draws past the last one goes to a column of its own.
         self._tokens = F.pad(tokens, (0, 1))
         self._drawn = [*drawn, *[self._num_tokens] * (2 * window)]
@@ -73,6 +77,13 @@ class TokenDrawer:
             self._read()
             self._settle()
             yield self.settled
+
+    def result(self) -> DrawnTokens:
+        """What was drawn, after all steps; how many passes it took is logged."""
+        self._decoder.check_finite()
+        images, _ = self.tokens.shape
+        _log.info("Drew %d tokens of %d images in %d passes.", self._num_drawn, images, self.passes)
+        return DrawnTokens(self.tokens, self.passes)
 
     def _read(self) -> None:
         """Reads every image's last certain token that was drawn, and what is given or guessed after it."""

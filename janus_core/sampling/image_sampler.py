@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +16,6 @@ from .flow import integrate_flow
 from .options import FlowSampling, TokenSampling, own_names, resolved
 from .results import DrawnTokens, GeneratedImages, GeneratedLatents
 from .tokens import sample_image_tokens
-
-_log = logging.getLogger(__name__)
 
 Decode = Callable[[Tensor], Any]
 """Images [B, H, W, 3] of tokens or latents; None if none are wanted."""
@@ -81,8 +78,6 @@ class ImageSampler:
 
 def _images(batches: Sequence[DrawnTokens], decode: Decode) -> GeneratedImages:
     drawn = DrawnTokens.joined(batches)
-    images, per_image = drawn.tokens.shape
-    _log.info("Drew %d images of %d tokens in %d passes.", images, per_image, drawn.passes)
     return GeneratedImages(decode(drawn.tokens), drawn.tokens, drawn.passes)
 
 

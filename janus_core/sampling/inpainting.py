@@ -78,9 +78,7 @@ def inpaint_tokens(
                 states = decoder.hidden_states[image, [number - predicted.start for number in numbers]]
                 ids = drawer.tokens[image, numbers]
                 log_prob[image] += sum_log_probs(model.token_generation.head, states, ids)
-    decoder.check_finite()
-    drawn = DrawnTokens(drawer.tokens, drawer.passes)
-    return drawn, log_prob / max(num_tokens - masked[0] - len(masked), 1)
+    return drawer.result(), log_prob / max(num_tokens - masked[0] - len(masked), 1)
 
 
 def sum_log_probs(head: Callable[[Tensor], Tensor], hidden_states: Tensor, tokens: Tensor) -> Tensor:

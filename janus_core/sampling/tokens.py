@@ -57,5 +57,4 @@ def sample_image_tokens(
     )
     for settled in drawer.steps():
         on_step(settled, num_tokens, drawer.tokens[:, :settled])
-    decoder.check_finite()
-    return DrawnTokens(drawer.tokens, drawer.passes)
+    return drawer.result()

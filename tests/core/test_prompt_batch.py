@@ -52,3 +52,9 @@ def test_positions_go_on_after_what_was_read_of_each_sequence() -> None:
     assert batch.attention_mask.tolist() == [[False, True, True], [False, False, True]]
     assert batch.position_ids[batch.attention_mask].tolist() == [4, 5, 10]
     assert batch.padded
+
+
+def test_the_first_of_several_prompts_is_one_sequence_of_each_condition() -> None:
+    both = PromptBatch.from_rows([[5, 6], [7], [1, 2], [3]], pad_id=0, image_id=9).first_of(2)
+    assert both.input_ids.tolist() == [[5, 6], [1, 2]]
+    assert (len(both.attention_mask), len(both.position_ids), len(both.image_mask)) == (2, 2, 2)

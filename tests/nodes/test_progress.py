@@ -9,6 +9,7 @@ import comfy.utils
 import numpy as np
 import pytest
 import torch
+from comfy_execution.utils import CurrentNodeContext
 from janus_nodes.janus_core import JanusPipeline, TextSampling, TokenSampling
 from janus_nodes.nodes import progress
 
@@ -38,6 +39,28 @@ def test_every_token_is_counted(core: JanusPipeline, shown: Shown, monkeypatch: 
     core.generate("A lake.", TokenSampling(batch_size=2), on_step=progress.ImageReport(core))
     counts = [(value, total) for value, total, _ in shown]
     assert counts == [(step, 32) for step in range(1, 33)]  # two times 16 tokens
+
+
+def test_passes_of_every_batch_are_counted_on_the_running_node(
+    core: JanusPipeline, shown: Shown, sent: object, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[tuple[int, int]] = []
+
+    def record(kind: str, message: dict[str, Any], sid: object) -> None:
+        assert (kind, message["node"]) == ("janus.passes", "17")
+        counts.append((message["tokens"], message["passes"]))
+
+    monkeypatch.setattr(progress.PromptServer.instance, "send_sync", record)
+    monkeypatch.setattr(core, "max_batch_size", 1)
+    hook = core.model.body.register_forward_hook(lambda *_: setattr(clock, "now", clock.now + 0.06))
+    report = progress.ImageReport(core)
+    with CurrentNodeContext("a run", "17"):
+        drawn = core.generate("A lake.", TokenSampling(batch_size=2, lookahead=4), on_step=report)
+        report(1, 1, drawn.tokens)  # such as for a score: no further pass
+    hook.remove()
+    ends = [passes for tokens, passes in counts if tokens == 16]
+    assert counts[0] == (1, 0) and len(ends) == 3 and ends[1] == ends[2]
+    assert sum(ends[:2]) == drawn.passes > len(counts)  # the interval leaves some out
 
 
 def test_previews_take_a_small_share_of_a_long_run(core: JanusPipeline, shown: Shown, clock: Clock) -> None:

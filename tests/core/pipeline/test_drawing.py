@@ -48,6 +48,14 @@ def test_rows_are_what_is_added_to_the_seed(pipe: JanusPipeline) -> None:
         assert torch.equal(drawn[row], alone[0])
 
 
+def test_every_prompt_is_tokenized_once(pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+    encode = pipe.prompts.tokenizer.encode
+    monkeypatch.setattr(pipe.prompts.tokenizer, "encode", lambda text: texts.append(text) or encode(text))
+    pipe.generate(["A lake.", "A red fox in the snow."], TokenSampling(), pixels=False)
+    assert len(texts) == 2
+
+
 def test_memory_of_several_prompts_is_reserved(pipe: JanusPipeline) -> None:
     reserved: list[int] = []
     pipe.reserve, before = reserved.append, pipe.reserve

@@ -91,6 +91,23 @@ def test_steps_see_certain_tokens_only(shapes_pipe: JanusPipeline) -> None:
         shapes_pipe.generate(PROMPT, options, on_step=cancel)
 
 
+def test_passes_are_logged_however_images_are_drawn(
+    pipe: JanusPipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "janus_nodes.janus_core.sampling.drawing")
+    options = EditSampling(batch_size=2, candidates=1, lookahead=4)
+    image, mask = torch.rand(64, 64, 3), torch.zeros(64, 64)
+    mask[:, 32:] = 1
+    drawn = pipe.generate(PROMPT, TokenSampling(lookahead=4), pixels=False)
+    masked = pipe.edit(image, PROMPT, options, mask=mask)
+    by_instruction = pipe.edit(image, PROMPT, options, form="janus-4o")
+    assert caplog.messages == [
+        f"Drew 16 tokens of 1 images in {drawn.passes} passes.",
+        f"Drew 8 tokens of 2 images in {masked.passes} passes.",
+        f"Drew 16 tokens of 2 images in {by_instruction.passes} passes.",
+    ]
+
+
 @pytest.mark.parametrize("lookahead", slow_except([2, 3, 8, 36], 3))
 def test_inpainting_ahead_keeps_the_same_tokens_and_candidates(
     shapes_pipe: JanusPipeline, lookahead: int
