@@ -108,7 +108,7 @@ def attentions(sequences: int, slots: int) -> dict[str, Callable[[], object]]:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--precisions", nargs="+", default=["auto", "fp16", "int8", "fp32"])
+    parser.add_argument("--precisions", nargs="*", default=["auto", "fp16", "int8", "fp32"])
     parser.add_argument("--images", nargs="+", type=int, default=[1, 3, 8])
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
