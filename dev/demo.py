@@ -17,7 +17,7 @@ from typing import Any
 from .comfyui.client import PromptRejectedError, RunResult
 from .comfyui.server import ComfyServer
 from .comfyui.tree import REPO_ROOT
-from .comfyui.users import add_dataset
+from .comfyui.users import DRAWINGS, add_dataset, draw_folder
 from .comfyui.workflow import to_prompt
 
 
@@ -84,6 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     workflows = runnable(options.workflows)
     server = ComfyServer()
     add_dataset(server)
+    draw_folder(server.base / "input" / DRAWINGS)
     say("Starting ComfyUI …")
     with server:
         if not workflows:

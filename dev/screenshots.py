@@ -22,7 +22,7 @@ from .browser.canvas import Canvas
 from .browser.open import open_canvas
 from .comfyui.server import ComfyServer
 from .comfyui.tree import REPO_ROOT, front_end
-from .comfyui.users import add_dataset, add_models
+from .comfyui.users import DRAWINGS, add_dataset, add_models, draw_folder
 from .comfyui.workflow import to_prompt
 from .demo import runnable
 from .help_pictures import VIEW as NODE_VIEW
@@ -154,6 +154,7 @@ def main(names: list[str]) -> int:
     can_run = runnable(WORKFLOWS)
     server = ComfyServer(arguments=("--front-end-root", str(front_end())))
     add_dataset(server)
+    draw_folder(server.base / "input" / DRAWINGS)
     add_models(server, GOLDEN)
     with server, open_canvas(server, VIEW) as canvas:
         canvas.configure("Comfy.Graph.CanvasInfo", False)

@@ -1,7 +1,10 @@
-"""Inputs of the example workflows that users provide: an image folder, a photograph and other models."""
+"""Inputs of the example workflows that users provide: image folders, a photograph and other models."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,12 @@ from PIL import Image, ImageDraw
 
 from .server import ComfyServer
 from .stand_ins import diffusion_checkpoint, tiny_autoencoder, write_zeros
+from .tree import REPO_ROOT
 
 DATASET = "my_dataset"
+DRAWINGS = "my_drawings"
+PROMPTS = ("a red circle", "a blue square", "a green triangle", "a yellow star")
+DEMONSTRATION = REPO_ROOT / "janus_core" / "assets" / "janus-shapes"
 # The image that the workflows load; ComfyUI ships one of this name.
 PHOTOGRAPH = "example.png"
 MODELS = {
@@ -56,6 +63,21 @@ def add_dataset(server: ComfyServer) -> Path:
                 pen.regular_polygon((*middle, radius * SCALE), sides, fill=colour)
         picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS).save(folder / f"{name}.png")
     return folder
+
+
+def draw_folder(folder: Path) -> None:
+    """Draws the prompts into a folder, as users do without the canvas.
+
+    Raises:
+        subprocess.CalledProcessError: if the command fails.
+    """
+    folder.mkdir(parents=True)
+    prompts = folder / "prompts.jsonl"
+    lines = [json.dumps({"id": prompt, "prompt": prompt}) for prompt in PROMPTS]
+    prompts.write_text("\n".join(lines), encoding="utf-8")
+    names = (str(prompts), str(folder), "--format", "png", "--checkpoint", str(DEMONSTRATION))
+    command = [sys.executable, "-m", "janus_core.batch", "draw", *names, "--threads", "1"]
+    subprocess.run(command, cwd=REPO_ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
 def add_models(server: ComfyServer, golden: Path) -> None:

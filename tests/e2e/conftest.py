@@ -6,6 +6,7 @@ Where no server can run, the tests are skipped with the reason; with `JANUS_REQU
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,7 +25,7 @@ from dev.comfyui.client import ComfyClient
 from dev.comfyui.graph import Graph
 from dev.comfyui.server import ComfyServer
 from dev.comfyui.tree import FRONT_END, ComfyUIUnavailableError, front_end, front_end_of
-from dev.comfyui.users import add_dataset, add_models
+from dev.comfyui.users import DRAWINGS, add_dataset, add_models, draw_folder
 
 HERE = Path(__file__).parent
 
@@ -75,12 +76,29 @@ def server_factory(
 
 
 @pytest.fixture(scope="session")
-def server(server_factory: Callable[..., ComfyServer], golden_root: Path) -> ComfyServer:
+def add_examples(
+    golden_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[ComfyServer], None]:
+    """Adds to a server what the example workflows need."""
+    drawings = tmp_path_factory.mktemp("drawn") / DRAWINGS
+    draw_folder(drawings)
+
+    def add(server: ComfyServer) -> None:
+        server.add_model(golden_root / "janus-pro-tiny")
+        add_dataset(server)
+        add_models(server, golden_root)
+        shutil.copytree(drawings, server.base / "input" / DRAWINGS)
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def server(
+    server_factory: Callable[..., ComfyServer], add_examples: Callable[[ComfyServer], None]
+) -> ComfyServer:
     """One running server for all tests, with the pack, the example data and stand-in models."""
     server = server_factory()
-    server.add_model(golden_root / "janus-pro-tiny")
-    add_dataset(server)
-    add_models(server, golden_root)
+    add_examples(server)
     server.start()
     return server
 
@@ -140,7 +158,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def front_end_servers(
-    golden_root: Path, comfyui_tree: Path, server_factory: Callable[..., ComfyServer]
+    comfyui_tree: Path,
+    server_factory: Callable[..., ComfyServer],
+    add_examples: Callable[[ComfyServer], None],
 ) -> Callable[[str], ComfyServer]:
     """Servers by front end: the one that this ComfyUI demands, `pinned`, and the `newest`."""
     servers: dict[str, ComfyServer] = {}
@@ -153,9 +173,7 @@ def front_end_servers(
             except ComfyUIUnavailableError as error:
                 pytest.skip(f"no {name} front end: {error}")
             servers[name] = server_factory(arguments=arguments)
-            servers[name].add_model(golden_root / "janus-pro-tiny")
-            add_dataset(servers[name])
-            add_models(servers[name], golden_root)
+            add_examples(servers[name])
             servers[name].start()
         return servers[name]
 

@@ -67,6 +67,7 @@ def test_there_is_a_workflow_for_each_task() -> None:
         "JanusFlow - image to image",
         "JanusFlow - refine with SDXL",
         "JanusFlow - text to image",
+        "Score a folder of drawings",
         "Stable Diffusion - draw a caption",
         "T2I-R1 - think and draw",
         "Training captions for a folder of images",
