@@ -106,17 +106,18 @@ async function keepTaken({ prompt_id, node, display_node, output }) {
   showTaken();
 }
 
-const names = new WeakMap(); // of widgets: the label without the addition, and the label with it
+/** A label without what is added to it in any language: front end 1.49 gives labels of former nodes to new ones. */
+const withoutOwn = (label, whose) =>
+  Object.values(WORDS).reduce((rest, { open, [whose]: own }) => rest.split(open + own)[0], label);
 
 /** Says on a setting that it is the checkpoint's own, and after a run, which value that was. */
 function labelOwn(widget, number) {
-  const known = names.get(widget);
-  // A label that is not ours is the widget's name in the user's language, or a name that the user gave it.
-  const name = known && widget.label === known.label ? known.name : (widget.label ?? widget.name);
-  const { open, colon, close, [SETTINGS[widget.name].whose]: own } = words();
+  const { whose } = SETTINGS[widget.name];
+  // The widget's name in the user's language, or a name that the user gave it.
+  const name = withoutOwn(widget.label ?? widget.name, whose);
+  const { open, colon, close, [whose]: own } = words();
   const value = number === undefined ? "" : `${colon}${Number(number.toPrecision(4))}`;
   const label = widget.value === OWN ? `${name}${open}${own}${value}${close}` : name;
-  names.set(widget, { name, label });
   if (widget.label !== label) widget.label = label;
 }
 

@@ -44,6 +44,7 @@ class Newcomer:
 
     def offered(self) -> list[str]:
         """Names of the nodes that the search shows, the first one first."""
+        self.canvas.settle()
         entries = self.page.locator("[data-testid='result-item'], .option-display-name").all_inner_texts()
         return [entry.strip().splitlines()[0].strip() for entry in entries]
 
