@@ -17,6 +17,7 @@ from .models.cpu.int8_linear import Int8Linear
 from .models.cpu.registry import packed_bytes, weight_bytes
 from .models.janus import Janus
 from .models.layers import RMSNorm
+from .models.parts import Part, Parts
 from .models.uvit import GlobalResponseNorm
 from .pipeline.answer import Answer, repeats
 from .pipeline.best_of import RankedImages, best_of
@@ -72,6 +73,8 @@ __all__ = [
     "Int8Linear",
     "Janus",
     "JanusPipeline",
+    "Part",
+    "Parts",
     "Precision",
     "RMSNorm",
     "RankedImages",

@@ -19,14 +19,15 @@ from ..janus_core import (
     merged_changes,
     read_adapters,
 )
-from .memory import LoadedJanus, Origin, load, reserve
+from .memory import LoadedJanus, Origin, load
+from .parts import Patchers, reserve, room
 
 
 class ReloadedJanus(LoadedJanus):
     """A model whose checkpoint is loaded with adapters when it is first used, so that a chain loads once."""
 
     def __init__(self, origin: Origin, adapters: tuple[tuple[Path, float], ...]) -> None:
-        self.origin, self.adapters = replace(origin, patcher=None), adapters
+        self.origin, self.adapters = replace(origin, patchers=None), adapters
 
     @cached_property
     def _loaded(self) -> LoadedJanus:
@@ -38,17 +39,18 @@ class ReloadedJanus(LoadedJanus):
         return self._loaded.pipeline
 
     @cached_property
-    def patcher(self) -> ModelPatcher:
+    def patchers(self) -> Patchers:  # type: ignore[override]  # as `pipeline`, it is only read
         """Loads the checkpoint too."""
-        return self._loaded.patcher
+        return self._loaded.patchers
 
 
 def with_adapter(model: LoadedJanus, path: Path, strength: float) -> LoadedJanus:
     """Returns a model with one more adapter; the given model is unchanged.
 
     Floating-point parameters are patched by ComfyUI when they are moved to the device, so models with
-    different adapters share them. Prepacked and int8 layers cannot be patched: if an adapter changes one, the
-    checkpoint is loaded again when the model is used. An adapter's errors are always raised here.
+    different adapters share them, and the parts that no adapter changes stay on the device. Prepacked and
+    int8 layers cannot be patched: if an adapter changes one, the checkpoint is loaded again when the model is
+    used. An adapter's errors are always raised here.
 
     Args:
         model: possibly with adapters already.
@@ -61,19 +63,37 @@ def with_adapter(model: LoadedJanus, path: Path, strength: float) -> LoadedJanus
         return model
     changes = merged_changes(found)
     origin = model.origin
-    if origin.patcher is None or not _are_whole(model.pipeline.model, changes):
+    if origin.patchers is None or not _are_whole(model.pipeline.model, origin.patchers, changes):
         return ReloadedJanus(origin, adapters)
     # From the unpatched model, so that the order of adapters makes no difference.
-    patcher = origin.patcher.clone()
-    patcher.add_patches({name: RowPatch(set(), tuple(changes[name])) for name in changes})
-    pipeline = replace(model.pipeline, adapters=applied_adapters(found), reserve=partial(reserve, patcher))
-    return LoadedJanus(pipeline, patcher, origin, adapters)
+    patchers = {part: _patched(patcher, changes) for part, patcher in origin.patchers.items()}
+    pipeline = replace(
+        model.pipeline,
+        adapters=applied_adapters(found),
+        reserve=partial(reserve, patchers),
+        room=partial(room, patchers),
+    )
+    return LoadedJanus(pipeline, patchers, origin, adapters)
 
 
-def _are_whole(model: Janus, names: Mapping[str, object]) -> bool:
-    """Whether all of these are parameters of the model and neither prepacked nor int8."""
+def _patched(patcher: ModelPatcher, changes: Mapping[str, Sequence[Change]]) -> ModelPatcher:
+    """A clone that makes the changes of a part, or the patcher itself if there are none."""
+    own = changes.keys() & dict(patcher.model.named_parameters()).keys()
+    if not own:
+        return patcher
+    clone = patcher.clone()
+    clone.add_patches({name: RowPatch(set(), tuple(changes[name])) for name in own})
+    return clone
+
+
+def _are_whole(model: Janus, patchers: Patchers, names: Mapping[str, object]) -> bool:
+    """Whether all of these are parameters that ComfyUI can patch: neither prepacked, int8, nor shared."""
+    # Of a shared one, the model and its parts may name different owners.
     parameters = dict(model.named_parameters())
-    return all(name in parameters and parameters[name].is_floating_point() for name in names)
+    managed = {name for patcher in patchers.values() for name, _ in patcher.model.named_parameters()}
+    return names.keys() <= managed and all(
+        name in parameters and parameters[name].is_floating_point() for name in names
+    )
 
 
 class RowPatch(WeightAdapterBase):

@@ -7,18 +7,16 @@ from typing import TypeVar
 
 import comfy.model_management as mm
 import torch
-from comfy.model_patcher import ModelPatcher
 
 from ..janus_core import (
     FlowSampling,
     JanusPipeline,
     Precision,
-    Room,
     TokenSampling,
     load_pipeline,
-    packed_bytes,
 )
 from .movable import cast_shared_weights, make_movable
+from .parts import Patchers, part_patchers, reserve, room
 from .progress import progress_callback
 
 Options = TypeVar("Options", TokenSampling, FlowSampling)
@@ -48,13 +46,13 @@ class Origin:
         folder: the checkpoint.
         precision: of the weights.
         template: chat template; None for the checkpoint's own.
-        patcher: holds the weights without patches; None if LoRA adapters were added before packing.
+        patchers: hold the weights without patches; None if LoRA adapters were added before packing.
     """
 
     folder: Path
     precision: str | torch.dtype | Precision
     template: str | None
-    patcher: ModelPatcher | None
+    patchers: Patchers | None
 
 
 @dataclass(eq=False, repr=False)  # ComfyUI prints the inputs of a node that fails: not all layers
@@ -62,7 +60,7 @@ class LoadedJanus:
     """The value on the model socket: a pipeline whose weights ComfyUI moves between devices."""
 
     pipeline: JanusPipeline
-    patcher: ModelPatcher
+    patchers: Patchers
     origin: Origin
     adapters: tuple[tuple[Path, float], ...] = ()  # LoRA adapters with their strengths
 
@@ -104,33 +102,10 @@ def load(
     )
     make_movable(pipeline.model)
     cast_shared_weights(pipeline.model)
-    # Packed CPU weights are not parameters, so that ComfyUI does not count them by itself.
-    size = mm.module_size(pipeline.model) + packed_bytes(pipeline.model)
-    patcher = ModelPatcher(pipeline.model, device, offload_device, size=size)
-    pipeline.reserve, pipeline.room = partial(reserve, patcher), partial(room, patcher)
-    origin = Origin(folder, precision, template, None if adapters else patcher)
-    return LoadedJanus(pipeline, patcher, origin, adapters)
-
-
-def reserve(patcher: ModelPatcher, num_bytes: int) -> None:
-    """Moves as much of a model to its device as fits beside `num_bytes` of other tensors."""
-    mm.load_models_gpu([patcher], memory_required=num_bytes)
-
-
-def room(patcher: ModelPatcher, device: torch.device) -> Room:
-    """Memory that a run of a model can get on its device, were all other models moved away."""
-    free = int(mm.get_free_memory(device) - mm.extra_reserved_memory())
-    if patcher.offload_device == device:  # on CPUs and with --highvram, the weights are there, whatever runs
-        return Room(free, free)
-    here = [each for each in mm.current_loaded_models if each.model is not None and each.device == device]
-    free += sum(each.model_loaded_memory() for each in here)
-    beside_weights = free - patcher.model_size()
-    if mm.vram_state is mm.VRAMState.SHARED:  # they are never moved away
-        return Room(beside_weights, beside_weights)
-    if mm.vram_state is mm.VRAMState.NO_VRAM:  # they are moved in every step, whatever runs
-        return Room(free, free)
-    # On devices that are not NVIDIA's, ComfyUI keeps a share for weights.
-    return Room(beside_weights, int(free * (1 - mm.MIN_WEIGHT_MEMORY_RATIO)))
+    patchers = part_patchers(pipeline.model, device, offload_device)
+    pipeline.reserve, pipeline.room = partial(reserve, patchers), partial(room, patchers)
+    origin = Origin(folder, precision, template, None if adapters else patchers)
+    return LoadedJanus(pipeline, patchers, origin, adapters)
 
 
 def _auto_dtype(device: torch.device) -> torch.dtype | str:

@@ -75,7 +75,7 @@ class MovableInt8Linear(_Movable, Int8Linear):
 
 
 class MovableEmbedding(comfy.ops.disable_weight_init.Embedding):
-    """An embedding whose rows are looked up in main memory if its table was left there.
+    """An embedding whose rows are looked up in main memory if its table is there.
 
     ComfyUI's own copies the whole table to the device for each token: 0.8 GB for the text of Janus-Pro-7B.
     """
@@ -84,8 +84,8 @@ class MovableEmbedding(comfy.ops.disable_weight_init.Embedding):
 
     def forward(self, ids: Tensor, **options: Any) -> Tensor:
         """Maps ids to rows on their device."""
-        is_here = self.weight.device == ids.device
-        if is_here or self.weight_function or self.weight.nbytes <= _MAX_COPIED_TABLE:
+        is_copied = self.comfy_cast_weights and self.weight.nbytes <= _MAX_COPIED_TABLE
+        if self.weight.device == ids.device or self.weight_function or is_copied:
             return super().forward(ids, **options)
         rows = torch.nn.functional.embedding(ids.to(self.weight.device), self.weight)
         return mm.cast_to_device(rows, ids.device, rows.dtype)

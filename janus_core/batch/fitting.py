@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..models.parts import Parts
 from ..pipeline.device_memory import free_bytes
 from ..pipeline.pipeline import JanusPipeline
 
@@ -44,11 +45,11 @@ def fitting_batch_size(pipeline: JanusPipeline, run: Callable[[int], object], wo
 def needed_bytes(pipeline: JanusPipeline, run: Callable[[int], object], size: int) -> int:
     """Working memory of `run(size)`, computed together."""
 
-    def measure(num_bytes: int) -> None:
+    def measure(num_bytes: int, parts: Parts) -> None:
         raise _Measured(num_bytes)
 
     before = pipeline.reserve, pipeline.max_batch_size, pipeline.room
-    pipeline.reserve, pipeline.max_batch_size, pipeline.room = measure, size, lambda device: None
+    pipeline.reserve, pipeline.max_batch_size, pipeline.room = measure, size, lambda device, parts: None
     try:
         run(size)
     except _Measured as measured:

@@ -64,7 +64,7 @@ def answer_questions(
         return prompts, answer_bytes(smaller, questions, prompts, sampling, saves)
 
     # Before any image is encoded, so that a prompt that does not fit costs nothing.
-    runtime, prompts = fit(runtime, plan)
+    runtime, prompts = fit(runtime, questions.parts, plan)
     answers = _Answers(runtime, questions, prompts, sampling, saves, on_step)
     for offset, conversation in zip(questions.seed_offsets, answers.conversations(), strict=True):
         if check is not None:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import torch
 
+from ..models.parts import Parts
+
 
 @dataclass(frozen=True)
 class Room:
     """Bytes that a run can allocate on a device.
 
     Attributes:
-        beside_weights: with the whole model on the device.
+        beside_weights: with all parts of the model on the device that the run uses.
         at_most: if the host moves the model's weights away as far as it can, which makes every step slower.
     """
 
@@ -21,8 +23,8 @@ class Room:
     at_most: int
 
 
-def free_room(device: torch.device) -> Room | None:
-    """Room on a device that holds the whole model already; None if it is not known."""
+def free_room(device: torch.device, parts: Parts) -> Room | None:
+    """Room on a device that holds all parts of a model already; None if it is not known."""
     free = free_bytes(device)
     return None if free is None else Room(free, free)
 

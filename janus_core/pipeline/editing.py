@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..models.parts import DRAWING, SEEING
 from ..processing.edit_forms import EDIT_FORMS, TOKENS, VISION, EditForm
 from ..processing.edit_prompts import edit_prompt
 from ..prompt_batch import PromptBatch
@@ -35,7 +36,9 @@ def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[
     options, num_results = request.options, request.num_results
     prompt = instruction_prompt(runtime, request)
     runtime, runs = fit(
-        runtime, lambda smaller: _plan(smaller, request, prompt, preview=may_preview(on_step))
+        runtime,
+        DRAWING | SEEING if VISION in EDIT_FORMS[request.form].slots else DRAWING,
+        lambda smaller: _plan(smaller, request, prompt, preview=may_preview(on_step)),
     )
     combine = partial(guide_edit, guidance_scale=options.guidance_scale, source_scale=source_scale(request))
     num_tokens = runtime.model.generation.config.num_tokens

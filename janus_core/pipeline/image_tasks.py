@@ -10,6 +10,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from ..models.parts import CODING, DRAWING, SEEING, Parts
 from ..processing.images import to_images
 from ..sampling.image_sampler import IMAGE_SAMPLERS
 from ..sampling.options import Drawing, EditSampling, FlowSampling, TokenSampling, resolved
@@ -70,6 +71,7 @@ class ImageTasks(Runtime):
         prompts = cache(partial(prompt_batch, self, request, options, sampler))
         runtime, runs = fit(
             self,
+            DRAWING,
             lambda smaller: plan_drawing(
                 smaller, request, options, sampler, prompts, pixels=pixels, preview=may_preview(on_step)
             ),
@@ -168,36 +170,36 @@ class ImageTasks(Runtime):
     def encode_vision(self, images: Tensor, on_image: OnImage = ignore_image) -> VisionFeatures:
         """Features of images [B, H, W, C] in [0, 1] by the understanding encoder, for `understand`."""
         count = len(checked_images(images))
-        return encode_vision(self._reserving(vision_bytes, count), images, on_image)
+        return encode_vision(self._reserving(SEEING, vision_bytes, count), images, on_image)
 
     @torch.no_grad()
     def encode_tokens(self, images: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Image tokens [B, N] of images [B, H, W, C] in [0, 1], letterboxed to the model's square."""
         self.image_options(TokenSampling())
         images = checked_images(images)
-        return self._reserving(codec_bytes, 1)._encode(images, on_image)
+        return self._reserving(CODING, codec_bytes, 1)._encode(images, on_image)
 
     @torch.no_grad()
     def encode_latents(self, images: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Latents [B, 4, h, w] of images [B, H, W, C] in [0, 1], for `generate` to start from."""
         self.image_options(FlowSampling())
         images = checked_images(images)
-        return self._reserving(codec_bytes, 1)._encode(images, on_image)
+        return self._reserving(CODING, codec_bytes, 1)._encode(images, on_image)
 
     @torch.no_grad()
     def decode_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Images [B, H, W, 3] in [0, 1] of tokens [B, N]; fewer whole rows decode to a shorter image."""
         tokens = self._checked_tokens(tokens)
-        return self._reserving(codec_bytes, len(tokens))._decode(tokens, on_image)
+        return self._reserving(CODING, codec_bytes, len(tokens))._decode(tokens, on_image)
 
     @torch.no_grad()
     def preview_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """`decode_tokens` for use within `on_step`: the run has reserved the memory already."""
         return self._decode(self._checked_tokens(tokens), on_image)
 
-    def _reserving(self, needed: Callable[[Runtime, int], int], images: int) -> ImageTasks:
-        """The pipeline for a run that needs this much memory for some images, which is reserved."""
-        return fit(self, lambda smaller: (None, needed(smaller, images)))[0]
+    def _reserving(self, parts: Parts, needed: Callable[[Runtime, int], int], images: int) -> ImageTasks:
+        """The pipeline for a run of some parts that needs this much memory for some images, reserved."""
+        return fit(self, parts, lambda smaller: (None, needed(smaller, images)))[0]
 
     def _checked_tokens(self, tokens: Tensor) -> Tensor:
         """The image tokens on the device, or a ValueError if they or the model are of another kind."""

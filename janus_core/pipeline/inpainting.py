@@ -11,6 +11,7 @@ from itertools import chain, groupby
 import torch
 from torch import Tensor
 
+from ..models.parts import DRAWING
 from ..processing.masks import (
     blend,
     bounding_box,
@@ -116,6 +117,7 @@ def draw_masked(
     prompt = runtime.prompts.generation(request.instruction, "", use_cfg, plan.num_tokens, name="instruction")
     runtime, runs = fit(
         runtime,
+        DRAWING,
         lambda smaller: (
             plan.runs(smaller.max_batch_size),
             _inpainting_bytes(smaller, request, prompt, plan, preview=may_preview(on_step)),

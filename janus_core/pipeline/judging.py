@@ -33,7 +33,9 @@ def answer_log_probs(
         return runtime.prompts.understanding(asked, questions.num_images, system_prompt, longest)
 
     # Before any image is encoded, so that a prompt that does not fit costs nothing.
-    runtime, chunks = fit(runtime, lambda smaller: _plan(smaller, questions, prompt, longest))
+    runtime, chunks = fit(
+        runtime, questions.parts, lambda smaller: _plan(smaller, questions, prompt, longest)
+    )
     embedder = ImageEmbedder(runtime, questions)
 
     def judge(chunk: Chunk, number: int, count: int) -> Tensor:

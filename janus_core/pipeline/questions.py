@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..arguments import checked_texts, checked_whole
+from ..models.parts import ANSWERING, SEEING, Parts
 from ..prompt_batch import PromptBatch
 from .conversation import Conversation, start_conversation
 from .inputs import ImageBatch, Images, VisionFeatures, check_embeds, image_batches
@@ -52,6 +53,11 @@ class QuestionBatch:
     def max_images_encoded(self) -> int:
         """The largest batch that the vision tower may get."""
         return max((len(batch) for batch in self.images if isinstance(batch, Tensor)), default=0)
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of the model that answering them takes."""
+        return ANSWERING | SEEING if self.max_images_encoded else ANSWERING
 
 
 def question_batch(

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from ..models.parts import Parts
 from .device_memory import empty_cache, is_out_of_memory
 from .runtime import Runtime
 
@@ -54,21 +55,23 @@ def chunks_of(runtime: Runtime, count: int) -> list[Chunk]:
     return [Chunk(rows) for rows in runtime.chunks(count)]
 
 
-def fit(runtime: Model, plan: Callable[[Model], tuple[Plan, int]]) -> tuple[Model, Plan]:
+def fit(runtime: Model, parts: Parts, plan: Callable[[Model], tuple[Plan, int]]) -> tuple[Model, Plan]:
     """Plans a run with as many rows at once as there is memory for, and reserves what it needs.
 
-    The number is `max_batch_size`, or half of it, and so on. It leaves room for all weights, unless not even
-    a single row would fit beside them: to move weights in every step takes longer than a few more steps.
+    The number is `max_batch_size`, or half of it, and so on. It leaves room for all weights that the run
+    uses, unless not even a single row would fit beside them: to move weights in every step takes longer than
+    a few more steps.
 
     Args:
         runtime: the model.
+        parts: those of its parts that the run uses.
         plan: makes the plan for `max_batch_size` rows, and returns it with the bytes that it needs.
 
     Returns:
         The runtime for the number of rows, and the plan.
     """
     choices = [(runtime, *plan(runtime))]
-    room = runtime.room(runtime.device)
+    room = runtime.room(runtime.device, parts)
     if room is not None and choices[0][2] > room.beside_weights:
         while choices[-1][0].max_batch_size > 1:
             smaller = replace(runtime, max_batch_size=choices[-1][0].max_batch_size // 2)
@@ -77,8 +80,8 @@ def fit(runtime: Model, plan: Callable[[Model], tuple[Plan, int]]) -> tuple[Mode
         choices = [choice for limit in limits for choice in choices if choice[2] <= limit]
         _log.info("computes at most %d at once, as memory allows", choices[0][0].max_batch_size)
     runtime, planned, needed = choices[0]
-    runtime.reserve(needed)
-    return replace(runtime, reserved=needed), planned
+    runtime.reserve(needed, parts)
+    return replace(runtime, reserved=needed, parts=parts), planned
 
 
 def in_parts(
@@ -130,11 +133,11 @@ def _free_all(runtime: Runtime, twice: bool) -> None:
     gc.collect()
     empty_cache(runtime.device)
     if runtime.reserved:  # not a preview, which has reserved nothing
-        runtime.reserve(runtime.reserved * (2 if twice else 1))
+        runtime.reserve(runtime.reserved * (2 if twice else 1), runtime.parts)
 
 
 def _too_little(runtime: Runtime) -> str:
-    room = runtime.room(runtime.device)
+    room = runtime.room(runtime.device, runtime.parts)
     needed = f"about {runtime.reserved / 2**30:.2f} GiB" if runtime.reserved else "enough"
     free = "less" if room is None else f"{room.at_most / 2**30:.2f} GiB"
     return (

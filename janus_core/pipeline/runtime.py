@@ -9,17 +9,18 @@ from pathlib import Path
 import torch
 
 from ..models.janus import Janus
+from ..models.parts import NOTHING, Parts
 from ..processing.images import ImageProcessor
 from ..processing.known_images import KnownImages
 from ..processing.prompts import PromptBuilder
 from ..sampling.options import FlowSampling, TokenSampling
 from .device_memory import Room, free_room
 
-Reserve = Callable[[int], None]
-"""Called with the bytes that a run is about to allocate beside the weights, before it starts."""
+Reserve = Callable[[int, Parts], None]
+"""Called before a run with the bytes that it allocates beside the weights, and the parts that it uses."""
 
 
-def reserve_nothing(num_bytes: int) -> None:
+def reserve_nothing(num_bytes: int, parts: Parts) -> None:
     """A `Reserve` for callers that manage no memory."""
 
 
@@ -58,8 +59,9 @@ class Runtime:
         max_batch_size: sequences or images that are computed together if memory allows; larger batches are
             split.
         reserve: asks the host (e.g. ComfyUI) for memory.
-        room: how much memory a run can get on the device; None if it is not known.
+        room: how much memory a run that uses some parts can get on the device; None if it is not known.
         reserved: bytes that the run in progress has reserved.
+        parts: those that it uses.
         adapters: LoRA adapters in the weights, in the order of their content.
         roles_from: where the chat template's role texts were found, such as "the folder's name,
             'Janus-Pro-1B'"; empty if they are only a default.
@@ -76,8 +78,9 @@ class Runtime:
     thinking_form: str | None = None
     max_batch_size: int = 8
     reserve: Reserve = reserve_nothing
-    room: Callable[[torch.device], Room | None] = free_room
+    room: Callable[[torch.device, Parts], Room | None] = free_room
     reserved: int = 0
+    parts: Parts = NOTHING
     adapters: tuple[AppliedAdapter, ...] = ()
     roles_from: str = ""
     known_images: KnownImages | None = None

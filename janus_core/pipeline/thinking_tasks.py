@@ -93,10 +93,16 @@ class ThinkingTasks(TextTasks, ImageTasks):
         assert isinstance(checked, TokenSampling)
         request = thinking_request(self, prompt, form, checked, thinking, rounds, thoughts, question)
         previews = may_preview(on_text) or may_preview(on_step)
-        runtime, _ = fit(self, lambda smaller: (None, thinking_bytes(smaller, request, previews)))
+        runtime, _ = fit(
+            self, request.parts, lambda smaller: (None, thinking_bytes(smaller, request, previews))
+        )
         # What the drawings need stays reserved while images are scored, beside what is kept of them.
         kept = kept_bytes(runtime, request)
-        judging = replace(self, reserve=lambda needed: self.reserve(max(kept + needed, runtime.reserved)))
+        judging = replace(
+            self,
+            reserve=lambda needed, parts: self.reserve(max(kept + needed, runtime.reserved), runtime.parts),
+            room=lambda device, parts: self.room(device, runtime.parts),
+        )
 
         def judge_by_score(images: Sequence[int], pictures: Tensor, round: int) -> list[Verdict]:
             scores = judging.score(pictures, prompt).tolist()

@@ -9,11 +9,12 @@ import comfy.model_management as mm
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
-from janus_nodes.janus_core import JanusPipeline, Precision, TextSampling, load_pipeline
+from janus_nodes.janus_core import JanusPipeline, Part, Precision, TextSampling, load_pipeline
 from janus_nodes.nodes import memory
 from janus_nodes.nodes.adapters import with_adapter
 from janus_nodes.nodes.memory import LoadedJanus
 from support.adapters import distance, logits, write_adapter
+from support.patchers import WHOLE, detach, load_share, unload_share
 from torch import Tensor
 
 CPU, GPU = torch.device("cpu"), torch.device("meta")
@@ -105,17 +106,16 @@ def test_partly_loaded_weights_are_patched_where_they_are_used(
     base = memory.load(checkpoint, dtype, None)
     before = snapshot(base)
     adapted = with_adapter(base, adapter, 1.0)
-    size = adapted.patcher.model_size()
     whole = numbers(adapted)
-    adapted.patcher.detach()
+    detach(adapted)
     assert_same(base, before)
-    adapted.patcher.partially_load(CPU, max(0.1, share * size))
+    load_share(adapted, CPU, share)
     assert distance(logits(adapted.pipeline), whole) <= 1e-5
-    adapted.patcher.partially_unload(CPU, size // 3)
+    unload_share(adapted, CPU, 1 / 3)
     assert distance(logits(adapted.pipeline), whole) <= 1e-5
-    adapted.patcher.detach()
+    detach(adapted)
     assert_same(base, before)
-    base.patcher.partially_load(CPU, 1e32)
+    load_share(base, CPU, WHOLE)
     plain = logits(base.pipeline)
     assert distance(plain, logits(core_with(checkpoint, dtype=dtype))) == 0
     # The error of the format with the adapter, and without.
@@ -137,11 +137,14 @@ def test_patched_weights_reach_a_device_that_cannot_hold_all(
     base = memory.load(checkpoint, "bf16", None)
     before = snapshot(base)
     adapted = with_adapter(base, adapter, 1.0)
-    adapted.patcher.partially_load(GPU, max(0.1, share * adapted.patcher.model_size()))
+    load_share(adapted, GPU, share)
     # ComfyUI keeps the originals of patched weights on the CPU: of those on the device, in its backup.
-    kept = snapshot(base) | {name: each.weight for name, each in adapted.patcher.backup.items()}
-    assert [name for name in adapted.patcher.patches if not torch.equal(kept[name], before[name])] == []
-    assert (len(adapted.patcher.backup) > 0) is (share > 0)
+    patched = [patcher for part, patcher in adapted.patchers.items() if patcher is not base.patchers[part]]
+    backup = {name: each.weight for patcher in patched for name, each in patcher.backup.items()}
+    kept, patches = snapshot(base) | backup, {name for patcher in patched for name in patcher.patches}
+    assert len(patched) == 3  # the adapter changes neither head nor table of the text
+    assert [name for name in patches if not torch.equal(kept[name], before[name])] == []
+    assert (len(backup) > 0) is (share > 0)
     hidden = torch.empty(1, 3, 64, device=GPU, dtype=torch.bfloat16)
     layer = adapted.pipeline.model.body.layers[0].self_attn.qkv_proj
     assert layer(hidden).device == GPU
@@ -184,7 +187,7 @@ def test_movable_int8_weights_are_never_patched(checkpoint: Path, adapter: Path)
     adapted = with_adapter(base, adapter, 1.0)
     assert distance(numbers(adapted), logits(core_with(checkpoint, (adapter, 1.0), dtype=INT8))) <= 1e-5
     for budget in (1e32, 0.1):
-        foreign: ModelPatcher = base.patcher.clone()
+        foreign: ModelPatcher = base.patchers[Part.BODY].clone()
         foreign.add_patches({"body.layers.0.self_attn.o_proj.weight": (torch.ones(64, 64),)})
         with pytest.raises(ValueError, match="must have whole weights to be patched, got int8; load it in"):
             foreign.partially_load(CPU, budget)

@@ -13,6 +13,16 @@ from janus_nodes.janus_core.models.cache import KVCache
 from janus_nodes.nodes import memory, movable
 from janus_nodes.nodes.memory import LoadedJanus
 from support.checkpoints import edit_tensors, randomize, small_config, write_checkpoint
+from support.patchers import (
+    WHOLE,
+    cast_all,
+    detach,
+    device_patchers,
+    load_share,
+    loaded_size,
+    movable_size,
+    unload_share,
+)
 
 GPU = torch.device("meta")
 CPU = torch.device("cpu")
@@ -24,7 +34,8 @@ def on_gpu(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loaded
     """The golden checkpoint, to be computed on a GPU."""
     monkeypatch.setattr(mm, "get_torch_device", lambda: GPU)
     loaded = memory.load(checkpoint, "bf16", None)
-    assert (loaded.patcher.load_device, loaded.patcher.offload_device) == (GPU, CPU)
+    devices = {(patcher.load_device, patcher.offload_device) for patcher in device_patchers(loaded)}
+    assert devices == {(GPU, CPU)}
     assert loaded.pipeline.device == GPU
     yield loaded
 
@@ -32,7 +43,7 @@ def on_gpu(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loaded
 @pytest.fixture
 def casting(loaded: LoadedJanus) -> JanusPipeline:
     """The golden checkpoint in float32, with not one layer on the device."""
-    loaded.patcher.load(CPU, lowvram_model_memory=1)
+    cast_all(loaded, CPU)
     assert_all_cast(loaded)
     return loaded.pipeline
 
@@ -43,12 +54,13 @@ def assert_all_cast(loaded: LoadedJanus) -> None:
 
 
 def stranded(loaded: LoadedJanus) -> list[str]:
-    """Weights that are not on the device, in layers that would not bring them there."""
+    """Weights that are not on the device of their part, in layers that would not bring them there."""
     return [
         f"{name}.{key}"
-        for name, module in loaded.pipeline.model.named_modules()
+        for patcher in loaded.patchers.values()
+        for name, module in patcher.model.named_modules()
         for key, parameter in module.named_parameters(recurse=False)
-        if parameter.device != loaded.patcher.load_device and not getattr(module, "comfy_cast_weights", False)
+        if parameter.device != patcher.load_device and not getattr(module, "comfy_cast_weights", False)
     ]
 
 
@@ -62,11 +74,9 @@ def test_model_loads_off_the_device(on_gpu: LoadedJanus) -> None:
 
 @pytest.mark.parametrize("share", SHARES)
 def test_partial_load_strands_no_weight_and_keeps_to_the_budget(on_gpu: LoadedJanus, share: float) -> None:
-    patcher, size = on_gpu.patcher, on_gpu.patcher.model_size()
-    budget = max(0.1, share * size)  # what ComfyUI asks for when nothing fits; 0 means everything
-    patcher.partially_load(GPU, budget)
+    load_share(on_gpu, GPU, share)
     assert stranded(on_gpu) == []
-    assert bytes_on(on_gpu, GPU) <= budget
+    assert bytes_on(on_gpu, GPU) <= share * movable_size(on_gpu)
     if share >= 0.5:
         assert bytes_on(on_gpu, GPU) > 0
 
@@ -75,13 +85,13 @@ def test_partial_load_strands_no_weight_and_keeps_to_the_budget(on_gpu: LoadedJa
 def test_every_network_computes_on_the_device_wherever_its_weights_are(
     on_gpu: LoadedJanus, share: float
 ) -> None:
-    on_gpu.patcher.partially_load(GPU, max(0.1, share * on_gpu.patcher.model_size()))
+    load_share(on_gpu, GPU, share)
     model, dtype = on_gpu.pipeline.model, on_gpu.pipeline.dtype
     pixels = torch.empty(1, 3, 64, 64, device=GPU, dtype=dtype)
     ids = torch.empty(1, 16, device=GPU, dtype=torch.int64)
     cache = KVCache(model.config.body, 1, 32, GPU, dtype)
-    embeds = torch.cat((model.body.embed_tokens(ids), model.generation.embed_tokens(ids)), dim=1)
-    hidden_states = model.body(embeds, torch.arange(32, device=GPU)[None], cache)
+    embeds = model.generation.embed_tokens(ids)
+    hidden_states = model.body(embeds, torch.arange(16, device=GPU)[None], cache)
     results = [
         *model.understanding(pixels),
         model.body.lm_head(hidden_states),
@@ -92,18 +102,17 @@ def test_every_network_computes_on_the_device_wherever_its_weights_are(
     assert {result.device for result in results} == {GPU}
 
 
-def test_whole_load_moves_every_weight_and_casts_none(on_gpu: LoadedJanus) -> None:
-    on_gpu.patcher.partially_load(GPU, 1e32)
-    assert bytes_on(on_gpu, CPU) == 0
+def test_whole_load_moves_every_weight_but_the_table_and_casts_none(on_gpu: LoadedJanus) -> None:
+    load_share(on_gpu, GPU, WHOLE)
+    assert bytes_on(on_gpu, CPU) == on_gpu.pipeline.model.body.embed_tokens.weight.nbytes
     assert not any(getattr(m, "comfy_cast_weights", False) for m in on_gpu.pipeline.model.modules())
 
 
 def test_growing_and_shrinking_budgets_strand_no_weight(on_gpu: LoadedJanus) -> None:
-    patcher, size = on_gpu.patcher, on_gpu.patcher.model_size()
-    patcher.partially_load(GPU, 0.2 * size)
+    load_share(on_gpu, GPU, 0.2)
     for share in (0.2, 0.3):
         before = bytes_on(on_gpu, GPU)
-        patcher.partially_load(GPU, share * size)
+        load_share(on_gpu, GPU, share)
         assert stranded(on_gpu) == []
         assert bytes_on(on_gpu, GPU) > before
 
@@ -112,18 +121,17 @@ def test_growing_and_shrinking_budgets_strand_no_weight(on_gpu: LoadedJanus) -> 
 def test_detach_brings_every_weight_back(checkpoint: Path, share: float) -> None:
     # Weights cannot come back from `meta`; the flags of the layers tell where ComfyUI holds them to be.
     loaded = memory.load(checkpoint, "fp32", None)
-    loaded.patcher.partially_load(CPU, max(0.1, share * loaded.patcher.model_size()))
-    loaded.patcher.partially_unload(CPU, loaded.patcher.model_size() // 3)
-    loaded.patcher.detach()
-    assert loaded.patcher.loaded_size() == 0
-    assert bytes_on(loaded, CPU) == loaded.patcher.model_size()
+    load_share(loaded, CPU, share)
+    unload_share(loaded, CPU, 1 / 3)
+    detach(loaded)
+    assert loaded_size(loaded) == 0
+    assert bytes_on(loaded, CPU) == sum(patcher.model_size() for patcher in loaded.patchers.values())
     assert not any(getattr(m, "comfy_cast_weights", False) for m in loaded.pipeline.model.modules())
 
 
 def test_unloaded_layers_cast(loaded: LoadedJanus) -> None:
-    size = loaded.patcher.model_size()
-    loaded.patcher.partially_load(CPU, 1e32)
-    assert loaded.patcher.partially_unload(CPU, size // 2) >= size // 2
+    load_share(loaded, CPU, WHOLE)
+    assert unload_share(loaded, CPU, 0.5) >= movable_size(loaded) // 2
     gone = [m for m in loaded.pipeline.model.modules() if getattr(m, "comfy_patched_weights", None) is False]
     assert gone
     assert all(module.comfy_cast_weights for module in gone)
@@ -136,11 +144,11 @@ def test_weights_that_two_layers_share_are_cast_wherever_they_are(tmp_path: Path
     loaded = memory.load(tmp_path, "fp32", None)
     body = loaded.pipeline.model.body
     assert body.lm_head.weight is body.embed_tokens.weight
-    for budget in (1e32, 0.1):
-        loaded.patcher.partially_load(CPU, budget)
+    for share in (WHOLE, 0.0):
+        load_share(loaded, CPU, share)
         assert body.lm_head.comfy_cast_weights
         assert body.embed_tokens.comfy_cast_weights
-        loaded.patcher.detach()
+        detach(loaded)
     expected = load_pipeline(tmp_path, dtype=torch.float32).understand(
         None, "abc", TextSampling(max_new_tokens=8)
     )
@@ -150,7 +158,7 @@ def test_weights_that_two_layers_share_are_cast_wherever_they_are(tmp_path: Path
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_casting_layers_give_identical_numbers(checkpoint: Path, dtype: torch.dtype) -> None:
     ours = memory.load(checkpoint, dtype, None)
-    ours.patcher.load(CPU, lowvram_model_memory=1)
+    cast_all(ours, CPU)
     assert_all_cast(ours)
     expected = numbers(load_pipeline(checkpoint, dtype=ours.pipeline.dtype))
     for name, tensor in numbers(ours.pipeline).items():
@@ -161,7 +169,7 @@ def test_casting_int8_layers_are_as_near_to_whole_weights(checkpoint: Path) -> N
     ours = memory.load(checkpoint, Precision(torch.float32, int8=True), None)
     expected = numbers(load_pipeline(checkpoint, dtype=torch.float32))
     whole = numbers(ours.pipeline)
-    ours.patcher.load(CPU, lowvram_model_memory=1)
+    cast_all(ours, CPU)
     assert_all_cast(ours)
     for name, tensor in numbers(ours.pipeline).items():
         for found in (tensor, whole[name]):
@@ -176,10 +184,9 @@ def test_int8_model_is_moved_in_parts_and_computes_in_what_comfyui_holds_to_be_f
     monkeypatch.setattr(mm, "should_use_fp16", lambda device: True)
     loaded = memory.load(checkpoint, "int8", None)
     assert loaded.pipeline.dtype == torch.float16
-    budget = 0.5 * loaded.patcher.model_size()
-    loaded.patcher.partially_load(GPU, budget)
+    load_share(loaded, GPU, 0.5)
     assert stranded(loaded) == []
-    assert 0 < bytes_on(loaded, GPU) <= budget
+    assert 0 < bytes_on(loaded, GPU) <= 0.5 * movable_size(loaded)
 
 
 def numbers(pipeline: JanusPipeline) -> dict[str, torch.Tensor]:

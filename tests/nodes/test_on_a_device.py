@@ -10,10 +10,11 @@ import pytest
 import torch
 from janus_nodes import nodes
 from janus_nodes.janus_core import Precision, TextSampling, TokenSampling, load_pipeline
-from janus_nodes.nodes import memory, movable
+from janus_nodes.nodes import memory
 from janus_nodes.nodes.memory import LoadedJanus
 from support.cuda_tensor import CUDA, Counts, CudaTensor
 from support.node_runs import run
+from support.patchers import WHOLE, detach, device_patchers, load_share, movable_size
 from support.simulated_cuda import simulated_cuda
 
 BF16, INT8 = Precision(torch.bfloat16), Precision(torch.float16, int8=True)
@@ -53,10 +54,12 @@ def device(sent: object) -> Iterator[Counts]:
 def held(folder: Path, precision: Precision, share: float) -> LoadedJanus:
     """A checkpoint of whose weights the device holds a share, by ComfyUI's own patcher."""
     loaded = memory.load(folder, precision, None)
-    loaded.patcher.load_device = CUDA
     loaded.pipeline.device = CUDA
-    loaded.pipeline.reserve, loaded.pipeline.room = lambda num_bytes: None, lambda device: None
-    loaded.patcher.partially_load(CUDA, max(0.1, share * loaded.patcher.model_size()))
+    loaded.pipeline.reserve = lambda num_bytes, parts: None
+    loaded.pipeline.room = lambda device, parts: None
+    for patcher in device_patchers(loaded):
+        patcher.load_device = CUDA
+    load_share(loaded, CUDA, share)
     return loaded
 
 
@@ -74,10 +77,10 @@ def test_nodes_work_wherever_the_weights_are(
     for name, call in CALLS.items():
         for value in call(loaded):
             assert not isinstance(value, CudaTensor), name
-    loaded.patcher.detach()
+    detach(loaded)
     assert bytes_on_device(loaded) == 0
-    loaded.patcher.partially_load(CUDA, 1e32)
-    assert bytes_on_device(loaded) == loaded.patcher.model_size()
+    load_share(loaded, CUDA, WHOLE)
+    assert bytes_on_device(loaded) == movable_size(loaded)
     CALLS["generate"](loaded)
 
 
@@ -112,17 +115,14 @@ def test_a_partly_loaded_int8_model_waits_no_more_than_a_whole_one(device: Count
     assert part["write"][1] <= whole["write"][1] + 1  # for the ids that are looked up in main memory
 
 
-def test_tokens_are_looked_up_in_main_memory(
-    device: Counts, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(movable, "_MAX_COPIED_TABLE", 0)  # the table of the tiny checkpoint is small
-    loaded = held(checkpoint, BF16, 0.0)
-    table = loaded.pipeline.model.body.embed_tokens.weight
+def test_tokens_are_looked_up_in_main_memory(device: Counts, checkpoint: Path) -> None:
+    loaded = held(checkpoint, BF16, WHOLE)
+    embedding = loaded.pipeline.model.body.embed_tokens
+    table = embedding.weight
     assert not isinstance(table, CudaTensor)
-    monkeypatch.setattr(movable, "_MAX_COPIED_TABLE", table.nbytes)
-    copied = steps(device, loaded)["write"][0]
-    monkeypatch.setattr(movable, "_MAX_COPIED_TABLE", 0)
-    row = table[0].nbytes
-    assert steps(device, loaded)["write"][0] == pytest.approx(copied - table.nbytes + row)
+    found = steps(device, loaded)["write"][0]
+    embedding.comfy_cast_weights = True  # as in ComfyUI's own layer, small tables are copied
+    assert steps(device, loaded)["write"][0] - found == pytest.approx(table.nbytes - table[0].nbytes)
+    embedding.comfy_cast_weights = False
     expected = load_pipeline(checkpoint, dtype=torch.bfloat16).understand(None, "abc", TextSampling(12))
     assert loaded.pipeline.understand(None, "abc", TextSampling(12)) == expected

@@ -11,6 +11,7 @@ import torch
 from janus_nodes.janus_core import JanusPipeline
 
 from .allocations import AllocationCounter, FusedAttention
+from .reserving import Reserved
 
 Run = Callable[[JanusPipeline], object]
 
@@ -21,11 +22,11 @@ class EnoughError(Exception):
 
 def check_estimate(pipe: JanusPipeline, run: Run, most: float, fused: bool = True) -> None:
     """An estimate is no less than what a run takes, and at most `most` times as much."""
-    reserved: list[int] = []
+    reserved = Reserved()
     gc.collect()
     attention = FusedAttention() if pipe.device.type == "meta" and fused else contextlib.nullcontext()
     with AllocationCounter(pipe.device.type) as counter, attention, torch.no_grad():
         with contextlib.suppress(EnoughError):
-            run(replace(pipe, reserve=reserved.append))
+            run(replace(pipe, reserve=reserved.reserve))
     peak = counter.memory.peak
     assert peak <= max(reserved) <= most * peak, max(reserved) / peak

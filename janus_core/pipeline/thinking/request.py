@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ...arguments import checked_text, checked_whole, shown
+from ...models.parts import ANSWERING, DRAWING, NOTHING, SEEING, Parts
 from ...processing.prompts import PromptBuilder
 from ...processing.thinking_forms import THINKING_FORMS, ThinkingForm
 from ...processing.thinking_prompts import (
@@ -58,6 +59,12 @@ class ThinkingRequest:
     def reviews(self) -> bool:
         """Whether images are judged, and drawn again."""
         return self.form.judges and self.rounds > 0
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of the model that it takes."""
+        writes = self.reviews or not self.thoughts
+        return DRAWING | (ANSWERING if writes else NOTHING) | (SEEING if self.reviews else NOTHING)
 
 
 def resolve_form(runtime: Runtime, form: str) -> ThinkingForm:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import FlowSampling, JanusPipeline, TokenSampling, load_pipeline
+from support.reserving import Reserved
 
 PROMPTS = ["A cat.", "A red fox in the snow under a full moon.", "Two"]
 OFFSETS = [7, 4_000_000_000, 90, 12, 3, 4]
@@ -57,8 +58,8 @@ def test_every_prompt_is_tokenized_once(pipe: JanusPipeline, monkeypatch: pytest
 
 
 def test_memory_of_several_prompts_is_reserved(pipe: JanusPipeline) -> None:
-    reserved: list[int] = []
-    pipe.reserve, before = reserved.append, pipe.reserve
+    reserved = Reserved()
+    pipe.reserve, before = reserved.reserve, pipe.reserve
     try:
         pipe.generate(["A cat."] * 4, pixels=False)
         pipe.generate("A cat.", TokenSampling(batch_size=4), pixels=False)

@@ -24,6 +24,7 @@ from janus_nodes.janus_core.pipeline.rows import Chunk, Part, chunks_of, in_part
 from support.cuda_tensor import CUDA, MEMORY
 from support.drawing import traced
 from support.parametrize import slow_except
+from support.reserving import Reserved
 from support.simulated_cuda import on_cpu, simulated_cuda
 from torch import Tensor
 
@@ -95,9 +96,11 @@ def test_a_call_that_runs_out_of_memory_goes_on_in_smaller_batches(
 
 
 def test_an_image_for_which_there_is_no_memory_is_an_error(pipe: JanusPipeline) -> None:
-    reserved: list[int] = []
+    reserved = Reserved()
     with torch.inference_mode(), simulated_cuda():
-        on_device = replace(pipe, model=deepcopy(pipe.model).to("cuda"), device=CUDA, reserve=reserved.append)
+        on_device = replace(
+            pipe, model=deepcopy(pipe.model).to("cuda"), device=CUDA, reserve=reserved.reserve
+        )
         MEMORY.limit = MEMORY.live + 2**14
         message = (
             r"memory of cuda:0 must hold about 0.00 GiB beside the model for one image or answer at a time, "
@@ -111,8 +114,8 @@ def test_an_image_for_which_there_is_no_memory_is_an_error(pipe: JanusPipeline) 
 
 def needs(pipe: JanusPipeline, count: int) -> int:
     """Memory to draw images together."""
-    reserved: list[int] = []
-    replace(pipe, reserve=reserved.append).generate("A fox.", TokenSampling(batch_size=count), pixels=False)
+    reserved = Reserved()
+    replace(pipe, reserve=reserved.reserve).generate("A fox.", TokenSampling(batch_size=count), pixels=False)
     return reserved[0]
 
 
@@ -122,9 +125,9 @@ def test_as_many_rows_are_computed_at_once_as_there_is_room_for(
     pipe: JanusPipeline, rows: int, beside_weights: bool
 ) -> None:
     room = needs(pipe, rows)
-    reserved: list[int] = []
+    reserved = Reserved()
     small = replace(
-        pipe, reserve=reserved.append, room=lambda device: Room(room if beside_weights else 0, room)
+        pipe, reserve=reserved.reserve, room=lambda device, parts: Room(room if beside_weights else 0, room)
     )
     options = TokenSampling(batch_size=8, seed=4)
     with traced(pipe.model) as trace:
@@ -136,7 +139,7 @@ def test_as_many_rows_are_computed_at_once_as_there_is_room_for(
 
 def test_weights_stay_where_a_row_fits_beside_them(pipe: JanusPipeline) -> None:
     beside = needs(pipe, 2)
-    small = replace(pipe, room=lambda device: Room(beside, 100 * beside))
+    small = replace(pipe, room=lambda device, parts: Room(beside, 100 * beside))
     with traced(pipe.model) as trace:
         small.generate("A fox.", TokenSampling(batch_size=8), pixels=False)
     assert max(trace.rows) == 4
@@ -158,8 +161,8 @@ class Runs:
 
 
 def test_only_what_did_not_fit_is_computed_again(pipe: JanusPipeline) -> None:
-    reserved: list[int] = []
-    own = replace(pipe, reserve=reserved.append, reserved=7, max_batch_size=3)
+    reserved = Reserved()
+    own = replace(pipe, reserve=reserved.reserve, reserved=7, max_batch_size=3)
     parts, runs = chunks_of(own, 8), Runs(math.inf)
     results = in_parts(own, parts, runs)
     assert next(results) == [0, 1, 2]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from janus_nodes.janus_core import JanusPipeline, TextSampling, ThoughtImages, TokenSampling
+from janus_nodes.janus_core import JanusPipeline, Parts, TextSampling, ThoughtImages, TokenSampling
 from support.drawing import traced
 from support.thinking import forced_text, greedy, with_roles
 from torch import Tensor
@@ -171,7 +171,7 @@ def test_auto_takes_the_form_of_the_checkpoint(pipe: JanusPipeline) -> None:
 
 
 def test_memory_is_asked_for_before_anything_is_read(pipe: JanusPipeline) -> None:
-    def refuse(num_bytes: int) -> None:
+    def refuse(num_bytes: int, parts: Parts) -> None:
         assert num_bytes > 0
         raise MemoryError
 

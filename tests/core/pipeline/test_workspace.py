@@ -8,18 +8,34 @@ from functools import lru_cache, partial
 
 import pytest
 import torch
-from janus_nodes.janus_core import EditSampling, FlowSampling, JanusPipeline, TextSampling, TokenSampling
+from janus_nodes.janus_core import (
+    EditSampling,
+    FlowSampling,
+    JanusPipeline,
+    Parts,
+    TextSampling,
+    TokenSampling,
+    VisionFeatures,
+)
 from janus_nodes.janus_core.pipeline import workspace
 from janus_nodes.janus_core.sampling.steps import OnStep
 from support.drawing import counted_images, traced
 from support.estimates import EnoughError, Run, check_estimate
 from support.parametrize import slow_except
+from support.reserving import Reserved, used_parts
 from support.sizes import released_config, shrunk_config, sized_pipeline
 from torch import Tensor
 
 IMAGES = torch.full((2, 20, 30, 3), 0.5)
 MASK = torch.ones(20, 30)
 SHORT = TextSampling(max_new_tokens=2)
+
+
+def features(pipe: JanusPipeline) -> VisionFeatures:
+    """Those of an image, without the encoder."""
+    shape, width = pipe.embeds_shape, pipe.model.config.understanding.vision.hidden_size
+    return VisionFeatures(torch.zeros(1, *shape), torch.zeros(1, shape[0], width))
+
 
 RUNS: dict[str, Run] = {
     "understand": lambda pipe: pipe.understand(IMAGES, "What?", SHORT),
@@ -32,7 +48,13 @@ RUNS: dict[str, Run] = {
     "inpaint": lambda pipe: pipe.edit(IMAGES[0], "Night.", EditSampling(), mask=MASK),
     "edit two": lambda pipe: pipe.edit(IMAGES, "Make it night.", form="janus-4o"),
     "inpaint two": lambda pipe: pipe.edit(IMAGES, "Night.", EditSampling(), mask=MASK),
+    "edit as R1": lambda pipe: pipe.edit(IMAGES[0], "Make it night.", form="janus-pro-r1"),
     "encode_vision": lambda pipe: pipe.encode_vision(IMAGES),
+    "understand features": lambda pipe: pipe.understand(features(pipe), "What?", SHORT),
+    "text": lambda pipe: pipe.understand(None, "What?", SHORT),
+    "think": lambda pipe: pipe.think_and_draw("A cat.", "t2i-r1", thinking=SHORT),
+    "draw a thought": lambda pipe: pipe.think_and_draw("A cat.", "t2i-r1", thoughts="A cat."),
+    "review": lambda pipe: pipe.think_and_draw("A cat.", "janus-pro-r1", thinking=SHORT),
     "encode_tokens": lambda pipe: pipe.encode_tokens(IMAGES),
     "decode_tokens": lambda pipe: pipe.decode_tokens(torch.zeros(2, 16, dtype=torch.long)),
 }
@@ -40,21 +62,22 @@ RUNS: dict[str, Run] = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_reserves_memory_once_before_it_computes(pipe: JanusPipeline, name: str) -> None:
-    with traced(pipe.model) as trace, counted_images(pipe) as seen:
-        reserved: list[int] = []
+    with traced(pipe.model) as trace, counted_images(pipe) as seen, used_parts(pipe.model) as used:
+        reserved = Reserved()
 
-        def reserve(num_bytes: int) -> None:
+        def reserve(num_bytes: int, parts: Parts) -> None:
             assert trace.rows == seen == []
-            reserved.append(num_bytes)
+            reserved.reserve(num_bytes, parts)
 
         RUNS[name](replace(pipe, reserve=reserve))
     assert len(reserved) == 1
     assert reserved[0] > 0
+    assert set(reserved.parts[0]) == used
 
 
 def test_previews_within_a_run_reserve_nothing(pipe: JanusPipeline) -> None:
-    reserved: list[int] = []
-    own = replace(pipe, reserve=reserved.append)
+    reserved = Reserved()
+    own = replace(pipe, reserve=reserved.reserve)
 
     def preview(step: int, total: int, tokens: Tensor) -> None:
         own.preview_tokens(tokens[:, : tokens.shape[1] // 4 * 4] if step >= 4 else tokens.new_zeros(1, 4))
@@ -214,14 +237,14 @@ def test_a_run_of_released_size_takes_what_was_reserved(checkpoint: str, int8: b
 
 
 def test_refused_tokens_reserve_nothing(pipe: JanusPipeline, flow_pipe: JanusPipeline) -> None:
-    reserved: list[int] = []
+    reserved = Reserved()
     for model, tokens in (
         (pipe, torch.tensor(3)),
         (pipe, torch.full((1, 16), -1)),
         (flow_pipe, torch.ones(1, 16)),
     ):
         with pytest.raises(ValueError, match=r"tokens must be|model must generate"):
-            replace(model, reserve=reserved.append).decode_tokens(tokens)
+            replace(model, reserve=reserved.reserve).decode_tokens(tokens)
     assert reserved == []
     with pytest.raises(ValueError, match="model must generate images with TokenSampling"):
         _ = flow_pipe.tokens_per_row
