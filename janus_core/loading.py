@@ -22,6 +22,7 @@ from .file_io import read_json_if_present
 from .models.cpu.registry import check_not_quantized
 from .models.janus import GENERATION_CLASSES
 from .pipeline.pipeline import JanusPipeline
+from .pipeline.rows import most_rows
 from .pipeline.runtime import AppliedAdapter
 from .processing.chat import chat_format
 from .processing.image_settings import check_num_image_tokens, image_settings, read_image_processor
@@ -123,6 +124,7 @@ def load_pipeline(
         default_options=default_options,
         edit_form=edit_form,
         thinking_form=thinking_form,
+        max_batch_size=most_rows(torch.device(device)),
         adapters=applied_adapters(found),
         roles_from=roles_from,
         known_images=known_images,

@@ -11,6 +11,9 @@ from .cpu.few_query_attention import attend_few_queries
 # With fewer elements in the keys of one sequence, the kernel's overhead exceeds its gain for a single query.
 _MIN_KEY_ELEMENTS = 2**17
 
+# GPU kernels take masks whose rows begin at multiples of this many elements; others are copied in each layer.
+_MASK_ALIGNMENT = 16
+
 # The kernel's working memory grows with the queries, and PyTorch's attention is faster for many.
 _MAX_FEW_QUERIES = 64
 
@@ -19,14 +22,26 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, exact
     """Attention [B, H, T, D] of T new tokens to S tokens in a cache, themselves (the last T) included.
 
     `query` is [B, H, T, D]; `key` and `value` are [B, G, S, D], H being a multiple of the G key-value heads.
-    `mask` [B or 1, 1, T, S] bool is True where new token t may attend to slot s; each needs at least one.
-    None is causal attention, for T = 1 or T = S. `exact` asks for the kernel of few queries, where it runs:
-    its results do not depend, to the last bit, on other queries and on hidden slots.
+    `mask` [B or 1, 1, T, S], from `kernel_mask`, says which slot s a new token t may attend to; each needs at
+    least one. None is causal attention, for T = 1 or T = S. `exact` asks for the kernel of few queries, where
+    it runs: its results do not depend, to the last bit, on other queries and on hidden slots.
     """
     if _use_few_query_kernel(query, key, value, mask, exact):
         return attend_few_queries(query, key, value, mask)
     causal, grouped = mask is None and query.shape[2] > 1, query.shape[1] != key.shape[1]
     return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal, enable_gqa=grouped)
+
+
+def kernel_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """A mask [B or 1, 1, T, S] bool, True = visible, as the kernels of its device take it, for all layers.
+
+    On GPUs, that is what is added to the scores, in the dtype of the queries. The CPU's kernels read bools.
+    """
+    if mask is None or mask.device.type == "cpu":
+        return mask
+    *rows, slots = mask.shape
+    added = mask.new_full((*rows, slots + -slots % _MASK_ALIGNMENT), -torch.inf, dtype=dtype)[..., :slots]
+    return added.masked_fill_(mask, 0.0)
 
 
 def score_bytes(device: torch.device, heads: int, head_dim: int, slots: int, queries: int) -> int:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import LlamaConfig
-from .attention import attend
+from .attention import attend, kernel_mask
 from .cache import Cache, KVCache
 from .layers import RMSNorm, rotary_angles, rotate
 
@@ -48,7 +48,7 @@ class Llama(nn.Module):
             )
         config = self.config
         rotary = rotary_angles(position_ids, config.head_dim, config.rope_theta, inputs_embeds.dtype)
-        mask = cache.mask(num_new)
+        mask = kernel_mask(cache.mask(num_new), inputs_embeds.dtype)
         hidden_states = inputs_embeds
         for index, layer in enumerate(self.layers):
             hidden_states = layer(hidden_states, rotary, mask, cache, index)

@@ -152,9 +152,10 @@ def pass_bytes(runtime: Runtime, sequences: int, tokens: int, slots: int) -> int
     size, heads, head_dim = config.hidden_size, config.num_attention_heads, config.head_dim
     rotated = (heads + config.num_key_value_heads) * head_dim
     projected = rotated + config.num_key_value_heads * head_dim
-    scores = score_bytes(runtime.device, heads, head_dim, slots, tokens) + 2 * (1 + itemsize) * slots
+    mask = (1 + itemsize) * slots
+    scores = score_bytes(runtime.device, heads, head_dim, slots, tokens) + 2 * mask
     attention = (3 * size + projected + 3 * rotated) * itemsize + scores
-    feed_forward = (5 * size + 4 * config.intermediate_size + 2 * head_dim) * itemsize + slots
+    feed_forward = (5 * size + 4 * config.intermediate_size + 2 * head_dim) * itemsize + mask
     widest = runtime.model.body.get_submodule("layers.0.mlp.gate_up_proj")
     conversion = conversion_bytes(widest, sequences * tokens, itemsize)
     return sequences * tokens * max(attention, feed_forward) + conversion

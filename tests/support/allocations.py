@@ -113,8 +113,9 @@ class FusedAttention(TorchFunctionMode):
             return func(*args, **kwargs)
         query, _, value = args[:3]
         mask = args[3] if len(args) > 3 else kwargs.get("attn_mask")
-        if mask is not None:
-            additive = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(mask.logical_not(), -torch.inf)
-            F.pad(additive, (0, -mask.shape[-1] % 16))  # the kernels need aligned strides
+        if mask is not None and mask.dtype is torch.bool:
+            torch.zeros_like(mask, dtype=query.dtype).masked_fill_(mask.logical_not(), -torch.inf)
+        if mask is not None and any(stride % 16 for stride in mask.stride()[:-1]):
+            F.pad(torch.empty_like(mask, dtype=query.dtype), (0, -mask.shape[-1] % 16))
         batch, heads, length, _ = query.shape
         return query.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)

@@ -203,6 +203,6 @@ def _attention(
     else:
         masked = attn_mask is not None
         converted = 3 * (masked and attn_mask.dtype is torch.bool)  # to an additive mask
-        padded = masked and attn_mask.shape[-1] % 16 != 0
+        padded = masked and any(stride % 16 for stride in attn_mask.stride()[:-1])
         COUNTS.kernels["efficient attention"] += 1 + converted + padded
     return CudaTensor(result.transpose(1, 2).contiguous().transpose(1, 2))

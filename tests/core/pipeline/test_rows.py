@@ -18,6 +18,7 @@ from janus_nodes.janus_core import (
     Room,
     TextSampling,
     TokenSampling,
+    load_pipeline,
 )
 from janus_nodes.janus_core.pipeline.edit_runs import EditRun
 from janus_nodes.janus_core.pipeline.rows import Chunk, Part, chunks_of, in_parts
@@ -117,6 +118,12 @@ def needs(pipe: JanusPipeline, count: int) -> int:
     reserved = Reserved()
     replace(pipe, reserve=reserved.reserve).generate("A fox.", TokenSampling(batch_size=count), pixels=False)
     return reserved[0]
+
+
+def test_more_rows_are_computed_at_once_on_a_cuda_device(pipe: JanusPipeline) -> None:
+    with torch.inference_mode(), simulated_cuda():
+        on_device = load_pipeline(pipe.folder, device="cuda", dtype=torch.float32)
+    assert (pipe.max_batch_size, on_device.max_batch_size) == (8, 32)
 
 
 @pytest.mark.parametrize("rows", [2, 4, 8])

@@ -47,7 +47,7 @@ def answer_with_sampling(pipe: JanusPipeline, on_step: Step) -> object:
 BOUNDS: dict[tuple[str, str], dict[Run, tuple[int, int, int]]] = {
     ("Janus-Pro-1B", "bf16"): {
         draw: (518, 0, 1),
-        draw_with_negative_prompt: (595, 0, 1),
+        draw_with_negative_prompt: (501, 0, 1),
         answer: (513, 1, 0),
         answer_with_sampling: (537, 1, 1),
     },
