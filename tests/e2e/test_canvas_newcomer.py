@@ -79,19 +79,3 @@ def test_from_an_empty_canvas_in_six_actions(first_start: Canvas, request: pytes
     assert newcomer.run() == "execution_success"
     assert len(newcomer.actions) <= 6
     assert drawn(first_start) == RIGHT
-
-
-def test_load_is_found_by_its_names(first_start: Canvas) -> None:
-    """For "janus", front ends begin with the shortest id that starts so: JanusAsk. Ids cannot change."""
-    first_start.open(EMPTY)
-    newcomer = Newcomer(first_start)
-    newcomer.open_search(700, 300)
-    offered = {}
-    for words in ("janus", "janus-pro", "load janus"):
-        newcomer.press("Control+a")
-        newcomer.type(words)
-        offered[words] = newcomer.offered()
-    newcomer.press("Escape")
-    names = offered.pop("janus")
-    assert names[0] == "Janus Ask" and "Load Janus-Pro" in names[1:4], names
-    assert [names[0] for names in offered.values()] == ["Load Janus-Pro"] * 2
