@@ -86,8 +86,9 @@ def main() -> None:
                         f"| {precision} | {kind} | {images} | {window:.0f} | {passes:.1f} | {fewer:.2f} x | "
                         f"{cost:.2f} x | {1 / image:.2f} x faster | {equal:.0%} |"
                     )
-                if images == 1 and not own:
-                    best = min((row for row in rows if row[0]), key=lambda row: row[4])
+                named = [row for row in rows if row[0]]
+                if images == 1 and not own and named:
+                    best = min(named, key=lambda row: row[4])
                     layer = type(pipe.model.body.get_submodule("layers.0.mlp.gate_up_proj")).__name__
                     say(f"\n    {layer}: {2 * best[0]:.0f},\n")
 

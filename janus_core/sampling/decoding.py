@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..models.cache import Cache, KVCache, StaggeredCache
-from ..models.cpu.registry import rounds_inputs
+from ..models.cpu.registry import exact_vectors, rounds_inputs
 from ..models.janus import Janus
 from ..prompt_batch import PromptBatch
 from .logits import check_finite
@@ -59,6 +59,7 @@ class ImageDecoder:
         logits: [B, K, V] float32 guided logits after K of the tokens read last; at first, [B, 1, V] of the
             token after the prompt and `start`.
         hidden_states: [B, T, C] of the tokens read last, under the first condition.
+        passes: how often the model has read tokens after the prompt.
     """
 
     def __init__(
@@ -94,6 +95,8 @@ class ImageDecoder:
         )
         # So that an image does not depend on the tokens and images that are read beside its own.
         self._cache.exact = rounds_inputs(self._body)
+        self._tokens_at_once = max(1, exact_vectors(self._body) // self.num_sequences)
+        self.passes = 0
         self._prompt_length = self._cache.length - num_read
         self._staggered: StaggeredCache | None = None
         self._position_ids = prompt.next_positions(num_tokens).repeat_interleave(copies, dim=0)
@@ -114,10 +117,10 @@ class ImageDecoder:
         Tokens that were read there before, and after there, are forgotten. Tokens past an image's end have no
         effect. `logits` become those after tokens number `after` [B, K] of the T, by default the last one.
         """
-        position_ids, cache = self._place(starts, tokens.shape[1])
-        # All conditions read the same image tokens.
-        inputs_embeds = self._generation.embed_tokens(tokens).repeat(self._num_conditions, 1, 1)
-        hidden_states = self._body(inputs_embeds, position_ids, cache)
+        parts = tokens.split(self._tokens_at_once, dim=1)
+        firsts = [[start + part * self._tokens_at_once for start in starts] for part in range(len(parts))]
+        states = [self._read(part, first) for part, first in zip(parts, firsts, strict=True)]
+        hidden_states = states[0] if len(states) == 1 else torch.cat(states, dim=1)
         self.hidden_states = hidden_states[: self._num_images]
         if after is None:
             self.logits = self._guided_logits(hidden_states[:, -1:])
@@ -126,6 +129,15 @@ class ImageDecoder:
             self.logits = self._guided_logits(hidden_states.gather(1, index))
         # Only noted here and checked at the end: asking the device at each step would stall it.
         self._finite &= torch.isfinite(self.logits).all()
+
+    def _read(self, tokens: Tensor, starts: Sequence[int]) -> Tensor:
+        """Hidden states [R * B, T, C] of tokens that are read in one pass."""
+        self.passes += 1
+        position_ids, cache = self._place(starts, tokens.shape[1])
+        # All conditions read the same image tokens.
+        inputs_embeds = self._generation.embed_tokens(tokens).repeat(self._num_conditions, 1, 1)
+        states: Tensor = self._body(inputs_embeds, position_ids, cache)
+        return states
 
     def check_finite(self) -> None:
         """Raises RuntimeError if the logits of any step were NaN or infinite."""

@@ -31,7 +31,6 @@ class TokenDrawer:
     no room for guesses: this is plain drawing. Tokens that are not drawn are given, and read along.
 
     Attributes:
-        passes: how often the model has read tokens.
         predicted: for each image, the numbers of the tokens that the decoder's hidden states predict after
             nothing but certain ones: hidden state i predicts number `predicted[image][i]`.
     """
@@ -57,7 +56,7 @@ class TokenDrawer:
         # Where tokens are guessed, on the host: all of them, and how often each is among the certain ones.
         self._rows: list[list[int]] = self._tokens.tolist() if window > 1 else []
         self._counts: list[Counter[int]] = [Counter() for _ in self._rows]
-        self.passes, self.predicted = 0, [range(0)] * len(tokens)
+        self.predicted = [range(0)] * len(tokens)
 
     @property
     def tokens(self) -> Tensor:
@@ -81,13 +80,12 @@ class TokenDrawer:
     def result(self) -> DrawnTokens:
         """What was drawn, after all steps; how many passes it took is logged."""
         self._decoder.check_finite()
-        images, _ = self.tokens.shape
-        _log.info("Drew %d tokens of %d images in %d passes.", self._num_drawn, images, self.passes)
-        return DrawnTokens(self.tokens, self.passes)
+        images, passes = len(self.tokens), self._decoder.passes
+        _log.info("Drew %d tokens of %d images in %d passes.", self._num_drawn, images, passes)
+        return DrawnTokens(self.tokens, passes)
 
     def _read(self) -> None:
         """Reads every image's last certain token that was drawn, and what is given or guessed after it."""
-        self.passes += 1
         last = self._num_tokens - 1  # which predicts nothing, and is never read
         self._starts = starts = [self._drawn[certain - 1] for certain in self._certain]
         stops = [min(self._drawn[certain + self._window - 1], last) for certain in self._certain]

@@ -7,15 +7,16 @@ from torch import nn
 
 from ..models.cpu.int8_linear import FbgemmInt8Linear
 from ..models.cpu.packed_linear import FbgemmFp16Linear, OneDnnBf16Linear
+from ..models.cpu.registry import exact_vectors
 from ..models.janus import Janus
 
-# By the transformer's linear layers on a CPU: the vectors that a pass may read. A pass reads all weights, and
-# takes hardly longer for a few vectors than for one (`dev/benchmarks/README.md`). Layers in fp32 gain little,
-# and are left out.
-_VECTORS: dict[type[nn.Module], int] = {
-    FbgemmFp16Linear: 6,
-    OneDnnBf16Linear: 16,
-    FbgemmInt8Linear: 4,
+# By the transformer's linear layers: the vectors that a pass may read on a CPU with AVX512, and on others. A
+# pass reads all weights, and takes hardly longer for a few vectors than for one; for how many is measured
+# (`dev/benchmarks/README.md`). Layers in fp32 gain little, and are left out.
+_VECTORS: dict[type[nn.Module], tuple[int, int]] = {
+    FbgemmFp16Linear: (12, 4),
+    OneDnnBf16Linear: (16, 16),
+    FbgemmInt8Linear: (16, 4),
 }
 
 # Guesses far ahead are rarely right: drawing 16 tokens in a pass is hardly faster than drawing 8.
@@ -25,14 +26,17 @@ _MOST = 8
 def window(model: Janus, lookahead: int | None, sequences: int) -> int:
     """The most tokens of an image that are drawn in a pass over this many sequences.
 
-    `lookahead` is that of the options. Where it is None, images are drawn plainly on any other device than a
+    `lookahead` is that of the options, of which no more are taken than layers can read at once with the
+    results of plain drawing. Where it is None, images are drawn plainly on any other device than a
     CPU, and with 16-bit activations: there, a pass over more tokens rounds otherwise, so that about one token
     in a hundred would be another one, and the images of a seed would depend on the batch.
     """
     if lookahead is not None:
-        return min(lookahead, model.generation.config.num_tokens)
+        most = max(1, exact_vectors(model.body) // sequences)
+        return min(lookahead, model.generation.config.num_tokens, most)
     layer, norm = model.body.get_submodule("layers.0.mlp.gate_up_proj"), model.body.norm.weight
     if norm.device.type != "cpu" or norm.dtype is not torch.float32:
         return 1
-    vectors = next((count for kind, count in _VECTORS.items() if isinstance(layer, kind)), 1)
+    wide, narrow = next((counts for kind, counts in _VECTORS.items() if isinstance(layer, kind)), (1, 1))
+    vectors = wide if "AVX512" in torch.backends.cpu.get_cpu_capability() else narrow
     return max(1, min(vectors // sequences, _MOST))

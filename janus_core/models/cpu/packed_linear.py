@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from functools import cache
@@ -24,6 +25,7 @@ class InferenceLinear(nn.Module):
     packed_bytes = 0  # of the weight and bias, where they are not parameters
     needs_fbgemm = False  # PyTorch's quantized backend for x86 CPUs
     rounds_inputs = False  # so coarsely that the last bit of one often matters
+    exact_vectors = sys.maxsize  # read at once, up to which the results of one do not depend on the others
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         """Packs or quantizes a weight [out, in] and a bias [out], both of any float dtype."""
@@ -95,6 +97,7 @@ class OneDnnBf16Linear(InferenceLinear):
     """
 
     rounds_inputs = True
+    exact_vectors = 32  # for more, oneDNN adds the products of long inputs in another order
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__(weight, bias)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from torch import nn
 
 from .packed_linear import InferenceLinear
@@ -20,6 +22,12 @@ def packed_bytes(model: nn.Module) -> int:
 def rounds_inputs(model: nn.Module) -> bool:
     """Whether a layer rounds its inputs so coarsely that their last bit often matters."""
     return any(isinstance(module, InferenceLinear) and module.rounds_inputs for module in model.modules())
+
+
+def exact_vectors(model: nn.Module) -> int:
+    """How many vectors a model may read at once, so that the results of one do not depend on the others."""
+    layers = (module for module in model.modules() if isinstance(module, InferenceLinear))
+    return min((layer.exact_vectors for layer in layers), default=sys.maxsize)
 
 
 def conversion_bytes(layer: nn.Module, vectors: int, itemsize: int) -> int:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from janus_nodes.janus_core.models.janus import Janus
 from janus_nodes.janus_core.prompt_batch import PromptBatch
+from janus_nodes.janus_core.sampling import decoding
 from janus_nodes.janus_core.sampling.decoding import ImageDecoder, prefill
 from janus_nodes.janus_core.sampling.guidance import guide
 from support.checkpoints import random_model, small_config
@@ -106,6 +107,24 @@ def test_images_at_places_of_their_own_equal_images_alone(model: Janus, prompt: 
         alone.read(tokens[row, :length].repeat(2, 1), [0, 0])
         torch.testing.assert_close(together.logits[row], alone.logits[0], **CLOSE)
     together.check_finite()
+
+
+@pytest.mark.parametrize("starts", [[3, 3], [1, 3]], ids=str)
+def test_more_vectors_than_layers_read_alike_are_read_in_parts(
+    model: Janus, prompt: PromptBatch, monkeypatch: pytest.MonkeyPatch, starts: list[int]
+) -> None:
+    tokens = torch.randint(64, (2, 8), generator=torch.Generator().manual_seed(3))
+    found = []
+    for most, passes in ((100, 2), (8, 5), (1, 8)):
+        monkeypatch.setattr(decoding, "exact_vectors", lambda body, most=most: most)
+        decoder = decoder_of(model, prompt)
+        decoder.read(tokens[:, :3], [0, 0])
+        fed = torch.stack([row[start : start + 5] for row, start in zip(tokens, starts, strict=True)])
+        decoder.read(fed, starts, torch.tensor([[0, 4], [2, 3]]))
+        assert decoder.passes == passes
+        found.append((decoder.logits, decoder.hidden_states))
+    for parts in found[1:]:
+        torch.testing.assert_close(parts, found[0], **CLOSE)
 
 
 @pytest.mark.parametrize("staggered", [False, True])

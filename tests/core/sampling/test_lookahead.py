@@ -15,11 +15,21 @@ def test_the_options_decide_up_to_the_size_of_an_image(pipe: JanusPipeline) -> N
     assert [window(pipe.model, count, 100) for count in (1, 5, 16, 17)] == [1, 5, 16, 16]
 
 
+def test_no_more_vectors_are_read_than_layers_read_alike(
+    pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookahead, "exact_vectors", lambda body: 32)
+    assert [window(pipe.model, 8, count) for count in (2, 6, 16, 40)] == [8, 5, 2, 1]
+
+
 def test_otherwise_the_sequences_share_the_vectors_of_the_table(
     pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookahead, "_VECTORS", {nn.Linear: 16})
+    monkeypatch.setattr(lookahead, "_VECTORS", {nn.Linear: (16, 4)})
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     assert [window(pipe.model, None, count) for count in (1, 2, 4, 6, 16, 24)] == [8, 8, 4, 2, 1, 1]
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert [window(pipe.model, None, count) for count in (1, 2, 4, 6)] == [4, 2, 1, 1]
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16", "int8"])
