@@ -95,7 +95,7 @@ class ImageDecoder:
         )
         # So that an image does not depend on the tokens and images that are read beside its own.
         self._cache.exact = rounds_inputs(self._body)
-        self._tokens_at_once = max(1, exact_vectors(self._body) // self.num_sequences)
+        self._tokens_at_once = max(1, min(exact_vectors(self._body) // self.num_sequences, num_tokens))
         self.passes = 0
         self._prompt_length = self._cache.length - num_read
         self._staggered: StaggeredCache | None = None
