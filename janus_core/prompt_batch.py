@@ -93,7 +93,7 @@ class PromptBatch:
         )
 
     def first_of(self, sources: int) -> PromptBatch:
-        """The first of so many adjacent sequences of each condition."""
+        """The first of each `sources` adjacent sequences: one per condition."""
         return PromptBatch(
             self.input_ids[::sources],
             self.attention_mask[::sources],

@@ -88,7 +88,7 @@ def _patched(patcher: ModelPatcher, changes: Mapping[str, Sequence[Change]]) -> 
 
 def _are_whole(model: Janus, patchers: Patchers, names: Mapping[str, object]) -> bool:
     """Whether all of these are parameters that ComfyUI can patch: neither prepacked, int8, nor shared."""
-    # Of a shared one, the model and its parts may name different owners.
+    # The model and its parts may list a shared parameter under different names.
     parameters = dict(model.named_parameters())
     managed = {name for patcher in patchers.values() for name, _ in patcher.model.named_parameters()}
     return names.keys() <= managed and all(

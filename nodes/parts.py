@@ -52,23 +52,24 @@ def part_patchers(
     return patchers
 
 
-def used(patchers: Patchers, parts: Parts) -> list[ModelPatcher]:
+def _used(patchers: Patchers, parts: Parts) -> list[ModelPatcher]:
     """Returns the patchers of some parts, those first that take part in the most steps."""
     return [patchers[part] for part in Part if part in parts and part in patchers]
 
 
-def reserve(patchers: Patchers, num_bytes: int, parts: Parts = tuple(Part)) -> None:
+def reserve(patchers: Patchers, num_bytes: int, parts: Parts) -> None:
     """Moves as much of some parts to their device as fits beside `num_bytes` of other tensors."""
-    loaded = used(patchers, parts)
-    # ComfyUI loads patchers in an order of its own, and the first gets the memory. Those that are there stay.
+    loaded = _used(patchers, parts)
+    # ComfyUI loads patchers in an order of its own, and the first one gets the memory. Those that are loaded
+    # stay there, except with --disable-smart-memory.
     for count in range(1, len(loaded) + 1):
         mm.load_models_gpu(loaded[:count], memory_required=num_bytes)
 
 
-def room(patchers: Patchers, device: torch.device, parts: Parts = tuple(Part)) -> Room:
+def room(patchers: Patchers, device: torch.device, parts: Parts) -> Room:
     """Memory that a run of some parts can get on the device, were everything else moved away."""
     free = int(mm.get_free_memory(device) - mm.extra_reserved_memory())
-    needed = [patcher for patcher in used(patchers, parts) if patcher.load_device == device]
+    needed = [patcher for patcher in _used(patchers, parts) if patcher.load_device == device]
     if all(patcher.offload_device == device for patcher in needed):
         return Room(free, free)  # on CPUs and with --highvram, the weights are there, whatever runs
     here = [each for each in mm.current_loaded_models if each.model is not None and each.device == device]

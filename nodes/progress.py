@@ -100,11 +100,14 @@ class ImageReport(_Report):
     def __call__(self, step: int, total: int, tokens: Tensor) -> None:
         """Reports a step with the image tokens [B, n] so far."""
         throw_exception_if_processing_interrupted()
+        # Later steps, such as those of scored images, draw nothing more, and may do without the autoencoder.
+        has_drawn = tokens.shape[1] != self.num_tokens
         self._count(tokens.shape[1])
         width = self.pipeline.tokens_per_row
         complete_rows = tokens[:1, : tokens.shape[1] // width * width]
         started = time.monotonic()
-        if not self.previews or complete_rows.shape[1] == 0 or started < self.next_preview:
+        wanted = self.previews and has_drawn and complete_rows.shape[1] > 0
+        if not wanted or started < self.next_preview:
             self.bar.update_absolute(step, total)
             return
         rows = self.pipeline.preview_tokens(complete_rows)[0]

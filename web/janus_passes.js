@@ -13,12 +13,16 @@ const WORDS = {
 let shown; // the node that draws now, and its badge
 let ended = 0; // how many nodes have ended
 
-function clear() {
-  ended += 1;
+function remove() {
   if (!shown) return;
   shown.node.badges = shown.node.badges.filter((badge) => badge !== shown.badge);
   shown = undefined;
   app.canvas.setDirty(true, true);
+}
+
+function clear() {
+  ended += 1;
+  remove();
 }
 
 async function show({ node: id, prompt_id, tokens, passes }) {
@@ -26,7 +30,7 @@ async function show({ node: id, prompt_id, tokens, passes }) {
   const workflow = await workflowOf(prompt_id);
   if (workflow !== openWorkflow() || before !== ended) return;
   const node = nodeByExecutionId(id);
-  clear();
+  remove();
   if (!node?.badges || !window.LGraphBadge) return;
   const words = WORDS[app.extensionManager?.setting?.get("Comfy.Locale")] ?? WORDS.en;
   const badge = new window.LGraphBadge({ text: words(tokens, passes) });

@@ -107,15 +107,15 @@ def _run_processes(
         theirs.close()
         running[ours] = (f"worker {index + 1} on {device}", process)
     ends: dict[str, str] = {}
-    told = False
+    sent = False
     while running:
-        if stopped and not told:  # not by a signal: the one that has come here may have reached them too
-            told = True
+        if stopped and not sent:  # through the pipe: the signal itself may have reached the workers as well
+            sent = True
             for each in running:
                 with suppress(OSError):  # it has ended
                     each.send(stopped[0])
-        for connection in wait(list(running), timeout=1.0):
-            assert isinstance(connection, Connection)
+        ready = wait(list(running), timeout=1.0)
+        for connection in [each for each in running if each in ready]:
             name, process = running[connection]
             try:
                 message = connection.recv()
@@ -134,9 +134,9 @@ def _run_processes(
 
 def _process(job: Job, share: Share, device: str, connection: Connection) -> None:
     """Works on a share, and sends the progress; ends if there is no one to send it to."""
-    source = job.open_source()
-    sink = job.open_sink(source)
     with suppress(ConnectionError, EOFError), stop_requests() as stopped:
+        source = job.open_source()
+        sink = job.open_sink(source)
 
         def asked() -> bool:
             if connection.poll():

@@ -35,7 +35,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, exact
 def kernel_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """A mask [B or 1, 1, T, S] bool, True = visible, as the kernels of its device take it, for all layers.
 
-    On GPUs, that is what is added to the scores, in the dtype of the queries. The CPU's kernels read bools.
+    On GPUs it is added to the scores, in the queries' dtype; CPU kernels read bools.
     """
     if mask is None or mask.device.type == "cpu":
         return mask

@@ -20,7 +20,7 @@ from .conversation import Conversation
 from .inputs import checked_options
 from .prefix import SavedPrefix, SharedPrefix, image_embeds_between
 from .questions import QuestionBatch, TokenizedQuestions, tokenize
-from .rows import Chunk, fit, in_parts
+from .rows import Chunk, fit, in_groups
 from .runtime import Runtime
 from .vision import ImageEmbedder
 from .workspace import answer_bytes
@@ -93,7 +93,7 @@ class _Answers:
     def conversations(self) -> Iterator[Conversation]:
         """Generates one answer per sequence."""
         chunks = [Chunk(rows) for rows in self._prompts.chunks]
-        for conversations in in_parts(self._runtime, chunks, self._generate):
+        for conversations in in_groups(self._runtime, chunks, self._generate):
             yield from conversations
 
     def _generate(self, chunk: Chunk, number: int, count: int) -> list[Conversation]:

@@ -19,7 +19,7 @@ from ..sampling.steps import OnStep, may_preview, part_of
 from ..sampling.tokens import sample_image_tokens
 from .edit_request import EditRequest
 from .edit_runs import EditRun, split_runs
-from .rows import fit, in_parts
+from .rows import fit, in_groups
 from .runtime import Runtime
 from .workspace import codec_bytes, drawing_bytes, vision_bytes
 
@@ -61,7 +61,7 @@ def draw_edit(runtime: Runtime, request: EditRequest, on_step: OnStep) -> tuple[
         tokens[run.rows] = drawn.tokens
         return drawn.passes
 
-    passes = sum(in_parts(runtime, runs, draw))
+    passes = sum(in_groups(runtime, runs, draw))
     return DrawnTokens(tokens, passes), source_tokens
 
 

@@ -23,7 +23,7 @@ from .edit_runs import EditRun
 from .editing import changed_cells, draw_edit
 from .inpainting import blend_edits, draw_masked, plan_inpainting
 from .inputs import VisionFeatures, checked_images, checked_options, checked_tokens
-from .rows import Chunk, fit, in_parts
+from .rows import Chunk, fit, in_groups
 from .runtime import Runtime
 from .vision import encode_vision
 from .workspace import codec_bytes, vision_bytes
@@ -91,7 +91,7 @@ class ImageTasks(Runtime):
         def decode(samples: Tensor) -> Tensor | None:
             return runtime._decode(samples, on_image) if pixels else None
 
-        return sampler.result(list(in_parts(runtime, runs, draw)), decode)
+        return sampler.result(list(in_groups(runtime, runs, draw)), decode)
 
     @torch.no_grad()
     def edit(
@@ -246,4 +246,4 @@ class ImageTasks(Runtime):
             return result
 
         chunks = [Chunk(range(index, index + 1)) for index in range(len(inputs))]
-        return torch.cat(list(in_parts(self, chunks, run)))
+        return torch.cat(list(in_groups(self, chunks, run)))

@@ -31,7 +31,7 @@ from ..sampling.seeds import seeded_generator
 from ..sampling.steps import OnStep, may_preview, part_of
 from .edit_request import EditRequest
 from .edit_runs import EditRun, split_runs
-from .rows import fit, in_parts
+from .rows import fit, in_groups
 from .runtime import Runtime
 from .workspace import codec_bytes, drawing_bytes
 
@@ -142,7 +142,7 @@ def draw_masked(
         tokens[run.rows] = drawn.tokens
         return drawn.passes
 
-    passes = sum(in_parts(runtime, runs, draw))
+    passes = sum(in_groups(runtime, runs, draw))
     return DrawnTokens(best_candidates(tokens, log_prob, plan.candidates), passes), source_tokens
 
 

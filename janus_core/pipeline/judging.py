@@ -11,7 +11,7 @@ from ..prompt_batch import PromptBatch
 from ..sampling.likelihood import log_likelihoods
 from ..sampling.steps import OnImage
 from .questions import QuestionBatch
-from .rows import Chunk, chunks_of, fit, in_parts
+from .rows import Chunk, chunks_of, fit, in_groups
 from .runtime import Runtime
 from .vision import ImageEmbedder
 from .workspace import answer_likelihood_bytes
@@ -44,7 +44,7 @@ def answer_log_probs(
         on_image(chunk.rows.stop, len(texts))
         return sums
 
-    return torch.cat(list(in_parts(runtime, chunks, judge)))
+    return torch.cat(list(in_groups(runtime, chunks, judge)))
 
 
 def _plan(

@@ -23,36 +23,36 @@ Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 
-# By type of device: the most rows at once. A step reads all weights, and the keys and values of every row. Of
-# Janus-Pro-7B in bf16, these are 12.3 GB, and on average 0.3 GB for an image with guidance: 1.8 GB per image
-# for 8 of them, 0.7 for 32, and hardly less for more. A CPU is kept busy by few rows, and of other devices it
-# is not always known how much memory is free.
+# By type of device: the most rows at once. A step reads all weights, and the keys and values of every row.
+# For Janus-Pro-7B in bf16 that is 12.3 GB of weights, and on average 0.3 GB of keys and values per image with
+# guidance: 1.8 GB per image for 8, 0.7 for 32, and hardly less beyond. Few rows keep a CPU busy, and other
+# devices do not always tell how much memory is free.
 _MOST_ROWS = {"cuda": 32}
 _MOST_ROWS_ELSEWHERE = 8
 
 
-class Part(Protocol):
+class RowGroup(Protocol):
     """Rows that are computed together."""
 
     @property
     def rows(self) -> Sequence[int]:
         """Their indices."""
 
-    def halves(self: PartOfRun) -> Sequence[PartOfRun]:
-        """Two parts with half of the rows each; for a single row, only itself."""
+    def halves(self: Group) -> Sequence[Group]:
+        """Two groups with half of the rows each; for a single row, only itself."""
 
 
-PartOfRun = TypeVar("PartOfRun", bound=Part)
+Group = TypeVar("Group", bound=RowGroup)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part whose rows need nothing in common."""
+    """A group whose rows need nothing in common."""
 
     rows: range
 
     def halves(self) -> list[Chunk]:
-        """See `Part`."""
+        """See `RowGroup`."""
         middle = len(self.rows) // 2
         return [Chunk(rows) for rows in (self.rows[:middle], self.rows[middle:]) if rows]
 
@@ -96,27 +96,27 @@ def fit(runtime: Model, parts: Parts, plan: Callable[[Model], tuple[Plan, int]])
     return replace(runtime, reserved=needed, parts=parts), planned
 
 
-def in_parts(
-    runtime: Runtime, parts: Sequence[PartOfRun], compute: Callable[[PartOfRun, int, int], Result]
+def in_groups(
+    runtime: Runtime, groups: Sequence[Group], compute: Callable[[Group, int, int], Result]
 ) -> Iterator[Result]:
-    """Computes parts of a run in order, and yields their results; after memory ran out, in halves of them.
+    """Computes groups of rows in order, and yields their results; after memory ran out, in halves of them.
 
     A single row is tried once more, with twice the memory reserved.
 
     Args:
         runtime: the model, as `fit` returned it.
-        parts: of the run.
-        compute: takes a part, its number and the number of parts. It may be called again for rows that it
+        groups: all rows of the run.
+        compute: takes a group, its number and the number of groups. It may be called again for rows that it
             could not finish.
 
     Raises:
         torch.OutOfMemoryError: if there is no memory for a single row.
     """
-    pending, done, retried = list(parts), 0, False
+    pending, done, retried = list(groups), 0, False
     while pending:
-        part = pending[0]
+        group = pending[0]
         try:
-            result = compute(part, done, done + len(pending))
+            result = compute(group, done, done + len(pending))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -126,15 +126,15 @@ def in_parts(
             del pending[0]
             done += 1
             yield result
-            del result  # before the next part allocates its own
+            del result  # before the next group allocates its own
             continue
         # Only here has the error let go of the tensors in its frames.
-        retried = len(part.rows) == 1
+        retried = len(group.rows) == 1
         pending = [half for each in pending for half in each.halves()]
         _log.warning(
             "out of memory on %s with %d at once; continues with %d",
             runtime.device,
-            len(part.rows),
+            len(group.rows),
             len(pending[0].rows),
         )
         _free_all(runtime, twice=retried)

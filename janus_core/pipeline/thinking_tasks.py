@@ -105,7 +105,7 @@ class ThinkingTasks(TextTasks, ImageTasks):
         )
 
         def judge_by_score(images: Sequence[int], pictures: Tensor, round: int) -> list[Verdict]:
-            scores = judging.score(pictures, prompt).tolist()
+            scores = judging.score(pictures, prompt, on_image=on_image).tolist()
             return [Verdict(score, score >= KEEPING_SCORE) for score in scores]
 
         def decode(tokens: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..sampling.steps import OnImage, ignore_image
 from .inputs import ImageBatch, VisionFeatures
 from .questions import QuestionBatch
-from .rows import Chunk, chunks_of, in_parts
+from .rows import Chunk, chunks_of, in_groups
 from .runtime import Runtime
 
 
@@ -68,7 +68,7 @@ def encode_vision(runtime: Runtime, images: ImageBatch, on_image: OnImage = igno
         on_image(chunk.rows.stop, len(images))
         return outputs
 
-    outputs = list(in_parts(runtime, chunks_of(runtime, len(images)), encode))
+    outputs = list(in_groups(runtime, chunks_of(runtime, len(images)), encode))
     features, embeds = (torch.cat(parts) for parts in zip(*outputs, strict=True))
     return VisionFeatures(embeds, features, tuple(unfamiliar))
 

@@ -81,7 +81,7 @@ class TokenDrawer:
         """What was drawn, after all steps; how many passes it took is logged."""
         self._decoder.check_finite()
         images, passes = len(self.tokens), self._decoder.passes
-        _log.info("Drew %d tokens of %d images in %d passes.", self._num_drawn, images, passes)
+        _log.info("Drew %d tokens of each of %d images in %d passes.", self._num_drawn, images, passes)
         return DrawnTokens(self.tokens, passes)
 
     def _read(self) -> None:

@@ -10,9 +10,9 @@ from ..models.cpu.packed_linear import FbgemmFp16Linear, OneDnnBf16Linear
 from ..models.cpu.registry import exact_vectors
 from ..models.janus import Janus
 
-# By the transformer's linear layers: the vectors that a pass may read on a CPU with AVX512, and on others. A
-# pass reads all weights, and takes hardly longer for a few vectors than for one; for how many is measured
-# (`dev/benchmarks/README.md`). Layers in fp32 gain little, and are left out.
+# Most vectors per pass, by the transformer's linear layers: on CPUs with AVX512, and on others. A pass reads
+# all weights, so a few vectors take hardly longer than one (measured in `dev/benchmarks/README.md`). Layers
+# in fp32 gain little and are left out.
 _VECTORS: dict[type[nn.Module], tuple[int, int]] = {
     FbgemmFp16Linear: (12, 4),
     OneDnnBf16Linear: (16, 16),
@@ -26,10 +26,10 @@ _MOST = 8
 def window(model: Janus, lookahead: int | None, sequences: int) -> int:
     """The most tokens of an image that are drawn in a pass over this many sequences.
 
-    `lookahead` is that of the options, of which no more are taken than layers can read at once with the
-    results of plain drawing. Where it is None, images are drawn plainly on any other device than a
-    CPU, and with 16-bit activations: there, a pass over more tokens rounds otherwise, so that about one token
-    in a hundred would be another one, and the images of a seed would depend on the batch.
+    `lookahead` is that of the options, limited to what the layers can read at once without changing results.
+    If it is None, drawing is plain on other devices than CPUs and with 16-bit activations: a wider pass
+    rounds differently there, so about one token in a hundred would change, and an image would depend on its
+    batch.
     """
     if lookahead is not None:
         most = max(1, exact_vectors(model.body) // sequences)

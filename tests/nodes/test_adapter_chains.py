@@ -10,7 +10,7 @@ from pathlib import Path
 import comfy.model_management as mm
 import pytest
 import torch
-from janus_nodes.janus_core import load_pipeline
+from janus_nodes.janus_core import Part, load_pipeline
 from janus_nodes.nodes import adapters, memory
 from janus_nodes.nodes.adapters import with_adapter
 from janus_nodes.nodes.memory import LoadedJanus
@@ -62,7 +62,7 @@ def chain(model: LoadedJanus, pairs: Pairs) -> LoadedJanus:
 
 def numbers(loaded: LoadedJanus) -> dict[str, Tensor]:
     """What a model computes when ComfyUI has loaded it for a run."""
-    loaded.pipeline.reserve(0)
+    loaded.pipeline.reserve(0, tuple(Part))
     return logits(loaded.pipeline)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import folder_paths
 import pytest
+from janus_nodes.janus_core import Part
 from janus_nodes.nodes import adapter_folders
 from janus_nodes.nodes.lora import JanusLora
 from janus_nodes.nodes.memory import LoadedJanus
@@ -69,7 +70,7 @@ def test_the_node_applies_what_it_lists(roots: dict[str, Path], loaded: LoadedJa
     (adapted,) = JanusLora.execute(loaded, "cats", 0.5).args
     assert [each.name for each in adapted.pipeline.adapters] == ["cats"]
     plain = logits(loaded.pipeline)
-    adapted.pipeline.reserve(0)
+    adapted.pipeline.reserve(0, tuple(Part))
     assert distance(logits(adapted.pipeline), plain) > 0.01
 
 

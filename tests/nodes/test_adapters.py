@@ -64,7 +64,7 @@ def assert_same(loaded: LoadedJanus, before: dict[str, Tensor]) -> None:
 
 def numbers(loaded: LoadedJanus) -> dict[str, Tensor]:
     """What a model computes when ComfyUI has loaded it for a run."""
-    loaded.pipeline.reserve(0)
+    loaded.pipeline.reserve(0, tuple(Part))
     return logits(loaded.pipeline)
 
 

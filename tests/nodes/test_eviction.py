@@ -111,7 +111,7 @@ def test_reserving_memory_leaves_it_free(
 ) -> None:
     size, work = movable_size(janus), 3 * MIB
     gpu.total = int(work + room * size)
-    janus.pipeline.reserve(work)
+    janus.pipeline.reserve(work, tuple(Part))
     assert gpu.free() >= work
     assert answer(janus.pipeline) == answer(core)
 
@@ -135,7 +135,7 @@ def test_images_are_drawn_in_runs_that_leave_room_for_all_weights(
 def test_the_part_of_most_steps_gets_the_memory(janus: LoadedJanus, gpu: FakeMemory) -> None:
     body = janus.patchers[Part.BODY]
     gpu.total = 3 * MIB + body.model_size() + 1
-    janus.pipeline.reserve(3 * MIB)
+    janus.pipeline.reserve(3 * MIB, tuple(Part))
     assert loaded_size(janus) == body.loaded_size() == body.model_size()
 
 
@@ -156,14 +156,14 @@ def test_another_model_evicts_janus_and_janus_comes_back(
 
 def test_partly_evicted_janus_answers(janus: LoadedJanus, gpu: FakeMemory, core: JanusPipeline) -> None:
     gpu.total = 40 * MIB
-    janus.pipeline.reserve(MIB)
+    janus.pipeline.reserve(MIB, tuple(Part))
     mm.free_memory(gpu.free() + movable_size(janus) // 2, GPU)
     assert 0 < loaded_size(janus) < movable_size(janus)
     assert answer(janus.pipeline) == answer(core)
 
 
 def test_unload_all_models_leaves_nothing(janus: LoadedJanus, core: JanusPipeline) -> None:
-    janus.pipeline.reserve(0)
+    janus.pipeline.reserve(0, tuple(Part))
     mm.unload_all_models()
     assert all(loaded.device != GPU for loaded in mm.current_loaded_models)
     assert loaded_size(janus) == 0

@@ -31,11 +31,11 @@ def model_and_needs(int8: bool) -> tuple[Janus, dict[int, int]]:
     for count in (1, 8):
         reserved = Reserved()
 
-        def reserve(num_bytes: int, parts: object, reserved: Reserved = reserved) -> None:
+        def stop(num_bytes: int, parts: object, reserved: Reserved = reserved) -> None:
             reserved.append(num_bytes)
             raise MemoryError
 
-        pipe.reserve = reserve
+        pipe.reserve = stop
         with pytest.raises(MemoryError):
             pipe.generate("A red fox in the snow. " * 3, TokenSampling(batch_size=count))
         needs[count] = reserved[0]

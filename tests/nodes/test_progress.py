@@ -107,6 +107,14 @@ def test_preview_shows_the_finished_rows_above_grey(core: JanusPipeline, shown: 
         assert (pixels[edge:] == 127).all()
 
 
+def test_a_step_that_draws_nothing_decodes_nothing(core: JanusPipeline, shown: Shown, clock: Clock) -> None:
+    report = progress.ImageReport(core)
+    drawn = core.generate("A lake.", TokenSampling(), on_step=report)
+    clock.now += 1000.0
+    report(17, 20, drawn.tokens)  # such as for a score, when the autoencoder may be elsewhere
+    assert shown[-1] == (17, 20, None)
+
+
 def test_finished_images_are_shown_side_by_side_at_the_end(core: JanusPipeline, shown: Shown) -> None:
     report = progress.ImageReport(core)
     images = core.generate("A lake.", TokenSampling(batch_size=3), on_step=report).images

@@ -85,7 +85,7 @@ class Pictures:
 
 
 def picture_name(row_id: str) -> str:
-    """The file name of a drawing: its id where that is a safe name in lower case, else with a hash behind."""
+    """The file name of a drawing: its id if safe and in lower case, else a safe form of it and a hash."""
     stem = PurePosixPath(row_id).stem if PurePosixPath(row_id).suffix else row_id
     name = _UNSAFE.sub("_", stem)[:_NAME_LENGTH].strip(" _-")
     # Two ids must not share a name, also where file systems ignore case and forms of Unicode.

@@ -5,8 +5,8 @@ half of the memory bandwidth. The two operators used here reach all of it: `bmm`
 `embedding_bag` for the outputs, which sums weighted rows of a table.
 
 Every query has the same result, to the last bit, whatever queries are computed beside it and whatever slots
-are hidden after its own. PyTorch's attention rounds otherwise for other shapes, and where layers round their
-inputs to bf16, such a difference would change tokens that are drawn ahead.
+are hidden after its own. PyTorch's attention rounds differently for other shapes, and where layers round
+their inputs to bf16, such a difference would change tokens that are drawn ahead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# For fewer, `bmm` and `softmax` take other code, which rounds otherwise.
+# For fewer, `bmm` and `softmax` take other code, which rounds differently.
 _MIN_SLOTS = 32
 
 

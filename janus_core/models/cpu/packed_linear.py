@@ -25,7 +25,7 @@ class InferenceLinear(nn.Module):
     packed_bytes = 0  # of the weight and bias, where they are not parameters
     needs_fbgemm = False  # PyTorch's quantized backend for x86 CPUs
     rounds_inputs = False  # so coarsely that the last bit of one often matters
-    exact_vectors = sys.maxsize  # read at once, up to which the results of one do not depend on the others
+    exact_vectors = sys.maxsize  # most in one call for which no result depends on the others
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         """Packs or quantizes a weight [out, in] and a bias [out], both of any float dtype."""

@@ -25,7 +25,7 @@ def rounds_inputs(model: nn.Module) -> bool:
 
 
 def exact_vectors(model: nn.Module) -> int:
-    """How many vectors a model may read at once, so that the results of one do not depend on the others."""
+    """The most vectors that a model can read at once without one result depending on the others."""
     layers = (module for module in model.modules() if isinstance(module, InferenceLinear))
     return min((layer.exact_vectors for layer in layers), default=sys.maxsize)
 

@@ -28,7 +28,7 @@ from ...sampling.steps import OnStep, ignore_step
 from ...sampling.text import generate_text
 from ...sampling.tokens import sample_image_tokens
 from ..answer import EOS, LENGTH, Answer
-from ..rows import Chunk, chunks_of, in_parts
+from ..rows import Chunk, chunks_of, in_groups
 from ..runtime import Runtime
 from .drawing import token_batch
 from .request import ThinkingRequest
@@ -68,7 +68,7 @@ class ReviewDrawer:
         def draw(chunk: Chunk, number: int, count: int) -> DrawnTokens:
             return self._draw(rest, chunk.rows, 0, (number, count))
 
-        return DrawnTokens.joined(list(in_parts(self._runtime, self._chunks, draw)))
+        return DrawnTokens.joined(list(in_groups(self._runtime, self._chunks, draw)))
 
     def judge(self, images: Sequence[int], pictures: Tensor, round: int) -> list[Verdict]:
         """Judges some images, [n, H, W, 3] in [0, 1]; writes only the verdict in the last round."""
@@ -85,7 +85,7 @@ class ReviewDrawer:
             )
 
         chunks = chunks_of(self._runtime, len(images))
-        return list(chain.from_iterable(in_parts(self._runtime, chunks, judge)))
+        return list(chain.from_iterable(in_groups(self._runtime, chunks, judge)))
 
     def again(self, images: Sequence[int], round: int) -> DrawnTokens:
         """Draws some images again, after what was written about them."""
@@ -102,7 +102,7 @@ class ReviewDrawer:
             return self._draw(batch, chosen, round, (number, count), inputs_embeds)
 
         chunks = chunks_of(self._runtime, len(images))
-        return DrawnTokens.joined(list(in_parts(self._runtime, chunks, draw)))
+        return DrawnTokens.joined(list(in_groups(self._runtime, chunks, draw)))
 
     @cached_property
     def _conditions(self) -> list[list[int]]:

@@ -13,7 +13,7 @@ from ...sampling.results import DrawnTokens
 from ...sampling.steps import OnStep, part_of
 from ...sampling.text import generate_text, initial_answer_slots
 from ..answer import EOS, LENGTH, Answer
-from ..rows import Chunk, chunks_of, in_parts
+from ..rows import Chunk, chunks_of, in_groups
 from ..runtime import Runtime
 from .drawing import ReadRows, draw_rows, token_batch
 from .request import ThinkingRequest
@@ -58,7 +58,7 @@ class ThoughtDrawer:
     def first(self) -> DrawnTokens:
         """Thinks about all images, and draws them."""
         batches = []
-        for thoughts, drawn in in_parts(self._runtime, self._chunks, self._think_and_draw):
+        for thoughts, drawn in in_groups(self._runtime, self._chunks, self._think_and_draw):
             self.thoughts += thoughts
             batches.append(drawn)
         return DrawnTokens.joined(batches)
@@ -77,7 +77,7 @@ class ThoughtDrawer:
             return self._draw(thoughts, random_streams(chosen, round), round, (number, count))
 
         chunks = chunks_of(self._runtime, len(images))
-        return DrawnTokens.joined(list(in_parts(self._runtime, chunks, draw)))
+        return DrawnTokens.joined(list(in_groups(self._runtime, chunks, draw)))
 
     def _think(self, chunk: range, on_step: OnStep) -> tuple[list[Thought], ReadRows | None]:
         """A thought for each image, and what the model has read of the rows that they are drawn after."""

@@ -122,25 +122,25 @@ def test_a_worker_that_fails_says_why(source: Path, tmp_path: Path, monkeypatch:
     )
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("asked", [True, False])
 def test_a_worker_stops_if_the_command_says_so_or_is_gone(
-    source: Path, expected: Rows, tmp_path: Path, told: bool
+    source: Path, expected: Rows, tmp_path: Path, asked: bool
 ) -> None:
     whole = job(source, tmp_path / "out", rows_per_part=50)
     whole.prepare()
     ours, theirs = multiprocessing.Pipe()
-    if told:
+    if asked:
         ours.send(signal.SIGTERM)
     else:
         ours.close()
     local._process(whole, (0, 1), "cpu", theirs)
     # A run that is started meanwhile writes the rows of a command that was killed.
     rows = rows_of(whole.output)
-    assert (0 < len(rows) < len(expected)) if told else rows == {}
+    assert (0 < len(rows) < len(expected)) if asked else rows == {}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_workers_are_told_once_to_stop(
+def test_workers_get_one_request_to_stop(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     found: list[list[int]] = []

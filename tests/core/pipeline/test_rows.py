@@ -21,7 +21,7 @@ from janus_nodes.janus_core import (
     load_pipeline,
 )
 from janus_nodes.janus_core.pipeline.edit_runs import EditRun
-from janus_nodes.janus_core.pipeline.rows import Chunk, Part, chunks_of, in_parts
+from janus_nodes.janus_core.pipeline.rows import Chunk, RowGroup, chunks_of, in_groups
 from support.cuda_tensor import CUDA, MEMORY
 from support.drawing import traced
 from support.parametrize import slow_except
@@ -159,7 +159,7 @@ class Runs:
         self.most, self.error = most, error
         self.calls: list[tuple[list[int], int, int]] = []
 
-    def __call__(self, part: Part, number: int, count: int) -> list[int]:
+    def __call__(self, part: RowGroup, number: int, count: int) -> list[int]:
         """The rows of a part."""
         self.calls.append((list(part.rows), number, count))
         if len(part.rows) > self.most:
@@ -171,7 +171,7 @@ def test_only_what_did_not_fit_is_computed_again(pipe: JanusPipeline) -> None:
     reserved = Reserved()
     own = replace(pipe, reserve=reserved.reserve, reserved=7, max_batch_size=3)
     parts, runs = chunks_of(own, 8), Runs(math.inf)
-    results = in_parts(own, parts, runs)
+    results = in_groups(own, parts, runs)
     assert next(results) == [0, 1, 2]
     runs.most = 1
     assert list(results) == [[3], [4], [5], [6], [7]]
@@ -183,7 +183,7 @@ def test_only_what_did_not_fit_is_computed_again(pipe: JanusPipeline) -> None:
 def test_other_errors_pass_unchanged(pipe: JanusPipeline) -> None:
     runs = Runs(0, "a cable is loose")
     with pytest.raises(RuntimeError, match=r"^a cable is loose$"):
-        list(in_parts(pipe, chunks_of(pipe, 2), runs))
+        list(in_groups(pipe, chunks_of(pipe, 2), runs))
     assert len(runs.calls) == 1
 
 

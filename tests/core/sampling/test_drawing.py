@@ -102,9 +102,9 @@ def test_passes_are_logged_however_images_are_drawn(
     masked = pipe.edit(image, PROMPT, options, mask=mask)
     by_instruction = pipe.edit(image, PROMPT, options, form="janus-4o")
     assert caplog.messages == [
-        f"Drew 16 tokens of 1 images in {drawn.passes} passes.",
-        f"Drew 8 tokens of 2 images in {masked.passes} passes.",
-        f"Drew 16 tokens of 2 images in {by_instruction.passes} passes.",
+        f"Drew 16 tokens of each of 1 images in {drawn.passes} passes.",
+        f"Drew 8 tokens of each of 2 images in {masked.passes} passes.",
+        f"Drew 16 tokens of each of 2 images in {by_instruction.passes} passes.",
     ]
 
 
