@@ -63,11 +63,12 @@ def test_from_the_template_browser_in_four_actions(first_start: Canvas) -> None:
     assert drawn(first_start) == RIGHT
 
 
-def test_from_an_empty_canvas_in_six_actions(first_start: Canvas, request: pytest.FixtureRequest) -> None:
+def test_from_an_empty_canvas_in_six_actions(first_start: Canvas) -> None:
     first_start.open(EMPTY)
     newcomer = Newcomer(first_start)
-    if "newest" in request.node.name:
-        newcomer.press("n")  # the library of nodes, in which a node need not be placed by a further click
+    version = first_start.page.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__")
+    if not version.startswith("1.32."):  # a node from the search follows the mouse until a further click
+        newcomer.press("n")  # the library of nodes
         newcomer.type("janus generate")
         newcomer.drag_entry("Janus Generate", 900, 250)
     else:
