@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -21,6 +20,8 @@ import torch
 
 from janus_core import DEMONSTRATION, GeneratedImages, JanusPipeline, TokenSampling, load_pipeline
 from janus_core.training.shapes.prompt_specs import CATEGORIES, paraphrase, random_prompt_spec
+
+from .speed import say
 
 PUBLISHED: dict[str, Any] = {"guidance_scale": 5.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 HEADER = "| precision | options | images | window | passes | fewer | pass | image | ids equal |"
@@ -91,12 +92,6 @@ def main() -> None:
                     best = min(named, key=lambda row: row[4])
                     layer = type(pipe.model.body.get_submodule("layers.0.mlp.gate_up_proj")).__name__
                     say(f"\n    {layer}: {2 * best[0]:.0f},\n")
-
-
-def say(line: str) -> None:
-    """Prints a line at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

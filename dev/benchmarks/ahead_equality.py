@@ -38,11 +38,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     NEGATED: {"guidance_scale": 3.0},
 }
 EDITS = ("mask", "janus-4o", "mask", "janus-pro-r1", "thought")
-PRECISIONS: dict[str, Any] = {
-    **{name: name for name in ("fp32", "bf16", "fp16", "int8")},
-    "bf16 activations": torch.bfloat16,
-}
 EXACT = ("fp32", "bf16", "fp16", "int8")
+PRECISIONS: dict[str, Any] = {**{name: name for name in EXACT}, "bf16 activations": torch.bfloat16}
 
 Draw = Callable[[int], Tensor]
 """Draws tokens [B, N] with a window; 1 is plain."""

@@ -11,7 +11,6 @@ ATEN_CPU_CAPABILITY to avx2, and MKL_ENABLE_INSTRUCTIONS and FBGEMM_ENABLE_INSTR
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Hashable, Mapping
 from statistics import median
@@ -27,6 +26,8 @@ from janus_core.models.cache import KVCache
 from janus_core.models.cpu.few_query_attention import attend_few_queries
 from janus_core.models.cpu.registry import rounds_inputs
 from janus_core.models.llama import Llama
+
+from .speed import say
 
 SIZES = LlamaConfig(
     vocab_size=8,
@@ -142,12 +143,6 @@ def shown(times: list[float], others: list[float]) -> str:
     """The median time, and both ratios."""
     best = min(times) / min(others)
     return f"{1000 * median(times):.1f} ms | {ratio(times, others):.2f} x | {best:.2f} x"
-
-
-def say(line: str) -> None:
-    """Prints a line at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
