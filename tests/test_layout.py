@@ -17,6 +17,7 @@ TOOLS = {
     "browser",
     "comfyui",
     "demo.py",
+    "gpu_session",
     "help_pictures.py",
     "registry",
     "screenshots.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,23 @@ def fill_randomly(model: nn.Module, device: str) -> None:
     model.to_empty(device=device)
     for buffer in model.buffers():
         buffer.zero_()
-    noise = torch.randn(2**22, generator=torch.Generator().manual_seed(0)) * 0.02
     for name, parameter in model.named_parameters():
-        block = noise.to(device, parameter.dtype)
-        if parameter.ndim == 1:
-            parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
-            continue
-        for part in parameter.view(-1).split(len(block)):
-            part.copy_(block[: len(part)])
+        fill_parameter(name, parameter)
+
+
+def fill_parameter(name: str, parameter: torch.Tensor) -> None:
+    """Fills one weight as `fill_randomly` does."""
+    if parameter.ndim == 1:
+        parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+        return
+    block = _noise().to(parameter.device, parameter.dtype)
+    for part in parameter.view(-1).split(len(block)):
+        part.copy_(block[: len(part)])
+
+
+@cache
+def _noise() -> torch.Tensor:
+    return torch.randn(2**22, generator=torch.Generator().manual_seed(0)) * 0.02
 
 
 def peer_model(folder: Path, dtype: torch.dtype, device: str) -> Any:

@@ -35,8 +35,8 @@ class StepClock:
 
 def now(device: str) -> float:
     """The time in seconds, after waiting for all work on the device."""
-    if device == "cuda":
-        torch.cuda.synchronize()
+    if device != "cpu":
+        torch.get_device_module(device).synchronize()
     return time.perf_counter()
 
 
@@ -61,10 +61,13 @@ def per_step(device: str, steps: int, run: Callable[[StepClock], object], warm_u
     raise ValueError(f"steps must end before the image does, got {steps}; time fewer")
 
 
-def memory_rate(device: str) -> float:
-    """Memory bandwidth in bytes per second: reading on a CPU, reading plus writing on a GPU."""
-    numbers = torch.ones(2**28, device=device)
-    if device == "cuda":
+def memory_rate(device: str, count: int = 2**28) -> float:
+    """Memory bandwidth in bytes per second: reading on a CPU, reading plus writing on a GPU.
+
+    It is measured with `count` float32 numbers, which must be many more than a cache holds.
+    """
+    numbers = torch.ones(count, device=device)
+    if device != "cpu":
         target = torch.empty_like(numbers)
         return 2 * numbers.nbytes / seconds(device, lambda: target.copy_(numbers))
     return numbers.nbytes / seconds(device, numbers.sum)

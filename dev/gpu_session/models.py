@@ -1,0 +1,90 @@
+"""Pipelines of the released models' sizes whose weights are made up on the device."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from janus_core import PRECISIONS, GeneratedImages, JanusPipeline, Precision, TokenSampling, load_pipeline
+from janus_core.checkpoints.layouts import ORIGINAL
+from janus_core.checkpoints.precision import resolve_precision
+from janus_core.config import JanusConfig
+from janus_core.models.janus import Janus
+
+from ..benchmarks.measure import TINY
+from ..benchmarks.peer import CONFIGS, fill_parameter
+from .session import Session
+
+PROMPT = "A red fox in the snow, looking at the camera, soft light of a winter morning."
+ONE, SEVEN = "Janus-Pro-1B", "Janus-Pro-7B"
+
+
+def models(session: Session) -> tuple[str, ...]:
+    """Those to measure; in a dry run, whose models have the same small sizes, only one."""
+    return (ONE,) if session.is_dry else (ONE, SEVEN)
+
+
+def precisions(session: Session) -> dict[str, Precision]:
+    """The precisions to measure: 16 bits as the device is fast with them, and those that take less memory."""
+    names = ("auto", *(name for name in ("int8", "int4") if name in PRECISIONS))
+    return {name: resolve_precision(name, session.device) for name in names}
+
+
+def made_pipeline(session: Session, name: str, precision: Precision) -> JanusPipeline:
+    """A pipeline with the sizes of a released model; in a dry run, with those of the tiny checkpoint."""
+    tiny = load_pipeline(TINY, dtype=torch.float32)
+    config = tiny.model.config if session.is_dry else _released_config(name)
+    with torch.device("meta"):
+        model = Janus(config).eval().requires_grad_(False)
+    _fill(model, precision, session.device)
+    vision = config.understanding.vision
+    prompts = replace(
+        tiny.prompts,
+        num_image_tokens=vision.num_positions,
+        vocab_size=config.body.vocab_size,
+        max_length=config.body.max_position_embeddings,
+    )
+    processor = replace(tiny.image_processor, image_size=vision.image_size)
+    device = torch.device(session.device)
+    return replace(tiny, model=model, prompts=prompts, image_processor=processor, device=device)
+
+
+def drawn_tokens(pipe: JanusPipeline, prompt: str, options: TokenSampling, **arguments: Any) -> torch.Tensor:
+    """The tokens [B, N] of `generate`."""
+    drawn = pipe.generate(prompt, options, **arguments)
+    assert isinstance(drawn, GeneratedImages)  # the model draws tokens
+    return drawn.tokens
+
+
+def _released_config(name: str) -> JanusConfig:
+    return ORIGINAL.read_config(json.loads((CONFIGS / f"{name}.config.json").read_text(encoding="utf-8")))
+
+
+def _fill(model: Janus, precision: Precision, device: str) -> None:
+    """Gives the layers of a model on `meta` weights in a precision, one after the other."""
+    for path, layer in list(_linear_layers(model)):
+        if kind := precision.layer_class(path):
+            weight = _filled(f"{path}.weight", layer.weight, kind.staging_dtype, device)
+            bias = None if layer.bias is None else _filled(f"{path}.bias", layer.bias, torch.float32, device)
+            parent, _, leaf = path.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, kind(weight, bias).requires_grad_(False))
+    for name, parameter in list(model.named_parameters()):
+        if parameter.is_meta:
+            parent, _, leaf = name.rpartition(".")
+            filled = _filled(name, parameter, precision.stored(name), device)
+            setattr(model.get_submodule(parent), leaf, nn.Parameter(filled, requires_grad=False))
+
+
+def _linear_layers(model: Janus) -> Iterator[tuple[str, nn.Linear]]:
+    return ((path, layer) for path, layer in model.named_modules() if isinstance(layer, nn.Linear))
+
+
+def _filled(name: str, like: torch.Tensor, dtype: torch.dtype, device: str) -> torch.Tensor:
+    filled = torch.empty(like.shape, dtype=dtype, device=device)
+    fill_parameter(name, filled)
+    return filled
