@@ -49,6 +49,7 @@ COMFYUI = {
     *("execution", "folder_paths", "latent_preview", "node_helpers", "nodes", "server"),
 }
 TOKENIZER = "janus_core/processing/tokenizer.py"
+TRITON = "janus_core/models/narrow/triton_kernels.py"  # needs the package's names at the top
 MAX_LINES = 250
 NOT_OURS = {"__pycache__", "build", "dist", "output"}
 
@@ -112,6 +113,8 @@ def core_problem(file: str, imported: Import) -> str | None:
     if imported.relative:
         if imported.package != "janus_core":
             return "leaves janus_core"
+        if imported.top_level and imported.module.endswith("triton_kernels"):
+            return "needs Triton; import it inside the function that needs it"
         own = core_part(file.removesuffix(".py").replace("/", "."))
         other = core_part(imported.module, imported.name)
         if own not in ALLOWED:
@@ -123,7 +126,8 @@ def core_problem(file: str, imported: Import) -> str | None:
         return "is of ComfyUI, which janus_core must not depend on"
     if imported.package == "transformers" and (file != TOKENIZER or "Tokenizer" not in imported.name):
         return f"must be a tokenizer class, in {TOKENIZER}"
-    if imported.top_level and imported.package not in PACKAGES | sys.stdlib_module_names:
+    allowed = PACKAGES | sys.stdlib_module_names | ({"triton"} if file == TRITON else set())
+    if imported.top_level and imported.package not in allowed:
         return "is of a package that ComfyUI does not install; import it inside the function that needs it"
     return None
 
@@ -187,6 +191,7 @@ GOOD = {
     "janus_core/models/__init__.py": "from .llama import Llama\n",
     "janus_core/models/llama.py": "from ..config import Config\nfrom .layers import X\nfrom . import cache\n",
     TOKENIZER: "from transformers import PreTrainedTokenizerFast\n",
+    TRITON: "import triton\n",
     "nodes/__init__.py": "from comfy_api.latest import io\nfrom . import load\n",
     "nodes/load.py": "import folder_paths\nfrom ..janus_core import run\n",
 }
@@ -207,6 +212,7 @@ BAD = {
     ("janus_core/models/llama.py", "from transformers import AutoTokenizer"): "must be a tokenizer class",
     (TOKENIZER, "from transformers import LlamaModel"): "must be a tokenizer class",
     (TOKENIZER, "import transformers"): "must be a tokenizer class",
+    ("janus_core/models/narrow/kernels.py", "from .triton_kernels import f"): "needs Triton",
     ("janus_core/models/vq.py", "import einops"): "is of a package that ComfyUI does not install",
     ("nodes/load.py", "from ..janus_core import secret"): "is not among the names in `__all__`",
     ("nodes/load.py", "from ..janus_core.pipeline import run"): "is not among the names in `__all__`",

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..narrow.kernels import fastest
 from .packed_linear import InferenceLinear, output_chunks
 
 # For more input vectors than this, converting the weight first is faster than PyTorch's int8 kernel.
@@ -88,6 +89,11 @@ class Int8Linear(InferenceLinear):
         has_kernel = hidden_states.device.type == "cpu" and self.in_features % _KERNEL_BLOCK == 0
         if has_kernel and hidden_states.shape[:-1].numel() <= _MAX_KERNEL_VECTORS:
             return super().forward(hidden_states)
+        kernel = fastest(hidden_states.device, hidden_states.dtype, hidden_states.shape[:-1].numel())
+        if kernel is not None:
+            vectors = hidden_states.reshape(-1, self.in_features)
+            outputs = kernel.int8(vectors, self.weight, self.scale, self.bias)
+            return outputs.view(*hidden_states.shape[:-1], self.out_features)
         products = self.products(hidden_states, self.weight.to(hidden_states.dtype))
         return self.scaled(products, self.scale, self.bias).to(hidden_states.dtype)
 

@@ -1,9 +1,8 @@
-"""Products with 4-bit weights: the first kernel of a table that gives the right results on a device."""
+"""Products with 8-bit and 4-bit weights: the first kernel of a table that is right on a device."""
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -14,8 +13,11 @@ from torch import Tensor
 
 _log = logging.getLogger(__name__)
 
+Int8Product = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""Maps inputs [M, K], weight [N, K] int8, scale [N] and bias [N] to [M, N] of the inputs' dtype."""
+
 Int4Product = Callable[[Tensor, Tensor, Tensor, Tensor, int, Tensor | None], Tensor]
-"""Maps inputs [M, K], weight, scale, zero, group size and bias [N] to [M, N] of the same dtype."""
+"""Maps inputs [M, K], weight, scale, zero, group size and bias [N] to [M, N] of the inputs' dtype."""
 
 # How far outputs may be from the widened form: both are rounded to 16 bits, and added up in another order.
 _TOLERANCE = 1e-2
@@ -23,21 +25,46 @@ _TOLERANCE = 1e-2
 
 @dataclass(frozen=True)
 class Kernel:
-    """A way to multiply by 4-bit weights.
+    """A way to multiply by narrow weights without converting all of them first.
 
     Attributes:
         name: for log lines.
         device_types: where it may run; whether it does is tried.
-        int4: the product.
-        max_vectors: the most input vectors for which it is the fastest.
-        widens: whether it converts the whole weight first.
+        int8: the product with 8-bit weights.
+        int4: the product with 4-bit weights.
+        max_vectors: the most input vectors for which it is faster than to widen the weights.
     """
 
     name: str
     device_types: frozenset[str]
+    int8: Int8Product
     int4: Int4Product
-    max_vectors: int = sys.maxsize
-    widens: bool = False
+    max_vectors: int
+
+
+def _triton_int8(inputs: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    from .triton_kernels import int8_product
+
+    return int8_product(inputs, weight, scale, bias)
+
+
+def _triton_int4(
+    inputs: Tensor, weight: Tensor, scale: Tensor, zero: Tensor, group: int, bias: Tensor | None
+) -> Tensor:
+    from .triton_kernels import int4_product
+
+    return int4_product(inputs, weight, scale, zero, group, bias)
+
+
+# The first one that runs is taken.
+#
+# Triton reads 1 byte of an 8-bit weight, and half of one of a 4-bit weight. To widen a weight reads that,
+# writes 2 bytes, and reads them again: 5 and 9 times as many, for any number of vectors. Up to 64 vectors are
+# one block of a program, with 128 operations per weight: a card does these about as fast as it reads 8-bit
+# weights (RTX 4090: 165 Tflop/s, 1 TB/s). For more, it would read the weights again for each block.
+KERNELS: tuple[Kernel, ...] = (
+    Kernel("Triton", frozenset({"cuda", "xpu"}), _triton_int8, _triton_int4, max_vectors=64),
+)
 
 
 def widened(weight: Tensor, scale: Tensor, zero: Tensor, group: int, dtype: torch.dtype) -> Tensor:
@@ -54,51 +81,68 @@ def _multiply_widened(
     return F.linear(inputs, values, None if bias is None else bias.to(inputs.dtype))
 
 
-_WIDENED = Kernel("widened", frozenset(), _multiply_widened, widens=True)  # runs on every device
-
-# The first one that runs is taken.
-KERNELS: tuple[Kernel, ...] = ()
-
-
 def int4_linear(
     inputs: Tensor, weight: Tensor, scale: Tensor, zero: Tensor, group: int, bias: Tensor | None
 ) -> Tensor:
     """Maps [..., K] to [..., N] of the same dtype; the layout of the weights is that of this package."""
     vectors = inputs.reshape(-1, inputs.shape[-1])
-    kernel = fastest(inputs.device, len(vectors))
-    outputs = kernel.int4(vectors, weight, scale, zero, group, bias)
+    kernel = fastest(inputs.device, inputs.dtype, len(vectors))
+    multiply = _multiply_widened if kernel is None else kernel.int4
+    outputs = multiply(vectors, weight, scale, zero, group, bias)
     return outputs.view(*inputs.shape[:-1], len(weight))
 
 
-def fastest(device: torch.device, vectors: int) -> Kernel:
-    """The kernel for some input vectors on a device."""
-    return next((kernel for kernel in _usable(device) if vectors <= kernel.max_vectors), _WIDENED)
+def fastest(device: torch.device, dtype: torch.dtype, vectors: int) -> Kernel | None:
+    """The kernel for some input vectors of a dtype on a device; None where weights are widened."""
+    return next((kernel for kernel in _usable(device, dtype) if vectors <= kernel.max_vectors), None)
 
 
 def conversion_bytes(weight: Tensor, vectors: int, itemsize: int) -> int:
     """Working memory beside inputs and outputs: codes of one byte beside those in the dtype."""
-    widens = fastest(weight.device, vectors).widens
+    # Where a device has fast bf16, it has fast fp16 too.
+    dtype = torch.float16 if itemsize == 2 else torch.float32
+    widens = fastest(weight.device, dtype, vectors) is None
     return 2 * weight.numel() * (1 + itemsize) if widens else 0
 
 
 @cache
-def _usable(device: torch.device) -> tuple[Kernel, ...]:
-    """The kernels that run on a device and are right there, found once by a small product."""
+def _usable(device: torch.device, dtype: torch.dtype) -> tuple[Kernel, ...]:
+    """The kernels that run on a device and are right there, found once by small products."""
     return tuple(
-        kernel for kernel in KERNELS if device.type in kernel.device_types and _is_right(kernel, device)
+        kernel
+        for kernel in KERNELS
+        if device.type in kernel.device_types and _is_right(kernel, device, dtype)
     )
 
 
-def _is_right(kernel: Kernel, device: torch.device) -> bool:
-    group, (rows, columns) = 64, (64, 256)
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.randint(0, 256, (rows, columns // 2), generator=generator).to(device, torch.uint8)
-    factors = torch.rand(2, rows, columns // group, generator=generator).to(device, torch.bfloat16)
-    inputs = torch.randn(3, columns, generator=generator).to(device, torch.bfloat16)
-    arguments = (inputs, weight, *factors, group, None)
-    try:
-        found, expected = kernel.int4(*arguments).float(), _multiply_widened(*arguments).float()
-    except (AttributeError, ImportError, RuntimeError, TypeError, ValueError) as error:
-        _log.info("the %s kernel does not run on %s: %s", kernel.name, device, error)
-        return False
-    return bool((found - expected).norm() <= _TOLERANCE * expected.norm())
+def _is_right(kernel: Kernel, device: torch.device, dtype: torch.dtype) -> bool:
+    group, (outputs, columns) = 64, (64, 256)
+    generator = torch.Generator("cpu").manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device="cpu")
+
+    codes = torch.randint(0, 256, (outputs, columns // 2), generator=generator, device="cpu")
+    packed, signed = codes.to(device, torch.uint8), (codes - 128).to(device, torch.int8)
+    scale, zero = random(2, outputs, columns // group).to(device, torch.bfloat16)
+    factors = random(outputs).to(device)
+    for vectors in (3, kernel.max_vectors):  # the fewest and the most that it holds at once
+        inputs = random(vectors, columns).to(device, dtype)
+        half = inputs[:, : columns // 2].contiguous()
+        try:
+            found = kernel.int4(inputs, packed, scale, zero, group, None)
+            found8 = kernel.int8(half, signed, factors, None)
+        except Exception as error:  # of compilers and drivers, which have classes of their own
+            _log.info("weights are widened on %s, where %s does not run: %s", device, kernel.name, error)
+            return False
+        exact = _multiply_widened(inputs, packed, scale, zero, group, None)
+        exact8 = half.float() @ signed.float().T * factors
+        if not (_is_near(found, exact) and _is_near(found8, exact8)):
+            _log.warning("weights are widened on %s, where %s is wrong in %s", device, kernel.name, dtype)
+            return False
+    return True
+
+
+def _is_near(found: Tensor, expected: Tensor) -> bool:
+    difference = (found.float() - expected.float()).norm()
+    return bool(difference <= _TOLERANCE * expected.float().norm())

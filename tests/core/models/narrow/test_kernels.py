@@ -1,0 +1,137 @@
+"""The table of kernels for narrow weights: what a device runs is tried, and weights are widened elsewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from janus_nodes.janus_core.models.cpu.int8_linear import Int8Linear
+from janus_nodes.janus_core.models.narrow import kernels
+from janus_nodes.janus_core.models.narrow.int4_linear import Int4Linear
+from janus_nodes.janus_core.models.narrow.kernels import Kernel
+from torch import Tensor
+
+SCRIPT = Path(__file__).resolve().parents[3] / "support" / "triton_products.py"
+CPU = torch.device("cpu")
+# Rounding of outputs to 16 bits; in float32, sums in another order.
+MOST = {"fp32": 1e-6, "bf16": 4e-3, "fp16": 5e-4}
+
+Fill = Callable[[Kernel], list[int]]
+
+
+def interpreted() -> dict[str, float]:
+    """Errors in Triton's interpreter; without Triton the test is skipped, and fails in a full run."""
+    if importlib.util.find_spec("triton") is None:
+        if os.environ.get("JANUS_REQUIRE_COMFYUI") == "1" and (sys.platform, platform.machine()) == (
+            "linux",
+            "x86_64",
+        ):
+            pytest.fail("no Triton to test with; tests/requirements.txt has it")
+        pytest.skip("needs Triton")
+    finished = subprocess.run(
+        [sys.executable, str(SCRIPT)],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+    found: dict[str, float] = json.loads(finished.stdout)
+    return found
+
+
+@pytest.mark.slow
+def test_triton_computes_the_formulas() -> None:
+    found = interpreted()
+    assert found.pop("overflow") <= MOST["fp16"]
+    assert len(found) == 2 * len(MOST)
+    assert {name for name, error in found.items() if error > MOST[name.split()[1]]} == set(), found
+
+
+@pytest.fixture
+def fill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fill]:
+    """Fills the table with one kernel for CPUs, and returns a list of the numbers of vectors that it gets."""
+
+    def fill(kernel: Kernel) -> list[int]:
+        calls: list[int] = []
+
+        def int8(inputs: Tensor, *weights: Tensor | None) -> Tensor:
+            calls.append(len(inputs))
+            return kernel.int8(inputs, *weights)
+
+        def int4(inputs: Tensor, *weights: Tensor | int | None) -> Tensor:
+            calls.append(len(inputs))
+            return kernel.int4(inputs, *weights)
+
+        on_cpu = replace(kernel, device_types=frozenset({"cpu"}), int8=int8, int4=int4)
+        monkeypatch.setattr(kernels, "KERNELS", (on_cpu,))
+        kernels._usable.cache_clear()
+        return calls
+
+    yield fill
+    kernels._usable.cache_clear()
+
+
+def product(inputs: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    outputs = inputs.float() @ (weight.float() * scale[:, None]).T
+    return (outputs if bias is None else outputs + bias).to(inputs.dtype)
+
+
+RIGHT = Kernel("right", frozenset(), product, kernels._multiply_widened, max_vectors=4)
+
+
+def layers(columns: int) -> tuple[Int8Linear, Int4Linear]:
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = (torch.randn(8, columns, generator=generator) for columns in (columns, 1))
+    return Int8Linear(weight[:, :-24], bias[:, 0]), Int4Linear(weight, bias[:, 0])
+
+
+def test_few_vectors_are_multiplied_by_the_kernel(fill: Fill) -> None:
+    int8, int4 = layers(64)
+    few, many = torch.randn(2, 2, 64), torch.randn(5, 64)
+    # Of rows that PyTorch's own int8 kernel does not take.
+    expected = [layer(inputs[..., : layer.in_features]) for layer in (int8, int4) for inputs in (few, many)]
+    calls = fill(RIGHT)
+    assert kernels.fastest(CPU, torch.float32, 4) is not None
+    calls.clear()
+    found = [layer(inputs[..., : layer.in_features]) for layer in (int8, int4) for inputs in (few, many)]
+    assert calls == [4, 4]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def crash(*_: object) -> Tensor:
+    raise OSError("no compiler")
+
+
+def wrong(inputs: Tensor, weight: Tensor, *_: object) -> Tensor:
+    return inputs.new_zeros(len(inputs), len(weight))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        (replace(RIGHT, int8=crash), "weights are widened on cpu, where right does not run: no compiler"),
+        (replace(RIGHT, int4=wrong), "weights are widened on cpu, where right is wrong in torch.float32"),
+    ],
+)
+def test_weights_are_widened_where_the_kernel_is_not_right(
+    fill: Fill, caplog: pytest.LogCaptureFixture, kernel: Kernel, message: str
+) -> None:
+    calls = fill(kernel)
+    _, int4 = layers(64)
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            int4(torch.randn(2, 64))
+    assert [record.message for record in caplog.records] == [message]  # tried once
+    assert len(calls) == 2
+    assert kernels.fastest(CPU, torch.float32, 1) is None
