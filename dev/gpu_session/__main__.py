@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from janus_core.models.devices import ACCELERATORS, present_accelerator
+
 from ..benchmarks.speed import say
 from .checks import eviction, recovery, waits
 from .equality import equality
@@ -43,17 +45,9 @@ def main() -> int:
     return int(session.has_failed)
 
 
-def _device() -> str:
-    """The type of this machine's accelerator, or the CPU for a dry run."""
-    found = torch.accelerator.current_accelerator() if hasattr(torch, "accelerator") else None
-    if found is not None and torch.accelerator.is_available():
-        return found.type
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dev.gpu_session", description=__doc__)
-    parser.add_argument("--device", choices=("cpu", "cuda", "mps", "xpu"), default=_device())
+    parser.add_argument("--device", choices=("cpu", *ACCELERATORS), default=present_accelerator() or "cpu")
     parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
     parser.add_argument("--seconds", type=float, default=450, help="after which no other figure is begun")
     parser.add_argument("--json", type=Path, help="write all figures to this file, after each of them")

@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_options(add: Callable[..., Any], task: Task) -> None:
     add("--checkpoint", required=True, metavar="FOLDER", help="folder of the checkpoint")
     add("--format", choices=task.formats, help=f"of the output (default: {task.formats[0]})")
-    add("--device", help="cpu, cuda or mps (default: every CUDA device, else the CPU)")
+    add("--device", help="cpu, cuda, xpu or mps (default: every device of an accelerator, else the CPU)")
     add("--dtype", choices=("auto", *PRECISIONS), help="precision (default: auto)")
     add("--workers", type=_positive, help="processes (default: one for each GPU; on a CPU one)")
     add("--threads", type=_positive, help="CPU threads of each process (default: they share the cores)")

@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 
+from ..models.devices import ACCELERATORS
 from .job import Job
 from .report import BatchReport, Progress, ProgressLines
 from .sinks import Sink
 from .sources import Source
-from .worker import Worker
+from .worker import Worker, resolved_device
 
 Share = tuple[int, int]
 """(i, n) for the parts i, i + n, i + 2 n, … of a job."""
@@ -81,9 +82,10 @@ def work(
 
 def local_devices(device: str) -> list[str]:
     """The devices of one worker each."""
-    if device in ("auto", "cuda") and torch.cuda.is_available():
-        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    return ["cpu" if device == "auto" else device]
+    kind = resolved_device(device)
+    if kind not in ACCELERATORS or not torch.get_device_module(kind).is_available():
+        return [kind]
+    return [f"{kind}:{index}" for index in range(torch.get_device_module(kind).device_count())]
 
 
 def _run_processes(

@@ -35,7 +35,7 @@ class BatchOptions:
         question: the question about all images, or for `ask` about rows that have none of their own.
         negative_prompt: of drawings.
         system_prompt: text before questions; empty for none.
-        device: cpu, cuda, mps; auto is cuda where there is one.
+        device: cpu, cuda, xpu, mps; auto is the accelerator where there is one.
         dtype: auto, or one of `PRECISIONS`.
         template: chat template; None for the checkpoint's own.
         vae: VAE that decodes JanusFlow's latents; None for the checkpoint's own.

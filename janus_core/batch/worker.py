@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..loading import load_pipeline
+from ..models.devices import present_accelerator
 from ..processing.image_files import BACKGROUNDS, read_image
 from .fitting import fitting_batch_size
 from .options import BatchOptions
@@ -158,7 +159,7 @@ def resolved_device(device: str) -> str:
     """The device that `auto` stands for here."""
     if device != "auto":
         return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return present_accelerator() or "cpu"
 
 
 def _is_of_the_device(error: Exception) -> bool:

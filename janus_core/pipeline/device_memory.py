@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ..models.devices import ACCELERATORS
 from ..models.parts import Parts
 
 
@@ -31,11 +32,22 @@ def free_room(device: torch.device, parts: Parts) -> Room | None:
 
 def free_bytes(device: torch.device) -> int | None:
     """Free memory of a device, with what PyTorch keeps for reuse; None if it is not known."""
-    if device.type == "cuda" and torch.cuda.is_available():
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + kept
+    if device.type == "cpu":
+        return _free_main_memory()
+    if device.type not in ACCELERATORS or not torch.get_device_module(device).is_available():
+        return None
+    module = torch.get_device_module(device)
+    if hasattr(module, "recommended_max_memory"):  # Macs
+        return max(module.recommended_max_memory() - module.current_allocated_memory(), 0)
+    if not hasattr(module, "mem_get_info"):  # Intel's cards before PyTorch 2.6
+        return None
+    kept = module.memory_reserved(device) - module.memory_allocated(device)
+    return int(module.mem_get_info(device)[0] + kept)
+
+
+def _free_main_memory() -> int | None:
     status = Path("/proc/meminfo")
-    if device.type != "cpu" or not status.exists():
+    if not status.exists():
         return None
     values = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
     return int(values["MemAvailable"].split()[0]) * 1024
@@ -43,7 +55,7 @@ def free_bytes(device: torch.device) -> int | None:
 
 def empty_cache(device: torch.device) -> None:
     """Gives memory that PyTorch keeps for reuse back to a device."""
-    if device.type in ("cuda", "mps", "xpu"):
+    if device.type in ACCELERATORS:
         torch.get_device_module(device).empty_cache()
 
 

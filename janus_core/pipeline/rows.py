@@ -25,10 +25,9 @@ _log = logging.getLogger(__name__)
 
 # By type of device: the most rows at once. A step reads all weights, and the keys and values of every row.
 # For Janus-Pro-7B in bf16 that is 12.3 GB of weights, and on average 0.3 GB of keys and values per image with
-# guidance: 1.8 GB per image for 8, 0.7 for 32, and hardly less beyond. Few rows keep a CPU busy, and other
-# devices do not always tell how much memory is free.
-_MOST_ROWS = {"cuda": 32}
-_MOST_ROWS_ELSEWHERE = 8
+# guidance: 1.8 GB per image for 8, 0.7 for 32, and hardly less beyond. Few rows keep a CPU busy.
+_MOST_ROWS = {"cpu": 8}
+_MOST_ROWS_ELSEWHERE = 32
 
 
 class RowGroup(Protocol):

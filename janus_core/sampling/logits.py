@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .noise import NoiseStreams
 from .options import TextSampling, TokenSampling
 from .seeds import seeded_generator
 
@@ -22,8 +23,7 @@ class TokenSampler:
     def __init__(self, options: TextSampling | TokenSampling, indices: Sequence[int]) -> None:
         """Prepares a stream for each sequence, whose index i in the whole batch makes its seed: seed + i."""
         self.options = options
-        self.generators = [seeded_generator(options.seed, index) for index in indices]
-        self._noise: list[list[Tensor]] = [[] for _ in self.generators]  # [V] of the next tokens
+        self._noise = NoiseStreams([seeded_generator(options.seed, index) for index in indices])
 
     def draw(self, logits: Tensor) -> Tensor:
         """Maps logits [B, V] to one token per sequence [B]."""
@@ -49,30 +49,12 @@ class TokenSampler:
             self.options.top_p,
             getattr(self.options, "min_p", 0.0),
         )
-        race = kept.softmax(dim=-1) / self._next_noise(count, logits)
+        race = kept.softmax(dim=-1) / self._noise.next(count, logits.shape[-1], logits.device)
         return race.argmax(dim=-1).view(batch_size, count)
 
     def settle(self, counts: Sequence[int]) -> None:
         """Counts the next tokens of each sequence as drawn."""
-        for noise, count in zip(self._noise, counts, strict=True):
-            del noise[:count]
-
-    def _next_noise(self, count: int, logits: Tensor) -> Tensor:
-        """Noise [B * count, V] of the next tokens, on the device of some logits [..., V]."""
-        streams = list(zip(self._noise, self.generators, strict=True))
-        missing = [stream for stream in streams for _ in range(count - len(stream[0]))]
-        # Explicit device and dtype, because a host may have changed torch's defaults; pinned, so that the
-        # copy to the GPU is asynchronous.
-        shape = (len(missing), logits.shape[-1])
-        fresh = torch.empty(shape, device="cpu", dtype=torch.float32, pin_memory=logits.is_cuda)
-        for values, (_, generator) in zip(fresh, missing, strict=True):
-            values.exponential_(generator=generator)
-        fresh = fresh.to(logits.device, non_blocking=logits.is_cuda)
-        for values, (noise, _) in zip(fresh, missing, strict=True):
-            noise.append(values)
-        if len(fresh) == count * len(streams):  # as always in plain drawing: no copy
-            return fresh
-        return torch.stack([values for noise, _ in streams for values in noise[:count]])
+        self._noise.settle(counts)
 
 
 def keep_likely(logits: Tensor, top_k: int, top_p: float, min_p: float = 0.0) -> Tensor:
