@@ -17,7 +17,7 @@ from ..sampling.options import FlowSampling, TokenSampling
 from .device_memory import Room, free_room
 
 Reserve = Callable[[int, Parts], None]
-"""Called before a run with the bytes that it allocates beside the weights, and the parts that it uses."""
+"""Called before a run with the bytes that it will allocate beside the weights, and the parts that it uses."""
 
 
 def reserve_nothing(num_bytes: int, parts: Parts) -> None:

@@ -96,11 +96,12 @@ class ThinkingTasks(TextTasks, ImageTasks):
         runtime, _ = fit(
             self, request.parts, lambda smaller: (None, thinking_bytes(smaller, request, previews))
         )
-        # What the drawings need stays reserved while images are scored, beside what is kept of them.
+        # What the drawings need stays reserved while images are scored, but for what is kept of them: that is
+        # allocated already, and a reservation is of free memory.
         kept = kept_bytes(runtime, request)
         judging = replace(
             self,
-            reserve=lambda needed, parts: self.reserve(max(kept + needed, runtime.reserved), runtime.parts),
+            reserve=lambda needed, parts: self.reserve(max(needed, runtime.reserved - kept), runtime.parts),
             room=lambda device, parts: self.room(device, runtime.parts),
         )
 

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from janus_nodes.janus_core import JanusPipeline
+from janus_nodes.janus_core import JanusPipeline, Parts
 
 from .allocations import AllocationCounter, FusedAttention
-from .reserving import Reserved
 
 Run = Callable[[JanusPipeline], object]
 
@@ -22,11 +21,15 @@ class EnoughError(Exception):
 
 def check_estimate(pipe: JanusPipeline, run: Run, most: float, fused: bool = True) -> None:
     """An estimate is no less than what a run takes, and at most `most` times as much."""
-    reserved = Reserved()
     gc.collect()
     attention = FusedAttention() if pipe.device.type == "meta" and fused else contextlib.nullcontext()
     with AllocationCounter(pipe.device.type) as counter, attention, torch.no_grad():
+        reserved: list[int] = []
+
+        def reserve(num_bytes: int, parts: Parts) -> None:
+            reserved.append(counter.memory.live + num_bytes)  # what is allocated is not free any more
+
         with contextlib.suppress(EnoughError):
-            run(replace(pipe, reserve=reserved.reserve))
+            run(replace(pipe, reserve=reserve))
     peak = counter.memory.peak
     assert peak <= max(reserved) <= most * peak, max(reserved) / peak

@@ -10,6 +10,7 @@ import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline, Parts, TextSampling, ThoughtImages, TokenSampling
 from support.drawing import traced
+from support.reserving import Reserved
 from support.thinking import forced_text, greedy, with_roles
 from torch import Tensor
 
@@ -179,3 +180,13 @@ def test_memory_is_asked_for_before_anything_is_read(pipe: JanusPipeline) -> Non
         with traced(pipe.model) as trace, pytest.raises(MemoryError):
             replace(pipe, reserve=refuse).think_and_draw(PROMPT, form)
         assert trace.inputs == []
+
+
+def test_scoring_reserves_no_memory_that_is_allocated_already(pipe: JanusPipeline) -> None:
+    reserved = Reserved()
+    few = TextSampling(max_new_tokens=4)
+    replace(pipe, reserve=reserved.reserve).think_and_draw(PROMPT, "describe", greedy(), few)
+    drawing, *scoring = reserved
+    assert scoring
+    assert max(scoring) < drawing
+    assert set(reserved.parts) == {reserved.parts[0]}  # which stay on the device for other rounds
