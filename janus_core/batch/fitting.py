@@ -7,10 +7,10 @@ from collections.abc import Callable
 from ..models.parts import Parts
 from ..pipeline.device_memory import free_bytes
 from ..pipeline.pipeline import JanusPipeline
+from ..pipeline.rows import most_rows
 
-# Larger batches gain little on a CPU, which a few sequences keep busy.
-_LARGEST = {"cpu": 16}
-_LARGEST_ELSEWHERE = 64
+# Rows at once, relative to what a pipeline computes by itself: nobody waits for the first of them.
+_MORE = 2
 _UNKNOWN = 8  # where the free memory is not known
 # What other programs, the allocator and the images that are read ahead may take.
 _SHARE = {"cpu": 0.5}
@@ -31,7 +31,7 @@ def fitting_batch_size(pipeline: JanusPipeline, run: Callable[[int], object], wo
         workers_here: processes that share the memory of a CPU.
     """
     kind = pipeline.device.type
-    largest = _LARGEST.get(kind, _LARGEST_ELSEWHERE)
+    largest = _MORE * most_rows(pipeline.device)
     free = free_bytes(pipeline.device)
     if free is None:
         return min(_UNKNOWN, largest)

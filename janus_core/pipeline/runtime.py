@@ -52,12 +52,12 @@ class Runtime:
         device: where the model computes. Weights may be on another device if their layers move them.
         folder: the checkpoint.
         default_options: the checkpoint's own values of the options that draw images; none is None.
+        max_batch_size: sequences or images that are computed together if memory allows; larger batches are
+            split.
         edit_form: the form of edit prompts that the checkpoint was trained for, one of `EDIT_FORMS`; None if
             it is not known to edit.
         thinking_form: how the checkpoint was trained to think about what it draws, one of `THINKING_FORMS`;
             None if it is not known to be.
-        max_batch_size: sequences or images that are computed together if memory allows; larger batches are
-            split.
         reserve: asks the host (e.g. ComfyUI) for memory.
         room: how much memory a run that uses some parts can get on the device; None if it is not known.
         reserved: bytes that the run in progress has reserved.
@@ -74,9 +74,9 @@ class Runtime:
     device: torch.device
     folder: Path
     default_options: TokenSampling | FlowSampling
+    max_batch_size: int
     edit_form: str | None = None
     thinking_form: str | None = None
-    max_batch_size: int = 8
     reserve: Reserve = reserve_nothing
     room: Callable[[torch.device, Parts], Room | None] = free_room
     reserved: int = 0
