@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -66,10 +67,15 @@ def simulated_cuda() -> Iterator[Counts]:
     COUNTS.reset()
     MEMORY.limit = math.inf
     try:
-        with _Factories():
+        # Newer versions of ComfyUI wait for each layer that they move; builds without CUDA refuse to.
+        with _Factories(), patch.object(torch.cuda, "synchronize", _synchronize):
             yield COUNTS
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(swaps)
+
+
+def _synchronize(device: Any = None) -> None:
+    COUNTS.waits[f"synchronize, {site()}"] += 1
 
 
 class _Factories(TorchFunctionMode):
