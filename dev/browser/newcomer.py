@@ -42,6 +42,12 @@ class Newcomer:
         self.page.keyboard.type(words, delay=30)
         self._did(f"type {words}")
 
+    def offered(self) -> list[str]:
+        """Names of the nodes that the search shows, the first one first."""
+        self.canvas.settle()
+        entries = self.page.locator("[data-testid='result-item'], .option-display-name").all_inner_texts()
+        return [entry.strip().splitlines()[0].strip() for entry in entries]
+
     def press(self, key: str) -> None:
         """Presses a key."""
         self.page.keyboard.press(key)

@@ -53,6 +53,23 @@ def drawn(canvas: Canvas) -> set[tuple[str, str]]:
     return {(each.shape, each.colour) for each in scene.objects}
 
 
+def test_load_is_found_by_its_names(first_start: Canvas) -> None:
+    # For "janus", front ends begin with the shortest id that starts so: JanusAsk. Ids cannot change.
+    # Before the other tests, which leave the library open.
+    first_start.open(EMPTY)
+    newcomer = Newcomer(first_start)
+    newcomer.open_search(700, 300)
+    offered = {}
+    for words in ("janus", "janus-pro", "load janus"):
+        newcomer.press("Control+a")
+        newcomer.type(words)
+        offered[words] = newcomer.offered()
+    newcomer.press("Escape")
+    names = offered.pop("janus")
+    assert names[0] == "Janus Ask" and "Load Janus-Pro" in names[1:4], names
+    assert [names[0] for names in offered.values()] == ["Load Janus-Pro"] * 2
+
+
 def test_from_the_template_browser_in_four_actions(first_start: Canvas) -> None:
     newcomer = Newcomer(first_start)
     newcomer.click(".templates-tab-button")
