@@ -1,5 +1,5 @@
 // Says above a node that draws how many tokens it has drawn so far, and in how many passes of the model: these are
-// fewer where tokens are drawn ahead.
+// fewer where tokens are drawn ahead. Nodes 2.0 keep the badges that a node was created with, and do not show it.
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";

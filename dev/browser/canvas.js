@@ -156,6 +156,9 @@ const janus = {
     widget.callback?.(value);
   },
 
+  // Texts above a node in the classic rendering; the front end makes some of them anew each time.
+  badges: (id) => app.graph.getNodeById(id).badges.map((badge) => (badge instanceof LGraphBadge ? badge : badge()).text),
+
   // Whether a node shows images of its output only, and this many. Nodes drawn by Vue may show one of several.
   shows(id, count) {
     const onPage = document.querySelector(`[data-node-id="${id}"]`);

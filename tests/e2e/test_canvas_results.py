@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from support.workflows import read
 
@@ -110,6 +112,18 @@ def test_finished_images_take_the_place_of_the_preview(canvas: Canvas, count: in
     assert canvas.run() == "execution_success"
     canvas.show_all()
     canvas.shows_images(2, count)
+
+
+def test_passes_are_counted_above_the_node_while_it_draws(canvas: Canvas) -> None:
+    canvas.open(read("Generate an image from text"))
+    canvas.set_widget(2, "batch_size", 8)
+    usual = canvas.page.evaluate("() => janus.badges(2)")
+    canvas.queue()
+    counted = "usual => janus.badges(2).length > usual.length && janus.badges(2).at(-1)"
+    text = canvas.page.wait_for_function(counted, arg=usual, polling=20).json_value()
+    assert re.fullmatch(r"\d+ tokens, \d+ passes", text)
+    assert canvas.wait_for_end() == "execution_success"
+    assert canvas.page.evaluate("() => janus.badges(2)") == usual
 
 
 @pytest.mark.both_renderings
