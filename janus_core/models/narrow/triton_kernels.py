@@ -3,9 +3,9 @@
 Only `kernels` imports this module, when a device is tried. A program computes a block of outputs for all
 input vectors, and converts weights in registers. Sums are float32, and factors are applied to them: so
 nothing overflows in fp16, and no input has to be divided there.
-"""
 
-from __future__ import annotations
+Hints are not postponed here: older releases of Triton compare them with `tl.constexpr` itself.
+"""
 
 from contextlib import AbstractContextManager, nullcontext
 

@@ -21,7 +21,7 @@ from janus_nodes.janus_core.models.narrow.int4_linear import Int4Linear
 from janus_nodes.janus_core.models.narrow.kernels import Kernel
 from torch import Tensor
 
-SCRIPT = Path(__file__).resolve().parents[3] / "support" / "triton_products.py"
+SUPPORT = Path(__file__).resolve().parents[3] / "support"
 CPU = torch.device("cpu")
 # Rounding of outputs to 16 bits; in float32, sums in another order.
 MOST = {"fp32": 1e-6, "bf16": 4e-3, "fp16": 5e-4}
@@ -29,8 +29,8 @@ MOST = {"fp32": 1e-6, "bf16": 4e-3, "fp16": 5e-4}
 Fill = Callable[[Kernel], list[int]]
 
 
-def interpreted() -> dict[str, float]:
-    """Errors in Triton's interpreter; without Triton the test is skipped, and fails in a full run."""
+def figures(script: str, **variables: str) -> dict[str, float]:
+    """What a script with Triton prints; without Triton the test is skipped, and fails in a full run."""
     if importlib.util.find_spec("triton") is None:
         if os.environ.get("JANUS_REQUIRE_COMFYUI") == "1" and (sys.platform, platform.machine()) == (
             "linux",
@@ -39,8 +39,8 @@ def interpreted() -> dict[str, float]:
             pytest.fail("no Triton to test with; tests/requirements.txt has it")
         pytest.skip("needs Triton")
     finished = subprocess.run(
-        [sys.executable, str(SCRIPT)],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
+        [sys.executable, str(SUPPORT / script)],
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
     )
@@ -51,10 +51,17 @@ def interpreted() -> dict[str, float]:
 
 @pytest.mark.slow
 def test_triton_computes_the_formulas() -> None:
-    found = interpreted()
+    found = figures("triton_products.py", TRITON_INTERPRET="1")
     assert found.pop("overflow") <= MOST["fp16"]
     assert len(found) == 2 * len(MOST)
     assert {name for name, error in found.items() if error > MOST[name.split()[1]]} == set(), found
+
+
+@pytest.mark.slow
+def test_the_kernels_compile_for_graphics_cards(tmp_path: Path) -> None:
+    found = figures("triton_targets.py", TRITON_CACHE_DIR=str(tmp_path))
+    assert len(found) == 6
+    assert all(0 < used <= 64 * 1024 for used in found.values()), found  # what Turing has
 
 
 @pytest.fixture
