@@ -10,13 +10,15 @@ from .checkpoints.adapter_files import ADAPTER_CONFIG
 from .checkpoints.adapters import merged_changes, read_adapters
 from .checkpoints.changes import Change, add_changes
 from .checkpoints.files import WEIGHT_SUFFIXES, missing_files
-from .checkpoints.precision import PRECISIONS, Precision
+from .checkpoints.precision import NARROW, PRECISIONS, Precision
 from .checkpoints.save import convert_bin, vae_tensors
+from .checkpoints.sources import saved_precision
 from .loading import DEMONSTRATION, FLOW_DEMONSTRATION, applied_adapters, load_pipeline, save_checkpoint
 from .models.cpu.int8_linear import Int8Linear
 from .models.cpu.registry import packed_bytes, weight_bytes
 from .models.janus import Janus
 from .models.layers import RMSNorm
+from .models.narrow.int4_linear import Int4Embedding, Int4Linear
 from .models.parts import Part, Parts
 from .models.uvit import GlobalResponseNorm
 from .pipeline.answer import Answer, repeats
@@ -52,6 +54,7 @@ __all__ = [
     "EDIT_FORM_CHOICES",
     "FLOW_DEMONSTRATION",
     "MAX_SEED",
+    "NARROW",
     "PRECISIONS",
     "RELEASES",
     "ROUTED_TASKS",
@@ -70,6 +73,8 @@ __all__ = [
     "GeneratedImages",
     "GeneratedLatents",
     "GlobalResponseNorm",
+    "Int4Embedding",
+    "Int4Linear",
     "Int8Linear",
     "Janus",
     "JanusPipeline",
@@ -105,6 +110,7 @@ __all__ = [
     "reply",
     "route",
     "save_checkpoint",
+    "saved_precision",
     "shown",
     "vae_tensors",
     "weight_bytes",

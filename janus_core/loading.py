@@ -19,7 +19,7 @@ from .checkpoints.precision import Precision
 from .checkpoints.save import MAX_SHARD_BYTES, create_folder, save_model
 from .checkpoints.sources import find_checkpoint
 from .file_io import read_json_if_present
-from .models.cpu.registry import check_not_quantized
+from .models.cpu.registry import check_savable
 from .models.janus import GENERATION_CLASSES
 from .pipeline.pipeline import JanusPipeline
 from .pipeline.rows import most_rows
@@ -69,8 +69,9 @@ def load_pipeline(
     Args:
         path: a folder in the original layout (deepseek-ai and fine-tunes) or in that of transformers.
         device: where the model computes.
-        dtype: of the weights. By name: bf16, fp16, fp32, int8, or auto, which is 16 bits where the device is
-            fast with them; on a CPU, named 16-bit weights are prepacked and activations are float32. Or a
+        dtype: of the weights. By name: bf16, fp16, fp32, int8, int4, or auto, which is int4 for a checkpoint
+            saved in it, and otherwise 16 bits where the device is fast with them; on a CPU, named 16-bit
+            weights are prepacked and activations are float32. Or a
             PyTorch dtype for both weights and activations. The image autoencoders stay in float32 where the
             rest is float16.
         template: chat template (deepseek, deepseek_old, plain or alignment); None for the checkpoint's own.
@@ -174,6 +175,8 @@ def save_checkpoint(
 ) -> None:
     """Writes a pipeline as a checkpoint folder in the original layout, weights in safetensors.
 
+    A model in int4 is saved as it is, and loads faster than when it is quantized; only this package reads it.
+
     Args:
         pipeline: what to save; the tokenizer's files are copied from its folder.
         path: a new folder.
@@ -181,10 +184,10 @@ def save_checkpoint(
 
     Raises:
         FileExistsError: if the folder already holds a model.
-        ValueError: if `path` is no path, or the model's weights are packed or quantized.
+        ValueError: if `path` is no path, or the model's weights are packed or quantized, other than in int4.
     """
     folder = checked_path("path", path)
-    check_not_quantized(pipeline.model)
+    check_savable(pipeline.model)
     create_folder(folder)
     for name in _COPIED_FILES:
         if (pipeline.folder / name).is_file():

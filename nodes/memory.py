@@ -9,11 +9,13 @@ import comfy.model_management as mm
 import torch
 
 from ..janus_core import (
+    NARROW,
     FlowSampling,
     JanusPipeline,
     Precision,
     TokenSampling,
     load_pipeline,
+    saved_precision,
 )
 from .movable import cast_shared_weights, make_movable
 from .parts import Patchers, part_patchers, reserve, room
@@ -88,9 +90,11 @@ def load(
 ) -> LoadedJanus:
     """Loads a checkpoint on the offload device; the pipeline's `reserve` has ComfyUI move it for each run."""
     device, offload_device = mm.get_torch_device(), mm.unet_offload_device()
-    dtype = _auto_dtype(device) if precision == "auto" else precision
-    if precision == "int8" and not mm.is_device_cpu(device):
-        dtype = Precision(_auto_dtype(device), int8=True)
+    if precision == "auto":
+        precision = saved_precision(folder) or _auto_dtype(device)
+    dtype = precision
+    if precision in NARROW and not mm.is_device_cpu(device):
+        dtype = Precision(_auto_dtype(device), narrow=precision)
     pipeline = load_pipeline(
         folder,
         device,

@@ -7,7 +7,7 @@ import comfy.ops
 import torch
 from torch import Tensor
 
-from ..janus_core import GlobalResponseNorm, Int8Linear, Janus, RMSNorm
+from ..janus_core import GlobalResponseNorm, Int4Embedding, Int4Linear, Int8Linear, Janus, RMSNorm
 
 # Copying a table of this many bytes takes less time than waiting for the ids that are looked up in it.
 _MAX_COPIED_TABLE = 2**20
@@ -16,14 +16,15 @@ _MAX_COPIED_TABLE = 2**20
 class _Movable(comfy.ops.CastWeightBiasOp):
     """Mixin for layers whose weights may be on another device than their input."""
 
-    bias_dtype: torch.dtype | None = None  # None for the input's
+    weight_dtype: torch.dtype | None = None  # None for the input's
+    bias_dtype: torch.dtype | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Applies the layer; ComfyUI sets either attribute on layers that it keeps on the offload device."""
         if not (self.comfy_cast_weights or self.weight_function):
             return super().forward(inputs)
         weight, bias, stream = comfy.ops.cast_bias_weight(
-            self, inputs, bias_dtype=self.bias_dtype, offloadable=True
+            self, inputs, self.weight_dtype, bias_dtype=self.bias_dtype, offloadable=True
         )
         outputs = self._compute(inputs, weight, bias)
         comfy.ops.uncast_bias_weight(self, weight, bias, stream)
@@ -46,8 +47,8 @@ class MovableGlobalResponseNorm(_Movable, GlobalResponseNorm):
         return self.normalize(inputs, weight, bias)
 
 
-class MovableInt8Linear(_Movable, Int8Linear):
-    """The core's linear layer with int8 weights, movable by ComfyUI."""
+class _MovableNarrow(_Movable):
+    """Mixin for layers with narrow weights and factors beside them."""
 
     bias_dtype = torch.float32
 
@@ -63,15 +64,49 @@ class MovableInt8Linear(_Movable, Int8Linear):
         return weight
 
     def _refuse_patches(self) -> None:
-        # They would change the codes but not the scales.
+        # They would change the codes but not the factors.
         raise ValueError(
-            "model must have whole weights to be patched, got int8; load it in another precision, or use "
-            "Janus LoRA, which loads it again with the adapter"
+            f"model must have whole weights to be patched, got {self.precision}; load it in another "
+            "precision, or use Janus LoRA, which loads it again with the adapter"
         )
 
+
+class MovableInt8Linear(_MovableNarrow, Int8Linear):
+    """The core's linear layer with int8 weights, movable by ComfyUI."""
+
+    precision = "int8"
+
     def _compute(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        scale = mm.cast_to_device(self.scale, inputs.device, self.scale.dtype)  # does not wait, unlike `to`
+        scale = _moved(self.scale, inputs.device)
         return self.scaled(self.products(inputs, weight), scale, bias).to(inputs.dtype)
+
+
+class MovableInt4Linear(_MovableNarrow, Int4Linear):
+    """The core's linear layer with 4-bit weights, movable by ComfyUI."""
+
+    precision = "int4"
+    weight_dtype = torch.uint8
+
+    def _compute(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        scale, zero = _moved(self.scale, inputs.device), _moved(self.zero, inputs.device)
+        return self.product(inputs, weight, scale, zero, bias)
+
+
+class MovableInt4Embedding(_MovableNarrow, Int4Embedding):
+    """The core's embedding with 4-bit rows, which are looked up in main memory if its table is there."""
+
+    precision = "int4"
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Maps ids to rows on their device."""
+        if self.weight_function:
+            self._refuse_patches()
+        return _moved(Int4Embedding.forward(self, ids.to(self.weight.device)), ids.device)
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; it does not wait for the copy, unlike `to`."""
+    return mm.cast_to_device(tensor, device, tensor.dtype)
 
 
 class MovableEmbedding(comfy.ops.disable_weight_init.Embedding):
@@ -88,7 +123,7 @@ class MovableEmbedding(comfy.ops.disable_weight_init.Embedding):
         if self.weight.device == ids.device or self.weight_function or is_copied:
             return super().forward(ids, **options)
         rows = torch.nn.functional.embedding(ids.to(self.weight.device), self.weight)
-        return mm.cast_to_device(rows, ids.device, rows.dtype)
+        return _moved(rows, ids.device)
 
 
 # By the core's class. A layer of any other class would stay in main memory after a partial load, and fail.
@@ -102,6 +137,8 @@ _MOVABLE = {
     RMSNorm: MovableRMSNorm,
     GlobalResponseNorm: MovableGlobalResponseNorm,
     Int8Linear: MovableInt8Linear,
+    Int4Linear: MovableInt4Linear,
+    Int4Embedding: MovableInt4Embedding,
 }
 
 

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from janus_core import load_pipeline
 from janus_core.checkpoints.adapter_save import save_adapter
 from janus_core.checkpoints.layouts import ORIGINAL, detect_layout
-from janus_core.checkpoints.load import build_on_meta
+from janus_core.checkpoints.on_meta import build_on_meta
 from janus_core.config import JanusConfig, TokenGenerationConfig
 
 TINY = Path(__file__).resolve().parents[2] / "tests" / "golden" / "janus-pro-tiny"

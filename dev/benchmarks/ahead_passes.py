@@ -72,8 +72,10 @@ def build(precision: Precision) -> Llama:
     body = Llama(SIZES).eval().requires_grad_(False)
     for parent in list(body.modules()):
         for name, child in list(parent.named_children()):
-            kind = precision.layer_class("body.")
-            if isinstance(child, nn.Linear) and kind is not None:
+            if not isinstance(child, nn.Linear):
+                continue
+            kind = precision.layer_class("body.layers.0", child.in_features)
+            if kind is not None:
                 setattr(parent, name, kind(child.weight.data, None))
     return body
 

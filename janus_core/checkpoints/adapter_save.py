@@ -13,10 +13,9 @@ from torch import Tensor
 from ..config import JanusConfig
 from ..file_io import write_atomically
 from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from .fill import parameter_shapes
 from .layouts import LAYOUTS
 from .layouts.vae import VAE_PREFIX
-from .load import build_on_meta
+from .on_meta import build_on_meta, parameter_shapes
 
 SavedMatrices = Mapping[str, tuple[Tensor, Tensor]]
 """By parameter, the matrices A [r, in] and B [out, r]; a multiple of `B @ A` is added to the parameter."""

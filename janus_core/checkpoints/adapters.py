@@ -18,11 +18,10 @@ from .adapter_config import Scaling
 from .adapter_files import AdapterFile, read_adapter
 from .adapter_names import AdapterModules, Places, find_places, split_names
 from .changes import Change, LowRankChange, Replacement
-from .fill import parameter_shapes
 from .keymap import KeyMap, ParameterSlice, Shape
 from .layouts import LAYOUTS, detect_layout
 from .layouts.vae import VAE_PREFIX
-from .load import build_on_meta
+from .on_meta import build_on_meta, parameter_shapes
 from .precision import EMBEDDING
 from .sources import LM_HEAD
 

@@ -17,7 +17,8 @@ from ..models.cpu.packed_linear import InferenceLinear
 from ..models.janus import Janus
 from .buffers import allocate
 from .changes import Change, add_changes
-from .keymap import ParameterSlice, Shape
+from .keymap import ParameterSlice
+from .on_meta import narrow_dtypes, parameter_shapes, replace_on_meta
 from .precision import EMBEDDING, Precision
 from .reading import TensorInfo, read_chunks
 from .sources import LM_HEAD
@@ -38,9 +39,10 @@ _MAX_FINISHING = 2
 class ModelFiller:
     """Gives a meta-device model its weights, tensor by tensor.
 
-    A parameter is assigned as soon as all its parts are read. A linear layer that the precision packs or
-    quantizes is replaced as soon as its weight and bias are read, in a background thread, so that only a few
-    weights exist unpacked at any time. The changes of adapters are applied there too.
+    A parameter is assigned as soon as all its parts are read. A linear layer that the precision packs is
+    replaced as soon as its weight and bias are read, in a background thread, so that only a few weights exist
+    unpacked at any time. One that can be made of some rows at a time is replaced before, and its rows are
+    quantized there as they are read. The changes of adapters are applied there too.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class ModelFiller:
         """`changes` are applied in float32, before the sums are rounded once, and packed or quantized."""
         self._model, self._device, self._precision, self._changes = model, device, precision, changes
         self._shapes = parameter_shapes(model)
+        self._classes = precision.replacing(model)
+        self._saved_narrow = narrow_dtypes(model)
         self._unread = {name: math.prod(shape) for name, shape in self._shapes.items()}
         self._buffers: dict[str, Tensor] = {}
         self._unchanged: dict[str, list[tuple[TensorInfo, ParameterSlice]]] = {}
@@ -63,11 +67,20 @@ class ModelFiller:
     ) -> None:
         """Reads tensors into the parts of the model that they fill."""
         done, total = 0, sum(info.num_bytes for info, _ in tensors)
+        is_tied = LM_HEAD not in {part.parameter for _, part in tensors}
         with ThreadPoolExecutor(_MAX_FINISHING) as pool:
             for info, part, start, values in read_chunks(tensors):
-                self._write(info, part, start, values)
+                by_rows = self._is_by_rows(part.parameter)
+                if by_rows:
+                    # The table is not kept, so that its rows make a tied head at the same time.
+                    names = [part.parameter, *([LM_HEAD] if is_tied and part.parameter == EMBEDDING else [])]
+                    layers = [self._layer_by_rows(name.rpartition(".")[0]) for name in names]
+                    rows = values.to(self._device, copy=True)
+                    self._submit(pool, self._put, info, part, start, rows, layers)
+                else:
+                    self._write(info, part, start, values)
                 self._unread[part.parameter] -= values.numel()
-                if self._unread[part.parameter] == 0:
+                if self._unread[part.parameter] == 0 and not by_rows:
                     self._assign(part.parameter, pool)
                 done += values.nbytes
                 del values  # it would keep a mapping of the file open
@@ -75,7 +88,7 @@ class ModelFiller:
                     on_progress(done, total)
             for finished in self._finishing:
                 finished.result()
-        if self._unread[LM_HEAD]:
+        if is_tied and not self._is_by_rows(EMBEDDING):
             self._tie_embeddings()
         elif self._model.config.body.tie_word_embeddings:
             self._tie_if_equal()
@@ -96,6 +109,32 @@ class ModelFiller:
         target.copy_(values)
         _check_finite(info, target)
 
+    def _is_by_rows(self, parameter: str) -> bool:
+        """Whether a parameter is the weight of a layer that takes some rows at a time."""
+        layer, _, leaf = parameter.rpartition(".")
+        return leaf == "weight" and layer in self._classes and self._classes[layer].by_rows
+
+    def _layer_by_rows(self, name: str) -> InferenceLinear:
+        """The layer of this name, which replaces the model's own at the first call."""
+        layer = self._model.get_submodule(name)
+        if isinstance(layer, InferenceLinear):
+            return layer
+        return replace_on_meta(self._model, name, self._classes[name]).to_empty(device=self._device)
+
+    def _put(
+        self, info: TensorInfo, part: ParameterSlice, start: int, rows: Tensor, layers: list[InferenceLinear]
+    ) -> None:
+        """Changes some rows of a tensor and gives them to the layers that take them."""
+        first, changes = part.start + start, self._changes.get(part.parameter, ())
+        with torch.inference_mode(self._is_inference):
+            if changes:
+                rows = rows.float()
+                add_changes(rows, first, changes)
+            rows = rows.to(layers[0].staging_dtype)
+            _check_finite(info, rows)
+            for layer in layers:
+                layer.put(first, rows)
+
     def _float32(self, values: Tensor) -> Tensor:
         """A copy that is valid until the next one: all share their memory."""
         if len(self._scratch) < values.numel():
@@ -105,24 +144,19 @@ class ModelFiller:
     def _buffer(self, parameter: str) -> Tensor:
         """Memory for a parameter, in the dtype in which its layer takes it."""
         if parameter not in self._buffers:
-            packed_class = self._packed_class(parameter)
-            if packed_class is None:
-                dtype = self._precision.stored(parameter)
+            layer_class = self._classes.get(parameter.rpartition(".")[0])
+            if layer_class is None:
+                saved = self._saved_narrow.get(parameter)
+                dtype = saved or self._precision.stored(parameter)
             else:
-                dtype = packed_class.staging_dtype if parameter.endswith(".weight") else torch.float32
+                dtype = layer_class.staging_dtype if parameter.endswith(".weight") else torch.float32
             self._buffers[parameter] = allocate(self._shapes[parameter], dtype, self._device)
         return self._buffers[parameter]
-
-    def _packed_class(self, parameter: str) -> type[InferenceLinear] | None:
-        """The class that replaces a parameter's layer; None if the layer stays as it is."""
-        layer = parameter.rpartition(".")[0]
-        is_linear = isinstance(self._model.get_submodule(layer), nn.Linear)
-        return self._precision.layer_class(layer) if is_linear else None
 
     def _assign(self, parameter: str, pool: ThreadPoolExecutor) -> None:
         """Moves a complete parameter from its buffer into the model."""
         layer = parameter.rpartition(".")[0]
-        is_packed = self._packed_class(parameter) is not None
+        is_packed = layer in self._classes and not self._classes[layer].by_rows
         if not is_packed and parameter not in self._unchanged:
             self._set(parameter, self._buffers.pop(parameter))
             return
@@ -131,10 +165,14 @@ class ModelFiller:
         names = [name for name in names if name in self._shapes]
         if any(self._unread[name] for name in names):
             return
+        buffers = {name: self._buffers.pop(name) for name in names}
+        self._submit(pool, self._finish, layer, is_packed, buffers)
+
+    def _submit(self, pool: ThreadPoolExecutor, work: Callable[..., None], *arguments: object) -> None:
+        """Has work done in the background, after waiting for what keeps too much memory there."""
         if len(self._finishing) == _MAX_FINISHING:
             self._finishing.popleft().result()
-        buffers = {name: self._buffers.pop(name) for name in names}
-        self._finishing.append(pool.submit(self._finish, layer, is_packed, buffers))
+        self._finishing.append(pool.submit(work, *arguments))
 
     def _finish(self, layer: str, is_packed: bool, buffers: Mapping[str, Tensor]) -> None:
         """Applies changes that are still to be applied to a layer's parameters, and gives them to it."""
@@ -152,23 +190,23 @@ class ModelFiller:
 
     def _set(self, parameter: str, values: Tensor) -> None:
         """Gives the model a parameter."""
-        layer, _, leaf = parameter.rpartition(".")
-        setattr(self._model.get_submodule(layer), leaf, nn.Parameter(values, requires_grad=False))
+        name, _, leaf = parameter.rpartition(".")
+        by_rows = name in self._classes and self._classes[name].by_rows
+        layer = self._layer_by_rows(name) if by_rows else self._model.get_submodule(name)
+        setattr(layer, leaf, nn.Parameter(values, requires_grad=False))
 
     def _pack(self, layer: str, weight: Tensor, bias: Tensor | None = None) -> None:
         """Replaces a linear layer by its packed or quantized form."""
-        packed_class = self._precision.layer_class(layer)
-        assert packed_class is not None  # the caller has checked
-        parent, _, name = layer.rpartition(".")
-        setattr(self._model.get_submodule(parent), name, packed_class(weight, bias))
+        self._model.set_submodule(layer, self._classes[layer](weight, bias))
 
     def _tie_embeddings(self) -> None:
         """Makes the input embedding the output embedding too."""
         embedding = self._model.get_parameter(EMBEDDING)
-        if self._packed_class(LM_HEAD) is None:
-            self._model.body.lm_head.weight = embedding
+        head = LM_HEAD.rpartition(".")[0]
+        if head in self._classes:
+            self._pack(head, embedding)
         else:
-            self._pack(LM_HEAD.rpartition(".")[0], embedding)
+            self._model.body.lm_head.weight = embedding
 
     def _tie_if_equal(self) -> None:
         """Ties embeddings that the files store twice if they are equal; else corrects the config.
@@ -184,11 +222,6 @@ class ModelFiller:
         _log.info("tie_word_embeddings is not followed: the checkpoint has an output embedding of its own")
         model.config = replace(model.config, body=replace(model.config.body, tie_word_embeddings=False))
         body.config = model.config.body
-
-
-def parameter_shapes(model: Janus) -> dict[str, Shape]:
-    """Shapes of a model's parameters by name."""
-    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
 def _holds(dtype: torch.dtype, source: torch.dtype) -> bool:

@@ -129,7 +129,7 @@ def _both(first: Sign, second: Sign) -> Sign:
 
 _UNQUANTIZED = (
     "use the checkpoint that it was made from, such as deepseek-ai/Janus-Pro-1B in bf16, and set precision "
-    "to int8 if memory is short"
+    "to int8 or int4 if memory is short"
 )
 _NOT_JANUS = "use a Janus-1.3B, Janus-Pro or JanusFlow checkpoint, such as deepseek-ai/Janus-Pro-1B"
 _ADAPTER = "an adapter without its base model"

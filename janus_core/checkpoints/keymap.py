@@ -68,7 +68,11 @@ class KeyMap:
         """
         expected: dict[str, ParameterSlice] = {}
         for parameter, shape in shapes.items():
-            rule = next((rule for rule in self.rules if matches(rule.target, parameter)), None)
+            target, suffix = parameter, ""
+            if self._rule(parameter) is None:  # factors of a narrow weight have its rule, and a longer name
+                layer, _, leaf = parameter.rpartition(".")
+                target, suffix = f"{layer}.weight", f".{leaf}"
+            rule = self._rule(target)
             if rule is None:  # an error in the table
                 raise KeyError(f"no rule of the {self.name!r} key map fills parameter {parameter!r}")
             shares = [1] * len(rule.sources) if rule.shares is None else rule.shares(config)
@@ -78,14 +82,17 @@ class KeyMap:
                 source_shape = part[: len(part) - rule.trailing_ones]
                 if rule.leading_one:
                     source_shape = (1, *source_shape)
-                name = _translate(parameter, rule.target, source)
+                name = _translate(target, rule.target, source) + suffix
                 expected[name] = ParameterSlice(parameter, start, part, source_shape)
                 start += part[0]
         return expected
 
     def covers(self, parameters: Iterable[str]) -> bool:
         """Whether every one of these parameters has a rule."""
-        return all(any(matches(rule.target, name) for rule in self.rules) for name in parameters)
+        return all(self._rule(name) is not None for name in parameters)
+
+    def _rule(self, parameter: str) -> Rule | None:
+        return next((rule for rule in self.rules if matches(rule.target, parameter)), None)
 
     def drops(self, name: str) -> bool:
         """Whether a checkpoint's tensor is known to be unused."""

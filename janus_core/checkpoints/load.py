@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
-from ..config import JanusConfig
 from ..models.janus import Janus
-from .fill import NO_CHANGES, Changes, ModelFiller, OnProgress, parameter_shapes
+from .fill import NO_CHANGES, Changes, ModelFiller, OnProgress
+from .on_meta import build_on_meta, narrow_dtypes, parameter_shapes, replace_on_meta
 from .precision import Precision, resolve_precision
 from .sources import Checkpoint, find_checkpoint, match_tensors
 
@@ -44,35 +41,36 @@ def load_weights(
     The model is built without memory and each tensor is copied once, so peak memory is about one copy of the
     weights. `changes` are those of adapters.
     """
-    precision = resolve_precision(dtype, device)
+    saved = checkpoint.narrow
+    precision = resolve_precision(saved if saved and dtype == "auto" else dtype, device)
     model = build_on_meta(checkpoint.config)
-    tensors = match_tensors(checkpoint, parameter_shapes(model))
+    if saved:
+        folder = checkpoint.sources[0].path
+        if precision.narrow != saved:
+            raise ValueError(
+                f"precision must be {saved} or auto for {folder}, which was saved in {saved}, got {dtype}; "
+                "for another one, use the checkpoint that it was saved from"
+            )
+        _make_narrow(folder, model, precision, changes)
+    tensors = match_tensors(checkpoint, parameter_shapes(model), narrow_dtypes(model))
     ModelFiller(model, torch.device(weights_device or device), precision, changes).fill(tensors, on_progress)
     assert not any(parameter.is_meta for parameter in model.parameters())
     return model.eval().requires_grad_(False)
+
+
+def _make_narrow(folder: Path, model: Janus, precision: Precision, changes: Changes) -> None:
+    """Replaces the layers whose narrow weights a checkpoint holds, so that they are read as they are."""
+    for name, layer_class in precision.replacing(model).items():
+        if layer_class.by_rows:
+            if f"{name}.weight" in changes:
+                raise ValueError(
+                    f"{folder} must hold whole weights for an adapter to change, got {precision.narrow}; "
+                    "apply the adapter to the checkpoint that this one was saved from"
+                )
+            replace_on_meta(model, name, layer_class)
 
 
 def check_weights(folder: Path) -> None:
     """Checks that a folder's weights match its config.json, without reading their values."""
     checkpoint = find_checkpoint(folder, None)
     match_tensors(checkpoint, parameter_shapes(build_on_meta(checkpoint.config)))
-
-
-def build_on_meta(config: JanusConfig) -> Janus:
-    """A model without memory for its weights."""
-    with torch.device("meta"), _NoInit():
-        return Janus(config)
-
-
-class _NoInit(TorchFunctionMode):
-    """Skips the initialization of parameters.
-
-    It has no effect on meta tensors, but imports 80 MB of torch's compiler for their random numbers.
-    """
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return (kwargs or {}).get("tensor", args[0] if args else None)
-        return func(*args, **(kwargs or {}))

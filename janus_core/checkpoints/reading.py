@@ -46,6 +46,7 @@ _SAFETENSORS_DTYPES = {
     "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
+    "I8": torch.int8,
 }
 
 
@@ -56,7 +57,7 @@ class TensorInfo:
     file: Path
     name: str
     shape: Shape
-    dtype: torch.dtype  # uint8 stands for any dtype that weights cannot have
+    dtype: torch.dtype  # uint8 also stands for any dtype that weights cannot have
 
     @property
     def num_bytes(self) -> int:

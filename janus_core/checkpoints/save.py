@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..config import FlowGenerationConfig, JanusConfig
 from ..file_io import write_atomically
-from ..models.cpu.registry import check_not_quantized
+from ..models.cpu.registry import check_savable, is_int4, narrow_factors
 from ..models.janus import Janus
 from .files import WEIGHT_SUFFIXES, find_weight_files
 from .fill import OnProgress
@@ -28,6 +28,7 @@ from .layouts.vae import (
 )
 from .load import check_weights
 from .reading import is_pickle, load_pickle
+from .sources import NARROW_ENTRY
 
 MAX_SHARD_BYTES = 5 * 10**9
 
@@ -51,14 +52,15 @@ def save_model(model: Janus, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTE
 
     A model larger than `max_shard_bytes` is split into several files with an index.
     """
-    check_not_quantized(model)
+    check_savable(model)
     create_folder(folder)
     parameters: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
     vae = {name: parameters.pop(name) for name in list(parameters) if name.startswith(VAE_PREFIX)}
+    weights = parameters.keys() - narrow_factors(model)
     layout, write_config = next(
         (layout, layout.write_config)
         for layout in LAYOUTS
-        if layout.write_config is not None and layout.key_map.covers(parameters)
+        if layout.write_config is not None and layout.key_map.covers(weights)
     )
     shards = _split(_parts(layout.key_map, model.config, parameters), parameters, max_shard_bytes)
     weight_map: dict[str, str] = {}
@@ -69,8 +71,9 @@ def save_model(model: Janus, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTE
     if vae:
         _save_vae(model, vae, folder / "vae")
     # Last, so that an interrupted save is never mistaken for a complete checkpoint.
-    dtype_name = str(model.body.embed_tokens.weight.dtype).removeprefix("torch.")
-    _write_json(folder / "config.json", write_config(model.config, dtype_name))
+    dtype_name = str(model.body.norm.weight.dtype).removeprefix("torch.")
+    narrow = {NARROW_ENTRY: "int4"} if is_int4(model) else {}
+    _write_json(folder / "config.json", write_config(model.config, dtype_name) | narrow)
 
 
 def convert_bin(folder: Path, on_progress: OnProgress | None = None) -> list[Path]:

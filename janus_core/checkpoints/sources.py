@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+
+import torch
 
 from ..arguments import listed
 from ..config import FlowGenerationConfig, JanusConfig
@@ -23,6 +26,12 @@ from .reading import TensorInfo, read_infos
 _log = logging.getLogger(__name__)
 
 LM_HEAD = "body.lm_head.weight"
+
+# What this package adds to config.json when it saves narrow weights: their precision.
+NARROW_ENTRY = "janus_weights"
+SAVED_NARROW = ("int4",)
+
+NOT_NARROW: Mapping[str, torch.dtype] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class Checkpoint:
     layout: Layout
     config: JanusConfig
     sources: tuple[Source, ...]
+    narrow: str | None = None  # the precision in which narrow weights were saved
 
 
 def find_checkpoint(folder: Path, vae: Path | None) -> Checkpoint:
@@ -58,7 +68,7 @@ def find_checkpoint(folder: Path, vae: Path | None) -> Checkpoint:
     if not layout.takes_vae:
         if vae is not None:
             raise ValueError(f"vae must be None for {folder}, which needs none, got {vae}; leave it out")
-        return Checkpoint(layout, config, tuple(sources))
+        return Checkpoint(layout, config, tuple(sources), saved_precision(folder))
     if vae is None and (folder / "vae").is_dir():
         vae = folder / "vae"
     if vae is not None:  # without one, the model still generates latents
@@ -66,13 +76,26 @@ def find_checkpoint(folder: Path, vae: Path | None) -> Checkpoint:
         assert isinstance(config.generation, FlowGenerationConfig)  # only its layout takes a VAE
         config = replace(config, generation=replace(config.generation, vae=vae_config))
         sources.append(Source(vae, key_map, read_infos(file), is_vae=True))
-    return Checkpoint(layout, config, tuple(sources))
+    return Checkpoint(layout, config, tuple(sources), saved_precision(folder))
+
+
+def saved_precision(folder: Path) -> str | None:
+    """The precision in which a folder's weights were saved narrow; None if they are whole."""
+    found = read_json_if_present(folder / "config.json").get(NARROW_ENTRY)
+    if found is None or found in SAVED_NARROW:
+        return found
+    raise ValueError(
+        f"{NARROW_ENTRY} in {folder / 'config.json'} must be {' or '.join(SAVED_NARROW)}, got {found!r}; "
+        "use a newer version of this package, or the checkpoint that this one was saved from"
+    )
 
 
 def match_tensors(
-    checkpoint: Checkpoint, shapes: dict[str, Shape]
+    checkpoint: Checkpoint, shapes: dict[str, Shape], narrow: Mapping[str, torch.dtype] = NOT_NARROW
 ) -> list[tuple[TensorInfo, ParameterSlice]]:
     """Matches each tensor of a checkpoint with the part of the model that it fills, in file order.
+
+    `narrow` are the dtypes of the parameters of narrow layers.
 
     Refuses tensors that are missing, unknown, of another shape, or quantized: the pairs fill every parameter
     in `shapes`, except the output embedding of a checkpoint that ties it to the input embedding.
@@ -92,7 +115,7 @@ def match_tensors(
         # Pair the tensors in file order; those that the layout drops are skipped.
         for name, info in infos.items():
             if name in expected:
-                _check_tensor(source, info, expected[name])
+                _check_tensor(source, info, expected[name], narrow.get(expected[name].parameter))
                 pairs.append((info, expected[name]))
     return pairs
 
@@ -127,15 +150,16 @@ def _sizes(source: Source, names: list[str]) -> str:
     return describe_sizes(content, source.key_map.sections_of(names)) if content else ""
 
 
-def _check_tensor(source: Source, info: TensorInfo, part: ParameterSlice) -> None:
+def _check_tensor(source: Source, info: TensorInfo, part: ParameterSlice, dtype: torch.dtype | None) -> None:
     if info.shape != part.source_shape:
         raise ValueError(
             f"{info.name} in {info.file} must have shape {list(part.source_shape)} by config.json, got "
             f"{list(info.shape)}; use config.json and weights of the same checkpoint"
             f"{_sizes(source, [info.name])}"
         )
-    if not info.dtype.is_floating_point:
+    if not (info.dtype.is_floating_point if dtype is None else info.dtype is dtype):
+        wanted = "floating-point numbers" if dtype is None else str(dtype)
         raise ValueError(
-            f"{info.name} in {info.file} must contain floating-point numbers, got another dtype; use the "
-            "checkpoint that was not quantized"
+            f"{info.name} in {info.file} must contain {wanted}, got another dtype; use the checkpoint "
+            "that was not quantized"
         )

@@ -153,5 +153,6 @@ def _too_little(runtime: Runtime) -> str:
     free = "less" if room is None else f"{room.at_most / 2**30:.2f} GiB"
     return (
         f"memory of {runtime.device} must hold {needed} beside the model for one image or answer at a time, "
-        f"got {free}; close other programs that use it, load the model in int8, or use a shorter prompt"
+        f"got {free}; close other programs that use it, load the model in int8 or int4, or use a shorter "
+        "prompt"
     )

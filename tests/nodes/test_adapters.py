@@ -18,7 +18,7 @@ from support.patchers import WHOLE, detach, load_share, unload_share
 from torch import Tensor
 
 CPU, GPU = torch.device("cpu"), torch.device("meta")
-INT8 = Precision(torch.float32, int8=True)
+INT8 = Precision(torch.float32, narrow="int8")
 LAYERS = "language_model.model.layers"
 
 

@@ -165,24 +165,28 @@ def test_casting_layers_give_identical_numbers(checkpoint: Path, dtype: torch.dt
         assert torch.equal(tensor, expected[name]), name
 
 
-def test_casting_int8_layers_are_as_near_to_whole_weights(checkpoint: Path) -> None:
-    ours = memory.load(checkpoint, Precision(torch.float32, int8=True), None)
+@pytest.mark.parametrize(("narrow", "most"), [("int8", 0.05), ("int4", 0.25)])
+def test_casting_narrow_layers_are_as_near_to_whole_weights(
+    checkpoint: Path, narrow: str, most: float
+) -> None:
+    ours = memory.load(checkpoint, Precision(torch.float32, narrow=narrow), None)
     expected = numbers(load_pipeline(checkpoint, dtype=torch.float32))
     whole = numbers(ours.pipeline)
     cast_all(ours, CPU)
     assert_all_cast(ours)
     for name, tensor in numbers(ours.pipeline).items():
         for found in (tensor, whole[name]):
-            assert (found - expected[name]).float().norm() <= 0.05 * expected[name].float().norm(), name
+            assert (found - expected[name]).float().norm() <= most * expected[name].float().norm(), name
 
 
-def test_int8_model_is_moved_in_parts_and_computes_in_what_comfyui_holds_to_be_fast(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_narrow_model_is_moved_in_parts_and_computes_in_what_comfyui_holds_to_be_fast(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     monkeypatch.setattr(mm, "get_torch_device", lambda: GPU)
     monkeypatch.setattr(mm, "should_use_bf16", lambda device: False)
     monkeypatch.setattr(mm, "should_use_fp16", lambda device: True)
-    loaded = memory.load(checkpoint, "int8", None)
+    loaded = memory.load(checkpoint, precision, None)
     assert loaded.pipeline.dtype == torch.float16
     load_share(loaded, GPU, 0.5)
     assert stranded(loaded) == []

@@ -17,7 +17,8 @@ from support.node_runs import run
 from support.patchers import WHOLE, detach, device_patchers, load_share, movable_size
 from support.simulated_cuda import simulated_cuda
 
-BF16, INT8 = Precision(torch.bfloat16), Precision(torch.float16, int8=True)
+BF16, INT8 = Precision(torch.bfloat16), Precision(torch.float16, narrow="int8")
+INT4 = Precision(torch.bfloat16, narrow="int4")
 IMAGES = torch.rand(2, 40, 64, 3, generator=torch.Generator().manual_seed(0))
 MASK = torch.zeros(1, 40, 64)
 MASK[:, 5:20, 10:30] = 1
@@ -69,7 +70,7 @@ def bytes_on_device(loaded: LoadedJanus) -> int:
     )
 
 
-@pytest.mark.parametrize(("precision", "share"), [(BF16, 0.4), (INT8, 0.0)], ids=str)
+@pytest.mark.parametrize(("precision", "share"), [(BF16, 0.4), (INT8, 0.0), (INT4, 0.4)], ids=str)
 def test_nodes_work_wherever_the_weights_are(
     device: Counts, checkpoint: Path, precision: Precision, share: float
 ) -> None:
@@ -109,8 +110,11 @@ def steps(device: Counts, loaded: LoadedJanus) -> dict[str, tuple[float, float]]
     return found
 
 
-def test_a_partly_loaded_int8_model_waits_no_more_than_a_whole_one(device: Counts, checkpoint: Path) -> None:
-    whole, part = (steps(device, held(checkpoint, INT8, share)) for share in (1.0, 0.4))
+@pytest.mark.parametrize("precision", [INT8, INT4], ids=str)
+def test_a_partly_loaded_narrow_model_waits_no_more_than_a_whole_one(
+    device: Counts, checkpoint: Path, precision: Precision
+) -> None:
+    whole, part = (steps(device, held(checkpoint, precision, share)) for share in (1.0, 0.4))
     assert part["draw"][1] == whole["draw"][1] == 0
     assert part["write"][1] <= whole["write"][1] + 1  # for the ids that are looked up in main memory
 

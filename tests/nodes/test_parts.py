@@ -23,9 +23,9 @@ STEP = ("body.layers", "body.norm", "generation.head", "generation.aligner", "ge
 
 
 @cache
-def model_and_needs(int8: bool) -> tuple[Janus, dict[int, int]]:
+def model_and_needs(narrow: str | None) -> tuple[Janus, dict[int, int]]:
     """Janus-Pro-7B, and the working memory to draw 1 and 8 images."""
-    pipe = sized_pipeline(released_config("Janus-Pro-7B"), "meta", torch.bfloat16, int8)
+    pipe = sized_pipeline(released_config("Janus-Pro-7B"), "meta", torch.bfloat16, narrow)
     make_movable(pipe.model)
     needs = {}
     for count in (1, 8):
@@ -44,19 +44,19 @@ def model_and_needs(int8: bool) -> tuple[Janus, dict[int, int]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("int8", "images", "free", "most"),
+    ("narrow", "images", "free", "most"),
     [
-        (True, 1, 7.3, 0.0),  # 8 GB
-        (True, 8, 11.2, 0.0),  # 12 GB
-        (False, 1, 11.2, 1.76),
-        (False, 8, 15.2, 1.64),  # 16 GB
-        (False, 1, 7.3, 5.69),
+        ("int8", 1, 7.3, 0.0),  # 8 GB
+        ("int8", 8, 11.2, 0.0),  # 12 GB
+        (None, 1, 11.2, 1.76),
+        (None, 8, 15.2, 1.64),  # 16 GB
+        (None, 1, 7.3, 5.69),
     ],
 )
 def test_a_drawing_step_moves_few_weights(
-    monkeypatch: pytest.MonkeyPatch, int8: bool, images: int, free: float, most: float
+    monkeypatch: pytest.MonkeyPatch, narrow: str | None, images: int, free: float, most: float
 ) -> None:
-    model, needs = model_and_needs(int8)
+    model, needs = model_and_needs(narrow)
     patchers = part_patchers(model, GPU, MAIN_MEMORY)
     on_card = [patcher.model for part, patcher in patchers.items() if part is not Part.TEXT_TABLE]
 

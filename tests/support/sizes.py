@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from janus_nodes.janus_core import Int8Linear, JanusPipeline, Precision, load_pipeline
+from janus_nodes.janus_core import JanusPipeline, Precision, load_pipeline
 from janus_nodes.janus_core.checkpoints.layouts import LAYOUTS
 from janus_nodes.janus_core.config import FlowGenerationConfig, JanusConfig, ProjectorConfig, VAEConfig
 from janus_nodes.janus_core.models.janus import Janus
@@ -90,7 +90,7 @@ def shrunk_config(name: str) -> JanusConfig:
 
 
 def sized_pipeline(
-    config: JanusConfig, device: str, dtype: torch.dtype = torch.float32, int8: bool = False
+    config: JanusConfig, device: str, dtype: torch.dtype = torch.float32, narrow: str | None = None
 ) -> JanusPipeline:
     """A pipeline with random weights, or on `meta` with none, and a golden checkpoint's tokenizer."""
     if device == "meta":
@@ -98,8 +98,7 @@ def sized_pipeline(
             model = Janus(config).to(dtype).eval().requires_grad_(False)
     else:
         model = random_model(config, dtype=dtype)
-    if int8:
-        _quantize(model, Precision(dtype, int8=True))
+    _replace_layers(model, Precision(dtype, narrow=narrow))
     flow = isinstance(config.generation, FlowGenerationConfig)
     golden = load_pipeline(GOLDEN / ("janusflow-tiny" if flow else "janus-pro-tiny"), dtype=torch.float32)
     vision = config.understanding.vision
@@ -115,11 +114,11 @@ def sized_pipeline(
     )
 
 
-def _quantize(model: Janus, precision: Precision) -> None:
-    for name, layer in list(model.named_modules()):
-        if isinstance(layer, torch.nn.Linear) and precision.layer_class(name) is Int8Linear:
-            parent, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, Int8Linear(layer.weight, layer.bias))
+def _replace_layers(model: Janus, precision: Precision) -> None:
+    for name, layer_class in precision.replacing(model).items():
+        layer = model.get_submodule(name)
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, layer_class(layer.weight, getattr(layer, "bias", None)))
 
 
 def drawing_gigabytes() -> dict[str, list[float]]:

@@ -77,12 +77,19 @@ class FbgemmInt8Linear(InferenceLinear):
 class Int8Linear(InferenceLinear):
     """Int8 weights as plain parameters, which work on every device and can be moved between devices."""
 
+    by_rows = True
+
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__(weight, bias)
         quantized, scale = _quantize_per_channel(weight)
         self.weight = nn.Parameter(quantized, requires_grad=False)
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.float(), requires_grad=False)
+
+    def put(self, start: int, weight: Tensor) -> None:
+        """See `InferenceLinear`."""
+        rows = slice(start, start + len(weight))
+        self.weight.data[rows], self.scale.data[rows] = _quantize_per_channel(weight)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Maps [..., in] to [..., out] of the same dtype."""

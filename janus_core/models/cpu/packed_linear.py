@@ -19,12 +19,14 @@ _MAX_PACKING_ELEMENTS = 2**25
 
 
 class InferenceLinear(nn.Module):
-    """Base of the layers that replace `nn.Linear` for inference; they cannot be trained or saved."""
+    """Base of the layers that replace `nn.Linear` for inference; they cannot be trained."""
 
+    replaces: type[nn.Module] = nn.Linear
     staging_dtype = torch.bfloat16  # in which a loader reads the weight, before it constructs the layer
     packed_bytes = 0  # of the weight and bias, where they are not parameters
     needs_fbgemm = False  # PyTorch's quantized backend for x86 CPUs
     rounds_inputs = False  # so coarsely that the last bit of one often matters
+    by_rows = False  # whether it can be made on `meta`, and given its weight some rows at a time, by `put`
     exact_vectors = sys.maxsize  # most in one call for which no result depends on the others
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
@@ -45,10 +47,15 @@ class InferenceLinear(nn.Module):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"torch\.quantize_per_tensor, .* are deprecated", UserWarning)
             try:
-                cls(torch.ones(16, 16), torch.ones(16))(torch.ones(1, 16))
+                cls(torch.ones(64, 64), torch.ones(64))(torch.ones(1, 64))
                 return True
             except (AttributeError, RuntimeError, TypeError):  # no operator, no such CPU, another signature
                 return False
+
+    @staticmethod
+    def takes(in_features: int) -> bool:
+        """Whether the layer can have this many inputs."""
+        return True
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Maps [..., in] to [..., out] of the same dtype."""
@@ -58,6 +65,10 @@ class InferenceLinear(nn.Module):
     def conversion_bytes(self, vectors: int, itemsize: int) -> int:
         """Working memory beside inputs and outputs for some input vectors of a dtype's size."""
         return 0
+
+    def put(self, start: int, weight: Tensor) -> None:
+        """Quantizes some rows [n, in] of any float dtype, the first one being row `start`."""
+        raise NotImplementedError
 
     def _multiply(self, inputs: Tensor) -> Tensor:
         """Maps vectors [N, in] to [N, out] of any float dtype."""

@@ -6,6 +6,7 @@ import sys
 
 from torch import nn
 
+from ..narrow.int4_linear import Int4Linear
 from .packed_linear import InferenceLinear
 
 
@@ -35,11 +36,34 @@ def conversion_bytes(layer: nn.Module, vectors: int, itemsize: int) -> int:
     return layer.conversion_bytes(vectors, itemsize) if isinstance(layer, InferenceLinear) else 0
 
 
+def is_int4(model: nn.Module) -> bool:
+    """Whether layers of a model have 4-bit weights."""
+    return any(isinstance(module, Int4Linear) for module in model.modules())
+
+
+def narrow_factors(model: nn.Module) -> set[str]:
+    """The names of a model's parameters that belong to narrow weights: their scales and zeros."""
+    return {
+        f"{name}.{leaf}"
+        for name, layer in model.named_modules()
+        if isinstance(layer, InferenceLinear)
+        for leaf, _ in layer.named_parameters(recurse=False)
+        if leaf not in ("weight", "bias")
+    }
+
+
+def check_savable(model: nn.Module) -> None:
+    """Raises ValueError for a model with packed or quantized layers, except one with 4-bit weights."""
+    layers = [module for module in model.modules() if isinstance(module, InferenceLinear)]
+    if not (is_int4(model) and all(layer.by_rows for layer in layers)):
+        check_not_quantized(model)
+
+
 def check_not_quantized(model: nn.Module) -> None:
-    """Raises ValueError for a model with packed or quantized layers: it can be neither trained nor saved."""
+    """Raises ValueError for a model with packed or quantized layers: it cannot be trained."""
     names = {type(module).__name__ for module in model.modules() if isinstance(module, InferenceLinear)}
     if names:
         raise ValueError(
             f"model must have no packed or quantized layers, got {', '.join(sorted(names))}; load it with "
-            "dtype=torch.float32 or torch.bfloat16 to train or save it"
+            "dtype=torch.float32 or torch.bfloat16 to train or save it, or in int4 to save a small copy"
         )

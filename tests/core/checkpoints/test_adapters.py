@@ -130,7 +130,7 @@ def test_strength_scales_what_is_added(base: Base, adapter: Path, strength: floa
 
 
 @pytest.mark.parametrize(
-    "dtype", slow_except(["bf16", "fp16", "int8", torch.bfloat16, torch.float16], "int8", "bf16")
+    "dtype", slow_except(["bf16", "fp16", "int8", "int4", torch.bfloat16, torch.float16], "int8", "bf16")
 )
 def test_other_precisions_are_as_near_as_they_are_without_an_adapter(
     base: Base, adapter: Path, dtype: Any, tmp_path: Path
@@ -152,7 +152,7 @@ def test_other_precisions_are_as_near_as_they_are_without_an_adapter(
         assert 0 < with_adapter <= 1.5 * without, (name, with_adapter, without)
 
 
-@pytest.mark.parametrize("dtype", slow_except(["bf16", "fp16", "int8", torch.bfloat16], "int8"))
+@pytest.mark.parametrize("dtype", slow_except(["bf16", "fp16", "int8", "int4", torch.bfloat16], "int8"))
 def test_the_sum_is_rounded_once(base: Base, adapter: Path, dtype: Any, tmp_path: Path) -> None:
     added = deltas(base, adapter, tmp_path)
     weights = {name: weight + added[name] for name, weight in base.tensors.items()}

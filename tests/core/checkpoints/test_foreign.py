@@ -76,7 +76,7 @@ def test_quantized_weights_are_known_by_their_tensors(folder: Path, kind: str, n
     assert kind in message
     assert any(name in message for name in names)
     assert "use the checkpoint that it was made from, such as deepseek-ai/Janus-Pro-1B in bf16" in message
-    assert "precision to int8" in message
+    assert "precision to int8 or int4" in message
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_weights_take_the_dtype_asked_for_but_the_image_tokenizer_is_never_fp16(
 
 
 @pytest.mark.parametrize(
-    "dtype", slow_except([torch.bfloat16, torch.float16, *PRECISIONS], torch.float16, "int8")
+    "dtype", slow_except([torch.bfloat16, torch.float16, *PRECISIONS], torch.float16, "int8", "int4")
 )
 def test_every_precision_sees_draws_and_answers(golden_root: Path, dtype: torch.dtype | str) -> None:
     pipe = load_pipeline(golden_root / "janus-pro-tiny", dtype=dtype)

@@ -8,6 +8,7 @@ from janus_nodes.janus_core.checkpoints import precision as module
 from janus_nodes.janus_core.checkpoints.precision import Precision, resolve_precision
 from janus_nodes.janus_core.models.cpu.int8_linear import FbgemmInt8Linear, Int8Linear
 from janus_nodes.janus_core.models.cpu.packed_linear import FbgemmFp16Linear, OneDnnBf16Linear
+from janus_nodes.janus_core.models.narrow.int4_linear import Int4Embedding, Int4Linear
 
 PACKED_FP16 = Precision(torch.float32, packed=FbgemmFp16Linear)
 PACKED_BF16 = Precision(torch.float32, packed=OneDnnBf16Linear)
@@ -32,10 +33,14 @@ BF16, FP16, FP32 = Precision(torch.bfloat16), Precision(torch.float16), Precisio
         ("fp16", "cpu", True, True, PACKED_FP16),
         ("fp16", "cpu", False, False, FP16),
         ("fp32", "cpu", True, True, FP32),
-        ("int8", "cuda", True, True, Precision(torch.bfloat16, int8=True)),
-        ("int8", "cpu", True, True, Precision(torch.float32, OneDnnBf16Linear, int8=True)),
-        ("int8", "cpu", False, True, Precision(torch.float32, FbgemmFp16Linear, int8=True)),
-        ("int8", "cpu", False, False, Precision(torch.float32, int8=True)),
+        ("int8", "cuda", True, True, Precision(torch.bfloat16, narrow="int8")),
+        ("int8", "cpu", True, True, Precision(torch.float32, OneDnnBf16Linear, "int8 for FBGEMM")),
+        ("int8", "cpu", False, True, Precision(torch.float32, FbgemmFp16Linear, "int8 for FBGEMM")),
+        ("int8", "cpu", False, False, Precision(torch.float32, narrow="int8")),
+        ("int4", "cuda", True, True, Precision(torch.bfloat16, narrow="int4")),
+        ("int4", "cpu", True, True, Precision(torch.bfloat16, narrow="int4")),
+        ("int4", "cpu", False, True, Precision(torch.float32, FbgemmFp16Linear, "int4")),
+        ("int4", "cpu", False, False, Precision(torch.float32, narrow="int4")),
         (torch.bfloat16, "cpu", False, True, BF16),
     ],
 )
@@ -77,29 +82,36 @@ def test_int8_without_fbgemm_computes_in_bf16_where_that_is_fast(monkeypatch: py
     monkeypatch.setattr(module, "has_fast_bf16", lambda device_type: True)
     monkeypatch.setattr(OneDnnBf16Linear, "is_available", staticmethod(lambda: True))
     monkeypatch.setattr(FbgemmInt8Linear, "is_available", staticmethod(lambda: False))
-    assert resolve_precision("int8", "cpu") == Precision(torch.bfloat16, int8=True)
+    assert resolve_precision("int8", "cpu") == Precision(torch.bfloat16, narrow="int8")
 
 
 def test_unknown_name_is_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"must be auto, bf16, fp16, fp32, int8 or a torch\.dtype, got 'int3'"
+        ValueError, match=r"must be auto, bf16, fp16, fp32, int8, int4 or a torch\.dtype, got 'int3'"
     ):
         resolve_precision("int3", "cpu")
 
 
-def test_int8_is_for_the_parts_that_every_decode_step_reads() -> None:
-    precision = Precision(torch.bfloat16, int8=True)
-    assert precision.layer_class("body.layers.0.mlp.down_proj") is Int8Linear
-    assert precision.layer_class("generation.head.vision_head") is Int8Linear
-    assert precision.layer_class("understanding.tower.blocks.0.mlp.fc1") is None
-
-
-@pytest.mark.parametrize(("has_kernels", "expected"), [(True, FbgemmInt8Linear), (False, Int8Linear)])
-def test_int8_is_packed_where_fbgemm_is_available(
-    monkeypatch: pytest.MonkeyPatch, has_kernels: bool, expected: type
+@pytest.mark.parametrize(
+    ("narrow", "layer", "in_features", "expected"),
+    [
+        ("int8", "body.layers.0.mlp.down_proj", 80, Int8Linear),
+        ("int8 for FBGEMM", "body.layers.0.mlp.down_proj", 80, FbgemmInt8Linear),
+        ("int8", "generation.head.vision_head", 64, Int8Linear),
+        ("int8", "understanding.tower.blocks.0.mlp.fc1", 64, None),
+        ("int4", "body.layers.0.mlp.down_proj", 128, Int4Linear),
+        ("int4", "body.layers.0.mlp.down_proj", 80, Int8Linear),  # no whole groups
+        ("int4", "body.lm_head", 128, Int8Linear),
+        ("int4", "body.embed_tokens", 128, Int4Embedding),
+        ("int4", "body.embed_tokens", 80, None),
+        ("int4", "understanding.tower.blocks.0.mlp.fc1", 61, Int8Linear),
+        ("int4", "generation.vq.post_quant_conv", 64, None),
+    ],
+)
+def test_parts_are_as_narrow_as_their_quality_allows(
+    narrow: str, layer: str, in_features: int, expected: type | None
 ) -> None:
-    monkeypatch.setattr(FbgemmInt8Linear, "is_available", staticmethod(lambda: has_kernels))
-    precision = Precision(torch.float32, packed=FbgemmFp16Linear, int8=True)
-    assert precision.layer_class("body.layers.0.mlp.down_proj") is expected
-    assert precision.layer_class("understanding.tower.blocks.0.mlp.fc1") is FbgemmFp16Linear
-    assert Precision(torch.bfloat16, int8=True).layer_class("understanding.aligner.layers.0") is None
+    assert Precision(torch.bfloat16, narrow=narrow).narrow_class(layer, in_features) is expected
+    assert Precision(torch.bfloat16).layer_class(layer, in_features) is None
+    packed = Precision(torch.float32, FbgemmFp16Linear, narrow)
+    assert packed.layer_class(layer, in_features) is (expected or FbgemmFp16Linear)

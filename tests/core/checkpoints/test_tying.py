@@ -162,7 +162,7 @@ def test_the_original_layout_ties_by_the_language_model(tmp_path: Path, scale: f
     assert torch.equal(model.body.lm_head.weight, embedding if tied else output)
 
 
-@pytest.mark.parametrize("dtype", ["auto", "fp16", "int8"])
+@pytest.mark.parametrize("dtype", ["auto", "fp16", "int8", "int4"])
 @pytest.mark.parametrize("scale", [None, 1.0, -2.0])
 def test_packed_output_embeddings_are_those_of_the_file(
     tmp_path: Path, dtype: str, scale: float | None

@@ -105,7 +105,8 @@ def test_an_image_for_which_there_is_no_memory_is_an_error(pipe: JanusPipeline) 
         MEMORY.limit = MEMORY.live + 2**14
         message = (
             r"memory of cuda:0 must hold about 0.00 GiB beside the model for one image or answer at a time, "
-            "got less; close other programs that use it, load the model in int8, or use a shorter prompt"
+            "got less; close other programs that use it, load the model in int8 or int4, or use a "
+            "shorter prompt"
         )
         with pytest.raises(torch.OutOfMemoryError, match=message):
             on_device.generate("A fox.", TokenSampling(batch_size=2))

@@ -76,7 +76,7 @@ def test_a_step_stays_within_its_bounds(checkpoint: str, precision: str) -> None
     config = shrunk_config(checkpoint)  # narrow, but as deep as the released one
     depth = released_config(checkpoint).body.num_hidden_layers
     config = replace(config, body=replace(config.body, num_hidden_layers=depth, vocab_size=512))
-    pipe = sized_pipeline(config, "cpu", torch.bfloat16, int8=precision == "int8")
+    pipe = sized_pipeline(config, "cpu", torch.bfloat16, None if precision == "bf16" else precision)
     with simulated_cuda():
         pipe = replace(pipe, model=pipe.model.to("cuda"), device=CUDA)
     for run, limits in BOUNDS[checkpoint, precision].items():

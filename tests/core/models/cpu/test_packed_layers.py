@@ -170,7 +170,7 @@ assert warnings.filters == filters
 
 
 @pytest.mark.parametrize(
-    ("precision", "bytes_per_weight"), [("fp32", 4), ("fp16", 2), ("bf16", 2), ("int8", 1)]
+    ("precision", "bytes_per_weight"), [("fp32", 4), ("fp16", 2), ("bf16", 2), ("int8", 1), ("int4", 0.5625)]
 )
 def test_each_precision_takes_its_bytes_per_weight(
     demonstration: Callable[[str], JanusPipeline], precision: str, bytes_per_weight: int

@@ -1,0 +1,90 @@
+"""Models with 4-bit weights in files: saved and read as they are, and refused where they do not fit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from janus_nodes.janus_core import JanusPipeline, TextSampling, load_pipeline, save_checkpoint
+from janus_nodes.janus_core.models.narrow import int4_linear
+from safetensors.torch import load_file, save_file
+from support.adapters import write_adapter
+from support.checkpoints import GOLDEN, assert_same_weights, edit_json
+
+
+@pytest.fixture(scope="module")
+def saved_int4(tmp_path_factory: pytest.TempPathFactory) -> tuple[JanusPipeline, Path]:
+    """The golden model in int4, with layers of 4 and of 8 bits, and the folder that it was saved to."""
+    pipe = load_pipeline(GOLDEN / "janus-pro-tiny", dtype="int4")
+    folder = tmp_path_factory.mktemp("saved") / "int4"
+    save_checkpoint(pipe, folder, max_shard_bytes=100_000)
+    return pipe, folder
+
+
+@pytest.mark.parametrize("dtype", ["int4", "auto"])
+def test_int4_weights_come_back_as_they_were_saved(
+    saved_int4: tuple[JanusPipeline, Path], dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, folder = saved_int4
+    monkeypatch.setattr(int4_linear, "fit_groups", None)  # nothing is fitted again
+    again = load_pipeline(folder, dtype=dtype)
+    assert [type(layer) for layer in again.model.modules()] == [type(layer) for layer in pipe.model.modules()]
+    assert_same_weights(again.model, pipe.model)
+    images, options = torch.rand(1, 30, 40, 3), TextSampling(max_new_tokens=5)
+    assert again.understand(images, "What?", options) == pipe.understand(images, "What?", options)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int8", torch.float32])
+def test_int4_weights_are_not_loaded_in_another_precision(
+    saved_int4: tuple[JanusPipeline, Path], dtype: Any
+) -> None:
+    message = f"precision must be int4 or auto for .*, which was saved in int4, got {dtype}; for another one"
+    with pytest.raises(ValueError, match=message):
+        load_pipeline(saved_int4[1], dtype=dtype)
+
+
+def test_an_adapter_is_not_added_to_saved_int4_weights(
+    saved_int4: tuple[JanusPipeline, Path], tmp_path: Path
+) -> None:
+    adapter = write_adapter(
+        tmp_path / "adapter", {"language_model.model.layers.0.self_attn.o_proj": (64, 64)}
+    )
+    with pytest.raises(ValueError, match="must hold whole weights for an adapter to change, got int4; apply"):
+        load_pipeline(saved_int4[1], adapters=[(adapter, 1.0)])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("o_proj.weight", lambda codes: codes.float(), r"must contain torch\.uint8, got another dtype"),
+        ("o_proj.weight.zero", lambda zero: zero[:, :0], r"must have shape \[64, 1\] by config\.json, got"),
+    ],
+)
+def test_damaged_int4_weights_are_refused(
+    saved_int4: tuple[JanusPipeline, Path], tmp_path: Path, name: str, change: Any, message: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(saved_int4[1], folder)
+    name = f"language_model.model.layers.0.self_attn.{name}"
+    index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+    file = folder / index["weight_map"][name]
+    tensors = load_file(file)
+    save_file({**tensors, name: change(tensors[name])}, file)
+    with pytest.raises(ValueError, match=message):
+        load_pipeline(folder)
+
+
+def test_narrow_weights_of_a_later_version_are_refused(
+    saved_int4: tuple[JanusPipeline, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(saved_int4[1], folder)
+    edit_json(folder / "config.json", lambda config: config.update(janus_weights="int2"))
+    with pytest.raises(
+        ValueError, match=r"janus_weights in .*config\.json must be int4, got 'int2'; use a newer"
+    ):
+        load_pipeline(folder)
