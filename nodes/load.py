@@ -51,8 +51,9 @@ class JanusLoad(io.ComfyNode):
                     _PRECISIONS,
                     "Data type of the weights. auto: 16 bits where the device is fast with them, else fp32. "
                     "bf16 and fp16 use 2 bytes per weight (Janus-Pro-1B 4 GB, 7B 15 GB), fp32 uses 4. int8 "
-                    "uses 1 in the transformer (1B 3 GB, 7B 8 GB) at some loss of quality. The image "
-                    "tokenizer never runs in fp16.",
+                    "uses 1 in the transformer (1B 3 GB, 7B 8 GB) at some loss of quality, int4 about half a "
+                    "byte (1B 1.5 GB, 7B 4.6 GB) at more: logits change by 1 to 2 %. The image tokenizer "
+                    "never runs in fp16.",
                 ),
                 choice_input(
                     "template",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -67,21 +66,17 @@ def _released_config(name: str) -> JanusConfig:
 
 def _fill(model: Janus, precision: Precision, device: str) -> None:
     """Gives the layers of a model on `meta` weights in a precision, one after the other."""
-    for path, layer in list(_linear_layers(model)):
-        if kind := precision.layer_class(path):
-            weight = _filled(f"{path}.weight", layer.weight, kind.staging_dtype, device)
-            bias = None if layer.bias is None else _filled(f"{path}.bias", layer.bias, torch.float32, device)
-            parent, _, leaf = path.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, kind(weight, bias).requires_grad_(False))
+    for path, kind in precision.replacing(model).items():
+        parameters = dict(model.get_submodule(path).named_parameters())
+        weight = _filled(f"{path}.weight", parameters["weight"], kind.staging_dtype, device)
+        has_bias = "bias" in parameters
+        bias = _filled(f"{path}.bias", parameters["bias"], torch.float32, device) if has_bias else None
+        model.set_submodule(path, kind(weight, bias).requires_grad_(False))
     for name, parameter in list(model.named_parameters()):
         if parameter.is_meta:
             parent, _, leaf = name.rpartition(".")
             filled = _filled(name, parameter, precision.stored(name), device)
             setattr(model.get_submodule(parent), leaf, nn.Parameter(filled, requires_grad=False))
-
-
-def _linear_layers(model: Janus) -> Iterator[tuple[str, nn.Linear]]:
-    return ((path, layer) for path, layer in model.named_modules() if isinstance(layer, nn.Linear))
 
 
 def _filled(name: str, like: torch.Tensor, dtype: torch.dtype, device: str) -> torch.Tensor:

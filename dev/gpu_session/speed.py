@@ -99,7 +99,7 @@ def kernels(session: Session) -> None:
 
 def _layer(session: Session, name: str, precision: Precision, weight: Tensor) -> None:
     """Times a linear layer in a precision, for several numbers of rows."""
-    kind = precision.layer_class(LAYER)
+    kind = precision.layer_class(LAYER, weight.shape[1])
     if kind is None:
         outputs, width = weight.shape
         layer: nn.Module = nn.Linear(width, outputs, bias=False, device="meta")

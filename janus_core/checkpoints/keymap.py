@@ -16,6 +16,9 @@ from ..config import JanusConfig
 
 Shape = tuple[int, ...]
 
+# Parameters beside a narrow weight, in files named after it. They have as many rows, and follow its rule.
+FACTORS = ("scale", "zero")
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -69,8 +72,8 @@ class KeyMap:
         expected: dict[str, ParameterSlice] = {}
         for parameter, shape in shapes.items():
             target, suffix = parameter, ""
-            if self._rule(parameter) is None:  # factors of a narrow weight have its rule, and a longer name
-                layer, _, leaf = parameter.rpartition(".")
+            layer, _, leaf = parameter.rpartition(".")
+            if leaf in FACTORS and f"{layer}.weight" in shapes:
                 target, suffix = f"{layer}.weight", f".{leaf}"
             rule = self._rule(target)
             if rule is None:  # an error in the table

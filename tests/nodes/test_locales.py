@@ -35,7 +35,7 @@ NODES: dict[str, io.Schema] = {
 # Combos that list folders, and values that are names or file types: the same in every language.
 FOLDERS = {"checkpoint", "adapter"}
 NAMES = {
-    *("bf16", "fp16", "fp32", "int8", "deepseek", "deepseek_old", "janus-4o", "janus-pro-r1"),
+    *("bf16", "fp16", "fp32", "int8", "int4", "deepseek", "deepseek_old", "janus-4o", "janus-pro-r1"),
     *("t2i-r1", "got-r1", "reasongen-r1"),
     *("euler", "midpoint", "heun", "JSON", "txt", "jsonl"),
 }

@@ -166,9 +166,7 @@ def test_casting_layers_give_identical_numbers(checkpoint: Path, dtype: torch.dt
 
 
 @pytest.mark.parametrize(("narrow", "most"), [("int8", 0.05), ("int4", 0.25)])
-def test_casting_narrow_layers_are_as_near_to_whole_weights(
-    checkpoint: Path, narrow: str, most: float
-) -> None:
+def test_casting_narrow_layers_are_near_to_whole_weights(checkpoint: Path, narrow: str, most: float) -> None:
     ours = memory.load(checkpoint, Precision(torch.float32, narrow=narrow), None)
     expected = numbers(load_pipeline(checkpoint, dtype=torch.float32))
     whole = numbers(ours.pipeline)

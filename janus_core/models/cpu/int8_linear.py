@@ -136,6 +136,8 @@ def _quantize_per_channel(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Rounds a weight [out, in] to int8, and returns it with the scale of each output channel [out]."""
     quantized = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
     scale = torch.empty(len(weight), device=weight.device)
+    if weight.is_meta:  # nothing to compute, and PyTorch would import 80 MB of its compiler for that
+        return quantized, scale
     for chunk in output_chunks(weight, _MAX_QUANTIZING_ELEMENTS):
         exact = weight[chunk].float()
         scale[chunk] = (exact.abs().amax(dim=1) / 127).clamp(min=_TINY)

@@ -29,6 +29,8 @@ load_packages()
 import torch
 from transformers import PreTrainedTokenizerFast
 from janus_nodes.janus_core import load_pipeline
+from janus_nodes.janus_core.checkpoints import reading
+from janus_nodes.janus_core.models.narrow import int4_linear
 
 def memory(kind):
     with open("/proc/self/status") as status:
@@ -38,12 +40,16 @@ tiny, *folders = sys.argv[1:]
 for folder in folders:
     child = os.fork()
     if child == 0:
-        load_pipeline(tiny, dtype=torch.bfloat16)
+        dtype = "int4" if "int4" in folder else torch.bfloat16
+        load_pipeline(tiny, dtype=dtype)
         torch.ones(64, 64).addmm_(torch.ones(64, 64), torch.ones(64, 64))
         baseline = memory("VmRSS")
         adapter = os.path.join(folder, "adapter")
         adapters = [(adapter, 1.0)] if os.path.isdir(adapter) else []
-        pipe = load_pipeline(folder, dtype=torch.bfloat16, adapters=adapters)
+        if dtype == "int4":  # of released size, a model is 15 or 46 times larger, and pieces of it no larger
+            reading.CHUNK_BYTES = reading.MIN_MAPPED_BYTES = 2**20
+            int4_linear._MAX_FITTED_ELEMENTS = 2**16
+        pipe = load_pipeline(folder, dtype=dtype, adapters=adapters)
         weights = sum(parameter.nbytes for parameter in pipe.model.parameters())
         files = [os.path.join(path, "adapter_model.safetensors") for path, _ in adapters]
         weights += sum(map(os.path.getsize, files))
@@ -53,7 +59,7 @@ for folder in folders:
 """
 
 
-def sparse_checkpoint(folder: Path, dtype: str, dtype_bytes: int) -> Path:
+def sparse_checkpoint(folder: Path, dtype: str, dtype_bytes: int, num_layers: int = 10) -> Path:
     """Some 300 MB in bf16, text embedding and head being a tenth each, as in the released models.
 
     All weights are zero and take no room on the disk.
@@ -61,7 +67,7 @@ def sparse_checkpoint(folder: Path, dtype: str, dtype_bytes: int) -> Path:
     config = small_config(
         hidden_size=1024, heads=16, kv_heads=16, head_dim=64, vocab_size=16000, intermediate_size=2816
     )
-    config = replace(config, body=replace(config.body, num_hidden_layers=10))
+    config = replace(config, body=replace(config.body, num_hidden_layers=num_layers))
     with torch.device("meta"):
         shapes = {name: tuple(parameter.shape) for name, parameter in Janus(config).named_parameters()}
     header, offset = {}, 0
@@ -107,12 +113,14 @@ def test_peak_is_one_copy_of_the_weights_and_adapters(tmp_path: Path) -> None:
     (pickled / "model.safetensors").unlink()
     adapted = sparse_checkpoint(tmp_path / "adapted", "BF16", 2)
     write_adapter(adapted / "adapter", adapted, rank=64)
-    command = [sys.executable, "-c", PROGRAM, *map(str, (TINY, as_saved, narrowed, pickled, adapted))]
+    in_int4 = sparse_checkpoint(tmp_path / "int4", "BF16", 2, num_layers=24)
+    folders = (TINY, as_saved, narrowed, pickled, adapted, in_int4)
+    command = [sys.executable, "-c", PROGRAM, *map(str, folders)]
     environment = {**os.environ, "PYTHONPATH": str(TESTS)}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     (pickled / "pytorch_model.bin").unlink()
     figures = [json.loads(line) for line in finished.stdout.splitlines()]
-    assert len(figures) == 4
+    assert len(figures) == 5
     for name, weights, peak in figures:
-        assert weights > 300e6
+        assert weights > (180e6 if name == "int4" else 300e6)
         assert peak <= 1.15 * weights, f"{name}: {peak / weights:.3f} times the weights"

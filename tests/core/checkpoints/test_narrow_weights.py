@@ -9,11 +9,28 @@ from typing import Any
 
 import pytest
 import torch
-from janus_nodes.janus_core import JanusPipeline, TextSampling, load_pipeline, save_checkpoint
+from janus_nodes.janus_core import (
+    JanusPipeline,
+    Precision,
+    TextSampling,
+    load_pipeline,
+    save_checkpoint,
+    weight_bytes,
+)
+from janus_nodes.janus_core.checkpoints.on_meta import build_on_meta, replace_on_meta
 from janus_nodes.janus_core.models.narrow import int4_linear
 from safetensors.torch import load_file, save_file
 from support.adapters import write_adapter
 from support.checkpoints import GOLDEN, assert_same_weights, edit_json
+from support.sizes import released_config
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["device", "CPU without bf16"])
+def test_all_of_janus_pro_7b_takes_at_most_4_8_gigabytes(dtype: torch.dtype) -> None:
+    model = build_on_meta(released_config("Janus-Pro-7B")).to(dtype)
+    for name, layer_class in Precision(dtype, narrow="int4").replacing(model).items():
+        replace_on_meta(model, name, layer_class)
+    assert 4.5e9 < weight_bytes(model) <= 4.8e9
 
 
 @pytest.fixture(scope="module")
