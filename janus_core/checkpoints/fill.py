@@ -75,7 +75,7 @@ class ModelFiller:
                     # The table is not kept, so that its rows make a tied head at the same time.
                     names = [part.parameter, *([LM_HEAD] if is_tied and part.parameter == EMBEDDING else [])]
                     layers = [self._layer_by_rows(name.rpartition(".")[0]) for name in names]
-                    rows = values.to(self._device, copy=True)
+                    rows = allocate(values.shape, values.dtype, self._device).copy_(values)
                     self._submit(pool, self._put, info, part, start, rows, layers)
                 else:
                     self._write(info, part, start, values)
@@ -119,7 +119,11 @@ class ModelFiller:
         layer = self._model.get_submodule(name)
         if isinstance(layer, InferenceLinear):
             return layer
-        return replace_on_meta(self._model, name, self._classes[name]).to_empty(device=self._device)
+        made = replace_on_meta(self._model, name, self._classes[name])
+        for leaf, parameter in list(made.named_parameters()):
+            memory = allocate(parameter.shape, parameter.dtype, self._device)
+            setattr(made, leaf, nn.Parameter(memory, requires_grad=False))
+        return made
 
     def _put(
         self, info: TensorInfo, part: ParameterSlice, start: int, rows: Tensor, layers: list[InferenceLinear]

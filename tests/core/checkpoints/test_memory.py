@@ -29,7 +29,7 @@ load_packages()
 import torch
 from transformers import PreTrainedTokenizerFast
 from janus_nodes.janus_core import load_pipeline
-from janus_nodes.janus_core.checkpoints import reading
+from janus_nodes.janus_core.checkpoints import buffers, reading
 from janus_nodes.janus_core.models.narrow import int4_linear
 
 def memory(kind):
@@ -47,8 +47,8 @@ for folder in folders:
         adapter = os.path.join(folder, "adapter")
         adapters = [(adapter, 1.0)] if os.path.isdir(adapter) else []
         if dtype == "int4":  # of released size, a model is 15 or 46 times larger, and pieces of it no larger
-            reading.CHUNK_BYTES = reading.MIN_MAPPED_BYTES = 2**20
-            int4_linear._MAX_FITTED_ELEMENTS = 2**16
+            reading.CHUNK_BYTES = reading.MIN_MAPPED_BYTES = 2**21
+            int4_linear._MAX_FITTED_ELEMENTS = buffers._HUGE_PAGE_BYTES = 2**16
         pipe = load_pipeline(folder, dtype=dtype, adapters=adapters)
         weights = sum(parameter.nbytes for parameter in pipe.model.parameters())
         files = [os.path.join(path, "adapter_model.safetensors") for path, _ in adapters]
