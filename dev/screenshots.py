@@ -118,6 +118,7 @@ def readme_pictures(canvas: Canvas) -> None:
     Raises:
         RuntimeError: the run fails, or the canvas shows messages, overlaps or clipped text.
     """
+    canvas.server.client.free()  # nodes that are cached from the thumbnail's run would show no text
     canvas.open(read(README_WORKFLOW))
     if (end := canvas.run()) != "execution_success":
         raise RuntimeError(f"{README_WORKFLOW} must run to its end, got {end}")
