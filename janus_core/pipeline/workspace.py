@@ -116,7 +116,11 @@ def vision_bytes(runtime: Runtime, images: int) -> int:
     outputs = config.num_embeddings * (size + config.aligner.hidden_size) * itemsize
     # The outputs of all chunks are kept, then copied into one tensor.
     chunk = min(images, runtime.max_batch_size)
-    tower = chunk * (positions * max(attention, feed_forward) + pixels) + (images - chunk) * outputs
+    widest = runtime.model.understanding.get_submodule("tower.blocks.0.mlp.fc1")
+    conversion = conversion_bytes(widest, chunk * positions, itemsize)
+    tower = (
+        chunk * (positions * max(attention, feed_forward) + pixels) + (images - chunk) * outputs + conversion
+    )
     return with_margin(max(tower, 2 * images * outputs))
 
 
