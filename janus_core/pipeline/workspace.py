@@ -116,12 +116,10 @@ def vision_bytes(runtime: Runtime, images: int) -> int:
     outputs = config.num_embeddings * (size + config.aligner.hidden_size) * itemsize
     # The outputs of all chunks are kept, then copied into one tensor.
     chunk = min(images, runtime.max_batch_size)
-    widest = runtime.model.understanding.get_submodule("tower.blocks.0.mlp.fc1")
-    conversion = conversion_bytes(widest, chunk * positions, itemsize)
-    tower = (
-        chunk * (positions * max(attention, feed_forward) + pixels) + (images - chunk) * outputs + conversion
-    )
-    return with_margin(max(tower, 2 * images * outputs))
+    layers = runtime.model.understanding.modules()
+    conversion = max(conversion_bytes(layer, chunk * positions, itemsize) for layer in layers)
+    run = chunk * (positions * max(attention, feed_forward) + pixels) + conversion
+    return with_margin(max(run + (images - chunk) * outputs, 2 * images * outputs))
 
 
 def codec_bytes(runtime: Runtime, images: int) -> int:

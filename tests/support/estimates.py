@@ -25,9 +25,12 @@ def check_estimate(pipe: JanusPipeline, run: Run, most: float, fused: bool = Tru
     attention = FusedAttention() if pipe.device.type == "meta" and fused else contextlib.nullcontext()
     with AllocationCounter(pipe.device.type) as counter, attention, torch.no_grad():
         reserved: list[int] = []
+        live: list[int] = []
 
         def reserve(num_bytes: int, parts: Parts) -> None:
-            reserved.append(counter.memory.live + num_bytes)  # what is allocated is not free any more
+            # What the run has allocated since its first reservation is not free any more.
+            live.append(counter.memory.live)
+            reserved.append(live[-1] - live[0] + num_bytes)
 
         with contextlib.suppress(EnoughError):
             run(replace(pipe, reserve=reserve))
