@@ -49,8 +49,8 @@ def with_adapter(model: LoadedJanus, path: Path, strength: float) -> LoadedJanus
 
     Floating-point parameters are patched by ComfyUI when they are moved to the device, so models with
     different adapters share them, and the parts that no adapter changes stay on the device. Prepacked and
-    int8 layers cannot be patched: if an adapter changes one, the checkpoint is loaded again when the model is
-    used. An adapter's errors are always raised here.
+    quantized layers cannot be patched: if an adapter changes one, the checkpoint is loaded again when the
+    model is used. An adapter's errors are always raised here.
 
     Args:
         model: possibly with adapters already.
@@ -87,7 +87,7 @@ def _patched(patcher: ModelPatcher, changes: Mapping[str, Sequence[Change]]) -> 
 
 
 def _are_whole(model: Janus, patchers: Patchers, names: Mapping[str, object]) -> bool:
-    """Whether all of these are parameters that ComfyUI can patch: neither prepacked, int8, nor shared."""
+    """Whether ComfyUI can patch all of these parameters: not if they are prepacked, quantized, or shared."""
     # The model and its parts may list a shared parameter under different names.
     parameters = dict(model.named_parameters())
     managed = {name for patcher in patchers.values() for name, _ in patcher.model.named_parameters()}

@@ -23,7 +23,7 @@ from .layouts import LAYOUTS, detect_layout
 from .layouts.vae import VAE_PREFIX
 from .on_meta import build_on_meta, parameter_shapes
 from .precision import EMBEDDING
-from .sources import LM_HEAD
+from .sources import LM_HEAD, saved_precision
 
 _log = logging.getLogger(__name__)
 
@@ -61,11 +61,17 @@ def read_adapters(folder: Path, adapters: Sequence[AdapterChoice]) -> list[Adapt
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if `adapters` holds anything else than pairs, or an adapter is broken, not supported, or
-            for another model.
+            for another model, or the checkpoint was saved with quantized weights.
     """
     choices = _checked(adapters)
     if not choices:
         return []
+    saved = saved_precision(folder)
+    if saved and any(strength for _, strength in choices):
+        raise ValueError(
+            f"adapters must change whole weights, got {folder}, which was saved in {saved}; apply them to "
+            "the checkpoint that it was saved from"
+        )
     layout, config = detect_layout(folder)
     names = _Names(folder, config, layout.key_map)
     files = {path: read_adapter(path) for path in dict.fromkeys(path for path, _ in choices)}

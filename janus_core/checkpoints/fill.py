@@ -112,7 +112,10 @@ class ModelFiller:
     def _is_by_rows(self, parameter: str) -> bool:
         """Whether a parameter is the weight of a layer that takes some rows at a time."""
         layer, _, leaf = parameter.rpartition(".")
-        return leaf == "weight" and layer in self._classes and self._classes[layer].by_rows
+        return leaf == "weight" and self._takes_rows(layer)
+
+    def _takes_rows(self, layer: str) -> bool:
+        return layer in self._classes and self._classes[layer].by_rows
 
     def _layer_by_rows(self, name: str) -> InferenceLinear:
         """The layer of this name, which replaces the model's own at the first call."""
@@ -160,7 +163,10 @@ class ModelFiller:
     def _assign(self, parameter: str, pool: ThreadPoolExecutor) -> None:
         """Moves a complete parameter from its buffer into the model."""
         layer = parameter.rpartition(".")[0]
-        is_packed = layer in self._classes and not self._classes[layer].by_rows
+        by_rows = self._takes_rows(layer)
+        if by_rows:
+            self._layer_by_rows(layer)  # by this thread, which also does so when it reads the weight
+        is_packed = layer in self._classes and not by_rows
         if not is_packed and parameter not in self._unchanged:
             self._set(parameter, self._buffers.pop(parameter))
             return
@@ -194,10 +200,8 @@ class ModelFiller:
 
     def _set(self, parameter: str, values: Tensor) -> None:
         """Gives the model a parameter."""
-        name, _, leaf = parameter.rpartition(".")
-        by_rows = name in self._classes and self._classes[name].by_rows
-        layer = self._layer_by_rows(name) if by_rows else self._model.get_submodule(name)
-        setattr(layer, leaf, nn.Parameter(values, requires_grad=False))
+        layer, _, leaf = parameter.rpartition(".")
+        setattr(self._model.get_submodule(layer), leaf, nn.Parameter(values, requires_grad=False))
 
     def _pack(self, layer: str, weight: Tensor, bias: Tensor | None = None) -> None:
         """Replaces a linear layer by its packed or quantized form."""

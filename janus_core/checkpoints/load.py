@@ -51,26 +51,24 @@ def load_weights(
                 f"precision must be {saved} or auto for {folder}, which was saved in {saved}, got {dtype}; "
                 "for another one, use the checkpoint that it was saved from"
             )
-        _make_narrow(folder, model, precision, changes)
+        _make_narrow(model, precision)
     tensors = match_tensors(checkpoint, parameter_shapes(model), narrow_dtypes(model))
     ModelFiller(model, torch.device(weights_device or device), precision, changes).fill(tensors, on_progress)
     assert not any(parameter.is_meta for parameter in model.parameters())
     return model.eval().requires_grad_(False)
 
 
-def _make_narrow(folder: Path, model: Janus, precision: Precision, changes: Changes) -> None:
-    """Replaces the layers whose narrow weights a checkpoint holds, so that they are read as they are."""
+def _make_narrow(model: Janus, precision: Precision) -> None:
+    """Replaces the layers whose quantized weights a checkpoint holds, so that they are read as they are."""
     for name, layer_class in precision.replacing(model).items():
         if layer_class.by_rows:
-            if f"{name}.weight" in changes:
-                raise ValueError(
-                    f"{folder} must hold whole weights for an adapter to change, got {precision.narrow}; "
-                    "apply the adapter to the checkpoint that this one was saved from"
-                )
             replace_on_meta(model, name, layer_class)
 
 
 def check_weights(folder: Path) -> None:
     """Checks that a folder's weights match its config.json, without reading their values."""
     checkpoint = find_checkpoint(folder, None)
-    match_tensors(checkpoint, parameter_shapes(build_on_meta(checkpoint.config)))
+    model = build_on_meta(checkpoint.config)
+    if checkpoint.narrow:
+        _make_narrow(model, resolve_precision(checkpoint.narrow, "cpu"))
+    match_tensors(checkpoint, parameter_shapes(model), narrow_dtypes(model))

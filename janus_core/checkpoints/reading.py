@@ -47,7 +47,10 @@ _SAFETENSORS_DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
     "I8": torch.int8,
+    "U8": torch.uint8,
 }
+# Stands for any other dtype, which weights cannot have.
+_OTHER = torch.bool
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class TensorInfo:
     file: Path
     name: str
     shape: Shape
-    dtype: torch.dtype  # uint8 also stands for any dtype that weights cannot have
+    dtype: torch.dtype
 
     @property
     def num_bytes(self) -> int:
@@ -86,7 +89,7 @@ def read_infos(file: Path) -> dict[str, TensorInfo]:
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():
                 part = opened.get_slice(name)
-                dtype = _SAFETENSORS_DTYPES.get(part.get_dtype(), torch.uint8)
+                dtype = _SAFETENSORS_DTYPES.get(part.get_dtype(), _OTHER)
                 infos[name] = TensorInfo(file, name, tuple(part.get_shape()), dtype)
         return infos
 

@@ -30,8 +30,8 @@ class NoiseStreams:
         everyone = list(range(len(self._generators)))
         blocks = []
         if self._ahead is not None:
-            drawn, self._ahead = self._ahead.result(), None
-            blocks.append(self._keep(drawn, everyone, device))
+            ahead, self._ahead = self._ahead, None
+            blocks.append(self._keep(ahead.result(), everyone, device))
         missing = [index for index in everyone for _ in range(count - len(self._kept[index]))]
         if missing:
             blocks.append(

@@ -54,9 +54,15 @@ def narrow_factors(model: nn.Module) -> set[str]:
 
 def check_savable(model: nn.Module) -> None:
     """Raises ValueError for a model with packed or quantized layers, except one with 4-bit weights."""
-    layers = [module for module in model.modules() if isinstance(module, InferenceLinear)]
-    if not (is_int4(model) and all(layer.by_rows for layer in layers)):
+    if not is_int4(model):
         check_not_quantized(model)
+    layers = [module for module in model.modules() if isinstance(module, InferenceLinear)]
+    names = {type(layer).__name__ for layer in layers if not layer.by_rows}
+    if names:
+        raise ValueError(
+            f"model must have no packed layers beside its 4-bit weights to be saved, got "
+            f"{', '.join(sorted(names))}; load it with dtype=Precision(torch.float32, narrow='int4')"
+        )
 
 
 def check_not_quantized(model: nn.Module) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,28 @@ from janus_nodes.janus_core import (
     JanusPipeline,
     Precision,
     TextSampling,
+    convert_bin,
     load_pipeline,
     save_checkpoint,
     weight_bytes,
 )
+from janus_nodes.janus_core.checkpoints import fill
+from janus_nodes.janus_core.checkpoints.changes import Replacement
+from janus_nodes.janus_core.checkpoints.load import load_weights
 from janus_nodes.janus_core.checkpoints.on_meta import build_on_meta, replace_on_meta
+from janus_nodes.janus_core.checkpoints.sources import find_checkpoint
+from janus_nodes.janus_core.models.cpu.int8_linear import Int8Linear
+from janus_nodes.janus_core.models.cpu.packed_linear import FbgemmFp16Linear
+from janus_nodes.janus_core.models.cpu.registry import check_savable
 from janus_nodes.janus_core.models.narrow import int4_linear
+from janus_nodes.janus_core.models.narrow.int4_linear import Int4Linear
 from safetensors.torch import load_file, save_file
 from support.adapters import write_adapter
 from support.checkpoints import GOLDEN, assert_same_weights, edit_json
 from support.sizes import released_config
+from torch import Tensor, nn
+
+TINY = GOLDEN / "janus-pro-tiny"
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["device", "CPU without bf16"])
@@ -36,7 +49,7 @@ def test_all_of_janus_pro_7b_takes_at_most_4_8_gigabytes(dtype: torch.dtype) -> 
 @pytest.fixture(scope="module")
 def saved_int4(tmp_path_factory: pytest.TempPathFactory) -> tuple[JanusPipeline, Path]:
     """The golden model in int4, with layers of 4 and of 8 bits, and the folder that it was saved to."""
-    pipe = load_pipeline(GOLDEN / "janus-pro-tiny", dtype="int4")
+    pipe = load_pipeline(TINY, dtype="int4")
     folder = tmp_path_factory.mktemp("saved") / "int4"
     save_checkpoint(pipe, folder, max_shard_bytes=100_000)
     return pipe, folder
@@ -70,7 +83,9 @@ def test_an_adapter_is_not_added_to_saved_int4_weights(
     adapter = write_adapter(
         tmp_path / "adapter", {"language_model.model.layers.0.self_attn.o_proj": (64, 64)}
     )
-    with pytest.raises(ValueError, match="must hold whole weights for an adapter to change, got int4; apply"):
+    with pytest.raises(
+        ValueError, match=r"must change whole weights, got .*, which was saved in int4; apply"
+    ):
         load_pipeline(saved_int4[1], adapters=[(adapter, 1.0)])
 
 
@@ -93,6 +108,59 @@ def test_damaged_int4_weights_are_refused(
     save_file({**tensors, name: change(tensors[name])}, file)
     with pytest.raises(ValueError, match=message):
         load_pipeline(folder)
+
+
+@pytest.mark.parametrize("narrow", ["int8", "int4"])
+def test_a_changed_bias_and_its_weight_meet_in_one_layer(
+    narrow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bias is changed by another thread than the one that makes the layer, which is slow here."""
+    checkpoint, precision = find_checkpoint(TINY, None), Precision(torch.float32, narrow=narrow)
+    plain = load_weights(checkpoint, "cpu", precision)
+    layers = {
+        name: layer
+        for name, layer in plain.named_modules()
+        if isinstance(layer, Int4Linear | Int8Linear) and layer.bias is not None
+    }
+    changes = {
+        f"{name}.bias": [Replacement(0, torch.full((layer.out_features, 1), 0.5), 1.0)]
+        for name, layer in layers.items()
+    }
+
+    def replace_slowly(*arguments: Any) -> Any:
+        made = replace_on_meta(*arguments)
+        time.sleep(0.05)
+        return made
+
+    monkeypatch.setattr(fill, "replace_on_meta", replace_slowly)
+    changed = load_weights(checkpoint, "cpu", precision, changes=changes)
+    assert layers
+    for name, layer in layers.items():
+        own = changed.get_submodule(name)
+        assert torch.equal(own.weight, layer.weight)
+        torch.testing.assert_close(own.bias, torch.full_like(layer.bias, 0.5))
+
+
+def test_packed_layers_beside_4_bits_are_not_saved() -> None:
+    model = nn.Sequential(Int4Linear(torch.ones(64, 64), None), FbgemmFp16Linear(torch.ones(64, 64), None))
+    with pytest.raises(ValueError, match=r"no packed layers beside its 4-bit weights .* got Fbgemm"):
+        check_savable(model)
+
+
+def test_a_pickle_of_int4_weights_is_converted(
+    saved_int4: tuple[JanusPipeline, Path], tmp_path: Path
+) -> None:
+    pipe, folder = saved_int4
+    copy = tmp_path / "pickle"
+    shutil.copytree(folder, copy)
+    tensors: dict[str, Tensor] = {}
+    for file in sorted(copy.glob("*.safetensors")):
+        tensors |= load_file(file)
+        file.unlink()
+    (copy / "model.safetensors.index.json").unlink()
+    torch.save(tensors, copy / "pytorch_model.bin")
+    convert_bin(copy)
+    assert_same_weights(load_pipeline(copy).model, pipe.model)
 
 
 def test_narrow_weights_of_a_later_version_are_refused(
