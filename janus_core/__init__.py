@@ -10,7 +10,7 @@ from .checkpoints.adapter_files import ADAPTER_CONFIG
 from .checkpoints.adapters import merged_changes, read_adapters
 from .checkpoints.changes import Change, add_changes
 from .checkpoints.files import WEIGHT_SUFFIXES, missing_files
-from .checkpoints.precision import NARROW, PRECISIONS, Precision
+from .checkpoints.precision import NARROW_PRECISIONS, PRECISIONS, Precision
 from .checkpoints.save import convert_bin, vae_tensors
 from .checkpoints.sources import saved_precision
 from .loading import DEMONSTRATION, FLOW_DEMONSTRATION, applied_adapters, load_pipeline, save_checkpoint
@@ -54,7 +54,7 @@ __all__ = [
     "EDIT_FORM_CHOICES",
     "FLOW_DEMONSTRATION",
     "MAX_SEED",
-    "NARROW",
+    "NARROW_PRECISIONS",
     "PRECISIONS",
     "RELEASES",
     "ROUTED_TASKS",

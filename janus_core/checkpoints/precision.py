@@ -57,7 +57,8 @@ _CPU_FORMS: Mapping[str, Mapping[str, type[InferenceLinear]]] = {
     "int4": {},
 }
 
-PRECISIONS = (*DTYPES, *_CPU_FORMS)
+NARROW_PRECISIONS = tuple(_CPU_FORMS)
+PRECISIONS = (*DTYPES, *NARROW_PRECISIONS)
 
 
 @dataclass(frozen=True)
