@@ -84,12 +84,27 @@ def eviction(session: Session) -> None:
         file = Path(folder) / "session.json"
         command = [sys.executable, "-m", "dev.gpu_session", "--device", session.device, "--parts", "eviction"]
         variables = {**os.environ, "PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"}
-        subprocess.run(
-            [*command, "--json", str(file)], cwd=ROOT, env=variables, capture_output=True, timeout=120
-        )
-        for found in json.loads(file.read_text(encoding="utf-8"))["figures"]:
+        for found in _figures_of([*command, "--json", str(file)], file, variables):
             cells = (found["measured"], found["unit"], found["limit"], found["passed"])
             session.add(f"{found['name']}, cudaMallocAsync", *cells)
+
+
+def _figures_of(command: list[str], file: Path, variables: dict[str, str]) -> list[dict[str, Any]]:
+    """The figures that a session in a process of its own writes to a file.
+
+    Raises:
+        RuntimeError: if it did not end as it should; with its last lines.
+    """
+    finished = subprocess.run(
+        command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=120
+    )
+    report = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"figures": []}
+    figures: list[dict[str, Any]] = report["figures"]
+    # A requirement that is not met ends a session with 1, and is a figure to report.
+    if finished.returncode and all(figure["passed"] is not False for figure in figures):
+        last = "; ".join((finished.stderr or finished.stdout).splitlines()[-3:])
+        raise RuntimeError(f"the session in its own process ended with {finished.returncode}: {last}")
+    return figures
 
 
 def _evict(session: Session) -> None:

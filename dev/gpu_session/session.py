@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from janus_core.pipeline.device_memory import empty_cache, is_out_of_memory
+from janus_core.models.devices import is_out_of_memory
+from janus_core.pipeline.device_memory import empty_cache
 
 from ..benchmarks.speed import say
 
@@ -124,8 +125,7 @@ class Session:
         except NoTimeError:
             self.leave_out(name, "no time was left")
         except Exception as error:  # the parts after it are worth their time
-            none_left = isinstance(error, RuntimeError) and is_out_of_memory(error)
-            reason = "out of memory" if none_left else f"error: {type(error).__name__}: {error}"
+            reason = "out of memory" if is_out_of_memory(error) else f"error: {type(error).__name__}: {error}"
             self.leave_out(name, reason[:300])
 
     def leave_out(self, name: str, reason: str) -> None:

@@ -28,3 +28,11 @@ def pins_memory(device_type: str) -> bool:
     except (NotImplementedError, RuntimeError):  # for some types, older releases cannot pin memory
         return False
     return True
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch or a driver says that memory ran out: only some devices have a class for it."""
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in text or "allocate memory" in text)
+    )

@@ -41,8 +41,11 @@ def free_bytes(device: torch.device) -> int | None:
         return max(module.recommended_max_memory() - module.current_allocated_memory(), 0)
     if not hasattr(module, "mem_get_info"):  # Intel's cards before PyTorch 2.6
         return None
-    kept = module.memory_reserved(device) - module.memory_allocated(device)
-    return int(module.mem_get_info(device)[0] + kept)
+    try:
+        free = module.mem_get_info(device)[0]
+    except RuntimeError:  # some of Intel's cards do not tell
+        return None
+    return int(free + module.memory_reserved(device) - module.memory_allocated(device))
 
 
 def _free_main_memory() -> int | None:
@@ -57,9 +60,3 @@ def empty_cache(device: torch.device) -> None:
     """Gives memory that PyTorch keeps for reuse back to a device."""
     if device.type in ACCELERATORS:
         torch.get_device_module(device).empty_cache()
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that memory ran out: only some devices have a class for it."""
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "allocate memory" in text

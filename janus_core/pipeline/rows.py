@@ -13,8 +13,9 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from ..models.devices import is_out_of_memory
 from ..models.parts import Parts
-from .device_memory import empty_cache, is_out_of_memory
+from .device_memory import empty_cache, free_bytes
 from .runtime import Runtime
 
 Model = TypeVar("Model", bound=Runtime)
@@ -23,11 +24,11 @@ Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 
-# By type of device: the most rows at once. A step reads all weights, and the keys and values of every row.
-# For Janus-Pro-7B in bf16 that is 12.3 GB of weights, and on average 0.3 GB of keys and values per image with
-# guidance: 1.8 GB per image for 8, 0.7 for 32, and hardly less beyond. Few rows keep a CPU busy.
-_MOST_ROWS = {"cpu": 8}
-_MOST_ROWS_ELSEWHERE = 32
+# The most rows at once. A step reads all weights, and the keys and values of every row. For Janus-Pro-7B in
+# bf16 that is 12.3 GB of weights, and on average 0.3 GB of keys and values per image with guidance: 1.8 GB
+# per image for 8, 0.7 for 32, and hardly less beyond. Few rows keep a CPU busy. Where a device does not
+# tell how much memory is free, nothing makes a number that is too large smaller before the run.
+_FEW_ROWS, _MANY_ROWS = 8, 32
 
 
 class RowGroup(Protocol):
@@ -58,7 +59,7 @@ class Chunk:
 
 def most_rows(device: torch.device) -> int:
     """How many rows are computed at once on a device where memory allows."""
-    return _MOST_ROWS.get(device.type, _MOST_ROWS_ELSEWHERE)
+    return _FEW_ROWS if device.type == "cpu" or free_bytes(device) is None else _MANY_ROWS
 
 
 def chunks_of(runtime: Runtime, count: int) -> list[Chunk]:

@@ -7,10 +7,11 @@ Workspaces of cuBLAS and cuDNN, and the allocator's fragmentation, are not inclu
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from ..models.attention import score_bytes
 from ..models.cache import KVCache
-from ..models.cpu.registry import conversion_bytes
+from ..models.cpu import registry
 from ..prompt_batch import PromptBatch
 from ..sampling.lookahead import window
 from ..sampling.options import TextSampling
@@ -117,7 +118,7 @@ def vision_bytes(runtime: Runtime, images: int) -> int:
     # The outputs of all chunks are kept, then copied into one tensor.
     chunk = min(images, runtime.max_batch_size)
     layers = runtime.model.understanding.modules()
-    conversion = max(conversion_bytes(layer, chunk * positions, itemsize) for layer in layers)
+    conversion = max(conversion_bytes(runtime, layer, chunk * positions) for layer in layers)
     run = chunk * (positions * max(attention, feed_forward) + pixels) + conversion
     return with_margin(max(run + (images - chunk) * outputs, 2 * images * outputs))
 
@@ -159,14 +160,19 @@ def pass_bytes(runtime: Runtime, sequences: int, tokens: int, slots: int) -> int
     attention = (3 * size + projected + 3 * rotated) * itemsize + scores
     feed_forward = (5 * size + 4 * config.intermediate_size + 2 * head_dim) * itemsize + mask
     widest = runtime.model.body.get_submodule("layers.0.mlp.gate_up_proj")
-    conversion = conversion_bytes(widest, sequences * tokens, itemsize)
+    conversion = conversion_bytes(runtime, widest, sequences * tokens)
     return sequences * tokens * max(attention, feed_forward) + conversion
 
 
 def text_head_bytes(runtime: Runtime, vectors: int, bytes_per_logit: int) -> int:
     """Text logits, and what is computed from them."""
-    conversion = conversion_bytes(runtime.model.body.lm_head, vectors, runtime.dtype.itemsize)
+    conversion = conversion_bytes(runtime, runtime.model.body.lm_head, vectors)
     return max(conversion, vectors * runtime.model.config.body.vocab_size * bytes_per_logit)
+
+
+def conversion_bytes(runtime: Runtime, layer: nn.Module, vectors: int) -> int:
+    """What a linear layer takes where the model computes, which its weights may be moved to only then."""
+    return registry.conversion_bytes(layer, vectors, runtime.dtype, runtime.device)
 
 
 def states_bytes(runtime: Runtime, sequences: int, tokens: int) -> int:

@@ -36,6 +36,18 @@ def test_a_dry_run_measures_every_part(tmp_path: Path) -> None:
     assert "| steps | Janus-Pro-1B int8, image token |" in finished.stdout
 
 
+def test_a_session_in_its_own_process_that_breaks_off_is_an_error(tmp_path: Path) -> None:
+    inner = [sys.executable, "-c", "import sys; sys.exit('no such allocator')"]
+    script = (
+        "from pathlib import Path\nfrom dev.gpu_session.checks import _figures_of\n"
+        f"_figures_of({inner!r}, Path({str(tmp_path / 'session.json')!r}), {{}})"
+    )
+    finished = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert finished.stderr.endswith(
+        "RuntimeError: the session in its own process ended with 1: no such allocator\n"
+    )
+
+
 @pytest.mark.slow
 def test_a_session_without_time_says_what_it_has_left_out(tmp_path: Path) -> None:
     finished = session("--seconds 0 --parts kernels", tmp_path / "session.json")

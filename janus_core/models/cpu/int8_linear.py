@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..narrow.kernels import fastest
+from ..narrow.kernels import fastest, may_widen
 from .packed_linear import InferenceLinear, output_chunks
 
 # For more input vectors than this, converting the weight first is faster than PyTorch's int8 kernel.
@@ -43,7 +43,7 @@ class FbgemmInt8Linear(InferenceLinear):
         self.bias = None if bias is None else bias.float()
         self.packed_bytes = weight.numel() + 4 * self.out_features * (1 if bias is None else 2)
 
-    def conversion_bytes(self, vectors: int, itemsize: int) -> int:
+    def conversion_bytes(self, vectors: int, dtype: torch.dtype, device: torch.device) -> int:
         """See `InferenceLinear`: three digits of the inputs, their products, and a sum."""
         return 4 * vectors * (3 * self.in_features + 4 * self.out_features)
 
@@ -104,9 +104,11 @@ class Int8Linear(InferenceLinear):
         products = self.products(hidden_states, self.weight.to(hidden_states.dtype))
         return self.scaled(products, self.scale, self.bias).to(hidden_states.dtype)
 
-    def conversion_bytes(self, vectors: int, itemsize: int) -> int:
+    def conversion_bytes(self, vectors: int, dtype: torch.dtype, device: torch.device) -> int:
         """See `InferenceLinear`: weight and divided inputs in their dtype, then float32 outputs."""
-        converted = (self.weight.numel() + vectors * self.in_features) * itemsize
+        if not may_widen(device, dtype, vectors):
+            return 0
+        converted = (self.weight.numel() + vectors * self.in_features) * dtype.itemsize
         return max(converted, 8 * vectors * self.out_features)
 
     def _multiply(self, inputs: Tensor) -> Tensor:

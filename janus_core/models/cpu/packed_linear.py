@@ -62,8 +62,8 @@ class InferenceLinear(nn.Module):
         outputs = self._multiply(hidden_states.reshape(-1, self.in_features))
         return outputs.view(*hidden_states.shape[:-1], self.out_features).to(hidden_states.dtype)
 
-    def conversion_bytes(self, vectors: int, itemsize: int) -> int:
-        """Working memory beside inputs and outputs for some input vectors of a dtype's size."""
+    def conversion_bytes(self, vectors: int, dtype: torch.dtype, device: torch.device) -> int:
+        """Working memory beside inputs and outputs for some input vectors of a dtype on a device."""
         return 0
 
     def put(self, start: int, weight: Tensor) -> None:
@@ -116,7 +116,7 @@ class OneDnnBf16Linear(InferenceLinear):
         self.bias = None if bias is None else bias.detach().bfloat16()
         self.packed_bytes = 2 * (weight.numel() + (0 if bias is None else bias.numel()))
 
-    def conversion_bytes(self, vectors: int, itemsize: int) -> int:
+    def conversion_bytes(self, vectors: int, dtype: torch.dtype, device: torch.device) -> int:
         """See `InferenceLinear`: inputs and outputs in bf16."""
         return 2 * vectors * (self.in_features + self.out_features)
 

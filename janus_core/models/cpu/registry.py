@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import torch
 from torch import nn
 
 from ..narrow.int4_linear import Int4Linear
@@ -31,9 +32,9 @@ def exact_vectors(model: nn.Module) -> int:
     return min((layer.exact_vectors for layer in layers), default=sys.maxsize)
 
 
-def conversion_bytes(layer: nn.Module, vectors: int, itemsize: int) -> int:
-    """Working memory of a linear layer beside inputs and outputs, for input vectors of a dtype's size."""
-    return layer.conversion_bytes(vectors, itemsize) if isinstance(layer, InferenceLinear) else 0
+def conversion_bytes(layer: nn.Module, vectors: int, dtype: torch.dtype, device: torch.device) -> int:
+    """Working memory of a linear layer beside inputs and outputs, for vectors of a dtype on a device."""
+    return layer.conversion_bytes(vectors, dtype, device) if isinstance(layer, InferenceLinear) else 0
 
 
 def is_int4(model: nn.Module) -> bool:

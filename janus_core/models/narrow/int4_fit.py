@@ -29,7 +29,7 @@ def fit_groups(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q [N, G, S] from -8 to 7 in float32; scale and zero [N, G, 1] in bfloat16, for which q was chosen.
     """
     size = weight.shape[-1]
-    low, high = weight.aminmax(dim=-1, keepdim=True)
+    low, high = weight.amin(-1, keepdim=True), weight.amax(-1, keepdim=True)  # some devices lack aminmax
     scale = ((high - low) * (_FIRST_SHARE / (MOST - LEAST))).clamp_(min=_TINY)
     zero = (low + high + scale) / 2
     total = weight.sum(dim=-1, keepdim=True)

@@ -43,9 +43,9 @@ class Int4Linear(InferenceLinear):
         for chunk in output_chunks(weight, _MAX_FITTED_ELEMENTS):
             rows = weight[chunk].float()
             whole, scale, zero = fit_groups(rows.view(len(rows), -1, GROUP))
-            low, high = (whole - LEAST).to(torch.uint8).flatten(1).unflatten(1, (-1, 2)).unbind(-1)
+            low, high = (whole - LEAST).flatten(1).unflatten(1, (-1, 2)).unbind(-1)
             at = slice(start + chunk.start, start + chunk.start + len(rows))
-            self.weight.data[at] = low | (high << 4)
+            self.weight.data[at] = (low + 16 * high).to(torch.uint8)  # exact: whole numbers up to 255
             self.scale.data[at], self.zero.data[at] = scale[..., 0], zero[..., 0]
 
     def forward(self, hidden_states: Tensor) -> Tensor:
@@ -59,9 +59,9 @@ class Int4Linear(InferenceLinear):
         """Multiplies by weights that a host that offloads them may have moved."""
         return int4_linear(hidden_states, weight, scale, zero, GROUP, bias)
 
-    def conversion_bytes(self, vectors: int, itemsize: int) -> int:
+    def conversion_bytes(self, vectors: int, dtype: torch.dtype, device: torch.device) -> int:
         """See `InferenceLinear`."""
-        return conversion_bytes(self.weight, vectors, itemsize)
+        return conversion_bytes(self.weight, vectors, dtype, device)
 
 
 class Int4Embedding(Int4Linear):
@@ -77,6 +77,6 @@ class Int4Embedding(Int4Linear):
         """Maps ids [n] to rows [n, in] in bfloat16."""
         return widened(self.weight[ids], self.scale[ids], self.zero[ids], GROUP, torch.bfloat16)
 
-    def conversion_bytes(self, vectors: int, itemsize: int) -> int:
+    def conversion_bytes(self, vectors: int, dtype: torch.dtype, device: torch.device) -> int:
         """See `InferenceLinear`: a text has few tokens."""
         return 0

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..devices import is_out_of_memory
+
 _log = logging.getLogger(__name__)
 
 Int8Product = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
@@ -69,8 +71,11 @@ KERNELS: tuple[Kernel, ...] = (
 
 def widened(weight: Tensor, scale: Tensor, zero: Tensor, group: int, dtype: torch.dtype) -> Tensor:
     """Converts weights from 4 bits: [N, K] of a float dtype, rounded once."""
-    codes = torch.stack((weight & 15, weight >> 4), dim=-1).to(dtype).sub_(8).view(len(weight), -1, group)
-    values = torch.addcmul(zero.to(dtype)[..., None], codes, scale.to(dtype)[..., None], out=codes)
+    # Both codes of a byte times 16, since Macs do not shift uint8 before PyTorch 2.6: exact in every dtype.
+    codes = torch.stack(((weight & 15) * 16, weight & 240), dim=-1).to(dtype)
+    codes = codes.sub_(128).view(len(weight), -1, group)
+    zero, scale = zero.to(dtype)[..., None], scale.to(dtype)[..., None]
+    values = torch.addcmul(zero, codes, scale, value=1 / 16, out=codes)
     return values.view(len(weight), -1)
 
 
@@ -97,22 +102,28 @@ def fastest(device: torch.device, dtype: torch.dtype, vectors: int) -> Kernel | 
     return next((kernel for kernel in _usable(device, dtype) if vectors <= kernel.max_vectors), None)
 
 
-def conversion_bytes(weight: Tensor, vectors: int, itemsize: int) -> int:
+def may_widen(device: torch.device, dtype: torch.dtype, vectors: int) -> bool:
+    """Whether a run may convert weights: also where there is no memory yet to find out."""
+    try:
+        return fastest(device, dtype, vectors) is None
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return True
+
+
+def conversion_bytes(weight: Tensor, vectors: int, dtype: torch.dtype, device: torch.device) -> int:
     """Working memory beside inputs and outputs: codes of one byte beside those in the dtype."""
-    # Where a device has fast bf16, it has fast fp16 too.
-    dtype = torch.float16 if itemsize == 2 else torch.float32
-    widens = fastest(weight.device, dtype, vectors) is None
-    return 2 * weight.numel() * (1 + itemsize) if widens else 0
+    return 2 * weight.numel() * (1 + dtype.itemsize) if may_widen(device, dtype, vectors) else 0
 
 
 @cache
 def _usable(device: torch.device, dtype: torch.dtype) -> tuple[Kernel, ...]:
     """The kernels that run on a device and are right there, found once by small products."""
-    return tuple(
-        kernel
-        for kernel in KERNELS
-        if device.type in kernel.device_types and _is_right(kernel, device, dtype)
-    )
+    kernels = [kernel for kernel in KERNELS if device.type in kernel.device_types]
+    if kernels and (numbered := torch.empty(0, device=device).device) != device:
+        return _usable(numbered, dtype)  # "cuda" is the same as "cuda:0"
+    return tuple(kernel for kernel in kernels if _is_right(kernel, device, dtype))
 
 
 def _is_right(kernel: Kernel, device: torch.device, dtype: torch.dtype) -> bool:
@@ -133,6 +144,8 @@ def _is_right(kernel: Kernel, device: torch.device, dtype: torch.dtype) -> bool:
             found = kernel.int4(inputs, packed, scale, zero, group, None)
             found8 = kernel.int8(half, signed, factors, None)
         except Exception as error:  # of compilers and drivers, which have classes of their own
+            if is_out_of_memory(error):
+                raise  # it may run once there is memory
             _log.info("weights are widened on %s, where %s does not run: %s", device, kernel.name, error)
             return False
         exact = _multiply_widened(inputs, packed, scale, zero, group, None)

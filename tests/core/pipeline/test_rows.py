@@ -121,7 +121,10 @@ def needs(pipe: JanusPipeline, count: int) -> int:
     return reserved[0]
 
 
-def test_more_rows_are_computed_at_once_on_a_cuda_device(pipe: JanusPipeline) -> None:
+def test_more_rows_are_computed_at_once_on_a_cuda_device(
+    pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("janus_nodes.janus_core.pipeline.rows.free_bytes", lambda device: 2**34)
     with torch.inference_mode(), simulated_cuda():
         on_device = load_pipeline(pipe.folder, device="cuda", dtype=torch.float32)
     assert (pipe.max_batch_size, on_device.max_batch_size) == (8, 32)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +12,7 @@ from janus_nodes.janus_core.models.cpu.int8_linear import Int8Linear
 from janus_nodes.janus_core.models.narrow import int4_linear, kernels
 from janus_nodes.janus_core.models.narrow.int4_linear import GROUP, Int4Linear
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 SHAPE = (80, 3 * GROUP)
 
@@ -45,6 +49,28 @@ def test_widened_weights_are_exact_in_float32() -> None:
     layer = Int4Linear(random_weight(), None)
     found = kernels.widened(layer.weight, layer.scale, layer.zero, GROUP, torch.float32)
     torch.testing.assert_close(found, values(layer), rtol=2**-23, atol=0)
+
+
+class OldMac(TorchFunctionMode):
+    """Computes as PyTorch 2.5 does on a Mac, which does not shift uint8, and has no aminmax."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Runs a function of PyTorch."""
+        name = func.__name__
+        if name == "aminmax":
+            raise NotImplementedError(name)
+        return args[0] if "shift" in name else func(*args, **(kwargs or {}))
+
+
+def test_a_mac_makes_and_widens_the_same_weights() -> None:
+    expected = Int4Linear(random_weight(), None)
+    with OldMac():
+        layer = Int4Linear(random_weight(), None)
+        found = kernels.widened(layer.weight, layer.scale, layer.zero, GROUP, torch.float32)
+    assert torch.equal(layer.weight, expected.weight)
+    torch.testing.assert_close(found, values(expected), rtol=2**-23, atol=0)
 
 
 @pytest.mark.parametrize("rows", [1, 17])

@@ -12,13 +12,17 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from janus_nodes.janus_core import JanusPipeline
 from janus_nodes.janus_core.models.cpu.int8_linear import Int8Linear
 from janus_nodes.janus_core.models.narrow import kernels
 from janus_nodes.janus_core.models.narrow.int4_linear import Int4Linear
 from janus_nodes.janus_core.models.narrow.kernels import Kernel
+from janus_nodes.janus_core.pipeline import workspace
+from support.allocations import AllocationCounter
 from torch import Tensor
 
 SUPPORT = Path(__file__).resolve().parents[3] / "support"
@@ -114,6 +118,62 @@ def test_few_vectors_are_multiplied_by_the_kernel(fill: Fill) -> None:
     assert calls == [4, 4]
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_an_estimate_asks_for_what_the_run_computes_in(fill: Fill) -> None:
+    dtypes: list[torch.dtype] = []
+
+    def noted(inputs: Tensor, *weights: Any) -> Tensor:
+        dtypes.append(inputs.dtype)
+        return kernels._multiply_widened(inputs, *weights)
+
+    calls = fill(replace(RIGHT, int4=noted))
+    for layer in layers(64):
+        layer.to("meta")  # weights that are moved only for the run
+        few, many = (layer.conversion_bytes(vectors, torch.bfloat16, CPU) for vectors in (4, 5))
+        assert few == 0 < many
+    assert set(dtypes) == {torch.bfloat16}
+    assert len(calls) == 4  # tried once
+    assert kernels.fastest(torch.device("cpu", 0), torch.bfloat16, 4) is not None
+    assert len(calls) == 4
+
+
+def test_layers_are_asked_about_where_the_run_computes(
+    pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(workspace.registry, "conversion_bytes", lambda *call: asked.append(call[2:]) or 0)
+    own = replace(pipe, device=torch.device("cuda", 1))  # the weights are still on the CPU
+    workspace.vision_bytes(own, 1)
+    workspace.pass_bytes(own, 1, 2, 3)
+    workspace.text_head_bytes(own, 1, 1)
+    assert set(asked) == {(own.dtype, own.device)}
+
+
+def test_memory_that_ran_out_says_nothing_about_a_kernel(fill: Fill) -> None:
+    errors = [RuntimeError("Triton Error: out of memory"), torch.OutOfMemoryError("CUDA out of memory")]
+
+    def full(*arguments: Any) -> Tensor:
+        if errors:
+            raise errors.pop()
+        return product(*arguments)
+
+    fill(replace(RIGHT, int8=full))
+    with pytest.raises(torch.OutOfMemoryError):
+        kernels.fastest(CPU, torch.float32, 1)
+    _, int4 = layers(64)
+    assert int4.conversion_bytes(1, torch.float32, CPU) > 0  # as if it were widened
+    assert int4.conversion_bytes(1, torch.float32, CPU) == 0
+    assert errors == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_widened_weights_take_what_is_estimated(dtype: torch.dtype) -> None:
+    weight, (scale, zero) = torch.zeros(512, 256, dtype=torch.uint8), torch.ones(2, 512, 8, dtype=dtype)
+    with AllocationCounter() as counter:
+        kernels.widened(weight, scale, zero, 64, dtype)
+    estimate = kernels.conversion_bytes(weight, 1, dtype, CPU)
+    assert 0.9 * estimate <= counter.memory.peak <= estimate
 
 
 def crash(*_: object) -> Tensor:
