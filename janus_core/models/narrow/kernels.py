@@ -73,10 +73,10 @@ def widened(weight: Tensor, scale: Tensor, zero: Tensor, group: int, dtype: torc
     """Converts weights from 4 bits: [N, K] of a float dtype, rounded once."""
     # Both codes of a byte times 16, since Macs do not shift uint8 before PyTorch 2.6: exact in every dtype.
     codes = torch.stack(((weight & 15) * 16, weight & 240), dim=-1).to(dtype)
-    codes = codes.sub_(128).view(len(weight), -1, group)
+    codes = codes.sub_(128).view(*scale.shape, group)
     zero, scale = zero.to(dtype)[..., None], scale.to(dtype)[..., None]
     values = torch.addcmul(zero, codes, scale, value=1 / 16, out=codes)
-    return values.view(len(weight), -1)
+    return values.flatten(1)
 
 
 def _multiply_widened(

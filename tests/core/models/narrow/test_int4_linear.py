@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from janus_nodes.janus_core.models.cpu.int8_linear import Int8Linear
 from janus_nodes.janus_core.models.narrow import int4_linear, kernels
-from janus_nodes.janus_core.models.narrow.int4_linear import GROUP, Int4Linear
+from janus_nodes.janus_core.models.narrow.int4_linear import GROUP, Int4Embedding, Int4Linear
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -107,3 +107,11 @@ def test_weights_without_spread_are_kept() -> None:
     weight = torch.zeros(3, GROUP)
     weight[1], weight[2, ::2] = 0.25, 0.5  # one value, and two
     torch.testing.assert_close(values(Int4Linear(weight, None)), weight, rtol=0, atol=2e-3)
+
+
+def test_a_table_looks_up_rows_of_its_weights() -> None:
+    table = Int4Embedding(torch.randn(10, 128, generator=torch.Generator().manual_seed(0)), None)
+    rows = kernels.widened(table.weight, table.scale, table.zero, GROUP, torch.bfloat16)
+    ids = torch.tensor([[3, 0, 9], [3, 1, 2]])
+    assert torch.equal(table(ids), rows[ids])
+    assert table(ids[:, :0]).shape == (2, 0, 128)
