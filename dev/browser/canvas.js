@@ -156,7 +156,7 @@ const janus = {
     widget.callback?.(value);
   },
 
-  // Texts above a node in the classic rendering; the front end makes some of them anew each time.
+  // Texts of the badges above a node in the classic rendering. A badge is an object, or a function that returns one.
   badges: (id) => app.graph.getNodeById(id).badges.map((badge) => (badge instanceof LGraphBadge ? badge : badge()).text),
 
   // Whether a node shows images of its output only, and this many. Nodes drawn by Vue may show one of several.

@@ -64,14 +64,14 @@ def _waits_of(run: Callable[[Any], object]) -> float:
             torch.cuda.set_sync_debug_mode("default")
             raise TimedEnoughError
 
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             with suppress(TimedEnoughError):
                 run(on_step)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    return sum("synchroniz" in str(each.message) for each in told) / (last - first)
+    return sum("synchroniz" in str(each.message) for each in caught) / (last - first)
 
 
 def eviction(session: Session) -> None:

@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from janus_core import PRECISIONS, GeneratedImages, JanusPipeline, Precision, TokenSampling, load_pipeline
+from janus_core import (
+    NARROW_PRECISIONS,
+    GeneratedImages,
+    JanusPipeline,
+    Precision,
+    TokenSampling,
+    load_pipeline,
+)
 from janus_core.checkpoints.layouts import ORIGINAL
 from janus_core.checkpoints.precision import resolve_precision
 from janus_core.config import JanusConfig
@@ -30,8 +37,7 @@ def models(session: Session) -> tuple[str, ...]:
 
 def precisions(session: Session) -> dict[str, Precision]:
     """The precisions to measure: 16 bits as the device is fast with them, and those that take less memory."""
-    names = ("auto", *(name for name in ("int8", "int4") if name in PRECISIONS))
-    return {name: resolve_precision(name, session.device) for name in names}
+    return {name: resolve_precision(name, session.device) for name in ("auto", *NARROW_PRECISIONS)}
 
 
 def made_pipeline(session: Session, name: str, precision: Precision) -> JanusPipeline:

@@ -13,7 +13,7 @@ from ..models.devices import pins_memory
 
 
 class NoiseStreams:
-    """Exponential noise of one CPU generator per sequence, kept until it is used up.
+    """Exponential noise of one CPU generator per sequence, kept until its token is decided.
 
     A GPU computes while the host draws noise, which for 8 sequences of Janus-Pro takes milliseconds. A thread
     therefore draws the noise of one more token. The calls of a generator are the same, in the same order.
@@ -37,14 +37,14 @@ class NoiseStreams:
             blocks.append(
                 self._keep(self._fill(_buffer(len(missing), size, device), missing), missing, device)
             )
-        if device.type != "cpu" and count == 1:  # with guesses, it is not known how many are used up
+        if device.type != "cpu" and count == 1:  # with guesses, it is not known how many will be decided
             self._ahead = _thread().submit(self._fill, _buffer(len(everyone), size, device), everyone)
         if was_empty and len(blocks) == 1:  # as always in plain drawing: no copy
             return blocks[0]
         return torch.stack([values for noise in self._kept for values in noise[:count]])
 
     def settle(self, counts: Sequence[int]) -> None:
-        """Uses up the noise of so many tokens of each sequence."""
+        """Drops the noise of this many tokens of each sequence, which are decided."""
         for noise, count in zip(self._kept, counts, strict=True):
             del noise[:count]
 
