@@ -82,10 +82,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=REPO_ROOT / "output", help="folder for the results")
     options = parser.parse_args(arguments)
     workflows = runnable(options.workflows)
+    say("Starting ComfyUI (the first time, this downloads it) …")
     server = ComfyServer()
     add_dataset(server)
     draw_folder(server.base / "input" / DRAWINGS)
-    say("Starting ComfyUI …")
     with server:
         if not workflows:
             say(f"No workflows to run in {options.workflows}")

@@ -97,7 +97,7 @@ class JanusEdit(io.ComfyNode):
                 ),
                 JanusTokens.Output(
                     display_name="tokens",
-                    tooltip="The images at the model's size as codebook ids, for VQ Decode.",
+                    tooltip="The images at the model's size as image tokens, for VQ Decode.",
                 ),
                 io.Mask.Output(
                     display_name="changed",

@@ -197,7 +197,8 @@ def generation_inputs(batch_size: int = 1) -> list[io.Input]:
         text_input(
             "negative_prompt",
             "",
-            "What to avoid; the unconditional prompt of training if empty. No effect at guidance_scale 1.",
+            "What to avoid. If empty, guidance compares with a blank prompt, as in training. No effect at "
+            "guidance_scale 1.",
             dynamic_prompts=True,
         ),
         seed_input(),
@@ -217,7 +218,7 @@ def token_generation_inputs(batch_size: int = 1) -> list[io.Input]:
 
 def tokens_output() -> io.Output:
     """Generated images as tokens."""
-    return JanusTokens.Output(display_name="tokens", tooltip="The images as codebook ids, for VQ Decode.")
+    return JanusTokens.Output(display_name="tokens", tooltip="The images as image tokens, for VQ Decode.")
 
 
 def score_output() -> io.Output:
