@@ -10,16 +10,16 @@ from .checkpoints.adapter_files import ADAPTER_CONFIG
 from .checkpoints.adapters import merged_changes, read_adapters
 from .checkpoints.changes import Change, add_changes
 from .checkpoints.files import WEIGHT_SUFFIXES, missing_files
-from .checkpoints.precision import NARROW_PRECISIONS, PRECISIONS, Precision
+from .checkpoints.precision import PRECISIONS, QUANTIZED_PRECISIONS, Precision
 from .checkpoints.save import convert_bin, vae_tensors
 from .checkpoints.sources import saved_precision
 from .loading import DEMONSTRATION, FLOW_DEMONSTRATION, applied_adapters, load_pipeline, save_checkpoint
-from .models.cpu.int8_linear import Int8Linear
-from .models.cpu.registry import packed_bytes, weight_bytes
 from .models.janus import Janus
 from .models.layers import RMSNorm
-from .models.narrow.int4_linear import Int4Embedding, Int4Linear
 from .models.parts import Part, Parts
+from .models.quantized.int4_linear import Int4Embedding, Int4Linear
+from .models.quantized.int8_linear import Int8Linear
+from .models.quantized.registry import packed_bytes, weight_bytes
 from .models.uvit import GlobalResponseNorm
 from .pipeline.answer import Answer, repeats
 from .pipeline.best_of import RankedImages, best_of
@@ -54,8 +54,8 @@ __all__ = [
     "EDIT_FORM_CHOICES",
     "FLOW_DEMONSTRATION",
     "MAX_SEED",
-    "NARROW_PRECISIONS",
     "PRECISIONS",
+    "QUANTIZED_PRECISIONS",
     "RELEASES",
     "ROUTED_TASKS",
     "SCORE_TEMPLATE",

@@ -19,8 +19,8 @@ from .checkpoints.precision import Precision
 from .checkpoints.save import MAX_SHARD_BYTES, create_folder, save_model
 from .checkpoints.sources import find_checkpoint
 from .file_io import read_json_if_present
-from .models.cpu.registry import check_savable
 from .models.janus import GENERATION_CLASSES
+from .models.quantized.registry import check_savable
 from .pipeline.pipeline import JanusPipeline
 from .pipeline.rows import most_rows
 from .pipeline.runtime import AppliedAdapter

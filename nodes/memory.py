@@ -9,7 +9,7 @@ import comfy.model_management as mm
 import torch
 
 from ..janus_core import (
-    NARROW_PRECISIONS,
+    QUANTIZED_PRECISIONS,
     FlowSampling,
     JanusPipeline,
     Precision,
@@ -93,8 +93,8 @@ def load(
     if precision == "auto":
         precision = saved_precision(folder) or _auto_dtype(device)
     dtype = precision
-    if precision in NARROW_PRECISIONS and not mm.is_device_cpu(device):
-        dtype = Precision(_auto_dtype(device), narrow=precision)
+    if precision in QUANTIZED_PRECISIONS and not mm.is_device_cpu(device):
+        dtype = Precision(_auto_dtype(device), quantized=precision)
     pipeline = load_pipeline(
         folder,
         device,

@@ -47,8 +47,8 @@ class MovableGlobalResponseNorm(_Movable, GlobalResponseNorm):
         return self.normalize(inputs, weight, bias)
 
 
-class _MovableNarrow(_Movable):
-    """Mixin for layers with narrow weights and factors beside them."""
+class _MovableQuantized(_Movable):
+    """Mixin for layers with quantized weights and factors beside them."""
 
     bias_dtype = torch.float32
 
@@ -66,12 +66,12 @@ class _MovableNarrow(_Movable):
     def _refuse_patches(self) -> None:
         # They would change the codes but not the factors.
         raise ValueError(
-            f"model must have whole weights to be patched, got {self.precision}; load it in another "
+            f"model must have unquantized weights to be patched, got {self.precision}; load it in another "
             "precision, or use Janus LoRA, which loads it again with the adapter"
         )
 
 
-class MovableInt8Linear(_MovableNarrow, Int8Linear):
+class MovableInt8Linear(_MovableQuantized, Int8Linear):
     """The core's linear layer with int8 weights, movable by ComfyUI."""
 
     precision = "int8"
@@ -81,7 +81,7 @@ class MovableInt8Linear(_MovableNarrow, Int8Linear):
         return self.scaled(self.products(inputs, weight), scale, bias).to(inputs.dtype)
 
 
-class MovableInt4Linear(_MovableNarrow, Int4Linear):
+class MovableInt4Linear(_MovableQuantized, Int4Linear):
     """The core's linear layer with 4-bit weights, movable by ComfyUI."""
 
     precision = "int4"
@@ -92,7 +92,7 @@ class MovableInt4Linear(_MovableNarrow, Int4Linear):
         return self.product(inputs, weight, scale, zero, bias)
 
 
-class MovableInt4Embedding(_MovableNarrow, Int4Embedding):
+class MovableInt4Embedding(_MovableQuantized, Int4Embedding):
     """The core's embedding with 4-bit rows, which are looked up in main memory if its table is there."""
 
     precision = "int4"

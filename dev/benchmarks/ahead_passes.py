@@ -24,8 +24,8 @@ from janus_core.checkpoints.precision import Precision, resolve_precision
 from janus_core.config import LlamaConfig
 from janus_core.models.cache import KVCache
 from janus_core.models.cpu.few_query_attention import attend_few_queries
-from janus_core.models.cpu.registry import rounds_inputs
 from janus_core.models.llama import Llama
+from janus_core.models.quantized.registry import rounds_inputs
 
 from .speed import say
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from janus_core import (
-    NARROW_PRECISIONS,
+    QUANTIZED_PRECISIONS,
     GeneratedImages,
     JanusPipeline,
     Precision,
@@ -37,7 +37,7 @@ def models(session: Session) -> tuple[str, ...]:
 
 def precisions(session: Session) -> dict[str, Precision]:
     """The precisions to measure: 16 bits as the device is fast with them, and those that take less memory."""
-    return {name: resolve_precision(name, session.device) for name in ("auto", *NARROW_PRECISIONS)}
+    return {name: resolve_precision(name, session.device) for name in ("auto", *QUANTIZED_PRECISIONS)}
 
 
 def made_pipeline(session: Session, name: str, precision: Precision) -> JanusPipeline:

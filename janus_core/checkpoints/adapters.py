@@ -69,8 +69,8 @@ def read_adapters(folder: Path, adapters: Sequence[AdapterChoice]) -> list[Adapt
     saved = saved_precision(folder)
     if saved and any(strength for _, strength in choices):
         raise ValueError(
-            f"adapters must change whole weights, got {folder}, which was saved in {saved}; apply them to "
-            "the checkpoint that it was saved from"
+            f"adapters must change unquantized weights, got {folder}, which was saved in {saved}; apply "
+            "them to the checkpoint that it was saved from"
         )
     layout, config = detect_layout(folder)
     names = _Names(folder, config, layout.key_map)

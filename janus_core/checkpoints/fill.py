@@ -13,12 +13,12 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from ..models.cpu.packed_linear import InferenceLinear
 from ..models.janus import Janus
+from ..models.quantized.inference_linear import InferenceLinear
 from .buffers import allocate
 from .changes import Change, add_changes
 from .keymap import ParameterSlice
-from .on_meta import narrow_dtypes, parameter_shapes, replace_on_meta
+from .on_meta import parameter_shapes, quantized_dtypes, replace_on_meta
 from .precision import EMBEDDING, Precision
 from .reading import TensorInfo, read_chunks
 from .sources import LM_HEAD
@@ -52,7 +52,7 @@ class ModelFiller:
         self._model, self._device, self._precision, self._changes = model, device, precision, changes
         self._shapes = parameter_shapes(model)
         self._classes = precision.replacing(model)
-        self._saved_narrow = narrow_dtypes(model)
+        self._saved_quantized = quantized_dtypes(model)
         self._unread = {name: math.prod(shape) for name, shape in self._shapes.items()}
         self._buffers: dict[str, Tensor] = {}
         self._unchanged: dict[str, list[tuple[TensorInfo, ParameterSlice]]] = {}
@@ -153,7 +153,7 @@ class ModelFiller:
         if parameter not in self._buffers:
             layer_class = self._classes.get(parameter.rpartition(".")[0])
             if layer_class is None:
-                saved = self._saved_narrow.get(parameter)
+                saved = self._saved_quantized.get(parameter)
                 dtype = saved or self._precision.stored(parameter)
             else:
                 dtype = layer_class.staging_dtype if parameter.endswith(".weight") else torch.float32

@@ -16,7 +16,7 @@ from ..config import JanusConfig
 
 Shape = tuple[int, ...]
 
-# Parameters beside a narrow weight, in files named after it. They have as many rows, and follow its rule.
+# Parameters beside a quantized weight, in files named after it. They have as many rows, and follow its rule.
 FACTORS = ("scale", "zero")
 
 

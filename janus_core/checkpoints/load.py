@@ -8,7 +8,7 @@ import torch
 
 from ..models.janus import Janus
 from .fill import NO_CHANGES, Changes, ModelFiller, OnProgress
-from .on_meta import build_on_meta, narrow_dtypes, parameter_shapes, replace_on_meta
+from .on_meta import build_on_meta, parameter_shapes, quantized_dtypes, replace_on_meta
 from .precision import Precision, resolve_precision
 from .sources import Checkpoint, find_checkpoint, match_tensors
 
@@ -41,24 +41,24 @@ def load_weights(
     The model is built without memory and each tensor is copied once, so peak memory is about one copy of the
     weights. `changes` are those of adapters.
     """
-    saved = checkpoint.narrow
+    saved = checkpoint.quantized
     precision = resolve_precision(saved if saved and dtype == "auto" else dtype, device)
     model = build_on_meta(checkpoint.config)
     if saved:
         folder = checkpoint.sources[0].path
-        if precision.narrow != saved:
+        if precision.quantized != saved:
             raise ValueError(
                 f"precision must be {saved} or auto for {folder}, which was saved in {saved}, got {dtype}; "
                 "for another one, use the checkpoint that it was saved from"
             )
-        _make_narrow(model, precision)
-    tensors = match_tensors(checkpoint, parameter_shapes(model), narrow_dtypes(model))
+        _make_quantized(model, precision)
+    tensors = match_tensors(checkpoint, parameter_shapes(model), quantized_dtypes(model))
     ModelFiller(model, torch.device(weights_device or device), precision, changes).fill(tensors, on_progress)
     assert not any(parameter.is_meta for parameter in model.parameters())
     return model.eval().requires_grad_(False)
 
 
-def _make_narrow(model: Janus, precision: Precision) -> None:
+def _make_quantized(model: Janus, precision: Precision) -> None:
     """Replaces the layers whose quantized weights a checkpoint holds, so that they are read as they are."""
     for name, layer_class in precision.replacing(model).items():
         if layer_class.by_rows:
@@ -69,6 +69,6 @@ def check_weights(folder: Path) -> None:
     """Checks that a folder's weights match its config.json, without reading their values."""
     checkpoint = find_checkpoint(folder, None)
     model = build_on_meta(checkpoint.config)
-    if checkpoint.narrow:
-        _make_narrow(model, resolve_precision(checkpoint.narrow, "cpu"))
-    match_tensors(checkpoint, parameter_shapes(model), narrow_dtypes(model))
+    if checkpoint.quantized:
+        _make_quantized(model, resolve_precision(checkpoint.quantized, "cpu"))
+    match_tensors(checkpoint, parameter_shapes(model), quantized_dtypes(model))

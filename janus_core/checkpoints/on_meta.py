@@ -10,8 +10,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..config import JanusConfig
-from ..models.cpu.packed_linear import InferenceLinear
 from ..models.janus import Janus
+from ..models.quantized.inference_linear import InferenceLinear
 from .keymap import Shape
 
 
@@ -49,8 +49,8 @@ def parameter_shapes(model: Janus) -> dict[str, Shape]:
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
-def narrow_dtypes(model: Janus) -> dict[str, torch.dtype]:
-    """Dtypes of the parameters of a model's narrow layers by name."""
+def quantized_dtypes(model: Janus) -> dict[str, torch.dtype]:
+    """Dtypes of the parameters of a model's quantized layers by name."""
     return {
         f"{name}.{leaf}": parameter.dtype
         for name, layer in model.named_modules()

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..models.cpu.int8_linear import FbgemmInt8Linear, Int8Linear
-from ..models.cpu.packed_linear import FbgemmFp16Linear, InferenceLinear, OneDnnBf16Linear
-from ..models.narrow.int4_linear import Int4Embedding, Int4Linear
+from ..models.cpu.fbgemm_int8_linear import FbgemmInt8Linear
+from ..models.cpu.packed_linear import FbgemmFp16Linear, OneDnnBf16Linear
+from ..models.quantized.inference_linear import InferenceLinear
+from ..models.quantized.int4_linear import Int4Embedding, Int4Linear
+from ..models.quantized.int8_linear import Int8Linear
 from .layouts.vae import VAE_PREFIX
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -45,7 +47,7 @@ _INT4 = {
 
 # The classes of layers that replace the model's own, by its parts: the first one that takes rows of a layer's
 # length. Without one, the layer stays as it is.
-NARROW: Mapping[str, Mapping[str, _Classes]] = {
+QUANTIZED: Mapping[str, Mapping[str, _Classes]] = {
     "int8": _INT8,
     "int8 for FBGEMM": {part: (FbgemmInt8Linear,) for part in _INT8},
     "int4": _INT4,
@@ -57,8 +59,8 @@ _CPU_FORMS: Mapping[str, Mapping[str, type[InferenceLinear]]] = {
     "int4": {},
 }
 
-NARROW_PRECISIONS = tuple(_CPU_FORMS)
-PRECISIONS = (*DTYPES, *NARROW_PRECISIONS)
+QUANTIZED_PRECISIONS = tuple(_CPU_FORMS)
+PRECISIONS = (*DTYPES, *QUANTIZED_PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -68,22 +70,22 @@ class Precision:
     Attributes:
         compute: dtype of the activations, and of all weights that the other attributes do not cover.
         packed: layer class with prepacked 16-bit weights that replaces `nn.Linear`; None keeps `nn.Linear`.
-        narrow: the form of weights with fewer than 16 bits, a key of `NARROW`; None if there are none.
+        quantized: the form of weights with fewer than 16 bits, a key of `QUANTIZED`; None if there are none.
     """
 
     compute: torch.dtype
     packed: type[InferenceLinear] | None = None
-    narrow: str | None = None
+    quantized: str | None = None
 
-    def narrow_class(self, name: str, in_features: int) -> type[InferenceLinear] | None:
-        """The class that holds narrow weights of this layer; None if they are not narrow."""
-        parts = NARROW[self.narrow] if self.narrow else {}
+    def quantized_class(self, name: str, in_features: int) -> type[InferenceLinear] | None:
+        """The class that holds quantized weights of this layer; None if they are not quantized."""
+        parts = QUANTIZED[self.quantized] if self.quantized else {}
         classes = next((classes for part, classes in parts.items() if name.startswith(part)), ())
         return next((each for each in classes if each.takes(in_features)), None)
 
     def layer_class(self, name: str, in_features: int) -> type[InferenceLinear] | None:
         """The class for a linear layer or the text table of this name; None if it stays as it is."""
-        return self.narrow_class(name, in_features) or self.packed
+        return self.quantized_class(name, in_features) or self.packed
 
     def replacing(self, model: nn.Module) -> dict[str, type[InferenceLinear]]:
         """The classes of the layers that replace a model's own, by name."""
@@ -122,7 +124,7 @@ def resolve_precision(dtype: Precision | torch.dtype | str, device: torch.device
         )
     device = torch.device(device)
     if dtype in _CPU_FORMS:
-        return _with_narrow_weights(dtype, device)
+        return _with_quantized_weights(dtype, device)
     fast_bf16 = has_fast_bf16(device.type)
     packed = _packed_class(dtype, fast_bf16) if device.type == "cpu" else None
     if packed is not None and packed.is_available():
@@ -133,14 +135,14 @@ def resolve_precision(dtype: Precision | torch.dtype | str, device: torch.device
     return Precision(DTYPES[dtype])
 
 
-def _with_narrow_weights(name: str, device: torch.device) -> Precision:
+def _with_quantized_weights(name: str, device: torch.device) -> Precision:
     auto = resolve_precision("auto", device)
     if auto.packed is None:
-        return Precision(auto.compute, narrow=name)
+        return Precision(auto.compute, quantized=name)
     forms = (form for form, layer in _CPU_FORMS[name].items() if layer.is_available())
     form = next(forms, None)
     if auto.packed is OneDnnBf16Linear and form is None:
-        return Precision(torch.bfloat16, narrow=name)  # in which plain layers are fastest
+        return Precision(torch.bfloat16, quantized=name)  # in which plain layers are fastest
     return Precision(auto.compute, auto.packed, form or name)
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..config import FlowGenerationConfig, JanusConfig
 from ..file_io import write_atomically
-from ..models.cpu.registry import check_savable, is_int4, narrow_factors
 from ..models.janus import Janus
+from ..models.quantized.registry import check_savable, is_int4, quantization_factors
 from .files import WEIGHT_SUFFIXES, find_weight_files
 from .fill import OnProgress
 from .keymap import KeyMap, ParameterSlice
@@ -28,7 +28,7 @@ from .layouts.vae import (
 )
 from .load import check_weights
 from .reading import is_pickle, load_pickle
-from .sources import NARROW_ENTRY
+from .sources import QUANTIZED_ENTRY
 
 MAX_SHARD_BYTES = 5 * 10**9
 
@@ -56,7 +56,7 @@ def save_model(model: Janus, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTE
     create_folder(folder)
     parameters: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
     vae = {name: parameters.pop(name) for name in list(parameters) if name.startswith(VAE_PREFIX)}
-    weights = parameters.keys() - narrow_factors(model)
+    weights = parameters.keys() - quantization_factors(model)
     layout, write_config = next(
         (layout, layout.write_config)
         for layout in LAYOUTS
@@ -72,8 +72,8 @@ def save_model(model: Janus, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTE
         _save_vae(model, vae, folder / "vae")
     # Last, so that an interrupted save is never mistaken for a complete checkpoint.
     dtype_name = str(model.body.norm.weight.dtype).removeprefix("torch.")
-    narrow = {NARROW_ENTRY: "int4"} if is_int4(model) else {}
-    _write_json(folder / "config.json", write_config(model.config, dtype_name) | narrow)
+    quantized = {QUANTIZED_ENTRY: "int4"} if is_int4(model) else {}
+    _write_json(folder / "config.json", write_config(model.config, dtype_name) | quantized)
 
 
 def convert_bin(folder: Path, on_progress: OnProgress | None = None) -> list[Path]:

@@ -27,11 +27,11 @@ _log = logging.getLogger(__name__)
 
 LM_HEAD = "body.lm_head.weight"
 
-# What this package adds to config.json when it saves narrow weights: their precision.
-NARROW_ENTRY = "janus_weights"
-SAVED_NARROW = ("int4",)
+# What this package adds to config.json when it saves quantized weights: their precision.
+QUANTIZED_ENTRY = "janus_weights"
+SAVED_QUANTIZED = ("int4",)
 
-NOT_NARROW: Mapping[str, torch.dtype] = MappingProxyType({})
+NOT_QUANTIZED: Mapping[str, torch.dtype] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Checkpoint:
     layout: Layout
     config: JanusConfig
     sources: tuple[Source, ...]
-    narrow: str | None = None  # the precision in which narrow weights were saved
+    quantized: str | None = None  # the precision in which quantized weights were saved
 
 
 def find_checkpoint(folder: Path, vae: Path | None) -> Checkpoint:
@@ -80,22 +80,22 @@ def find_checkpoint(folder: Path, vae: Path | None) -> Checkpoint:
 
 
 def saved_precision(folder: Path) -> str | None:
-    """The precision in which a folder's weights were saved narrow; None if they are whole."""
-    found = read_json_if_present(folder / "config.json").get(NARROW_ENTRY)
-    if found is None or found in SAVED_NARROW:
+    """The precision in which a folder's weights were saved quantized; None if they are not."""
+    found = read_json_if_present(folder / "config.json").get(QUANTIZED_ENTRY)
+    if found is None or found in SAVED_QUANTIZED:
         return found
     raise ValueError(
-        f"{NARROW_ENTRY} in {folder / 'config.json'} must be {' or '.join(SAVED_NARROW)}, got {found!r}; "
-        "use a newer version of this package, or the checkpoint that this one was saved from"
+        f"{QUANTIZED_ENTRY} in {folder / 'config.json'} must be {' or '.join(SAVED_QUANTIZED)}, "
+        f"got {found!r}; use a newer version of this package, or the checkpoint that this one was saved from"
     )
 
 
 def match_tensors(
-    checkpoint: Checkpoint, shapes: dict[str, Shape], narrow: Mapping[str, torch.dtype] = NOT_NARROW
+    checkpoint: Checkpoint, shapes: dict[str, Shape], quantized: Mapping[str, torch.dtype] = NOT_QUANTIZED
 ) -> list[tuple[TensorInfo, ParameterSlice]]:
     """Matches each tensor of a checkpoint with the part of the model that it fills, in file order.
 
-    `narrow` are the dtypes of the parameters of narrow layers.
+    `quantized` are the dtypes of the parameters of quantized layers.
 
     Refuses tensors that are missing, unknown, of another shape, or quantized: the pairs fill every parameter
     in `shapes`, except the output embedding of a checkpoint that ties it to the input embedding.
@@ -115,7 +115,7 @@ def match_tensors(
         # Pair the tensors in file order; those that the layout drops are skipped.
         for name, info in infos.items():
             if name in expected:
-                _check_tensor(source, info, expected[name], narrow.get(expected[name].parameter))
+                _check_tensor(source, info, expected[name], quantized.get(expected[name].parameter))
                 pairs.append((info, expected[name]))
     return pairs
 

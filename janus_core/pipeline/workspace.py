@@ -11,7 +11,7 @@ from torch import nn
 
 from ..models.attention import score_bytes
 from ..models.cache import KVCache
-from ..models.cpu import registry
+from ..models.quantized import registry
 from ..prompt_batch import PromptBatch
 from ..sampling.lookahead import window
 from ..sampling.options import TextSampling

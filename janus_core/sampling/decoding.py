@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..models.cache import Cache, KVCache, StaggeredCache
-from ..models.cpu.registry import exact_vectors, rounds_inputs
 from ..models.janus import Janus
+from ..models.quantized.registry import exact_vectors, rounds_inputs
 from ..prompt_batch import PromptBatch
 from .logits import check_finite
 

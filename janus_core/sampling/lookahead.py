@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..models.cpu.int8_linear import FbgemmInt8Linear
+from ..models.cpu.fbgemm_int8_linear import FbgemmInt8Linear
 from ..models.cpu.packed_linear import FbgemmFp16Linear, OneDnnBf16Linear
-from ..models.cpu.registry import exact_vectors
 from ..models.janus import Janus
+from ..models.quantized.registry import exact_vectors
 
 # Most vectors per pass, by the transformer's linear layers: on CPUs with AVX512, and on others. A pass reads
 # all weights, so a few vectors take hardly longer than one (measured in `dev/benchmarks/README.md`). Layers

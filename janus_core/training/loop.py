@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..file_io import write_atomically
-from ..models.cpu.registry import check_not_quantized
+from ..models.quantized.registry import check_not_quantized
 from ..pipeline.pipeline import JanusPipeline
 from . import metrics
 from .average import WeightAverage

@@ -49,7 +49,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Pairs]:
 
 @pytest.fixture(params=["int8", "fp16"])
 def packed(request: pytest.FixtureRequest, checkpoint: Path) -> Iterator[tuple[str, LoadedJanus]]:
-    """A model whose linear layers have no whole weights, and its precision."""
+    """A model whose linear layers have no unquantized weights, and its precision."""
     yield request.param, memory.load(checkpoint, request.param, None)
     mm.unload_all_models()
 

@@ -18,7 +18,7 @@ from support.patchers import WHOLE, detach, load_share, unload_share
 from torch import Tensor
 
 CPU, GPU = torch.device("cpu"), torch.device("meta")
-INT8 = Precision(torch.float32, narrow="int8")
+INT8 = Precision(torch.float32, quantized="int8")
 LAYERS = "language_model.model.layers"
 
 
@@ -153,7 +153,7 @@ def test_patched_weights_reach_a_device_that_cannot_hold_all(
 
 @pytest.fixture(params=["int8", "fp16"])
 def packed(request: pytest.FixtureRequest, checkpoint: Path) -> Iterator[tuple[str, LoadedJanus]]:
-    """A model whose linear layers have no whole weights."""
+    """A model whose linear layers have no unquantized weights."""
     yield request.param, memory.load(checkpoint, request.param, None)
     mm.unload_all_models()
 
@@ -189,7 +189,7 @@ def test_movable_int8_weights_are_never_patched(checkpoint: Path, adapter: Path)
     for budget in (1e32, 0.1):
         foreign: ModelPatcher = base.patchers[Part.BODY].clone()
         foreign.add_patches({"body.layers.0.self_attn.o_proj.weight": (torch.ones(64, 64),)})
-        with pytest.raises(ValueError, match="must have whole weights to be patched, got int8; load it in"):
+        with pytest.raises(ValueError, match="must have unquantized weights to be patched, got int8; load"):
             foreign.partially_load(CPU, budget)
             base.pipeline.model.body.layers[0].self_attn.o_proj(torch.ones(1, 64))
         foreign.detach()

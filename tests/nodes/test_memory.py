@@ -165,9 +165,9 @@ def test_casting_layers_give_identical_numbers(checkpoint: Path, dtype: torch.dt
         assert torch.equal(tensor, expected[name]), name
 
 
-@pytest.mark.parametrize(("narrow", "most"), [("int8", 0.05), ("int4", 0.25)])
-def test_casting_narrow_layers_are_near_to_whole_weights(checkpoint: Path, narrow: str, most: float) -> None:
-    ours = memory.load(checkpoint, Precision(torch.float32, narrow=narrow), None)
+@pytest.mark.parametrize(("quantized", "most"), [("int8", 0.05), ("int4", 0.25)])
+def test_casting_quantized_layers_are_near_to_others(checkpoint: Path, quantized: str, most: float) -> None:
+    ours = memory.load(checkpoint, Precision(torch.float32, quantized=quantized), None)
     expected = numbers(load_pipeline(checkpoint, dtype=torch.float32))
     whole = numbers(ours.pipeline)
     cast_all(ours, CPU)
@@ -178,7 +178,7 @@ def test_casting_narrow_layers_are_near_to_whole_weights(checkpoint: Path, narro
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])
-def test_narrow_model_is_moved_in_parts_and_computes_in_what_comfyui_holds_to_be_fast(
+def test_quantized_model_is_moved_in_parts_and_computes_in_what_comfyui_holds_to_be_fast(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     monkeypatch.setattr(mm, "get_torch_device", lambda: GPU)

@@ -17,8 +17,8 @@ from support.node_runs import run
 from support.patchers import WHOLE, detach, device_patchers, load_share, movable_size
 from support.simulated_cuda import simulated_cuda
 
-BF16, INT8 = Precision(torch.bfloat16), Precision(torch.float16, narrow="int8")
-INT4 = Precision(torch.bfloat16, narrow="int4")
+BF16, INT8 = Precision(torch.bfloat16), Precision(torch.float16, quantized="int8")
+INT4 = Precision(torch.bfloat16, quantized="int4")
 IMAGES = torch.rand(2, 40, 64, 3, generator=torch.Generator().manual_seed(0))
 MASK = torch.zeros(1, 40, 64)
 MASK[:, 5:20, 10:30] = 1
@@ -111,7 +111,7 @@ def steps(device: Counts, loaded: LoadedJanus) -> dict[str, tuple[float, float]]
 
 
 @pytest.mark.parametrize("precision", [INT8, INT4], ids=str)
-def test_a_partly_loaded_narrow_model_waits_no_more_than_a_whole_one(
+def test_a_partly_loaded_quantized_model_waits_no_more_than_a_whole_one(
     device: Counts, checkpoint: Path, precision: Precision
 ) -> None:
     whole, part = (steps(device, held(checkpoint, precision, share)) for share in (1.0, 0.4))

@@ -23,9 +23,9 @@ STEP = ("body.layers", "body.norm", "generation.head", "generation.aligner", "ge
 
 
 @cache
-def model_and_needs(narrow: str | None) -> tuple[Janus, dict[int, int]]:
+def model_and_needs(quantized: str | None) -> tuple[Janus, dict[int, int]]:
     """Janus-Pro-7B, and the working memory to draw 1 and 8 images."""
-    pipe = sized_pipeline(released_config("Janus-Pro-7B"), "meta", torch.bfloat16, narrow)
+    pipe = sized_pipeline(released_config("Janus-Pro-7B"), "meta", torch.bfloat16, quantized)
     make_movable(pipe.model)
     needs = {}
     for count in (1, 8):
@@ -44,7 +44,7 @@ def model_and_needs(narrow: str | None) -> tuple[Janus, dict[int, int]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("narrow", "images", "free", "most"),
+    ("quantized", "images", "free", "most"),
     [
         ("int8", 1, 7.3, 0.0),  # 8 GB
         ("int8", 8, 11.2, 0.0),  # 12 GB
@@ -54,9 +54,9 @@ def model_and_needs(narrow: str | None) -> tuple[Janus, dict[int, int]]:
     ],
 )
 def test_a_drawing_step_moves_few_weights(
-    monkeypatch: pytest.MonkeyPatch, narrow: str | None, images: int, free: float, most: float
+    monkeypatch: pytest.MonkeyPatch, quantized: str | None, images: int, free: float, most: float
 ) -> None:
-    model, needs = model_and_needs(narrow)
+    model, needs = model_and_needs(quantized)
     patchers = part_patchers(model, GPU, MAIN_MEMORY)
     on_card = [patcher.model for part, patcher in patchers.items() if part is not Part.TEXT_TABLE]
 

@@ -90,7 +90,7 @@ def shrunk_config(name: str) -> JanusConfig:
 
 
 def sized_pipeline(
-    config: JanusConfig, device: str, dtype: torch.dtype = torch.float32, narrow: str | None = None
+    config: JanusConfig, device: str, dtype: torch.dtype = torch.float32, quantized: str | None = None
 ) -> JanusPipeline:
     """A pipeline with random weights, or on `meta` with none, and a golden checkpoint's tokenizer."""
     if device == "meta":
@@ -98,7 +98,7 @@ def sized_pipeline(
             model = Janus(config).to(dtype).eval().requires_grad_(False)
     else:
         model = random_model(config, dtype=dtype)
-    _replace_layers(model, Precision(dtype, narrow=narrow))
+    _replace_layers(model, Precision(dtype, quantized=quantized))
     flow = isinstance(config.generation, FlowGenerationConfig)
     golden = load_pipeline(GOLDEN / ("janusflow-tiny" if flow else "janus-pro-tiny"), dtype=torch.float32)
     vision = config.understanding.vision

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-KERNELS = Path(__file__).resolve().parents[2] / "janus_core/models/narrow/triton_kernels.py"
+KERNELS = Path(__file__).resolve().parents[2] / "janus_core/models/quantized/triton_kernels.py"
 VECTORS, OUTPUTS, GROUP = (1, 17, 64), 70, 64
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

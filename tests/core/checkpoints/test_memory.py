@@ -30,7 +30,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 from janus_nodes.janus_core import load_pipeline
 from janus_nodes.janus_core.checkpoints import buffers, reading
-from janus_nodes.janus_core.models.narrow import int4_linear
+from janus_nodes.janus_core.models.quantized import int4_linear
 
 def memory(kind):
     with open("/proc/self/status") as status:
@@ -107,14 +107,14 @@ def write_adapter(folder: Path, checkpoint: Path, rank: int) -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
 def test_peak_is_one_copy_of_the_weights_and_adapters(tmp_path: Path) -> None:
     as_saved = sparse_checkpoint(tmp_path / "as saved", "BF16", 2)
-    narrowed = sparse_checkpoint(tmp_path / "narrowed", "F32", 4)
+    converted = sparse_checkpoint(tmp_path / "converted", "F32", 4)
     pickled = sparse_checkpoint(tmp_path / "pickled", "BF16", 2)
     torch.save(load_file(pickled / "model.safetensors"), pickled / "pytorch_model.bin")
     (pickled / "model.safetensors").unlink()
     adapted = sparse_checkpoint(tmp_path / "adapted", "BF16", 2)
     write_adapter(adapted / "adapter", adapted, rank=64)
     in_int4 = sparse_checkpoint(tmp_path / "int4", "BF16", 2, num_layers=44)
-    folders = (TINY, as_saved, narrowed, pickled, adapted, in_int4)
+    folders = (TINY, as_saved, converted, pickled, adapted, in_int4)
     command = [sys.executable, "-c", PROGRAM, *map(str, folders)]
     environment = {**os.environ, "PYTHONPATH": str(TESTS)}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

@@ -6,9 +6,10 @@ import pytest
 import torch
 from janus_nodes.janus_core.checkpoints import precision as module
 from janus_nodes.janus_core.checkpoints.precision import Precision, resolve_precision
-from janus_nodes.janus_core.models.cpu.int8_linear import FbgemmInt8Linear, Int8Linear
+from janus_nodes.janus_core.models.cpu.fbgemm_int8_linear import FbgemmInt8Linear
 from janus_nodes.janus_core.models.cpu.packed_linear import FbgemmFp16Linear, OneDnnBf16Linear
-from janus_nodes.janus_core.models.narrow.int4_linear import Int4Embedding, Int4Linear
+from janus_nodes.janus_core.models.quantized.int4_linear import Int4Embedding, Int4Linear
+from janus_nodes.janus_core.models.quantized.int8_linear import Int8Linear
 
 PACKED_FP16 = Precision(torch.float32, packed=FbgemmFp16Linear)
 PACKED_BF16 = Precision(torch.float32, packed=OneDnnBf16Linear)
@@ -33,14 +34,14 @@ BF16, FP16, FP32 = Precision(torch.bfloat16), Precision(torch.float16), Precisio
         ("fp16", "cpu", True, True, PACKED_FP16),
         ("fp16", "cpu", False, False, FP16),
         ("fp32", "cpu", True, True, FP32),
-        ("int8", "cuda", True, True, Precision(torch.bfloat16, narrow="int8")),
+        ("int8", "cuda", True, True, Precision(torch.bfloat16, quantized="int8")),
         ("int8", "cpu", True, True, Precision(torch.float32, OneDnnBf16Linear, "int8 for FBGEMM")),
         ("int8", "cpu", False, True, Precision(torch.float32, FbgemmFp16Linear, "int8 for FBGEMM")),
-        ("int8", "cpu", False, False, Precision(torch.float32, narrow="int8")),
-        ("int4", "cuda", True, True, Precision(torch.bfloat16, narrow="int4")),
-        ("int4", "cpu", True, True, Precision(torch.bfloat16, narrow="int4")),
+        ("int8", "cpu", False, False, Precision(torch.float32, quantized="int8")),
+        ("int4", "cuda", True, True, Precision(torch.bfloat16, quantized="int4")),
+        ("int4", "cpu", True, True, Precision(torch.bfloat16, quantized="int4")),
         ("int4", "cpu", False, True, Precision(torch.float32, FbgemmFp16Linear, "int4")),
-        ("int4", "cpu", False, False, Precision(torch.float32, narrow="int4")),
+        ("int4", "cpu", False, False, Precision(torch.float32, quantized="int4")),
         (torch.bfloat16, "cpu", False, True, BF16),
     ],
 )
@@ -62,7 +63,7 @@ def test_name_means_what_the_device_is_fast_in(
     ("machine", "supported", "instruction", "expected"),
     [
         ("x86_64", True, True, True),
-        ("x86_64", True, False, False),  # AVX512 alone: oneDNN widens
+        ("x86_64", True, False, False),  # AVX512 alone: oneDNN emulates bf16
         ("AMD64", False, False, False),
         ("aarch64", True, False, True),
         ("arm64", False, False, False),
@@ -82,7 +83,7 @@ def test_int8_without_fbgemm_computes_in_bf16_where_that_is_fast(monkeypatch: py
     monkeypatch.setattr(module, "has_fast_bf16", lambda device_type: True)
     monkeypatch.setattr(OneDnnBf16Linear, "is_available", staticmethod(lambda: True))
     monkeypatch.setattr(FbgemmInt8Linear, "is_available", staticmethod(lambda: False))
-    assert resolve_precision("int8", "cpu") == Precision(torch.bfloat16, narrow="int8")
+    assert resolve_precision("int8", "cpu") == Precision(torch.bfloat16, quantized="int8")
 
 
 def test_unknown_name_is_refused() -> None:
@@ -93,7 +94,7 @@ def test_unknown_name_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("narrow", "layer", "in_features", "expected"),
+    ("quantized", "layer", "in_features", "expected"),
     [
         ("int8", "body.layers.0.mlp.down_proj", 80, Int8Linear),
         ("int8 for FBGEMM", "body.layers.0.mlp.down_proj", 80, FbgemmInt8Linear),
@@ -108,10 +109,10 @@ def test_unknown_name_is_refused() -> None:
         ("int4", "generation.vq.post_quant_conv", 64, None),
     ],
 )
-def test_parts_are_as_narrow_as_their_quality_allows(
-    narrow: str, layer: str, in_features: int, expected: type | None
+def test_parts_have_the_bits_that_their_quality_needs(
+    quantized: str, layer: str, in_features: int, expected: type | None
 ) -> None:
-    assert Precision(torch.bfloat16, narrow=narrow).narrow_class(layer, in_features) is expected
+    assert Precision(torch.bfloat16, quantized=quantized).quantized_class(layer, in_features) is expected
     assert Precision(torch.bfloat16).layer_class(layer, in_features) is None
-    packed = Precision(torch.float32, FbgemmFp16Linear, narrow)
+    packed = Precision(torch.float32, FbgemmFp16Linear, quantized)
     assert packed.layer_class(layer, in_features) is (expected or FbgemmFp16Linear)

@@ -30,7 +30,7 @@ def test_safetensors_are_known_by_their_content(folder: Path, pipe: JanusPipelin
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
-def test_plain_fp8_weights_are_widened(folder: Path, dtype: torch.dtype) -> None:
+def test_plain_fp8_weights_are_converted(folder: Path, dtype: torch.dtype) -> None:
     exact = load_file(folder / "model.safetensors")[QUERY].clone()
     edit_tensors(folder, lambda tensors: tensors.update({QUERY: tensors[QUERY].to(dtype)}))
     model = load_pipeline(folder, dtype=torch.float32).model

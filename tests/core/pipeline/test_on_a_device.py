@@ -27,8 +27,8 @@ from torch import Tensor
 
 PRECISIONS = {  # those that nodes choose on devices with and without fast bf16
     "bf16": Precision(torch.bfloat16),
-    "int8 in fp16": Precision(torch.float16, narrow="int8"),
-    "int4": Precision(torch.bfloat16, narrow="int4"),
+    "int8 in fp16": Precision(torch.float16, quantized="int8"),
+    "int4": Precision(torch.bfloat16, quantized="int4"),
 }
 SHORT = TextSampling(max_new_tokens=5)
 VARIED = TextSampling(5, 0.9, top_k=50, top_p=0.9, min_p=0.01, repetition_penalty=1.2, seed=3)

@@ -226,10 +226,10 @@ def without_fused_kernels(score_bytes: Callable[..., int], device: torch.device,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("narrow", [None, "int8", "int4"])
+@pytest.mark.parametrize("quantized", [None, "int8", "int4"])
 @pytest.mark.parametrize("checkpoint", ["Janus-Pro-1B", "Janus-Pro-7B", "JanusFlow-1.3B"])
-def test_a_run_of_released_size_takes_what_was_reserved(checkpoint: str, narrow: str | None) -> None:
-    pipe = sized_pipeline(released_config(checkpoint), "meta", torch.bfloat16, narrow)
+def test_a_run_of_released_size_takes_what_was_reserved(checkpoint: str, quantized: str | None) -> None:
+    pipe = sized_pipeline(released_config(checkpoint), "meta", torch.bfloat16, quantized)
     # All tokens of an image, one after the other, take minutes even without numbers.
     tokens = {name: run for name, run in TOKENS.items() if not name.endswith("entirely")}
     for run in (COUNTED | (FLOW if "Flow" in checkpoint else tokens)).values():

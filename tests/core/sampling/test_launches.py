@@ -73,7 +73,7 @@ def per_step(pipe: JanusPipeline, run: Run) -> list[float]:
 
 @pytest.mark.parametrize(("checkpoint", "precision"), slow_except(BOUNDS, ("Janus-Pro-1B", "bf16")))
 def test_a_step_stays_within_its_bounds(checkpoint: str, precision: str) -> None:
-    config = shrunk_config(checkpoint)  # narrow, but as deep as the released one
+    config = shrunk_config(checkpoint)  # small layers, but as many as the released one
     depth = released_config(checkpoint).body.num_hidden_layers
     config = replace(config, body=replace(config.body, num_hidden_layers=depth, vocab_size=512))
     pipe = sized_pipeline(config, "cpu", torch.bfloat16, None if precision == "bf16" else precision)

@@ -21,13 +21,12 @@ from janus_nodes.janus_core import (
 )
 from janus_nodes.janus_core.checkpoints.precision import resolve_precision
 from janus_nodes.janus_core.models.cache import NoCache
-from janus_nodes.janus_core.models.cpu import int8_linear, packed_linear
-from janus_nodes.janus_core.models.cpu.int8_linear import FbgemmInt8Linear, Int8Linear
-from janus_nodes.janus_core.models.cpu.packed_linear import (
-    FbgemmFp16Linear,
-    InferenceLinear,
-    OneDnnBf16Linear,
-)
+from janus_nodes.janus_core.models.cpu import packed_linear
+from janus_nodes.janus_core.models.cpu.fbgemm_int8_linear import FbgemmInt8Linear
+from janus_nodes.janus_core.models.cpu.packed_linear import FbgemmFp16Linear, OneDnnBf16Linear
+from janus_nodes.janus_core.models.quantized import int8_linear
+from janus_nodes.janus_core.models.quantized.inference_linear import InferenceLinear
+from janus_nodes.janus_core.models.quantized.int8_linear import Int8Linear
 from janus_nodes.janus_core.training.loop import check_trainable
 from support.checkpoints import edit_tensors, small_config, write_checkpoint
 from support.parametrize import slow_except
@@ -88,22 +87,6 @@ def test_packed_bf16_layer_equals_pytorchs(length: int, size: int, bias: bool, d
     torch.testing.assert_close(outputs.bfloat16(), expected, rtol=2**-7, atol=2**-9)  # one step of bf16
 
 
-@pytest.mark.usefixtures("chunked")
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("size", [5, 20, 31, 192])  # the kernel takes blocks of 32 only
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_int8_layer_is_within_its_rounding(length: int, size: int, bias: bool, dtype: torch.dtype) -> None:
-    layer = plain_layer(bias, size)
-    quantized = Int8Linear(layer.weight, layer.bias)
-    inputs = torch.randn(length, 3, size).to(dtype)[:, -2:]
-    outputs, expected = quantized(inputs), layer(inputs.float())
-    assert outputs.dtype == dtype
-    assert outputs.shape == expected.shape
-    # 127 steps to the largest weight of an output, and products of bf16.
-    assert (outputs.float() - expected).norm() <= 0.012 * expected.norm()
-
-
 @needs_int8
 @pytest.mark.usefixtures("chunked")
 @pytest.mark.parametrize("length", LENGTHS)
@@ -133,31 +116,13 @@ def test_packed_int8_layer_is_precise_beside_an_outlier(outlier: float) -> None:
     assert error.max() <= 2**-9  # that of bf16
 
 
-@pytest.mark.parametrize("size", [0.01, 1.0, 100.0])
-def test_int8_layer_in_fp16_overflows_no_sooner_than_its_outputs(size: float) -> None:
-    # Their products with whole numbers are up to 127 times larger.
-    weight = torch.randn(64, 1024, generator=torch.Generator().manual_seed(0)) * 0.02
-    layer = Int8Linear(weight, None)
-    inputs = (torch.randn(4, 1024, generator=torch.Generator().manual_seed(1)) * size).half()
-    outputs = layer.scaled(layer.products(inputs, layer.weight.half()), layer.scale, None).half()
-    exact = inputs.double() @ (layer.weight.double() * layer.scale.double()[:, None]).T
-    assert (outputs - exact).norm() <= 5e-4 * exact.norm()
-
-
-def test_int8_weights_are_rounded_to_nearest() -> None:
-    weight = torch.tensor([[0.0, 1.0, -2.54], [0.0, 0.0, 0.0]])
-    quantized = Int8Linear(weight, None)
-    assert quantized.weight.tolist() == [[0, 50, -127], [0, 0, 0]]
-    assert torch.isfinite(quantized(torch.ones(1, 3))).all()
-
-
 @pytest.mark.slow
 def test_packing_shows_no_warning_and_leaves_the_warnings_filters_alone() -> None:
     program = """
 import sys, warnings, torch
 sys.path.insert(0, sys.argv[1])
 filters = list(warnings.filters)
-from janus_core.models.cpu.int8_linear import FbgemmInt8Linear
+from janus_core.models.cpu.fbgemm_int8_linear import FbgemmInt8Linear
 from janus_core.models.cpu.packed_linear import FbgemmFp16Linear, OneDnnBf16Linear
 warnings.simplefilter("error")
 filters.insert(0, warnings.filters[0])

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from janus_nodes.janus_core.models.cpu.int8_linear import FbgemmInt8Linear
-from janus_nodes.janus_core.models.cpu.packed_linear import (
-    FbgemmFp16Linear,
-    InferenceLinear,
-    OneDnnBf16Linear,
-)
+from janus_nodes.janus_core.models.cpu.fbgemm_int8_linear import FbgemmInt8Linear
+from janus_nodes.janus_core.models.cpu.packed_linear import FbgemmFp16Linear, OneDnnBf16Linear
+from janus_nodes.janus_core.models.quantized.inference_linear import InferenceLinear
 
 
 @pytest.mark.parametrize("kind", [FbgemmFp16Linear, OneDnnBf16Linear, FbgemmInt8Linear])

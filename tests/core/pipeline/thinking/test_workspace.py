@@ -60,8 +60,8 @@ def test_a_run_takes_what_was_reserved(sized: JanusPipeline, form: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("checkpoint", "narrow"), [("Janus-Pro-1B", "int8"), ("Janus-Pro-7B", None)])
-def test_a_run_of_released_width_takes_what_was_reserved(checkpoint: str, narrow: str | None) -> None:
+@pytest.mark.parametrize(("checkpoint", "quantized"), [("Janus-Pro-1B", "int8"), ("Janus-Pro-7B", None)])
+def test_a_run_of_released_width_takes_what_was_reserved(checkpoint: str, quantized: str | None) -> None:
     config = released_config(checkpoint)
     # Fewer layers and tokens, each of which takes the same memory.
     config = replace(
@@ -69,6 +69,6 @@ def test_a_run_of_released_width_takes_what_was_reserved(checkpoint: str, narrow
         body=replace(config.body, num_hidden_layers=4),
         generation=replace(config.generation, image_size=96),
     )
-    pipe = sized_pipeline(config, "meta", torch.bfloat16, narrow)
+    pipe = sized_pipeline(config, "meta", torch.bfloat16, quantized)
     for form in ("t2i-r1", "got-r1", "reasongen-r1"):  # they judge no images, whose pixels `meta` lacks
         check(pipe, form, SHORT)

@@ -1,4 +1,4 @@
-"""The table of kernels for narrow weights: what a device runs is tried, and weights are widened elsewhere."""
+"""The table of kernels for quantized weights: what a device runs is tried, and used where it is right."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline
-from janus_nodes.janus_core.models.cpu.int8_linear import Int8Linear
-from janus_nodes.janus_core.models.narrow import kernels
-from janus_nodes.janus_core.models.narrow.int4_linear import Int4Linear
-from janus_nodes.janus_core.models.narrow.kernels import Kernel
+from janus_nodes.janus_core.models.quantized import kernels
+from janus_nodes.janus_core.models.quantized.int4_linear import Int4Linear
+from janus_nodes.janus_core.models.quantized.int8_linear import Int8Linear
+from janus_nodes.janus_core.models.quantized.kernels import Kernel
 from janus_nodes.janus_core.pipeline import workspace
 from support.allocations import AllocationCounter
 from torch import Tensor
@@ -97,7 +97,7 @@ def product(inputs: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) 
     return (outputs if bias is None else outputs + bias).to(inputs.dtype)
 
 
-RIGHT = Kernel("right", frozenset(), product, kernels._multiply_widened, max_vectors=4)
+RIGHT = Kernel("right", frozenset(), product, kernels._multiply_dequantized, max_vectors=4)
 
 
 def layers(columns: int) -> tuple[Int8Linear, Int4Linear]:
@@ -125,7 +125,7 @@ def test_an_estimate_asks_for_what_the_run_computes_in(fill: Fill) -> None:
 
     def noted(inputs: Tensor, *weights: Any) -> Tensor:
         dtypes.append(inputs.dtype)
-        return kernels._multiply_widened(inputs, *weights)
+        return kernels._multiply_dequantized(inputs, *weights)
 
     calls = fill(replace(RIGHT, int4=noted))
     for layer in layers(64):
@@ -162,16 +162,16 @@ def test_memory_that_ran_out_says_nothing_about_a_kernel(fill: Fill) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         kernels.fastest(CPU, torch.float32, 1)
     _, int4 = layers(64)
-    assert int4.conversion_bytes(1, torch.float32, CPU) > 0  # as if it were widened
+    assert int4.conversion_bytes(1, torch.float32, CPU) > 0  # as if it were dequantized
     assert int4.conversion_bytes(1, torch.float32, CPU) == 0
     assert errors == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_widened_weights_take_what_is_estimated(dtype: torch.dtype) -> None:
+def test_dequantized_weights_take_what_is_estimated(dtype: torch.dtype) -> None:
     weight, (scale, zero) = torch.zeros(512, 256, dtype=torch.uint8), torch.ones(2, 512, 8, dtype=dtype)
     with AllocationCounter() as counter:
-        kernels.widened(weight, scale, zero, 64, dtype)
+        kernels.dequantized(weight, scale, zero, 64, dtype)
     estimate = kernels.conversion_bytes(weight, 1, dtype, CPU)
     assert 0.9 * estimate <= counter.memory.peak <= estimate
 
@@ -187,11 +187,11 @@ def wrong(inputs: Tensor, weight: Tensor, *_: object) -> Tensor:
 @pytest.mark.parametrize(
     ("kernel", "message"),
     [
-        (replace(RIGHT, int8=crash), "weights are widened on cpu, where right does not run: no compiler"),
-        (replace(RIGHT, int4=wrong), "weights are widened on cpu, where right is wrong in torch.float32"),
+        (replace(RIGHT, int8=crash), "weights are dequantized on cpu, where right does not run: no compiler"),
+        (replace(RIGHT, int4=wrong), "weights are dequantized on cpu, where right is wrong in torch.float32"),
     ],
 )
-def test_weights_are_widened_where_the_kernel_is_not_right(
+def test_weights_are_dequantized_where_the_kernel_is_not_right(
     fill: Fill, caplog: pytest.LogCaptureFixture, kernel: Kernel, message: str
 ) -> None:
     calls = fill(kernel)

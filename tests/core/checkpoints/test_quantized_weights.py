@@ -24,11 +24,11 @@ from janus_nodes.janus_core.checkpoints.changes import Replacement
 from janus_nodes.janus_core.checkpoints.load import load_weights
 from janus_nodes.janus_core.checkpoints.on_meta import build_on_meta, replace_on_meta
 from janus_nodes.janus_core.checkpoints.sources import find_checkpoint
-from janus_nodes.janus_core.models.cpu.int8_linear import Int8Linear
 from janus_nodes.janus_core.models.cpu.packed_linear import FbgemmFp16Linear
-from janus_nodes.janus_core.models.cpu.registry import check_savable
-from janus_nodes.janus_core.models.narrow import int4_linear
-from janus_nodes.janus_core.models.narrow.int4_linear import Int4Linear
+from janus_nodes.janus_core.models.quantized import int4_linear
+from janus_nodes.janus_core.models.quantized.int4_linear import Int4Linear
+from janus_nodes.janus_core.models.quantized.int8_linear import Int8Linear
+from janus_nodes.janus_core.models.quantized.registry import check_savable
 from safetensors.torch import load_file, save_file
 from support.adapters import write_adapter
 from support.checkpoints import GOLDEN, assert_same_weights, edit_json
@@ -41,7 +41,7 @@ TINY = GOLDEN / "janus-pro-tiny"
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["device", "CPU without bf16"])
 def test_all_of_janus_pro_7b_takes_at_most_4_8_gigabytes(dtype: torch.dtype) -> None:
     model = build_on_meta(released_config("Janus-Pro-7B")).to(dtype)
-    for name, layer_class in Precision(dtype, narrow="int4").replacing(model).items():
+    for name, layer_class in Precision(dtype, quantized="int4").replacing(model).items():
         replace_on_meta(model, name, layer_class)
     assert 4.5e9 < weight_bytes(model) <= 4.8e9
 
@@ -84,7 +84,7 @@ def test_an_adapter_is_not_added_to_saved_int4_weights(
         tmp_path / "adapter", {"language_model.model.layers.0.self_attn.o_proj": (64, 64)}
     )
     with pytest.raises(
-        ValueError, match=r"must change whole weights, got .*, which was saved in int4; apply"
+        ValueError, match=r"must change unquantized weights, got .*, which was saved in int4; apply"
     ):
         load_pipeline(saved_int4[1], adapters=[(adapter, 1.0)])
 
@@ -110,12 +110,12 @@ def test_damaged_int4_weights_are_refused(
         load_pipeline(folder)
 
 
-@pytest.mark.parametrize("narrow", ["int8", "int4"])
+@pytest.mark.parametrize("quantized", ["int8", "int4"])
 def test_a_changed_bias_and_its_weight_meet_in_one_layer(
-    narrow: str, monkeypatch: pytest.MonkeyPatch
+    quantized: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bias is changed by another thread than the one that makes the layer, which is slow here."""
-    checkpoint, precision = find_checkpoint(TINY, None), Precision(torch.float32, narrow=narrow)
+    checkpoint, precision = find_checkpoint(TINY, None), Precision(torch.float32, quantized=quantized)
     plain = load_weights(checkpoint, "cpu", precision)
     layers = {
         name: layer
@@ -163,7 +163,7 @@ def test_a_pickle_of_int4_weights_is_converted(
     assert_same_weights(load_pipeline(copy).model, pipe.model)
 
 
-def test_narrow_weights_of_a_later_version_are_refused(
+def test_quantized_weights_of_a_later_version_are_refused(
     saved_int4: tuple[JanusPipeline, Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "copy"

@@ -7,8 +7,8 @@ import sys
 import torch
 from torch import nn
 
-from ..narrow.int4_linear import Int4Linear
-from .packed_linear import InferenceLinear
+from .inference_linear import InferenceLinear
+from .int4_linear import Int4Linear
 
 
 def weight_bytes(model: nn.Module) -> int:
@@ -42,8 +42,8 @@ def is_int4(model: nn.Module) -> bool:
     return any(isinstance(module, Int4Linear) for module in model.modules())
 
 
-def narrow_factors(model: nn.Module) -> set[str]:
-    """The names of a model's parameters that belong to narrow weights: their scales and zeros."""
+def quantization_factors(model: nn.Module) -> set[str]:
+    """The names of a model's parameters that belong to quantized weights: their scales and zeros."""
     return {
         f"{name}.{leaf}"
         for name, layer in model.named_modules()
@@ -62,7 +62,7 @@ def check_savable(model: nn.Module) -> None:
     if names:
         raise ValueError(
             f"model must have no packed layers beside its 4-bit weights to be saved, got "
-            f"{', '.join(sorted(names))}; load it with dtype=Precision(torch.float32, narrow='int4')"
+            f"{', '.join(sorted(names))}; load it with dtype=Precision(torch.float32, quantized='int4')"
         )
 
 

@@ -21,20 +21,20 @@ Int8Product = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 Int4Product = Callable[[Tensor, Tensor, Tensor, Tensor, int, Tensor | None], Tensor]
 """Maps inputs [M, K], weight, scale, zero, group size and bias [N] to [M, N] of the inputs' dtype."""
 
-# How far outputs may be from the widened form: both are rounded to 16 bits, and added up in another order.
+# How far outputs may be from the dequantized form: both are rounded, and add up in another order.
 _TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A way to multiply by narrow weights without converting all of them first.
+    """A way to multiply by quantized weights without converting all of them first.
 
     Attributes:
         name: for log lines.
         device_types: where it may run; whether it does is tried.
         int8: the product with 8-bit weights.
         int4: the product with 4-bit weights.
-        max_vectors: the most input vectors for which it is faster than to widen the weights.
+        max_vectors: the most input vectors for which it is faster than to dequantize the weights.
     """
 
     name: str
@@ -60,7 +60,7 @@ def _triton_int4(
 
 # The first one that runs is taken.
 #
-# Triton reads 1 byte of an 8-bit weight, and half of one of a 4-bit weight. To widen a weight reads that,
+# Triton reads 1 byte of an 8-bit weight, and half of one of a 4-bit weight. To dequantize one reads that,
 # writes 2 bytes, and reads them again: 5 and 9 times as many, for any number of vectors. Up to 64 vectors are
 # one block of a program, with 128 operations per weight: a card does these about as fast as it reads 8-bit
 # weights (RTX 4090: 165 Tflop/s, 1 TB/s). For more, it would read the weights again for each block.
@@ -69,7 +69,7 @@ KERNELS: tuple[Kernel, ...] = (
 )
 
 
-def widened(weight: Tensor, scale: Tensor, zero: Tensor, group: int, dtype: torch.dtype) -> Tensor:
+def dequantized(weight: Tensor, scale: Tensor, zero: Tensor, group: int, dtype: torch.dtype) -> Tensor:
     """Converts weights from 4 bits: [N, K] of a float dtype, rounded once."""
     # Both codes of a byte times 16, since Macs do not shift uint8 before PyTorch 2.6: exact in every dtype.
     codes = torch.stack(((weight & 15) * 16, weight & 240), dim=-1).to(dtype)
@@ -79,10 +79,10 @@ def widened(weight: Tensor, scale: Tensor, zero: Tensor, group: int, dtype: torc
     return values.flatten(1)
 
 
-def _multiply_widened(
+def _multiply_dequantized(
     inputs: Tensor, weight: Tensor, scale: Tensor, zero: Tensor, group: int, bias: Tensor | None
 ) -> Tensor:
-    values = widened(weight, scale, zero, group, inputs.dtype)
+    values = dequantized(weight, scale, zero, group, inputs.dtype)
     return F.linear(inputs, values, None if bias is None else bias.to(inputs.dtype))
 
 
@@ -92,17 +92,17 @@ def int4_linear(
     """Maps [..., K] to [..., N] of the same dtype; the layout of the weights is that of this package."""
     vectors = inputs.reshape(-1, inputs.shape[-1])
     kernel = fastest(inputs.device, inputs.dtype, len(vectors))
-    multiply = _multiply_widened if kernel is None else kernel.int4
+    multiply = _multiply_dequantized if kernel is None else kernel.int4
     outputs = multiply(vectors, weight, scale, zero, group, bias)
     return outputs.view(*inputs.shape[:-1], len(weight))
 
 
 def fastest(device: torch.device, dtype: torch.dtype, vectors: int) -> Kernel | None:
-    """The kernel for some input vectors of a dtype on a device; None where weights are widened."""
+    """The kernel for some input vectors of a dtype on a device; None where weights are dequantized."""
     return next((kernel for kernel in _usable(device, dtype) if vectors <= kernel.max_vectors), None)
 
 
-def may_widen(device: torch.device, dtype: torch.dtype, vectors: int) -> bool:
+def may_dequantize(device: torch.device, dtype: torch.dtype, vectors: int) -> bool:
     """Whether a run may convert weights: also where there is no memory yet to find out."""
     try:
         return fastest(device, dtype, vectors) is None
@@ -114,7 +114,7 @@ def may_widen(device: torch.device, dtype: torch.dtype, vectors: int) -> bool:
 
 def conversion_bytes(weight: Tensor, vectors: int, dtype: torch.dtype, device: torch.device) -> int:
     """Working memory beside inputs and outputs: codes of one byte beside those in the dtype."""
-    return 2 * weight.numel() * (1 + dtype.itemsize) if may_widen(device, dtype, vectors) else 0
+    return 2 * weight.numel() * (1 + dtype.itemsize) if may_dequantize(device, dtype, vectors) else 0
 
 
 @cache
@@ -146,12 +146,12 @@ def _is_right(kernel: Kernel, device: torch.device, dtype: torch.dtype) -> bool:
         except Exception as error:  # of compilers and drivers, which have classes of their own
             if is_out_of_memory(error):
                 raise  # it may run once there is memory
-            _log.info("weights are widened on %s, where %s does not run: %s", device, kernel.name, error)
+            _log.info("weights are dequantized on %s, where %s does not run: %s", device, kernel.name, error)
             return False
-        exact = _multiply_widened(inputs, packed, scale, zero, group, None)
+        exact = _multiply_dequantized(inputs, packed, scale, zero, group, None)
         exact8 = half.float() @ signed.float().T * factors
         if not (_is_near(found, exact) and _is_near(found8, exact8)):
-            _log.warning("weights are widened on %s, where %s is wrong in %s", device, kernel.name, dtype)
+            _log.warning("weights are dequantized on %s, where %s is wrong in %s", device, kernel.name, dtype)
             return False
     return True
 

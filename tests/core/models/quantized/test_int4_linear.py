@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from janus_nodes.janus_core.models.cpu.int8_linear import Int8Linear
-from janus_nodes.janus_core.models.narrow import int4_linear, kernels
-from janus_nodes.janus_core.models.narrow.int4_linear import GROUP, Int4Embedding, Int4Linear
+from janus_nodes.janus_core.models.quantized import int4_linear, kernels
+from janus_nodes.janus_core.models.quantized.int4_linear import GROUP, Int4Embedding, Int4Linear
+from janus_nodes.janus_core.models.quantized.int8_linear import Int8Linear
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -45,9 +45,9 @@ def test_a_layer_computes_its_formula(dtype: torch.dtype, length: int, bias: boo
     assert (outputs.double() - expected).norm() <= tolerance * expected.norm()
 
 
-def test_widened_weights_are_exact_in_float32() -> None:
+def test_dequantized_weights_are_exact_in_float32() -> None:
     layer = Int4Linear(random_weight(), None)
-    found = kernels.widened(layer.weight, layer.scale, layer.zero, GROUP, torch.float32)
+    found = kernels.dequantized(layer.weight, layer.scale, layer.zero, GROUP, torch.float32)
     torch.testing.assert_close(found, values(layer), rtol=2**-23, atol=0)
 
 
@@ -64,11 +64,11 @@ class OldMac(TorchFunctionMode):
         return args[0] if "shift" in name else func(*args, **(kwargs or {}))
 
 
-def test_a_mac_makes_and_widens_the_same_weights() -> None:
+def test_a_mac_makes_and_dequantizes_the_same_weights() -> None:
     expected = Int4Linear(random_weight(), None)
     with OldMac():
         layer = Int4Linear(random_weight(), None)
-        found = kernels.widened(layer.weight, layer.scale, layer.zero, GROUP, torch.float32)
+        found = kernels.dequantized(layer.weight, layer.scale, layer.zero, GROUP, torch.float32)
     assert torch.equal(layer.weight, expected.weight)
     torch.testing.assert_close(found, values(expected), rtol=2**-23, atol=0)
 
@@ -111,7 +111,7 @@ def test_weights_without_spread_are_kept() -> None:
 
 def test_a_table_looks_up_rows_of_its_weights() -> None:
     table = Int4Embedding(torch.randn(10, 128, generator=torch.Generator().manual_seed(0)), None)
-    rows = kernels.widened(table.weight, table.scale, table.zero, GROUP, torch.bfloat16)
+    rows = kernels.dequantized(table.weight, table.scale, table.zero, GROUP, torch.bfloat16)
     ids = torch.tensor([[3, 0, 9], [3, 1, 2]])
     assert torch.equal(table(ids), rows[ids])
     assert table(ids[:, :0]).shape == (2, 0, 128)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..cpu.packed_linear import InferenceLinear, output_chunks
+from .inference_linear import InferenceLinear, output_chunks
 from .int4_fit import LEAST, fit_groups
-from .kernels import conversion_bytes, int4_linear, widened
+from .kernels import conversion_bytes, dequantized, int4_linear
 
 # Weights that share a scale and a zero. The error of normally distributed weights is 7.2 % for 32 (5 bits per
 # weight), 8.4 % for 64 (4.5 bits) and 9.4 % for 128 (4.25 bits).
@@ -75,7 +75,7 @@ class Int4Embedding(Int4Linear):
 
     def look_up(self, ids: Tensor) -> Tensor:
         """Maps ids [n] to rows [n, in] in bfloat16."""
-        return widened(self.weight[ids], self.scale[ids], self.zero[ids], GROUP, torch.bfloat16)
+        return dequantized(self.weight[ids], self.scale[ids], self.zero[ids], GROUP, torch.bfloat16)
 
     def conversion_bytes(self, vectors: int, dtype: torch.dtype, device: torch.device) -> int:
         """See `InferenceLinear`: a text has few tokens."""
