@@ -75,10 +75,10 @@ class MovableInt8Linear(_MovableQuantized, Int8Linear):
     """The core's linear layer with int8 weights, movable by ComfyUI."""
 
     precision = "int8"
+    weight_dtype = torch.int8
 
     def _compute(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        scale = _moved(self.scale, inputs.device)
-        return self.scaled(self.products(inputs, weight), scale, bias).to(inputs.dtype)
+        return self.product(inputs, weight, _moved(self.scale, inputs.device), bias)
 
 
 class MovableInt4Linear(_MovableQuantized, Int4Linear):

@@ -119,6 +119,15 @@ def test_a_partly_loaded_quantized_model_waits_no_more_than_a_whole_one(
     assert part["write"][1] <= whole["write"][1] + 1  # for the ids that are looked up in main memory
 
 
+@pytest.mark.parametrize("precision", [INT8, INT4], ids=str)
+def test_a_weight_is_copied_as_it_is_stored(device: Counts, checkpoint: Path, precision: Precision) -> None:
+    loaded = held(checkpoint, precision, 0.0)
+    model = loaded.pipeline.model
+    parts = (model.body.layers, model.body.norm, model.generation.head, model.generation.aligner)
+    stored = sum(parameter.nbytes for part in parts for parameter in part.parameters())
+    assert steps(device, loaded)["draw"][0] <= 1.05 * stored  # noise and ids beside them
+
+
 def test_tokens_are_looked_up_in_main_memory(device: Counts, checkpoint: Path) -> None:
     loaded = held(checkpoint, BF16, WHOLE)
     embedding = loaded.pipeline.model.body.embed_tokens

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .dequantize import dequantized
 from .inference_linear import InferenceLinear, output_chunks
 from .int4_fit import LEAST, fit_groups
-from .kernels import conversion_bytes, dequantized, int4_linear
+from .kernels import INT4, int4_linear, working_bytes
 
 # Weights that share a scale and a zero. The error of normally distributed weights is 7.2 % for 32 (5 bits per
 # weight), 8.4 % for 64 (4.5 bits) and 9.4 % for 128 (4.25 bits).
@@ -61,7 +62,7 @@ class Int4Linear(InferenceLinear):
 
     def conversion_bytes(self, vectors: int, dtype: torch.dtype, device: torch.device) -> int:
         """See `InferenceLinear`."""
-        return conversion_bytes(self.weight, vectors, dtype, device)
+        return working_bytes(INT4, device, dtype, vectors, self.out_features, self.in_features)
 
 
 class Int4Embedding(Int4Linear):

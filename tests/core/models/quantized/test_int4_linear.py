@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from janus_nodes.janus_core.models.quantized import int4_linear, kernels
+from janus_nodes.janus_core.models.quantized import int4_linear
+from janus_nodes.janus_core.models.quantized.dequantize import dequantized
 from janus_nodes.janus_core.models.quantized.int4_linear import GROUP, Int4Embedding, Int4Linear
 from janus_nodes.janus_core.models.quantized.int8_linear import Int8Linear
 from torch import Tensor
@@ -45,9 +46,19 @@ def test_a_layer_computes_its_formula(dtype: torch.dtype, length: int, bias: boo
     assert (outputs.double() - expected).norm() <= tolerance * expected.norm()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "rtol", "atol"), [(torch.float32, 0, 1e-6), (torch.bfloat16, 2**-7, 2**-9)]
+)
+def test_a_row_of_a_batch_is_the_single_row(dtype: torch.dtype, rtol: float, atol: float) -> None:
+    layer = Int4Linear(random_weight(), None)
+    inputs = torch.randn(20, SHAPE[1], generator=torch.Generator().manual_seed(1)).to(dtype)
+    alone = torch.cat([layer(row[None]) for row in inputs])
+    torch.testing.assert_close(layer(inputs), alone, rtol=rtol, atol=atol)  # one step of the dtype
+
+
 def test_dequantized_weights_are_exact_in_float32() -> None:
     layer = Int4Linear(random_weight(), None)
-    found = kernels.dequantized(layer.weight, layer.scale, layer.zero, GROUP, torch.float32)
+    found = dequantized(layer.weight, layer.scale, layer.zero, GROUP, torch.float32)
     torch.testing.assert_close(found, values(layer), rtol=2**-23, atol=0)
 
 
@@ -68,7 +79,7 @@ def test_a_mac_makes_and_dequantizes_the_same_weights() -> None:
     expected = Int4Linear(random_weight(), None)
     with OldMac():
         layer = Int4Linear(random_weight(), None)
-        found = kernels.dequantized(layer.weight, layer.scale, layer.zero, GROUP, torch.float32)
+        found = dequantized(layer.weight, layer.scale, layer.zero, GROUP, torch.float32)
     assert torch.equal(layer.weight, expected.weight)
     torch.testing.assert_close(found, values(expected), rtol=2**-23, atol=0)
 
@@ -111,7 +122,7 @@ def test_weights_without_spread_are_kept() -> None:
 
 def test_a_table_looks_up_rows_of_its_weights() -> None:
     table = Int4Embedding(torch.randn(10, 128, generator=torch.Generator().manual_seed(0)), None)
-    rows = kernels.dequantized(table.weight, table.scale, table.zero, GROUP, torch.bfloat16)
+    rows = dequantized(table.weight, table.scale, table.zero, GROUP, torch.bfloat16)
     ids = torch.tensor([[3, 0, 9], [3, 1, 2]])
     assert torch.equal(table(ids), rows[ids])
     assert table(ids[:, :0]).shape == (2, 0, 128)

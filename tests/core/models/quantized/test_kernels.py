@@ -9,7 +9,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import JanusPipeline
-from janus_nodes.janus_core.models.quantized import kernels
+from janus_nodes.janus_core.models.quantized import int4_linear, int8_linear, kernels
+from janus_nodes.janus_core.models.quantized.dequantize import int4_by_conversion, int8_by_conversion
 from janus_nodes.janus_core.models.quantized.int4_linear import Int4Linear
 from janus_nodes.janus_core.models.quantized.int8_linear import Int8Linear
-from janus_nodes.janus_core.models.quantized.kernels import Kernel
+from janus_nodes.janus_core.models.quantized.kernels import INT4, INT8, Kernel
 from janus_nodes.janus_core.pipeline import workspace
-from support.allocations import AllocationCounter
 from torch import Tensor
 
 SUPPORT = Path(__file__).resolve().parents[3] / "support"
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 # Rounding of outputs to 16 bits; in float32, sums in another order.
 MOST = {"fp32": 1e-6, "bf16": 4e-3, "fp16": 5e-4}
 
-Fill = Callable[[Kernel], list[int]]
+Fill = Callable[..., list[int]]
 
 
 def figures(script: str, **variables: str) -> dict[str, float]:
@@ -69,55 +69,55 @@ def test_the_kernels_compile_for_graphics_cards(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def fill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fill]:
-    """Fills the table with one kernel for CPUs, and returns a list of the numbers of vectors that it gets."""
+def fill(monkeypatch: pytest.MonkeyPatch) -> Fill:
+    """Fills the tables with kernels for CPUs, and returns a list of the numbers of vectors that these get."""
 
-    def fill(kernel: Kernel) -> list[int]:
+    def fill(*, int8: tuple[Kernel, ...] = (), int4: tuple[Kernel, ...] = ()) -> list[int]:
         calls: list[int] = []
 
-        def int8(inputs: Tensor, *weights: Tensor | None) -> Tensor:
-            calls.append(len(inputs))
-            return kernel.int8(inputs, *weights)
+        def on_cpu(kernel: Kernel) -> Kernel:
+            def product(inputs: Tensor, *weights: Any) -> Tensor:
+                calls.append(len(inputs))
+                return kernel.product(inputs, *weights)
 
-        def int4(inputs: Tensor, *weights: Tensor | int | None) -> Tensor:
-            calls.append(len(inputs))
-            return kernel.int4(inputs, *weights)
+            return replace(kernel, device_types=frozenset({"cpu"}), product=product)
 
-        on_cpu = replace(kernel, device_types=frozenset({"cpu"}), int8=int8, int4=int4)
-        monkeypatch.setattr(kernels, "KERNELS", (on_cpu,))
-        kernels._usable.cache_clear()
+        for form, table, layer in ((INT8, int8, int8_linear), (INT4, int4, int4_linear)):
+            filled = replace(form, kernels=tuple(on_cpu(kernel) for kernel in table))
+            for module in (kernels, layer):
+                monkeypatch.setattr(module, "INT8" if form is INT8 else "INT4", filled)
         return calls
 
-    yield fill
-    kernels._usable.cache_clear()
+    return fill
 
 
-def product(inputs: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-    outputs = inputs.float() @ (weight.float() * scale[:, None]).T
-    return (outputs if bias is None else outputs + bias).to(inputs.dtype)
-
-
-RIGHT = Kernel("right", frozenset(), product, kernels._multiply_dequantized, max_vectors=4)
+RIGHT8 = Kernel("right", frozenset(), int8_by_conversion, max_vectors=4)
+RIGHT4 = Kernel("right", frozenset(), int4_by_conversion, max_vectors=4)
 
 
 def layers(columns: int) -> tuple[Int8Linear, Int4Linear]:
     generator = torch.Generator().manual_seed(0)
     weight, bias = (torch.randn(8, columns, generator=generator) for columns in (columns, 1))
-    return Int8Linear(weight[:, :-24], bias[:, 0]), Int4Linear(weight, bias[:, 0])
+    return Int8Linear(weight, bias[:, 0]), Int4Linear(weight, bias[:, 0])
 
 
 def test_few_vectors_are_multiplied_by_the_kernel(fill: Fill) -> None:
-    int8, int4 = layers(64)
     few, many = torch.randn(2, 2, 64), torch.randn(5, 64)
-    # Of rows that PyTorch's own int8 kernel does not take.
-    expected = [layer(inputs[..., : layer.in_features]) for layer in (int8, int4) for inputs in (few, many)]
-    calls = fill(RIGHT)
-    assert kernels.fastest(CPU, torch.float32, 4) is not None
-    calls.clear()
-    found = [layer(inputs[..., : layer.in_features]) for layer in (int8, int4) for inputs in (few, many)]
-    assert calls == [4, 4]
+    fill()
+    expected = [layer(inputs) for layer in layers(64) for inputs in (few, many)]
+    calls = fill(int8=(RIGHT8,), int4=(RIGHT4,))
+    found = [layer(inputs) for layer in layers(64) for inputs in (few, many)]
+    assert calls == [3, 4, 4] * 2  # of each format, two that try the kernel
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_a_kernel_gets_the_shapes_that_it_takes(fill: Fill) -> None:
+    int8, _ = layers(64)
+    calls = fill(int8=(replace(RIGHT8, takes=lambda outputs, inputs: (outputs, inputs) != (8, 64)), RIGHT8))
+    int8(torch.randn(2, 64))
+    assert calls == [3, 4, 2]  # the second kernel is tried and taken
+    assert kernels.fastest(kernels.INT8, CPU, torch.float32, 2, 8, 32) is kernels.INT8.kernels[0]
 
 
 def test_an_estimate_asks_for_what_the_run_computes_in(fill: Fill) -> None:
@@ -125,16 +125,19 @@ def test_an_estimate_asks_for_what_the_run_computes_in(fill: Fill) -> None:
 
     def noted(inputs: Tensor, *weights: Any) -> Tensor:
         dtypes.append(inputs.dtype)
-        return kernels._multiply_dequantized(inputs, *weights)
+        return int4_by_conversion(inputs, *weights)
 
-    calls = fill(replace(RIGHT, int4=noted))
-    for layer in layers(64):
+    needs = replace(RIGHT8, working_bytes=lambda vectors, outputs, inputs: 1000 * vectors + outputs + inputs)
+    calls = fill(int8=(needs,), int4=(replace(RIGHT4, product=noted),))
+    for layer, expected in zip(layers(64), (4072, 0), strict=True):
         layer.to("meta")  # weights that are moved only for the run
         few, many = (layer.conversion_bytes(vectors, torch.bfloat16, CPU) for vectors in (4, 5))
-        assert few == 0 < many
+        assert few == expected
+        assert many == max((8 * 64 + 5 * 64) * 2, 8 * 5 * 8) if expected else many == 8 * 64 * 3
     assert set(dtypes) == {torch.bfloat16}
     assert len(calls) == 4  # tried once
-    assert kernels.fastest(torch.device("cpu", 0), torch.bfloat16, 4) is not None
+    same = torch.device("cpu", 0)
+    assert kernels.fastest(kernels.INT4, same, torch.bfloat16, 4, 8, 64) is kernels.INT4.kernels[0]
     assert len(calls) == 4
 
 
@@ -156,24 +159,15 @@ def test_memory_that_ran_out_says_nothing_about_a_kernel(fill: Fill) -> None:
     def full(*arguments: Any) -> Tensor:
         if errors:
             raise errors.pop()
-        return product(*arguments)
+        return int4_by_conversion(*arguments)
 
-    fill(replace(RIGHT, int8=full))
+    fill(int4=(replace(RIGHT4, product=full),))
     with pytest.raises(torch.OutOfMemoryError):
-        kernels.fastest(CPU, torch.float32, 1)
+        kernels.fastest(kernels.INT4, CPU, torch.float32, 1, 8, 64)
     _, int4 = layers(64)
     assert int4.conversion_bytes(1, torch.float32, CPU) > 0  # as if it were dequantized
     assert int4.conversion_bytes(1, torch.float32, CPU) == 0
     assert errors == []
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_dequantized_weights_take_what_is_estimated(dtype: torch.dtype) -> None:
-    weight, (scale, zero) = torch.zeros(512, 256, dtype=torch.uint8), torch.ones(2, 512, 8, dtype=dtype)
-    with AllocationCounter() as counter:
-        kernels.dequantized(weight, scale, zero, 64, dtype)
-    estimate = kernels.conversion_bytes(weight, 1, dtype, CPU)
-    assert 0.9 * estimate <= counter.memory.peak <= estimate
 
 
 def crash(*_: object) -> Tensor:
@@ -185,20 +179,31 @@ def wrong(inputs: Tensor, weight: Tensor, *_: object) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "message"),
+    ("product", "message"),
     [
-        (replace(RIGHT, int8=crash), "weights are dequantized on cpu, where right does not run: no compiler"),
-        (replace(RIGHT, int4=wrong), "weights are dequantized on cpu, where right is wrong in torch.float32"),
+        (crash, "broken of 8-bit weights is not used on cpu: no compiler"),
+        (wrong, "broken of 8-bit weights is wrong in torch.float32 on cpu"),
     ],
 )
-def test_weights_are_dequantized_where_the_kernel_is_not_right(
-    fill: Fill, caplog: pytest.LogCaptureFixture, kernel: Kernel, message: str
+def test_the_next_kernel_is_taken_where_the_first_is_not_right(
+    fill: Fill, caplog: pytest.LogCaptureFixture, product: Callable[..., Tensor], message: str
 ) -> None:
-    calls = fill(kernel)
-    _, int4 = layers(64)
+    calls = fill(int8=(replace(RIGHT8, name="broken", product=product), RIGHT8))
+    int8, _ = layers(64)
     with caplog.at_level(logging.INFO):
         for _ in range(2):
-            int4(torch.randn(2, 64))
+            int8(torch.randn(2, 64))
     assert [record.message for record in caplog.records] == [message]  # tried once
-    assert len(calls) == 2
-    assert kernels.fastest(CPU, torch.float32, 1) is None
+    assert calls == [3, 3, 4, 2, 2]  # the broken one, and twice the other, before it gets both inputs
+    calls = fill(int8=(replace(RIGHT8, product=product),))
+    int8(torch.randn(2, 64))
+    assert calls == [3]  # the weights are dequantized
+
+
+@pytest.mark.parametrize("form", [INT8, INT4], ids=["int8", "int4"])
+def test_the_tables_hold_what_is_said_of_them(form: kernels.Format) -> None:
+    names = [kernel.name for kernel in form.kernels if "cuda" in kernel.device_types]
+    assert names == (["Triton", "_int_mm"] if form is INT8 else ["Triton"])
+    shapes = ((4096, 4096, True), (2048, 2048, False), (4097, 4096, False), (4096, 4100, False))
+    taken = [kernel.takes(outputs, inputs) for kernel in form.kernels[1:2] for outputs, inputs, _ in shapes]
+    assert taken == [takes for *_, takes in shapes][: len(taken)]
