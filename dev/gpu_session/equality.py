@@ -21,21 +21,12 @@ from janus_core import (
 
 from ..benchmarks.measure import TINY
 from .models import drawn_tokens, precisions
+from .recorded import OPTIONS, PROMPTS
 from .session import Session
 
 ROOT = Path(__file__).resolve().parents[2]
-# Tokens that the CPU draws with the demonstration, in the order of `tests/support/demonstration.py`.
+# Tokens that the CPU draws with the demonstration, in the order of `recorded`.
 GOLDEN = ROOT / "tests" / "golden" / "janus-shapes" / "recorded.json"
-DRAWINGS = (
-    "a red star",
-    "three green triangles on a white background",
-    "a blue circle left of a yellow cross",
-    "a pink ring and an orange square",
-)
-DRAWING_OPTIONS = (
-    TokenSampling(guidance_scale=5.0, temperature=0.0, top_p=1.0),
-    TokenSampling(guidance_scale=5.0, temperature=1.0, top_p=1.0, seed=11),
-)
 IMAGES = torch.rand(3, 40, 64, 3, generator=torch.Generator().manual_seed(0))
 MASK = torch.zeros(40, 64)
 MASK[5:20, 10:30] = 1
@@ -63,8 +54,8 @@ def equality(session: Session) -> None:
 def _compare_with_cpu(session: Session) -> None:
     recorded = json.loads(GOLDEN.read_text(encoding="utf-8"))["tokens"]
     pipe = load_pipeline(DEMONSTRATION, session.device, torch.float32)
-    chosen = DRAWING_OPTIONS[: 1 if session.is_dry else None]
-    drawn = [drawn_tokens(pipe, text, options)[0] for options in chosen for text in DRAWINGS]
+    chosen = [TokenSampling(**options) for options in OPTIONS[: 1 if session.is_dry else None]]
+    drawn = [drawn_tokens(pipe, prompt, options)[0] for options in chosen for prompt in PROMPTS]
     same = equal_share([tokens.tolist() for tokens in drawn], recorded[: len(drawn)])
     session.add("tokens of the demonstration as recorded, fp32", same, "of 1", 1.0, same == 1.0)
     kinds: dict[str, Precision | torch.dtype] = {"fp32": torch.float32, **precisions(session)}

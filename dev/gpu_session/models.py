@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from janus_core.models.janus import Janus
 
 from ..benchmarks.measure import TINY
 from ..benchmarks.peer import CONFIGS, fill_parameter
+from .resized import resized
 from .session import Session
 
 PROMPT = "A red fox in the snow, looking at the camera, soft light of a winter morning."
@@ -47,16 +47,7 @@ def made_pipeline(session: Session, name: str, precision: Precision) -> JanusPip
     with torch.device("meta"):
         model = Janus(config).eval().requires_grad_(False)
     _fill(model, precision, session.device)
-    vision = config.understanding.vision
-    prompts = replace(
-        tiny.prompts,
-        num_image_tokens=vision.num_positions,
-        vocab_size=config.body.vocab_size,
-        max_length=config.body.max_position_embeddings,
-    )
-    processor = replace(tiny.image_processor, image_size=vision.image_size)
-    device = torch.device(session.device)
-    return replace(tiny, model=model, prompts=prompts, image_processor=processor, device=device)
+    return resized(tiny, model, session.device)
 
 
 def drawn_tokens(pipe: JanusPipeline, prompt: str, options: TokenSampling, **arguments: Any) -> torch.Tensor:

@@ -20,20 +20,12 @@ from janus_nodes.janus_core.training.shapes.questions import KINDS, random_quest
 from janus_nodes.janus_core.training.shapes.scene import random_scene
 from PIL import Image
 
+from dev.gpu_session import recorded
+from dev.gpu_session.recorded import PROMPTS
+
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "janus-shapes"
 RECORD, PICTURES = FOLDER / "recorded.json", FOLDER / "pictures.png"
-
-PROMPTS = (
-    "a red star",
-    "three green triangles on a white background",
-    "a blue circle left of a yellow cross",
-    "a pink ring and an orange square",
-)
-OPTIONS = (
-    TokenSampling(guidance_scale=5.0, temperature=0.0, top_p=1.0),
-    TokenSampling(guidance_scale=5.0, temperature=1.0, top_p=1.0, seed=11),
-    TokenSampling(guidance_scale=1.0, temperature=0.7, top_k=40, top_p=0.95, seed=3),
-)
+OPTIONS = tuple(TokenSampling(**options) for options in recorded.OPTIONS)
 
 
 def load() -> JanusPipeline:

@@ -20,6 +20,8 @@ from janus_nodes.janus_core.models.janus import Janus
 from janus_nodes.janus_core.pipeline.workspace import drawing_bytes
 from janus_nodes.janus_core.prompt_batch import GenerationPromptStyle
 
+from dev.gpu_session.resized import resized
+
 from .checkpoints import GOLDEN, random_model
 
 SDXL_VAE = VAEConfig(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4)
@@ -101,17 +103,7 @@ def sized_pipeline(
     _replace_layers(model, Precision(dtype, quantized=quantized))
     flow = isinstance(config.generation, FlowGenerationConfig)
     golden = load_pipeline(GOLDEN / ("janusflow-tiny" if flow else "janus-pro-tiny"), dtype=torch.float32)
-    vision = config.understanding.vision
-    prompts = replace(
-        golden.prompts,
-        num_image_tokens=vision.num_positions,
-        vocab_size=config.body.vocab_size,
-        max_length=config.body.max_position_embeddings,
-    )
-    processor = replace(golden.image_processor, image_size=vision.image_size)
-    return replace(
-        golden, model=model, prompts=prompts, image_processor=processor, device=torch.device(device)
-    )
+    return resized(golden, model, device)
 
 
 def _replace_layers(model: Janus, precision: Precision) -> None:
