@@ -47,7 +47,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Pairs]:
     return counted
 
 
-@pytest.fixture(params=["int8", "fp16"])
+@pytest.fixture(params=["int8", "int4", "fp16"])
 def packed(request: pytest.FixtureRequest, checkpoint: Path) -> Iterator[tuple[str, LoadedJanus]]:
     """A model whose linear layers have no unquantized weights, and its precision."""
     yield request.param, memory.load(checkpoint, request.param, None)

@@ -151,7 +151,7 @@ def test_patched_weights_reach_a_device_that_cannot_hold_all(
     assert adapted.pipeline.model.generation.head(hidden).device == GPU
 
 
-@pytest.fixture(params=["int8", "fp16"])
+@pytest.fixture(params=["int8", "int4", "fp16"])
 def packed(request: pytest.FixtureRequest, checkpoint: Path) -> Iterator[tuple[str, LoadedJanus]]:
     """A model whose linear layers have no unquantized weights."""
     yield request.param, memory.load(checkpoint, request.param, None)

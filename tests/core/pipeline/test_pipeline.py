@@ -12,6 +12,7 @@ import pytest
 import torch
 from janus_nodes.janus_core import (
     JanusPipeline,
+    Precision,
     TextSampling,
     TokenSampling,
     VisionFeatures,
@@ -62,9 +63,12 @@ def test_answers_do_not_depend_on_the_split(
 
 
 @pytest.mark.parametrize("rows_at_once", slow_except([1, 3, 8], 3))
+@pytest.mark.parametrize("quantized", [None, "int8", "int4"])
 def test_drawn_images_do_not_depend_on_the_split(
-    pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
+    pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch, rows_at_once: int, quantized: str | None
 ) -> None:
+    if quantized:
+        pipe = load_pipeline(pipe.folder, dtype=Precision(torch.float32, quantized=quantized))
     alone = [pipe.generate("A cat", TokenSampling(seed=9 + row)) for row in range(5)]
     monkeypatch.setattr(pipe, "max_batch_size", rows_at_once)
     together = pipe.generate("A cat", TokenSampling(seed=9, batch_size=5))
