@@ -159,8 +159,9 @@ def pass_bytes(runtime: Runtime, sequences: int, tokens: int, slots: int) -> int
     scores = score_bytes(runtime.device, heads, head_dim, slots, tokens) + 2 * mask
     attention = (3 * size + projected + 3 * rotated) * itemsize + scores
     feed_forward = (5 * size + 4 * config.intermediate_size + 2 * head_dim) * itemsize + mask
-    widest = runtime.model.body.get_submodule("layers.0.mlp.gate_up_proj")
-    conversion = conversion_bytes(runtime, widest, sequences * tokens)
+    # A kernel may take the widest layer, and leave others to be converted.
+    layers = runtime.model.body.get_submodule("layers.0").modules()
+    conversion = max(conversion_bytes(runtime, layer, sequences * tokens) for layer in layers)
     return sequences * tokens * max(attention, feed_forward) + conversion
 
 

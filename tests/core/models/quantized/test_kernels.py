@@ -153,6 +153,17 @@ def test_layers_are_asked_about_where_the_run_computes(
     assert set(asked) == {(own.dtype, own.device)}
 
 
+def test_an_estimate_counts_the_layer_that_needs_most(
+    pipe: JanusPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = workspace.pass_bytes(pipe, 1, 2, 3)
+    smallest = pipe.model.body.layers[0].self_attn.o_proj
+    monkeypatch.setattr(
+        workspace.registry, "conversion_bytes", lambda layer, *call: 1000 if layer is smallest else 10
+    )
+    assert workspace.pass_bytes(pipe, 1, 2, 3) == plain + 1000
+
+
 def test_memory_that_ran_out_says_nothing_about_a_kernel(fill: Fill) -> None:
     errors = [RuntimeError("Triton Error: out of memory"), torch.OutOfMemoryError("CUDA out of memory")]
 
