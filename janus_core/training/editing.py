@@ -52,14 +52,15 @@ def edit_batch(
     """Encodes edits; `dropout` is the share of them that get the unconditional prompt.
 
     The other conditions are equally frequent: at the published `source_scale`, the one without the source's
-    tokens weighs most. Without an instruction, it is the only one, since copying tokens would teach nothing.
+    tokens weighs most. Without an instruction, it is the only one, since copying tokens would teach nothing,
+    unless the sample is there to teach just that.
     """
     form = edit_form(pipeline)
     last = len(form.conditions) - 1
     chosen = []
     for sample in samples:
-        first = 0 if sample.instruction else last - 1
-        chosen.append(last if rng.random() < dropout else rng.randrange(first, last))
+        first, end = (0 if sample.instruction else last - 1), (1 if sample.copies else last)
+        chosen.append(last if rng.random() < dropout else rng.randrange(first, end))
     sources = to_images([sample.source for sample in samples])
     _, slots = slot_embeddings(pipeline, form, sources, partial(pixel_tokens, pipeline))
     image_embeds = []

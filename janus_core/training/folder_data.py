@@ -180,7 +180,7 @@ class FolderData:
         image, caption = rng.choice(self._captions)
         return Sample(self._read(image), caption=caption)
 
-    def edit(self, rng: random.Random) -> EditSample:
+    def edit(self, rng: random.Random, lesson: str = "") -> EditSample:
         """Returns an instruction with the images before and after it."""
         edit = rng.choice(self._edits)
         return EditSample(self._read(edit.source), edit.instruction, self._read(edit.target))

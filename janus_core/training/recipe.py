@@ -28,7 +28,7 @@ BODIES: dict[type, tuple[str, ...]] = {TokenGeneration: BODY, FlowGeneration: FL
 
 # Fields of stages that former versions lack. They identify a run only where they are not the default, so that
 # runs of these versions can be resumed.
-LATER_FIELDS = ("alignment", "average")
+LATER_FIELDS = ("alignment", "average", "draws")
 
 TASKS = ("understanding", "text", "generation", "editing")
 
@@ -48,8 +48,9 @@ class Stage:
     shares: tuple[int, ...] = (0, 0, 0)  # ratio of the samples of `TASKS`; omitted ones are 0
     caption_dropout: float = 0.1  # share of captions left out, as classifier-free guidance needs
     sees: str = "encoder"  # how the model sees the pictures of questions, a key of `VISION_INPUTS`
-    lesson: str = ""  # a subset of the questions that the data defines; empty for all
+    lesson: str = ""  # a subset of the questions or edits that the data defines; empty for all
     alignment: float = 0.0  # weight of the similarity to the understanding encoder, for flows; 0 is off
+    draws: int = 1  # noisy versions of each image to generate, for flows; `batch_size` counts them all
     average: float = 0.0  # decay per step of the weights' moving average, which the stage ends with; 0 is off
 
     def __post_init__(self) -> None:
@@ -57,6 +58,8 @@ class Stage:
             value = getattr(self, name)
             if not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value}; to skip a stage, leave it out")
+        if self.draws < 1:
+            raise ValueError(f"draws must be 1 or more, got {self.draws}; 1 is one noisy version per image")
         # NaN fails these too.
         if not self.alignment >= 0:
             raise ValueError(f"alignment must be 0 or more, got {self.alignment}; 0 turns it off")

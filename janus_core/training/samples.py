@@ -34,12 +34,14 @@ class Region:
 class EditSample:
     """A picture, an instruction that changes it, and the picture that this leads to.
 
-    Without an instruction, the picture is drawn again as it is.
+    Without an instruction, the picture is drawn again from what the understanding encoder sees of it; if it
+    `copies`, from its tokens as well.
     """
 
     source: np.ndarray  # [H, W, 3] uint8 of any size, as is the target
     instruction: str
     target: np.ndarray
+    copies: bool = False  # the target is the source, and without the source's tokens it cannot be predicted
 
 
 class TrainingData(Protocol):
@@ -64,5 +66,5 @@ class TrainingData(Protocol):
     def generation(self, rng: random.Random) -> Sample:
         """Returns a caption and its picture."""
 
-    def edit(self, rng: random.Random) -> EditSample:
-        """Returns an instruction with the pictures before and after it."""
+    def edit(self, rng: random.Random, lesson: str = "") -> EditSample:
+        """Returns an instruction with the pictures before and after it; `lesson` as for questions."""

@@ -17,10 +17,11 @@ from janus_nodes.janus_core.training.sequences import edit_sequence
 PICTURE = np.zeros((8, 8, 3), np.uint8)
 
 
-def conditions(pipe: JanusPipeline, form: EditForm, instruction: str) -> list[int]:
+def conditions(pipe: JanusPipeline, form: EditForm, instruction: str, copies: bool = False) -> list[int]:
     """How often each condition is taken by 30 edits, 0.3 of them unconditional."""
     editor = replace(pipe, edit_form=form.name)
-    batch = edit_batch(editor, [EditSample(PICTURE, instruction, PICTURE)] * 30, 0.3, random.Random(1))
+    samples = [EditSample(PICTURE, instruction, PICTURE, copies)] * 30
+    batch = edit_batch(editor, samples, 0.3, random.Random(1))
     named = [edit_sequence(editor, instruction, form, index) for index in range(len(form.conditions))]
     found = Counter(named.index(sequence) for sequence in batch.sequences)
     return [found[index] for index in range(len(form.conditions))]
@@ -35,6 +36,11 @@ def test_conditions_have_their_shares(form: EditForm, pipe: JanusPipeline) -> No
 def test_without_words_an_image_is_not_copied_from_its_tokens(pipe: JanusPipeline) -> None:
     full, partial, unconditional = conditions(pipe, EDIT_FORMS["janus-4o"], "")
     assert full == 0 and partial >= 15 and 4 <= unconditional <= 15
+
+
+def test_copies_always_have_the_tokens(pipe: JanusPipeline) -> None:
+    full, partial, unconditional = conditions(pipe, EDIT_FORMS["janus-4o"], "Keep it.", copies=True)
+    assert full >= 15 and partial == 0 and 4 <= unconditional <= 15
 
 
 def test_a_model_without_a_form_learns_the_default_one(pipe: JanusPipeline) -> None:

@@ -20,7 +20,8 @@ class FlowLoss(nn.Module):
     """Rectified flow, and alignment of an inner layer with the understanding encoder.
 
     Rectified flow (arXiv:2209.03003) learns the velocity from noise to latents on the straight line between
-    them, at times drawn from a logit-normal distribution (arXiv:2403.03206, section 3.1). Alignment (REPA,
+    them, at times drawn from a logit-normal distribution (arXiv:2403.03206, section 3.1). A batch's times cover
+    it evenly, which makes the gradient less noisy (arXiv:2107.00630, appendix I.1). Alignment (REPA,
     arXiv:2410.06940) pulls a projection of the noisy image's hidden states towards the features that the
     understanding encoder has of the clean one; its projector, of two layers instead of REPA's three, exists
     only during training.
@@ -31,7 +32,7 @@ class FlowLoss(nn.Module):
 
     def __init__(self, pipeline: JanusPipeline, stage: Stage) -> None:
         super().__init__()
-        self.pipeline, self.alignment = pipeline, stage.alignment
+        self.pipeline, self.alignment, self.draws = pipeline, stage.alignment, stage.draws
         config = pipeline.model.config
         width, features = config.body.hidden_size, config.understanding.vision.hidden_size
         self.aligned = max(1, round(config.body.num_hidden_layers * self.ALIGNED_DEPTH)) - 1
@@ -49,15 +50,21 @@ class FlowLoss(nn.Module):
     def losses(
         self, sequences: Sequence[TokenSequence], images: Sequence[Tensor], rng: random.Random
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns the loss of captions with their images [H, W, 3] in [0, 1], and its parts by name."""
+        """Returns the loss of captions with their images [H, W, 3] in [0, 1], and its parts by name.
+
+        Each image is encoded once and gets `draws` times a noise and a time of its own.
+        """
         pipeline = self.pipeline
-        latents = image_latents(pipeline, images)
+        sequences = [sequence for sequence in sequences for _ in range(self.draws)]
+        latents = image_latents(pipeline, images).repeat_interleave(self.draws, dim=0)
         # On the CPU, so that noise and times do not depend on the device.
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
         noise = torch.randn(latents.shape, generator=generator).to(latents)
-        time = torch.randn(len(latents), generator=generator).sigmoid().to(latents)
+        time = logit_normal_times(len(latents), generator).to(latents)
         noisy = torch.lerp(noise, latents, time[:, None, None, None])
-        features = image_features(pipeline, images) if self.alignment else None
+        features = None
+        if self.alignment:
+            features = image_features(pipeline, images).repeat_interleave(self.draws, dim=0)
 
         errors, similarities = [], []
         for chunk, batch in chunks(pipeline, sequences):
@@ -82,3 +89,9 @@ class FlowLoss(nn.Module):
             return flow, {"generation": flow}
         aligned = torch.cat(similarities).mean()
         return flow - self.alignment * aligned, {"generation": flow, "aligned": aligned}
+
+
+def logit_normal_times(count: int, generator: torch.Generator) -> Tensor:
+    """Times [count] of a logit-normal distribution, one in each of `count` parts of equal probability."""
+    ranks = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
+    return torch.special.ndtri(ranks / count).sigmoid()

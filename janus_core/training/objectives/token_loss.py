@@ -19,6 +19,8 @@ from .batches import chunks, embed, hidden_states
 class TokenLoss(nn.Module):
     """Cross-entropy of image tokens."""
 
+    draws = 1  # images have no noise
+
     def __init__(self, pipeline: JanusPipeline, stage: Stage) -> None:
         super().__init__()
         self.pipeline = pipeline

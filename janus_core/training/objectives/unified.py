@@ -63,7 +63,7 @@ class UnifiedObjective(nn.Module):
         return loss, {"text": loss}
 
     def _generation(self, rng: random.Random, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-        samples = [self.data.generation(rng) for _ in range(count)]
+        samples = [self.data.generation(rng) for _ in range(max(1, count // self.generation_loss.draws))]
         sequences: list[TokenSequence] = [
             generation_sequence(self.pipeline, sample.caption, rng.random() < self.stage.caption_dropout)
             for sample in samples
@@ -71,7 +71,7 @@ class UnifiedObjective(nn.Module):
         return self.generation_loss.losses(sequences, _images(samples), rng)
 
     def _editing(self, rng: random.Random, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-        samples = [self.data.edit(rng) for _ in range(count)]
+        samples = [self.data.edit(rng, self.stage.lesson) for _ in range(count)]
         batch = edit_batch(self.pipeline, samples, self.stage.caption_dropout, rng)
         loss = token_loss(self.pipeline, batch.sequences, batch.tokens, batch.image_embeds)
         return loss, {"editing": loss}

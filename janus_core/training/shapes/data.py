@@ -10,7 +10,7 @@ import numpy as np
 
 from ...pipeline.routing import LETTERS, TASKS, routing_question
 from ..samples import EditSample, Region, Sample
-from .drawing import draw_scene
+from .drawing import draw_scene, shuffle_patches
 from .edits import random_edit
 from .prompt_specs import CATEGORIES, random_caption, random_prompt_spec
 from .questions import Question, random_question
@@ -28,6 +28,9 @@ from .words import describe, noun_phrase, object_phrases, plural
 
 TURNS = 6  # of a conversation about one picture
 LOOKING = "looking"  # the lesson that needs the model to look at the right one of several different objects
+COPYING = (
+    "copying"  # the lesson that needs the model to read the source's tokens, and not to know what is likely
+)
 _LOOKING_KINDS = ("where", "colour", "shape")
 WORDLESS = 0.3  # share of edits without an instruction
 _FULL_ANSWER_WEIGHTS = {"describe": 3, "places": 1, "tags": 1}  # kinds whose answer names all objects
@@ -47,6 +50,13 @@ _DESCRIBE_AND_DRAW = (
     "Tell me what you see, then draw it.",
     "Write a caption and draw a new picture from it.",
     "describe and then sketch it",
+)
+_COPY = (
+    "Keep it.",
+    "Change nothing.",
+    "Draw the same picture again.",
+    "Leave everything in the picture as it is.",
+    "copy the image, with all objects in the same places and on the same background",
 )
 _EDIT = (
     "Make the {shape} {colour}.",
@@ -99,8 +109,7 @@ class ShapesData:
 
     def understanding(self, rng: random.Random, lesson: str = "") -> Sample:
         """Returns a picture and a conversation about it; the only lesson is `LOOKING`."""
-        if lesson:
-            assert lesson == LOOKING
+        if lesson == LOOKING:
             scene = varied_scene(rng)
             turns = _independent_turns(lambda: random_question(scene, rng, rng.choice(_LOOKING_KINDS)))
             return Sample(draw_scene(scene), turns)
@@ -129,8 +138,14 @@ class ShapesData:
         scene, caption = random_caption(rng)
         return Sample(draw_scene(scene), caption=caption)
 
-    def edit(self, rng: random.Random) -> EditSample:
-        """Returns an edit, or without words a picture to draw again, which may show what is held out."""
+    def edit(self, rng: random.Random, lesson: str = "") -> EditSample:
+        """Returns an edit, or without words a picture to draw again, which may show what is held out.
+
+        The only lesson is `COPYING`: a picture whose patches are in a random order, to be drawn again.
+        """
+        if lesson == COPYING:
+            picture = shuffle_patches(draw_scene(crowded_scene(rng)), rng)
+            return EditSample(picture, rng.choice(_COPY), picture, copies=True)
         if rng.random() < WORDLESS:
             picture = draw_scene(scene_without_words(rng))
             return EditSample(picture, "", picture)

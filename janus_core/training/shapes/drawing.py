@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import random
 from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from .scene import BACKGROUNDS, CELL_SIZE, COLOURS, PICTURE_SIZE, SHAPES, SIZES, Scene, SceneObject
+
+PATCH_SIZE = 16  # pixels along one side of what an image token and a feature of the vision tower stand for
 
 _SUPERSAMPLING = 8  # outlines are drawn at this scale, then averaged, for anti-aliasing
 _MIN_DISTANCE = 40.0  # from the background colour, in RGB, for a pixel to belong to an object
@@ -25,6 +28,19 @@ def draw_scene(scene: Scene) -> np.ndarray:
         cell = picture[obj.top : obj.top + CELL_SIZE, obj.left : obj.left + CELL_SIZE]
         cell += shape_mask(obj.shape, SIZES[obj.size])[..., None] * (COLOURS[obj.colour] - cell)
     return picture.round().astype(np.uint8)
+
+
+def shuffle_patches(picture: np.ndarray, rng: random.Random) -> np.ndarray:
+    """Returns a picture with its patches in a random order: [PICTURE_SIZE, PICTURE_SIZE, 3] uint8."""
+    per_side = PICTURE_SIZE // PATCH_SIZE
+    patches = (
+        picture.reshape(per_side, PATCH_SIZE, per_side, PATCH_SIZE, 3)
+        .swapaxes(1, 2)
+        .reshape(-1, PATCH_SIZE, PATCH_SIZE, 3)
+    )
+    patches = patches[rng.sample(range(len(patches)), len(patches))]
+    rows = patches.reshape(per_side, per_side, PATCH_SIZE, PATCH_SIZE, 3).swapaxes(1, 2)
+    return rows.reshape(PICTURE_SIZE, PICTURE_SIZE, 3)
 
 
 @cache

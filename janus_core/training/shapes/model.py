@@ -30,6 +30,8 @@ from ..samples import TrainingData
 # - Looking is learnt quickly and drawing is not, and a conversation asks up to six questions. So batches have
 #   four times as many drawings as conversations, in the last stage twice as many.
 # - Edits come last, from the annealed weights, with all other tasks mixed in so that nothing is forgotten.
+#   Before them, the model learns to copy pictures that cannot be guessed. Without that, it redraws what it
+#   understands of the source, and never reads the source's tokens.
 # - The vision tower is frozen after its own stage. Trained further with a language model that does not ask
 #   for shapes yet, it forgets how to distinguish them.
 SHAPES_RECIPE = Recipe(
@@ -40,7 +42,19 @@ SHAPES_RECIPE = Recipe(
         Stage("adaptors", "unified", ADAPTORS, 80, 32, 1e-3, shares=(1, 0, 3)),
         Stage("unified", "unified", BODY, 1400, 44, 1e-3, decay=0.0, shares=(8, 2, 34)),
         Stage("annealing", "unified", BODY, 2200, 44, 1e-3, decay=1.0, shares=(14, 2, 28)),
-        Stage("editing", "unified", BODY, 1400, 44, 1e-3, decay=1.0, shares=(8, 2, 14, 20)),
+        Stage(
+            "copying",
+            "unified",
+            BODY,
+            500,
+            44,
+            1e-3,
+            decay=0.0,
+            shares=(6, 2, 12, 24),
+            caption_dropout=0.0,
+            lesson="copying",
+        ),
+        Stage("editing", "unified", BODY, 2400, 44, 1e-3, decay=1.0, shares=(8, 2, 14, 20)),
     )
 )
 

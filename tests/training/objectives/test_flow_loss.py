@@ -13,7 +13,7 @@ from janus_nodes.janus_core import JanusPipeline, load_pipeline
 from janus_nodes.janus_core.models.flow_generation import FlowGeneration
 from janus_nodes.janus_core.sampling.flow import VelocityField
 from janus_nodes.janus_core.sampling.image_sampler import IMAGE_SAMPLERS
-from janus_nodes.janus_core.training.objectives.flow_loss import FlowLoss
+from janus_nodes.janus_core.training.objectives.flow_loss import FlowLoss, logit_normal_times
 from janus_nodes.janus_core.training.pictures import image_latents, to_images
 from janus_nodes.janus_core.training.recipe import Stage
 from janus_nodes.janus_core.training.sequences import generation_sequence
@@ -73,6 +73,36 @@ def test_training_and_inference_compute_the_same_velocity(
     noise = (noisy - share * clean) / (1 - share)
     expected_loss = (trained - (clean - noise)).square().mean()
     torch.testing.assert_close(loss, expected_loss, rtol=1e-3, atol=0)
+
+
+@torch.no_grad()
+def test_an_image_is_encoded_once_for_all_its_draws(
+    flow: JanusPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, sequences = pictures(flow), [generation_sequence(flow, text, False) for text in CAPTIONS]
+    encoded: list[int] = []
+    encode = FlowGeneration.encode
+
+    def counted(self: FlowGeneration, pixels: Tensor) -> Tensor:
+        encoded.append(len(pixels))
+        return encode(self, pixels)
+
+    monkeypatch.setattr(FlowGeneration, "encode", counted)
+    loss, _ = FlowLoss(flow, replace(STAGE, draws=2)).losses(sequences, images, random.Random(3))
+    assert encoded == [3]
+    doubled = [part for part in sequences for _ in range(2)], [part for part in images for _ in range(2)]
+    expected, _ = FlowLoss(flow, STAGE).losses(*doubled, random.Random(3))
+    torch.testing.assert_close(loss, expected)
+    with pytest.raises(ValueError, match=r"draws must be 1 or more, got 0; 1 is one noisy version per image"):
+        replace(STAGE, draws=0)
+
+
+def test_times_cover_the_logit_normal_distribution_evenly() -> None:
+    normal = torch.distributions.Normal(0.0, 1.0)
+    times = logit_normal_times(64, torch.Generator().manual_seed(0))
+    ranks = normal.cdf(torch.logit(times)) * 64
+    assert ranks.floor().long().sort().values.tolist() == list(range(64))
+    assert times.tolist() != times.sort().values.tolist()
 
 
 def test_alignment_trains_its_projector_and_the_blocks_below(flow: JanusPipeline) -> None:

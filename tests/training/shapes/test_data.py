@@ -6,14 +6,16 @@ import random
 import re
 from dataclasses import replace
 
+import numpy as np
 import torch
 from janus_nodes.janus_core import DEMONSTRATION, load_pipeline
 from janus_nodes.janus_core.pipeline.routing import LETTERS, TASKS
 from janus_nodes.janus_core.training.objectives.unified import UnifiedObjective
-from janus_nodes.janus_core.training.samples import Sample
-from janus_nodes.janus_core.training.shapes.data import LOOKING, TURNS, ShapesData
+from janus_nodes.janus_core.training.samples import EditSample, Sample
+from janus_nodes.janus_core.training.shapes.data import COPYING, LOOKING, TURNS, ShapesData
+from janus_nodes.janus_core.training.shapes.drawing import draw_scene, read_picture, shuffle_patches
 from janus_nodes.janus_core.training.shapes.model import SHAPES_RECIPE
-from janus_nodes.janus_core.training.shapes.scene import COLOURS, SHAPES
+from janus_nodes.janus_core.training.shapes.scene import COLOURS, SHAPES, varied_scene
 
 
 def test_no_turn_gives_away_a_later_answer() -> None:
@@ -56,7 +58,8 @@ def test_the_lesson_of_looking_asks_for_one_of_several_unlike_objects() -> None:
 
 def test_a_stage_takes_its_lesson() -> None:
     stages = [stage for stage in SHAPES_RECIPE.stages if stage.lesson]
-    assert [(stage.name, stage.lesson) for stage in stages] == [("looking", LOOKING)]
+    named = [(stage.name, stage.lesson) for stage in stages]
+    assert named == [("looking", LOOKING), ("copying", COPYING)]
     asked: list[str] = []
 
     class Noting(ShapesData):
@@ -64,9 +67,35 @@ def test_a_stage_takes_its_lesson() -> None:
             asked.append(lesson)
             return super().understanding(rng, lesson)
 
+        def edit(self, rng: random.Random, lesson: str = "") -> EditSample:
+            asked.append(lesson)
+            return super().edit(rng, lesson)
+
     pipeline = load_pipeline(DEMONSTRATION, dtype=torch.float32)
-    UnifiedObjective(pipeline, replace(stages[0], batch_size=2), Noting()).losses(0, random.Random(0))
-    assert asked == [LOOKING] * 2
+    for stage in stages:
+        shares = tuple(int(share > 0) for share in stage.shares)
+        objective = UnifiedObjective(pipeline, replace(stage, batch_size=4, shares=shares), Noting())
+        objective.losses(0, random.Random(0))
+    assert asked == [LOOKING] * 4 + [COPYING] * 2
+
+
+def test_the_lesson_of_copying_is_a_picture_that_nobody_could_guess() -> None:
+    for index in range(20):
+        sample = ShapesData().edit(random.Random(index), COPYING)
+        assert sample.copies and sample.instruction and np.array_equal(sample.source, sample.target)
+        assert len(read_picture(sample.source).objects) > 6  # pieces, where a scene has at most six objects
+        plain = ShapesData().edit(random.Random(index))
+        assert not plain.copies
+    scene = varied_scene(random.Random(0))
+    picture, shuffled = draw_scene(scene), shuffle_patches(draw_scene(scene), random.Random(0))
+    pixels = [np.sort(image.reshape(-1, 3), axis=0) for image in (picture, shuffled)]
+    assert np.array_equal(*pixels) and not np.array_equal(picture, shuffled)
+    sides = range(0, 96, 16)
+    pieces = [
+        {image[top : top + 16, left : left + 16].tobytes() for top in sides for left in sides}
+        for image in (picture, shuffled)
+    ]
+    assert pieces[0] == pieces[1]
 
 
 def test_requests_to_route_include_every_kind_of_edit() -> None:
