@@ -20,8 +20,8 @@ class FlowLoss(nn.Module):
     """Rectified flow, and alignment of an inner layer with the understanding encoder.
 
     Rectified flow (arXiv:2209.03003) learns the velocity from noise to latents on the straight line between
-    them, at times drawn from a logit-normal distribution (arXiv:2403.03206, section 3.1). A batch's times cover
-    it evenly, which makes the gradient less noisy (arXiv:2107.00630, appendix I.1). Alignment (REPA,
+    them, at times drawn from a logit-normal distribution (arXiv:2403.03206, section 3.1). The times of a
+    batch cover it evenly, so that gradients are less noisy (arXiv:2107.00630, appendix I.1). Alignment (REPA,
     arXiv:2410.06940) pulls a projection of the noisy image's hidden states towards the features that the
     understanding encoder has of the clean one; its projector, of two layers instead of REPA's three, exists
     only during training.

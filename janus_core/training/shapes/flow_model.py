@@ -43,7 +43,10 @@ FLOW_SHAPES_RECIPE = Recipe(
     )
 )
 
-UVIT_WIDTH = 56
+# The transformer is causal: only the convolutions let a position see the noise of later ones, as it must to
+# draw the right number of objects in the right places. Two blocks, as in JanusFlow, see the whole image.
+UVIT_WIDTH, UVIT_BLOCKS = 88, 2
+BODY_LAYERS = 5  # the first ones of Janus-Shapes; what the sixth would take is the U-ViT's
 VAE_WIDTHS = (32, 32, 32, 32)  # multiples of 32, as ComfyUI's own class of this VAE needs
 
 
@@ -63,7 +66,8 @@ def write_flow_start(folder: Path, data: TrainingData, seed: int) -> None:
     model = Janus(flow_config(trained.config))
     initialize_weights(model, seed)
     model.understanding.tower.load_state_dict(trained.understanding.tower.state_dict())
-    model.body.load_state_dict(trained.body.state_dict())
+    body = trained.body.state_dict()
+    model.body.load_state_dict({name: body[name] for name in model.body.state_dict()})
     save_model(model, folder)  # last, since config.json marks the folder as complete
 
 
@@ -74,12 +78,13 @@ def flow_config(base: JanusConfig) -> JanusConfig:
         channels=4,
         block_out_channels=UVIT_WIDTH,
         patch_size=2,
-        layers_in_middle=1,
+        layers_in_middle=UVIT_BLOCKS,
         hidden_size=width,
         norm_eps=base.body.rms_norm_eps,
     )
     return replace(
         base,
+        body=replace(base.body, num_hidden_layers=BODY_LAYERS),
         understanding=replace(
             base.understanding,
             aligner=ProjectorConfig(vision.hidden_size, width, depth=1),
