@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -28,7 +29,7 @@ BODIES: dict[type, tuple[str, ...]] = {TokenGeneration: BODY, FlowGeneration: FL
 
 # Fields of stages that former versions lack. They identify a run only where they are not the default, so that
 # runs of these versions can be resumed.
-LATER_FIELDS = ("alignment", "average", "draws")
+LATER_FIELDS = ("alignment", "average", "draws", "time_shift")
 
 TASKS = ("understanding", "text", "generation", "editing")
 
@@ -51,6 +52,7 @@ class Stage:
     lesson: str = ""  # a subset of the questions or edits that the data defines; empty for all
     alignment: float = 0.0  # weight of the similarity to the understanding encoder, for flows; 0 is off
     draws: int = 1  # noisy versions of each image to generate, for flows; `batch_size` counts them all
+    time_shift: float = 0.0  # added to the logits of a flow's times; below 0, more of them are near the noise
     average: float = 0.0  # decay per step of the weights' moving average, which the stage ends with; 0 is off
 
     def __post_init__(self) -> None:
@@ -63,6 +65,8 @@ class Stage:
         # NaN fails these too.
         if not self.alignment >= 0:
             raise ValueError(f"alignment must be 0 or more, got {self.alignment}; 0 turns it off")
+        if not math.isfinite(self.time_shift):
+            raise ValueError(f"time_shift must be finite, got {self.time_shift}; 0 is JanusFlow's")
         if not 0 <= self.average < 1:
             raise ValueError(f"average must be from 0 to below 1, got {self.average}; 0 turns it off")
 

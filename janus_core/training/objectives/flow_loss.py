@@ -33,6 +33,7 @@ class FlowLoss(nn.Module):
     def __init__(self, pipeline: JanusPipeline, stage: Stage) -> None:
         super().__init__()
         self.pipeline, self.alignment, self.draws = pipeline, stage.alignment, stage.draws
+        self.time_shift = stage.time_shift
         config = pipeline.model.config
         width, features = config.body.hidden_size, config.understanding.vision.hidden_size
         self.aligned = max(1, round(config.body.num_hidden_layers * self.ALIGNED_DEPTH)) - 1
@@ -60,7 +61,7 @@ class FlowLoss(nn.Module):
         # On the CPU, so that noise and times do not depend on the device.
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
         noise = torch.randn(latents.shape, generator=generator).to(latents)
-        time = logit_normal_times(len(latents), generator).to(latents)
+        time = logit_normal_times(len(latents), self.time_shift, generator).to(latents)
         noisy = torch.lerp(noise, latents, time[:, None, None, None])
         features = None
         if self.alignment:
@@ -91,7 +92,7 @@ class FlowLoss(nn.Module):
         return flow - self.alignment * aligned, {"generation": flow, "aligned": aligned}
 
 
-def logit_normal_times(count: int, generator: torch.Generator) -> Tensor:
-    """Times [count] of a logit-normal distribution, one in each of `count` parts of equal probability."""
+def logit_normal_times(count: int, mean: float, generator: torch.Generator) -> Tensor:
+    """Times [count] with normal logits of a mean, one in each of `count` parts of equal probability."""
     ranks = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
-    return torch.special.ndtri(ranks / count).sigmoid()
+    return (torch.special.ndtri(ranks / count) + mean).sigmoid()

@@ -98,8 +98,8 @@ def test_an_image_is_encoded_once_for_all_its_draws(
 
 
 def test_times_cover_the_logit_normal_distribution_evenly() -> None:
-    normal = torch.distributions.Normal(0.0, 1.0)
-    times = logit_normal_times(64, torch.Generator().manual_seed(0))
+    normal = torch.distributions.Normal(-0.5, 1.0)
+    times = logit_normal_times(64, -0.5, torch.Generator().manual_seed(0))
     ranks = normal.cdf(torch.logit(times)) * 64
     assert ranks.floor().long().sort().values.tolist() == list(range(64))
     assert times.tolist() != times.sort().values.tolist()
