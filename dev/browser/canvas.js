@@ -5,7 +5,8 @@ const { api } = window.comfyAPI.api;
 
 // The page is quiet after so many frames in which nothing happens. With some front ends something always does.
 const QUIET_FRAMES = 12;
-const LONGEST_WAIT = 1500; // milliseconds
+const LONGEST_WAIT = 1500; // milliseconds, without requests
+const LONGEST_REQUEST = 30_000; // milliseconds; a server on a busy machine takes long to answer
 const LAYOUT_TIME = 5000; // milliseconds within which front ends have laid out their nodes
 
 let changes = 0; // of elements, so far
@@ -51,8 +52,10 @@ const janus = {
   // Waits until the front end has done all that followed from the last action.
   async quiet() {
     const start = performance.now();
-    for (let calm = 0, before = ""; calm < QUIET_FRAMES && performance.now() - start < LONGEST_WAIT; ) {
+    let answered = start; // when the last request had its answer, as far as is known
+    for (let calm = 0, before = ""; calm < QUIET_FRAMES && performance.now() - answered < LONGEST_WAIT; ) {
       await frame();
+      if (requests && performance.now() - start < LONGEST_REQUEST) answered = performance.now();
       const now = state();
       calm = now === before && !requests && !moves() ? calm + 1 : 0;
       before = now;

@@ -7,6 +7,7 @@ Without a browser, or without the newest front end, these tests are skipped with
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from support.workflows import FORMER_VALUES, RENAMED, read
@@ -95,3 +96,15 @@ def test_seed_changes_as_its_control_says(canvas: Canvas) -> None:
         canvas.set_widget(2, "control_after_generate", control)
         assert canvas.run() == "execution_success"
         assert canvas.widget(2, "seed") == 41 + step
+
+
+def test_waiting_lasts_until_the_server_has_answered(canvas: Canvas) -> None:
+    canvas.page.route("**/slow", lambda route: (time.sleep(3), route.fulfill(body="an answer")))
+    answer = canvas.page.evaluate("""async () => {
+      let answer;
+      fetch("/slow").then(response => response.text()).then(text => (answer = text));
+      await janus.quiet();
+      return answer;
+    }""")
+    canvas.page.unroute("**/slow")
+    assert answer == "an answer"
