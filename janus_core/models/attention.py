@@ -27,7 +27,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, exact
     it runs: its results do not depend, to the last bit, on other queries and on hidden slots.
     """
     if _use_few_query_kernel(query, key, value, mask, exact):
-        return attend_few_queries(query, key, value, mask)
+        return attend_few_queries(query, key, value, mask, exact)
     causal, grouped = mask is None and query.shape[2] > 1, query.shape[1] != key.shape[1]
     return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal, enable_gqa=grouped)
 

@@ -4,14 +4,14 @@ PyTorch's `scaled_dot_product_attention` multiplies matrices, and for a single q
 half of the memory bandwidth. The two operators used here reach all of it: `bmm` for the scores, and
 `embedding_bag` for the outputs, which sums weighted rows of a table.
 
-Every query has the same result, to the last bit, whatever queries are computed beside it and whatever slots
-are hidden after its own. PyTorch's attention rounds differently for other shapes, and where layers round
-their inputs to bf16, such a difference would change tokens that are drawn ahead.
+If it has to be exact, every query has the same result, to the last bit, whatever queries are computed beside
+it and whatever slots are hidden after its own. PyTorch's attention rounds differently for other shapes, and
+where layers round their inputs, such a difference would change tokens that are drawn ahead.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,10 @@ from torch import Tensor
 # For fewer, `bmm` and `softmax` take other code, which rounds differently.
 _MIN_SLOTS = 32
 
+_MOST_COLUMNS = 64  # of a product that tries `bmm`
 
-def attend_few_queries(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+
+def attend_few_queries(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, exact: bool) -> Tensor:
     """Like `attend` with few queries. The last stride of `value` must be 1, the others divisible by D."""
     batch, heads, count, size = query.shape
     groups, slots = key.shape[1:3]
@@ -32,7 +34,10 @@ def attend_few_queries(query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
         mask, slots = F.pad(visible, (0, _MIN_SLOTS - slots)), _MIN_SLOTS
     # The queries that share a key-value head are columns of one matrix, whose layout decides on MKL's kernel.
     queries = query.reshape(batch * groups, heads // groups * count, size).mT * size**-0.5
-    scores = torch.bmm(key.flatten(0, 1), queries.contiguous())  # [B * G, S, H / G * T]
+    columns = queries.shape[-1]
+    if exact and columns < _fewest_columns():
+        queries = F.pad(queries, (0, _fewest_columns() - columns))
+    scores = torch.bmm(key.flatten(0, 1), queries.contiguous())[..., :columns]  # [B * G, S, H / G * T]
     if mask is not None:
         hidden = ~mask.mT[:, :, :, None]  # [B or 1, 1, S, 1, T]
         scores.view(batch, groups, slots, -1, count).masked_fill_(hidden, -torch.inf)
@@ -44,6 +49,23 @@ def attend_few_queries(query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
     table = value.as_strided((table_length, size), (size, 1))
     attended = F.embedding_bag(indices, table, offsets, mode="sum", per_sample_weights=weights)
     return attended.view(batch, heads, count, size)
+
+
+@cache
+def _fewest_columns() -> int:
+    """The fewest columns from which `bmm` computes each column alike, whatever their number.
+
+    MKL has other kernels for fewer: on AMD's CPUs for fewer than 12, on those of Intel for none.
+    """
+    generator = torch.Generator().manual_seed(0)
+    keys = torch.randn(1, _MIN_SLOTS, 64, generator=generator)
+    queries = torch.randn(1, 64, _MOST_COLUMNS, generator=generator)
+    all_scores = torch.bmm(keys, queries)
+    for columns in range(_MOST_COLUMNS, 0, -1):
+        scores = torch.bmm(keys, queries[..., :columns].contiguous())
+        if not torch.equal(scores, all_scores[..., :columns]):
+            return columns + 1
+    return 1
 
 
 @lru_cache(maxsize=1)  # the same for all layers of a decode step, and a few megabytes at most

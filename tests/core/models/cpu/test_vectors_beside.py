@@ -1,4 +1,8 @@
-"""Packed layers: the result for a vector is the same to the last bit, whatever vectors are beside it."""
+"""Packed layers: the result for a vector is the same, whatever vectors are beside it.
+
+Layers that round their inputs would turn another last bit into another token, so with them it is the same to
+the last bit. FBGEMM's fp16 layers round nothing, and add up in another order on CPUs without AVX512.
+"""
 
 from __future__ import annotations
 
@@ -21,4 +25,7 @@ def test_a_vector_s_result_does_not_depend_on_the_vectors_beside_it(kind: type[I
     for count in (2, 3, 4, 6, 8, 16, 17, 32, 40, 64, 96):
         if count <= kind.exact_vectors:
             found = torch.cat([packed(vectors) for vectors in inputs.split(count)])
-            assert torch.equal(found, expected)
+            if kind.rounds_inputs:
+                assert torch.equal(found, expected)
+            else:
+                torch.testing.assert_close(found, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
