@@ -23,7 +23,9 @@ _MIN_SLOTS = 32
 _MOST_COLUMNS = 64  # of a product that tries `bmm`
 
 
-def attend_few_queries(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, exact: bool) -> Tensor:
+def attend_few_queries(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, exact: bool = False
+) -> Tensor:
     """Like `attend` with few queries. The last stride of `value` must be 1, the others divisible by D."""
     batch, heads, count, size = query.shape
     groups, slots = key.shape[1:3]
