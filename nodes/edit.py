@@ -27,7 +27,7 @@ class JanusEdit(io.ComfyNode):
             category=widgets.CATEGORY,
             **found_by("JanusEdit"),
             description="Inpaints the masked part of an image, with any token model, or edits the whole "
-            "image by instruction, with Janus-4o or Janus-Pro-R1.",
+            "image by instruction, with Janus-4o, Janus-Pro-R1 or a fine-tune on edits.",
             is_output_node=True,
             hidden=list(WORKFLOW),
             inputs=[

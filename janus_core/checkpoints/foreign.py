@@ -170,7 +170,7 @@ KINDS = (
         _MERGE,
     ),
     Kind(
-        "whole weights beside adapter files",
+        "full weights beside adapter files",
         # Neither the matrices of an adapter nor the other tensors saved with one have this name.
         (_both(_files(*_ADAPTER_FILES), _tensors(".q_proj.weight.")),),
         "if the adapter is merged into these weights already, remove its files (adapter_config.json and "

@@ -47,7 +47,8 @@ def kernel_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 def score_bytes(device: torch.device, heads: int, head_dim: int, slots: int, queries: int) -> int:
     """Working memory per query token; 0 with a fused kernel, which never holds all scores at a time.
 
-    The kernel for few queries holds three copies of the scores, and the number of each value.
+    The kernel for few queries holds three copies of the scores, and the number of each value. Where exact
+    results need more columns (AMD's CPUs), it holds up to 1 MB more for each sequence, which is not counted.
 
     Without one, there are two float32 copies of the scores, and 6 other float32 tensors: queries, keys and
     values, scaled queries and keys, and the outputs.

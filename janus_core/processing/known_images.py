@@ -1,4 +1,4 @@
-"""The images that a checkpoint of a narrow world knows, and whether other images are unlike all of them.
+"""All images that a checkpoint knows, if these are few, and whether other images are unlike all of them.
 
 Such a checkpoint may hold `known_images.json`, which only this package writes. It is compared with the
 input of the vision tower. The tower's features separate images less well, since it maps everything to what

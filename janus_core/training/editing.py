@@ -59,7 +59,7 @@ def edit_batch(
     last = len(form.conditions) - 1
     chosen = []
     for sample in samples:
-        first, end = (0 if sample.instruction else last - 1), (1 if sample.copies else last)
+        first, end = (0, 1) if sample.copies else (0 if sample.instruction else last - 1, last)
         chosen.append(last if rng.random() < dropout else rng.randrange(first, end))
     sources = to_images([sample.source for sample in samples])
     _, slots = slot_embeddings(pipeline, form, sources, partial(pixel_tokens, pipeline))

@@ -65,7 +65,7 @@ def load_adapter(body: nn.Module, adapter: Adapter, rank: int) -> None:
 def _fill(layer: LoraLinear, path: Path, parameter: str, changes: Sequence[Change], rank: int) -> None:
     first = changes[0]
     for change in changes:
-        found = "whole weights"
+        found = "full weights"
         if isinstance(change, LowRankChange):
             found = f"rank {len(change.down)}"
             if len(change.down) == rank and isinstance(first, LowRankChange):

@@ -60,8 +60,10 @@ class Stage:
             value = getattr(self, name)
             if not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value}; to skip a stage, leave it out")
-        if self.draws < 1:
-            raise ValueError(f"draws must be 1 or more, got {self.draws}; 1 is one noisy version per image")
+        if not (isinstance(self.draws, int) and self.draws >= 1):
+            raise ValueError(
+                f"draws must be a whole number of 1 or more, got {self.draws}; 1 is one version per image"
+            )
         # NaN fails these too.
         if not self.alignment >= 0:
             raise ValueError(f"alignment must be 0 or more, got {self.alignment}; 0 turns it off")

@@ -39,8 +39,9 @@ def test_without_words_an_image_is_not_copied_from_its_tokens(pipe: JanusPipelin
 
 
 def test_copies_always_have_the_tokens(pipe: JanusPipeline) -> None:
-    full, partial, unconditional = conditions(pipe, EDIT_FORMS["janus-4o"], "Keep it.", copies=True)
-    assert full >= 15 and partial == 0 and 4 <= unconditional <= 15
+    for instruction in ("Keep it.", ""):
+        full, partial, unconditional = conditions(pipe, EDIT_FORMS["janus-4o"], instruction, copies=True)
+        assert full >= 15 and partial == 0 and 4 <= unconditional <= 15
 
 
 def test_a_model_without_a_form_learns_the_default_one(pipe: JanusPipeline) -> None:

@@ -122,7 +122,7 @@ def test_adapters_that_cannot_be_trained_further_are_refused(run: Path, tmp_path
         head, "2", r"must change the blocks of the language model only .* got one of generation\.head\.vis"
     )
     norm = write_adapter(tmp_path / "whole", {}, whole=(f"{layer}.self_attn.o_proj.weight",))
-    refused(norm, "2", r"got whole weights for body\.layers\.0\.self_attn\.o_proj\.weight")
+    refused(norm, "2", r"got full weights for body\.layers\.0\.self_attn\.o_proj\.weight")
     broken = edit_adapter(norm, lambda tensors: tensors.update({"x.weight": torch.ones(1)}))
     refused(broken, "2", r"got 1 of 2 names that it lacks: x\.weight")
 

@@ -59,14 +59,17 @@ def _fewest_columns() -> int:
 
     MKL has other kernels for fewer: on AMD's CPUs for fewer than 12, on those of Intel for none.
     """
-    generator = torch.Generator().manual_seed(0)
-    keys = torch.randn(1, _MIN_SLOTS, 64, generator=generator)
-    queries = torch.randn(1, 64, _MOST_COLUMNS, generator=generator)
-    all_scores = torch.bmm(keys, queries)
-    for columns in range(_MOST_COLUMNS, 0, -1):
-        scores = torch.bmm(keys, queries[..., :columns].contiguous())
-        if not torch.equal(scores, all_scores[..., :columns]):
-            return columns + 1
+    generator = torch.Generator("cpu").manual_seed(0)
+    numbers = torch.randn(
+        64, _MIN_SLOTS + _MOST_COLUMNS, generator=generator, device="cpu", dtype=torch.float32
+    )
+    queries, keys = numbers[None].split((_MOST_COLUMNS, _MIN_SLOTS), dim=-1)
+    with torch.autocast("cpu", enabled=False):
+        all_scores = torch.bmm(keys.mT.contiguous(), queries.contiguous())
+        for columns in range(_MOST_COLUMNS, 0, -1):
+            scores = torch.bmm(keys.mT.contiguous(), queries[..., :columns].contiguous())
+            if not torch.equal(scores, all_scores[..., :columns]):
+                return columns + 1
     return 1
 
 

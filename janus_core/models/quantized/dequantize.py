@@ -6,14 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# In fp16, products with whole numbers up to 127 would overflow where outputs do not: they are divided.
+# In fp16, products with whole numbers up to 127 would overflow where outputs do not: they are divided. So
+# outputs overflow from 65,504 times the largest weight of their channel.
 _FP16_DIVISOR = 128
 
 
 def int8_by_conversion(inputs: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
     """Maps [M, K] to [M, N] of the same dtype."""
-    vectors = inputs / _FP16_DIVISOR if inputs.dtype is torch.float16 else inputs
-    products = F.linear(vectors, weight.to(inputs.dtype))
+    # The divided inputs have no name, so that they are released before the outputs are scaled.
+    products = F.linear(
+        inputs / _FP16_DIVISOR if inputs.dtype is torch.float16 else inputs, weight.to(inputs.dtype)
+    )
     if inputs.dtype is torch.float16:
         scale = scale * _FP16_DIVISOR
     return scaled(products, scale, bias).to(inputs.dtype)
@@ -26,8 +29,8 @@ def scaled(products: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def int8_conversion_bytes(vectors: int, outputs: int, inputs: int, itemsize: int) -> int:
-    """Working memory: the weight and divided inputs in the inputs' dtype, then float32 outputs."""
-    return max((outputs * inputs + vectors * inputs) * itemsize, 8 * vectors * outputs)
+    """Working memory: the weight and divided inputs in the inputs' dtype, then float32 outputs and scales."""
+    return max((outputs * inputs + vectors * inputs) * itemsize, (8 * vectors + 4) * outputs)
 
 
 def dequantized(weight: Tensor, scale: Tensor, zero: Tensor, group: int, dtype: torch.dtype) -> Tensor:

@@ -33,7 +33,7 @@ class Kernel:
         device_types: where it may run; whether it does is tried.
         product: what it computes.
         max_vectors: the most input vectors for which it is faster than to dequantize the weights.
-        takes: whether it can multiply by N x K weights, and is faster for so many.
+        takes: whether it can multiply by N x K weights, and is faster for that size.
         working_bytes: beside inputs and outputs, for M vectors and N x K weights.
     """
 

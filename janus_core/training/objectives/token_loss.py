@@ -24,6 +24,11 @@ class TokenLoss(nn.Module):
     def __init__(self, pipeline: JanusPipeline, stage: Stage) -> None:
         super().__init__()
         self.pipeline = pipeline
+        if stage.alignment or stage.draws != 1 or stage.time_shift:
+            raise ValueError(
+                f"alignment, draws and time_shift must be left out for a model that draws tokens, got "
+                f"{stage.alignment}, {stage.draws} and {stage.time_shift}; they are for flows"
+            )
 
     def losses(
         self, sequences: Sequence[TokenSequence], images: Sequence[Tensor], rng: random.Random

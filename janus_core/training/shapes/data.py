@@ -69,6 +69,9 @@ _EDIT = (
 )
 
 
+LESSONS = ("", LOOKING, COPYING)
+
+
 class ShapesData:
     """Endless random samples, determined by the random generator passed in; implements `TrainingData`."""
 
@@ -108,7 +111,8 @@ class ShapesData:
         return [draw_scene(scene) for scene in scenes], regions
 
     def understanding(self, rng: random.Random, lesson: str = "") -> Sample:
-        """Returns a picture and a conversation about it; the only lesson is `LOOKING`."""
+        """Returns a picture and a conversation about it; the lesson of questions is `LOOKING`."""
+        _check_lesson(lesson)
         if lesson == LOOKING:
             scene = varied_scene(rng)
             turns = _independent_turns(lambda: random_question(scene, rng, rng.choice(_LOOKING_KINDS)))
@@ -141,8 +145,9 @@ class ShapesData:
     def edit(self, rng: random.Random, lesson: str = "") -> EditSample:
         """Returns an edit, or without words a picture to draw again, which may show what is held out.
 
-        The only lesson is `COPYING`: a picture whose patches are in a random order, to be drawn again.
+        The lesson of edits is `COPYING`: a picture whose patches are in a random order, to be drawn again.
         """
+        _check_lesson(lesson)
         if lesson == COPYING:
             picture = shuffle_patches(draw_scene(crowded_scene(rng)), rng)
             return EditSample(picture, rng.choice(_COPY), picture, copies=True)
@@ -151,6 +156,12 @@ class ShapesData:
             return EditSample(picture, "", picture)
         edit = random_edit(rng)
         return EditSample(draw_scene(edit.source), edit.instruction, draw_scene(edit.target))
+
+
+def _check_lesson(lesson: str) -> None:
+    """A stage has one lesson, for the questions or for the edits; the other ones are of all kinds."""
+    if lesson not in LESSONS:
+        raise ValueError(f"lesson must be {' or '.join(LESSONS[1:])}, or empty for all, got {lesson!r}")
 
 
 def _random_request(rng: random.Random) -> tuple[str, str]:

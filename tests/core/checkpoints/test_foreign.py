@@ -147,7 +147,7 @@ def test_adapter_files_are_never_ignored(folder: Path, name: str, alone: bool) -
             file.unlink()
     (folder / name).write_text("{}", encoding="utf-8")
     message = refused(folder)
-    kind = "an adapter without its base model" if alone else "whole weights beside adapter files"
+    kind = "an adapter without its base model" if alone else "full weights beside adapter files"
     assert f"got {kind} ({name}); " in message
     assert ("without adapter files" if alone else "if the adapter is merged into these weights") in message
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from janus_nodes.janus_core.models import attention
 from janus_nodes.janus_core.models.attention import attend
+from janus_nodes.janus_core.models.cpu import few_query_attention
 from torch import Tensor
 
 SIZE = 16
@@ -94,6 +95,21 @@ def test_otherwise_the_kernel_takes_one_query_of_enough_slots_whatever_the_batch
         keys, visible = states(batch, 4, slots), torch.ones(1, 1, count, slots, dtype=torch.bool)
         attend(states(batch, 4, count), keys, keys, visible)
     assert kernels == ["scaled_dot_product_attention", "attend_few_queries", "scaled_dot_product_attention"]
+
+
+@needs_mkl
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (4, 2)])
+def test_few_columns_are_padded_for_an_exact_result(
+    heads: int, groups: int, masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few_query_attention, "_fewest_columns", lambda: 12)
+    query, keys, values = states(2, heads, 3), states(2, groups, 40, seed=1), states(2, groups, 40, seed=2)
+    mask = torch.rand(2, 1, 3, 40, generator=torch.Generator().manual_seed(0)) < 0.6 if masked else None
+    mask = torch.ones(1, 1, 3, 40, dtype=torch.bool) if mask is None else mask
+    padded = attend(query, keys, values, mask, exact=True)
+    expected = F.scaled_dot_product_attention(query, keys, values, mask, enable_gqa=groups != heads)
+    torch.testing.assert_close(padded, expected, rtol=0, atol=1e-6)
 
 
 @needs_mkl

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from janus_nodes.janus_core import FlowSampling, JanusPipeline, TextSampling, TokenSampling
+from janus_nodes.janus_core.models.cpu import few_query_attention
 from janus_nodes.janus_core.sampling.logits import TokenSampler
 from janus_nodes.janus_core.sampling.seeds import seeded_generator
 from support.sampling import published
@@ -52,6 +53,16 @@ def test_a_flow_does_not_depend_on_the_default_dtype(flow_pipe: JanusPipeline, b
     torch.set_default_dtype(torch.float32)
     assert drawn.dtype is torch.float32
     assert torch.equal(flow_pipe.generate("A cat", options, pixels=False).latents, drawn)
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="needs MKL's kernels")
+def test_the_exact_attention_depends_on_no_default(bf16_by_default: None) -> None:
+    few_query_attention._fewest_columns.cache_clear()
+    with torch.device("meta"), torch.autocast("cpu", torch.bfloat16):
+        found = few_query_attention._fewest_columns()
+    torch.set_default_dtype(torch.float32)
+    few_query_attention._fewest_columns.cache_clear()
+    assert few_query_attention._fewest_columns() == found
 
 
 def test_random_numbers_are_drawn_on_the_cpu_whatever_the_default_device() -> None:

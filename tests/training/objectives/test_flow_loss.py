@@ -93,7 +93,10 @@ def test_an_image_is_encoded_once_for_all_its_draws(
     doubled = [part for part in sequences for _ in range(2)], [part for part in images for _ in range(2)]
     expected, _ = FlowLoss(flow, STAGE).losses(*doubled, random.Random(3))
     torch.testing.assert_close(loss, expected)
-    with pytest.raises(ValueError, match=r"draws must be 1 or more, got 0; 1 is one noisy version per image"):
+    with pytest.raises(
+        ValueError,
+        match=r"draws must be a whole number of 1 or more, got 0; 1 is one version per image",
+    ):
         replace(STAGE, draws=0)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -24,3 +26,10 @@ def test_losses_do_not_depend_on_the_chunk_size(pipe: JanusPipeline, monkeypatch
         assert {key: float(value) for key, value in other.items()} == pytest.approx(
             {key: float(value) for key, value in losses[0].items()}, rel=1e-5
         )
+
+
+@pytest.mark.parametrize("options", [{"alignment": 0.5}, {"draws": 4}, {"time_shift": -0.5}])
+def test_options_of_flows_are_refused_for_tokens(options: dict[str, Any], pipe: JanusPipeline) -> None:
+    stage = replace(Stage("x", "unified", (), 1, 12, 1e-3, shares=(0, 0, 1)), **options)
+    with pytest.raises(ValueError, match=r"must be left out for a model that draws tokens, got .*for flows"):
+        UnifiedObjective(pipe, stage, ShapesData())

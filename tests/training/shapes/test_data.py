@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from janus_nodes.janus_core import DEMONSTRATION, load_pipeline
 from janus_nodes.janus_core.pipeline.routing import LETTERS, TASKS
@@ -84,8 +85,9 @@ def test_the_lesson_of_copying_is_a_picture_that_nobody_could_guess() -> None:
         sample = ShapesData().edit(random.Random(index), COPYING)
         assert sample.copies and sample.instruction and np.array_equal(sample.source, sample.target)
         assert len(read_picture(sample.source).objects) > 6  # pieces, where a scene has at most six objects
-        plain = ShapesData().edit(random.Random(index))
-        assert not plain.copies
+        assert not ShapesData().edit(random.Random(index)).copies
+    with pytest.raises(ValueError, match=r"lesson must be looking or copying, or empty for all, got 'copy'"):
+        ShapesData().edit(random.Random(0), "copy")
     scene = varied_scene(random.Random(0))
     picture, shuffled = draw_scene(scene), shuffle_patches(draw_scene(scene), random.Random(0))
     pixels = [np.sort(image.reshape(-1, 3), axis=0) for image in (picture, shuffled)]
