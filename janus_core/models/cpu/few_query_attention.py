@@ -37,8 +37,9 @@ def attend_few_queries(
     # The queries that share a key-value head are columns of one matrix, whose layout decides on MKL's kernel.
     queries = query.reshape(batch * groups, heads // groups * count, size).mT * size**-0.5
     columns = queries.shape[-1]
-    if exact and columns < _fewest_columns():
-        queries = F.pad(queries, (0, _fewest_columns() - columns))
+    missing = _fewest_columns() - columns if exact else 0
+    if missing > 0:
+        queries = F.pad(queries, (0, missing))
     scores = torch.bmm(key.flatten(0, 1), queries.contiguous())[..., :columns]  # [B * G, S, H / G * T]
     if mask is not None:
         hidden = ~mask.mT[:, :, :, None]  # [B or 1, 1, S, 1, T]

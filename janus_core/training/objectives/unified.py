@@ -63,9 +63,8 @@ class UnifiedObjective(nn.Module):
         return loss, {"text": loss}
 
     def _generation(self, rng: random.Random, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-        samples = [
-            self.data.generation(rng) for _ in range(max(1, round(count / self.generation_loss.draws)))
-        ]
+        num_images = max(1, round(count / self.generation_loss.draws))
+        samples = [self.data.generation(rng) for _ in range(num_images)]
         sequences: list[TokenSequence] = [
             generation_sequence(self.pipeline, sample.caption, rng.random() < self.stage.caption_dropout)
             for sample in samples

@@ -28,9 +28,8 @@ from .words import describe, noun_phrase, object_phrases, plural
 
 TURNS = 6  # of a conversation about one picture
 LOOKING = "looking"  # the lesson that needs the model to look at the right one of several different objects
-COPYING = (
-    "copying"  # the lesson that needs the model to read the source's tokens, and not to know what is likely
-)
+COPYING = "copying"  # the lesson that needs the model to read the source's tokens, since nothing is likely
+LESSONS = ("", LOOKING, COPYING)
 _LOOKING_KINDS = ("where", "colour", "shape")
 WORDLESS = 0.3  # share of edits without an instruction
 _FULL_ANSWER_WEIGHTS = {"describe": 3, "places": 1, "tags": 1}  # kinds whose answer names all objects
@@ -67,9 +66,6 @@ _EDIT = (
     "Replace the {shape} with {other}.",
     "Make the background {colour}.",
 )
-
-
-LESSONS = ("", LOOKING, COPYING)
 
 
 class ShapesData:

@@ -105,8 +105,9 @@ def test_few_columns_are_padded_for_an_exact_result(
 ) -> None:
     monkeypatch.setattr(few_query_attention, "_fewest_columns", lambda: 12)
     query, keys, values = states(2, heads, 3), states(2, groups, 40, seed=1), states(2, groups, 40, seed=2)
-    mask = torch.rand(2, 1, 3, 40, generator=torch.Generator().manual_seed(0)) < 0.6 if masked else None
-    mask = torch.ones(1, 1, 3, 40, dtype=torch.bool) if mask is None else mask
+    mask = torch.ones(1, 1, 3, 40, dtype=torch.bool)
+    if masked:
+        mask = torch.rand(2, 1, 3, 40, generator=torch.Generator().manual_seed(0)) < 0.6
     padded = attend(query, keys, values, mask, exact=True)
     expected = F.scaled_dot_product_attention(query, keys, values, mask, enable_gqa=groups != heads)
     torch.testing.assert_close(padded, expected, rtol=0, atol=1e-6)
