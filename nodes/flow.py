@@ -74,7 +74,7 @@ class JanusFlowSampler(io.ComfyNode):
             negative_prompt=negative_prompt,
             latents=None if latent is None else _samples(latent) * scale,
             pixels=False,
-            on_step=LatentReport(),
+            on_step=LatentReport(model.pipeline),
         )
         samples = (generated.latents / scale).to(mm.intermediate_device())
         return io.NodeOutput({"samples": samples}, ui=ui_output(cls, own=[options]))

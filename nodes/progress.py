@@ -110,7 +110,7 @@ class ImageReport(_Report):
         if not wanted or started < self.next_preview:
             self.bar.update_absolute(step, total)
             return
-        rows = self.pipeline.preview_tokens(complete_rows)[0]
+        rows = self.pipeline.preview(complete_rows)[0]
         # Front ends draw a picture no larger than it is: the preview is not larger than the finished one.
         self.bar.update_absolute(step, total, _preview(rows, min(args.preview_size, rows.shape[1])))
         # A preview that took t seconds is followed by t / PREVIEW_SHARE seconds without one.
@@ -147,23 +147,39 @@ class ImageReport(_Report):
 
 
 class LatentReport(_Report):
-    """Shows an approximation of the first image, from its SDXL latents, if previews are wanted."""
+    """Shows the first image, from its latents, if previews are wanted.
 
-    def __init__(self) -> None:
+    SDXL's latents are shown as ComfyUI does, by an approximation; others are decoded, from time to time.
+    """
+
+    def __init__(self, pipeline: JanusPipeline) -> None:
         super().__init__()
+        self.pipeline = pipeline
         self.previews = previews_wanted()
+        self.next_preview = 0.0
+        self.is_sdxl = pipeline.model.flow_generation.config.has_sdxl_latents
         self.format = comfy.latent_formats.SDXL()
 
     def __call__(self, step: int, total: int, latents: Tensor) -> None:
         """Reports a step with the latents [B, 4, h, w] so far."""
         throw_exception_if_processing_interrupted()
-        if not self.previews:
+        started = time.monotonic()
+        if not self.previews or started < self.next_preview:
             self.bar.update_absolute(step, total)
             return
+        if self.is_sdxl:
+            picture, size = self._approximation(latents[0]), args.preview_size
+        else:
+            (picture,) = self.pipeline.preview(latents[:1])
+            size = min(args.preview_size, picture.shape[1])
+        self.bar.update_absolute(step, total, _preview(picture, size))
+        self.next_preview = started + (time.monotonic() - started) / PREVIEW_SHARE
+
+    def _approximation(self, latents: Tensor) -> Tensor:
+        """A small image [h, w, 3] of SDXL's latents [4, h, w]."""
         factors = torch.tensor(self.format.latent_rgb_factors)
         bias = torch.tensor(self.format.latent_rgb_factors_bias)
-        rgb = latents[0].float().cpu().permute(1, 2, 0) @ factors + bias
-        self.bar.update_absolute(step, total, _preview((rgb + 1) / 2, args.preview_size))
+        return (latents.float().cpu().permute(1, 2, 0) @ factors + bias + 1) / 2
 
 
 def _preview(top: Tensor, size: int) -> tuple[str, Image.Image, int]:

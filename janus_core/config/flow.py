@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from .checks import check_positive, require, require_equal, require_multiple
 
 # JanusFlow was trained with SDXL's VAE (arXiv:2307.01952, section 2.4): pixels along one side of a latent,
-# and the factor that scales its latents to unit variance.
+# the factor that scales its latents to unit variance, and the widths of its levels.
 SDXL_DOWNSAMPLE_FACTOR = 8
 SDXL_SCALING_FACTOR = 0.13025
+SDXL_BLOCK_OUT_CHANNELS = (128, 256, 512, 512)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class FlowGenerationConfig:
     def codec_levels(self) -> list[tuple[int, int]]:
         """Input and output channels of the VAE's levels at full resolution; empty without a VAE."""
         return self.vae.outer_levels if self.vae else []
+
+    @property
+    def has_sdxl_latents(self) -> bool:
+        """Whether the latents are those of SDXL's VAE, rather than of another one in the checkpoint."""
+        return self.vae is None or self.vae.is_sdxl
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -122,6 +128,11 @@ class VAEConfig:
                     f"vae block_out_channels must be multiples of norm_num_groups {self.norm_num_groups}, "
                     f"got {channels}; use the VAE of SDXL with its own config.json"
                 )
+
+    @property
+    def is_sdxl(self) -> bool:
+        """Whether it has the sizes of SDXL's VAE, so that its latents mean the same."""
+        return self.block_out_channels == SDXL_BLOCK_OUT_CHANNELS
 
     @property
     def outer_levels(self) -> list[tuple[int, int]]:

@@ -193,9 +193,10 @@ class ImageTasks(Runtime):
         return self._reserving(CODING, codec_bytes, len(tokens))._decode(tokens, on_image)
 
     @torch.no_grad()
-    def preview_tokens(self, tokens: Tensor, on_image: OnImage = ignore_image) -> Tensor:
-        """`decode_tokens` for use within `on_step`: the run has reserved the memory already."""
-        return self._decode(self._checked_tokens(tokens), on_image)
+    def preview(self, samples: Tensor, on_image: OnImage = ignore_image) -> Tensor:
+        """Images of the tokens or latents that `on_step` gets: its run has reserved the memory already."""
+        has_tokens = isinstance(self.image_options(), TokenSampling)
+        return self._decode(self._checked_tokens(samples) if has_tokens else samples, on_image)
 
     def _reserving(self, parts: Parts, needed: Callable[[Runtime, int], int], images: int) -> ImageTasks:
         """The pipeline for a run of some parts that needs this much memory for some images, reserved."""

@@ -51,7 +51,7 @@ def integrate_flow(
     state = _initial_noise(model, options, images, noise).to(device)
     if latents is not None:
         side = model.generation.config.image_size
-        fix = f"encode images of {side} x {side} pixels with SDXL's VAE, one or batch_size of them"
+        fix = f"encode images of {side} x {side} pixels with the model's VAE, one or batch_size of them"
         clean = _checked("latents", latents, model, (1, options.batch_size), fix)
         clean = (clean[list(images)] if len(clean) > 1 else clean).to(device)
         # A point on the flow's straight path from noise to image (arXiv:2209.03003, equation 1).

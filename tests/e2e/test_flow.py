@@ -129,7 +129,7 @@ def test_cancelled_sampling_ends_at_once_and_the_next_run_is_right(flow_client: 
             None,
             "choose a Janus or Janus-Pro folder in Load Janus-Pro, or use JanusFlow Sampler with this one",
         ),
-        ("janusflow-tiny", sampler(latent=["4", 0]), "encode images of 64 x 64 pixels with SDXL's VAE"),
+        ("janusflow-tiny", sampler(latent=["4", 0]), "encode images of 64 x 64 pixels with the model's VAE"),
         ("janusflow-tiny", sampler(denoise=0.5), "denoise must be 1 without latents"),
         ("janusflow-tiny", "JanusVQEncode", "which generates images by flow"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
 from janus_nodes.janus_core import EditSampling, FlowSampling, TokenSampling, load_pipeline
 from janus_nodes.janus_core.models.cache import KVCache
-from janus_nodes.nodes import memory
+from janus_nodes.nodes import memory, progress
 from janus_nodes.nodes.flow import JanusFlowSampler
 from janus_nodes.nodes.memory import LoadedJanus
 from support.patchers import cast_all, load_share
@@ -159,9 +160,10 @@ def test_casting_layers_give_identical_latents(checkpoint: Path, dtype: torch.dt
     assert torch.equal(drawn.latents, plain.generate("A lake.", options, pixels=False).latents)
 
 
-def test_preview_is_square_and_comes_with_every_step(
-    loaded: LoadedJanus, shown: list[tuple[int, int, Any]]
+def test_preview_is_square_and_comes_with_every_step_that_takes_long(
+    loaded: LoadedJanus, shown: list[tuple[int, int, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(progress, "PREVIEW_SHARE", math.inf)
     sample(model=loaded, steps=4)
     counted = [(value, total) for value, total, _ in shown]
     assert counted == [(step, 4) for step in range(1, 5)]

@@ -5,6 +5,7 @@ Reported of other nodes: Comfy-Org/ComfyUI #1761 and obisin/ComfyUI-FSampler #13
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import comfy.options
+import numpy as np
 import pytest
 import torch
 from comfy import cli_args
 from comfy.cli_args import LatentPreviewMethod
 from janus_nodes.janus_core import JanusPipeline, TokenSampling
+from janus_nodes.janus_core.config import VAEConfig
 from janus_nodes.nodes import memory, previews, progress
 from janus_nodes.nodes.ask import JanusAsk
 from janus_nodes.nodes.best_of import JanusBestOf
@@ -117,14 +120,35 @@ def test_a_node_without_previews_sends_progress_and_decodes_only_the_result(
     assert len(decoded) == (2 if node == "best_of" else 1) < with_previews
 
 
-def test_the_flow_sampler_obeys_too(golden_root: Path, shown: Shown, choose: Choose) -> None:
+@pytest.mark.parametrize("sdxl", [False, True])
+def test_the_flow_sampler_obeys_too(
+    golden_root: Path, shown: Shown, choose: Choose, monkeypatch: pytest.MonkeyPatch, sdxl: bool
+) -> None:
+    """It decodes previews with a VAE of the checkpoint's own, and needs none for SDXL's latents."""
     flow = memory.load(golden_root / "janusflow-tiny", "fp32", None)
+    monkeypatch.setattr(VAEConfig, "is_sdxl", sdxl)
+    monkeypatch.setattr(progress, "PREVIEW_SHARE", math.inf)
+    decoded: list[int] = []
+    flow.pipeline.model.generation.vae.decoder.register_forward_hook(lambda *_: decoded.append(1))
     for method, expected in (("none", False), ("taesd", True)):
         shown.clear()
         choose("--preview-method", method)
         run(JanusFlowSampler, model=flow, prompt="A cat.", steps=3)
         assert [value for value, *_ in shown] == [1, 2, 3]
         assert [preview is not None for *_, preview in shown] == [expected] * 3
+    assert len(decoded) == (0 if sdxl else 3)
+
+
+def test_previews_of_a_checkpoint_with_its_own_vae_are_decoded_by_it(
+    golden_root: Path, shown: Shown, choose: Choose
+) -> None:
+    flow = memory.load(golden_root / "janusflow-tiny", "fp32", None)
+    choose()
+    (latent,) = run(JanusFlowSampler, model=flow, prompt="A cat.", steps=1)
+    (picture,) = flow.pipeline.preview(latent["samples"] * flow.pipeline.latent_scale)
+    (_, sheet, size), expected = shown[-1][2], (picture * 255).byte().numpy()
+    assert size == len(expected)
+    assert np.abs(np.asarray(sheet).astype(int) - expected).max() <= 1  # the node's output is scaled
 
 
 @pytest.mark.parametrize("size", [20, 200])

@@ -80,7 +80,7 @@ def test_previews_within_a_run_reserve_nothing(pipe: JanusPipeline) -> None:
     own = replace(pipe, reserve=reserved.reserve)
 
     def preview(step: int, total: int, tokens: Tensor) -> None:
-        own.preview_tokens(tokens[:, : tokens.shape[1] // 4 * 4] if step >= 4 else tokens.new_zeros(1, 4))
+        own.preview(tokens[:, : tokens.shape[1] // 4 * 4] if step >= 4 else tokens.new_zeros(1, 4))
 
     own.generate("A cat.", on_step=preview)
     assert len(reserved) == 1
@@ -91,7 +91,7 @@ def stop_drawing(pipe: JanusPipeline) -> OnStep:
 
     def on_step(step: int, total: int, state: Tensor) -> None:
         if step >= 3:
-            pipe.preview_tokens(torch.zeros(1, pipe.tokens_per_row**2, dtype=torch.long))
+            pipe.preview(torch.zeros(1, pipe.tokens_per_row**2, dtype=torch.long))
             raise EnoughError
 
     return on_step
