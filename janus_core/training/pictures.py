@@ -88,9 +88,9 @@ def image_features(pipeline: JanusPipeline, images: Sequence[Tensor]) -> Tensor:
 
 
 def generate_pictures(
-    pipeline: JanusPipeline, prompt: str, options: TokenSampling | FlowSampling
+    pipeline: JanusPipeline, prompt: str | Sequence[str], options: TokenSampling | FlowSampling
 ) -> list[np.ndarray]:
-    """Generates pictures [H, W, 3] uint8 from a prompt."""
+    """Generates pictures [H, W, 3] uint8 from a prompt, or from each of several."""
     images = pipeline.generate(prompt, options).images
     assert images is not None  # tokens can always be decoded, and latents with the VAE that training needs
     return to_pictures(images)

@@ -29,6 +29,9 @@ from .scene import random_scene
 QUESTION_KINDS = ("describe", "colour", "shape", "count", "where", "relation", "background")
 HELD_OUT_CATEGORIES = ("counting", "colours", "colour attribution")
 
+# Pictures that are generated together.
+_TOGETHER = 8
+
 # The confidence of 1.96 standard deviations, the usual rounding of 95 %.
 _CONFIDENCE = 0.95000421
 
@@ -53,11 +56,10 @@ class EvaluatedModel:
     options: TokenSampling | FlowSampling
     sees: str = "encoder"  # how it sees pictures, a key of `VISION_INPUTS`
 
-    def generate(self, spec: PromptSpec, prompt: str, index: int) -> np.ndarray:
-        """Generates picture `index` of a category, [H, W, 3] uint8, from a prompt that asks for `spec`."""
-        options = replace(self.options, seed=self.options.seed + index)
-        (picture,) = generate_pictures(self.pipeline, prompt, options)
-        return picture
+    def generate(self, specs: Sequence[PromptSpec], prompts: Sequence[str], first: int) -> list[np.ndarray]:
+        """Generates pictures `first`, … of a category, [H, W, 3] uint8, from prompts that ask for `specs`."""
+        options = replace(self.options, seed=self.options.seed + first)
+        return generate_pictures(self.pipeline, prompts, options)
 
     def edit(self, edit: Edit, index: int) -> np.ndarray:
         """Makes edit `index` of a kind; returns its picture, [H, W, 3] uint8."""
@@ -84,19 +86,30 @@ def evaluate_drawing(model: EvaluatedModel, count: int, held_out: bool = False) 
     """
     shares = {}
     for category in HELD_OUT_CATEGORIES if held_out else CATEGORIES:
-        drawn = (generate_for_category(model, category, index, held_out) for index in range(count))
-        satisfied = [spec.is_satisfied_by(read_picture(picture)) for spec, picture in drawn]
+        specs, pictures = generate_for_category(model, category, count, held_out)
+        satisfied = [
+            spec.is_satisfied_by(read_picture(picture)) for spec, picture in zip(specs, pictures, strict=True)
+        ]
         shares[category] = share(sum(satisfied), count)
     return shares
 
 
 def generate_for_category(
-    model: EvaluatedModel, category: str, index: int, held_out: bool = False
-) -> tuple[PromptSpec, np.ndarray]:
-    """Returns prompt number `index` of a category and the picture that the model generates from it."""
-    rng = random.Random(f"drawing {category} {held_out} {index}")
-    spec = random_prompt_spec(category, rng, held_out)
-    return spec, model.generate(spec, paraphrase(spec.phrase, rng), index)
+    model: EvaluatedModel, category: str, count: int, held_out: bool = False
+) -> tuple[list[PromptSpec], list[np.ndarray]]:
+    """Returns the first prompts of a category, and the pictures that the model generates from them.
+
+    Some are generated together; each is what it is alone.
+    """
+    specs, prompts, pictures = [], [], []
+    for index in range(count):
+        rng = random.Random(f"drawing {category} {held_out} {index}")
+        specs.append(random_prompt_spec(category, rng, held_out))
+        prompts.append(paraphrase(specs[-1].phrase, rng))
+    for first in range(0, count, _TOGETHER):
+        together = slice(first, first + _TOGETHER)
+        pictures += model.generate(specs[together], prompts[together], first)
+    return specs, pictures
 
 
 def evaluate_edits(

@@ -82,8 +82,9 @@ def to_table(report: dict[str, Any]) -> str:
 
 def drawing_sheet(model: EvaluatedModel, columns: int = 8) -> np.ndarray:
     """Returns generated pictures, one line per category of prompts, as one picture [H, W, 3] uint8."""
-    prompts = [(category, index) for category in CATEGORIES for index in range(columns)]
-    pictures = [generate_for_category(model, category, index)[1] for category, index in prompts]
+    pictures = [
+        picture for category in CATEGORIES for picture in generate_for_category(model, category, columns)[1]
+    ]
     return contact_sheet(pictures, columns)
 
 

@@ -22,9 +22,15 @@ from janus_nodes.janus_core.training.shapes.evaluation import (
     evaluate_drawing,
     evaluate_edits,
     evaluate_presence,
+    generate_for_category,
     share,
 )
-from janus_nodes.janus_core.training.shapes.prompt_specs import CATEGORIES, PromptSpec
+from janus_nodes.janus_core.training.shapes.prompt_specs import (
+    CATEGORIES,
+    PromptSpec,
+    paraphrase,
+    random_prompt_spec,
+)
 from janus_nodes.janus_core.training.shapes.questions import Question
 from janus_nodes.janus_core.training.shapes.report import evaluate, to_table
 
@@ -35,8 +41,8 @@ class FakeModel(EvaluatedModel):
 
     reply: Callable[[Question], str] = lambda question: question.answer
 
-    def generate(self, spec: PromptSpec, prompt: str, index: int) -> np.ndarray:
-        return draw_scene(spec.scene(random.Random(1)))
+    def generate(self, specs: Sequence[PromptSpec], prompts: Sequence[str], first: int) -> list[np.ndarray]:
+        return [draw_scene(spec.scene(random.Random(1))) for spec in specs]
 
     def edit(self, edit: Edit, index: int) -> np.ndarray:
         return draw_scene(edit.target if index % 4 else edit.source)
@@ -108,6 +114,15 @@ def test_a_real_edit_is_the_pipelines(pipe: JanusPipeline) -> None:
     (source,) = to_images([draw_scene(edit.source)])
     same = editor.edit(source, edit.instruction, editor.image_options(EditSampling(seed=5)))
     assert np.array_equal(picture, to_pictures(same.images)[0])
+
+
+def test_pictures_generated_together_are_what_each_is_alone(pipe: JanusPipeline) -> None:
+    model = EvaluatedModel(pipe, pipe.image_options(TokenSampling(seed=3)))
+    specs, pictures = generate_for_category(model, "counting", 10)
+    rng = random.Random("drawing counting False 9")
+    prompt = paraphrase(random_prompt_spec("counting", rng).phrase, rng)
+    (alone,) = model.generate(specs[9:], [prompt], 9)
+    assert len(specs) == 10 and np.array_equal(pictures[9], alone)
 
 
 def test_the_table_has_edits_only_of_models_that_edit() -> None:
