@@ -115,8 +115,8 @@ class Trainer:
 
     def train_step(self) -> dict[str, float]:
         """Does one optimizer step and returns its losses."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.stage.learning_rate_at(self.step)
+        for group in self.optimizer.param_groups:  # runs of former versions have no rate
+            group["lr"] = self.stage.learning_rate_at(self.step) * group.get("rate", 1.0)
         rng = random.Random(f"{self.seed} {self.stage.name} {self.step}")
         device = self.pipeline.device.type
         # On CPUs, the backward pass of the fused attention kernel takes twice as long.
@@ -170,12 +170,8 @@ class Trainer:
             self.objective: Objective = OBJECTIVES[self.stage.objective](self.pipeline, self.stage, self.data)
         self.objective.to(self.pipeline.device)
         self._train_only(self.stage.trains)
-        trained = self._trained_parameters()
-        matrices = [parameter for parameter in trained if parameter.ndim > 1]
-        vectors = [parameter for parameter in trained if parameter.ndim <= 1]
-        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(
-            groups, betas=self.recipe.betas, weight_decay=self.recipe.weight_decay
+            self._groups(), betas=self.recipe.betas, weight_decay=self.recipe.weight_decay
         )
         model = {name: value for name, value in self.pipeline.model.named_parameters() if value.requires_grad}
         self.average = WeightAverage(model, self.stage.average)
@@ -183,6 +179,20 @@ class Trainer:
             self.objective.load_state_dict(state["objective"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.average.load(state.get("average", {}))
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The trained parameters, by their weight decay and the factor of their learning rate."""
+        rate = self.stage.generator_rate
+        model = self.pipeline.model.named_parameters()
+        generator = {id(value) for name, value in model if rate != 1 and name.startswith("generation.")}
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for parameter in self._trained_parameters():
+            decay = self.recipe.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate if id(parameter) in generator else 1.0, decay), []).append(parameter)
+        return [
+            {"params": parameters, "rate": rate, "weight_decay": decay}
+            for (rate, decay), parameters in sorted(groups.items(), key=lambda group: group[0], reverse=True)
+        ]
 
     def _finish_stage(self) -> None:
         self.average.apply()

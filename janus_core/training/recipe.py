@@ -29,7 +29,7 @@ BODIES: dict[type, tuple[str, ...]] = {TokenGeneration: BODY, FlowGeneration: FL
 
 # Fields of stages that former versions lack. They identify a run only where they are not the default, so that
 # runs of these versions can be resumed.
-LATER_FIELDS = ("alignment", "average", "draws", "time_shift")
+LATER_FIELDS = ("alignment", "average", "draws", "generator_rate", "time_shift")
 
 TASKS = ("understanding", "text", "generation", "editing")
 
@@ -44,6 +44,7 @@ class Stage:
     steps: int
     batch_size: int
     learning_rate: float  # peak
+    generator_rate: float = 1.0  # factor of the learning rate for the parameters of `generation`
     warmup: int = 50  # steps over which the learning rate rises from zero
     decay: float = 0.6  # share of the steps, at the end, over which it falls to a tenth
     shares: tuple[int, ...] = (0, 0, 0)  # ratio of the samples of `TASKS`; omitted ones are 0
@@ -56,7 +57,7 @@ class Stage:
     average: float = 0.0  # decay per step of the weights' moving average, which the stage ends with; 0 is off
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate"):
+        for name in ("steps", "batch_size", "learning_rate", "generator_rate"):
             value = getattr(self, name)
             if not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value}; to skip a stage, leave it out")

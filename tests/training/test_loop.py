@@ -201,6 +201,22 @@ def test_runs_of_versions_without_the_later_fields_can_be_resumed() -> None:
     assert aligned.identity() == plain.identity() | {"alignment": 0.5, "average": 0.9}
 
 
+def test_the_generator_has_a_learning_rate_of_its_own(
+    fresh_flow: Callable[[], JanusPipeline], tmp_path: Path
+) -> None:
+    pipeline, stage = fresh_flow(), replace(short("flow unified").stages[0], generator_rate=3.0)
+    trainer = Trainer(pipeline, ShapesData(), Recipe((stage,)), tmp_path)
+    trainer.train_step()
+    groups = {id(value): group for group in trainer.optimizer.param_groups for value in group["params"]}
+    for name, value in pipeline.model.named_parameters():
+        if not value.requires_grad:
+            continue
+        factor = 3.0 if name.startswith("generation.") else 1.0
+        group = groups[id(value)]
+        assert group["lr"] == pytest.approx(factor * stage.learning_rate_at(0)), name
+        assert group["weight_decay"] == (0.05 if value.ndim > 1 else 0.0), name
+
+
 def test_the_learning_rate_rises_and_falls() -> None:
     stage = Stage("one", "unified", ("*",), 100, 1, 1.0, warmup=10, decay=0.5)
     rates = [stage.learning_rate_at(step) for step in range(100)]
