@@ -108,6 +108,13 @@ class UViTConfig:
             "block_out_channels must be even, for the sines and cosines of the timestep, "
             f"got {self.block_out_channels}",
         )
+        size = self.patch_size
+        require(size > 1 and size.bit_count() == 1, f"patch_size must be a power of 2 from 2, got {size}")
+
+    @property
+    def upsamples(self) -> int:
+        """How often the decoder doubles height and width: from tokens to latents."""
+        return self.patch_size.bit_length() - 1
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -43,16 +44,30 @@ class UViTDecoder(nn.Module):
         width = 2 * config.block_out_channels
         self.input_norm = RMSNorm(config.block_out_channels, config.norm_eps)
         self.blocks = nn.ModuleList(ConvNextBlock(width, config) for _ in range(config.layers_in_middle))
-        self.norm_out = RMSNorm(width, config.norm_eps)
-        self.conv_out = nn.Conv2d(width, config.channels * config.patch_size**2, 1, bias=config.use_bias)
-        self.patch_size = config.patch_size
+        widths = [width, *[config.block_out_channels] * (config.upsamples - 1), config.channels]
+        self.out_convs = nn.ModuleList(Unpatchify(*pair, config) for pair in itertools.pairwise(widths))
 
     def forward(self, features: Tensor, skip: Tensor, time_embeds: Tensor) -> Tensor:
         """Maps two [B, C, h, w] and time [B, C_body] to a velocity [B, 4, H, W]."""
         features = torch.cat((_over_channels(self.input_norm, features), skip), dim=1)
         for block in self.blocks:
             features = block(features, time_embeds)
-        return F.pixel_shuffle(self.conv_out(_over_channels(self.norm_out, features)), self.patch_size)
+        for out_conv in self.out_convs:
+            features = out_conv(features)
+        return features
+
+
+class Unpatchify(nn.Module):
+    """Doubles height and width."""
+
+    def __init__(self, channels: int, out_channels: int, config: UViTConfig) -> None:
+        super().__init__()
+        self.norm = RMSNorm(channels, config.norm_eps)
+        self.unpatch_conv = nn.Conv2d(channels, 4 * out_channels, 1, bias=config.use_bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Maps [B, C, h, w] to [B, C_out, 2h, 2w]."""
+        return F.pixel_shuffle(self.unpatch_conv(_over_channels(self.norm, features)), 2)
 
 
 class ConvNextBlock(nn.Module):

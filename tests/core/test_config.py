@@ -92,6 +92,13 @@ FLOW = FlowGenerationConfig(UVIT, UVIT, hidden_size=80, rms_norm_eps=1e-6, image
 VAE = VAEConfig(block_out_channels=(32, 32, 32, 32), layers_per_block=1, latent_channels=4)
 
 
+def test_a_patch_of_latents_is_reached_by_doubling() -> None:
+    for size in (1, 3, 6):
+        with pytest.raises(ValueError, match=f"patch_size must be a power of 2 from 2, got {size}; "):
+            replace(UVIT, patch_size=size)
+    assert [replace(UVIT, patch_size=size).upsamples for size in (2, 4, 8)] == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -8,7 +8,6 @@ from ..keymap import KeyMap, Rule, rename
 from . import shared
 from .sections import Fixed, Followed, Json, Row, Section, Values
 
-_PATCH_SIZE = 2  # latents along one side of a token
 _UVIT: dict[str, Row] = {
     "block_out_channels": Followed(tuple[int, ...], (768,)),
     "layers_in_middle": Followed(int, 2),
@@ -29,8 +28,8 @@ _SECTIONS = (
             **_UVIT,
             "elementwize_affine": Fixed(True),  # so spelled in the released config.json
             "input_channels": Followed(int, 3),
-            "stride": Fixed(_PATCH_SIZE, default=4),
-            "kernel_size": Fixed(_PATCH_SIZE, default=7),
+            "stride": Followed(int, 4),
+            "kernel_size": Followed(int, 7),
             "padding": Fixed(0, None),  # null means kernel minus stride
         },
     ),
@@ -41,7 +40,7 @@ _SECTIONS = (
             **_UVIT,
             "in_channels": Followed(int, 768),
             "out_channels": Followed(int, 3),
-            "upsamples": Fixed(1, default=2),
+            "upsamples": Followed(int, 2),
         },
     ),
     *shared.llama_sections("language_config"),
@@ -51,6 +50,7 @@ _SAME = (
     (f"{_DECODER}.hidden_size", "language_config.hidden_size"),
     (f"{_DECODER}.out_channels", f"{_ENCODER}.input_channels"),
     (f"{_DECODER}.block_out_channels", f"{_ENCODER}.block_out_channels"),
+    (f"{_ENCODER}.kernel_size", f"{_ENCODER}.stride"),
 )
 
 
@@ -58,14 +58,18 @@ def _build_config(values: Values) -> JanusConfig:
     vision = shared.build_vision(values, "vision_und_enc_config")
     body = shared.build_llama(values, "language_config")
     aligner = ProjectorConfig(vision.hidden_size, body.hidden_size, depth=1)
-    decoder = _build_uvit(values, _DECODER, "out_channels")
-    found, width = values[_DECODER]["in_channels"], decoder.block_out_channels
-    require_equal(f"{_DECODER}.in_channels", found, "the width in block_out_channels", width)
+    patch_size = values[_ENCODER]["stride"]
+    decoder = _build_uvit(values, _DECODER, "out_channels", patch_size)
+    for name, expected, source in (
+        ("in_channels", decoder.block_out_channels, "the width in block_out_channels"),
+        ("upsamples", decoder.upsamples, f"log2 of the encoder's stride {patch_size},"),
+    ):
+        require_equal(f"{_DECODER}.{name}", values[_DECODER][name], source, expected)
     return JanusConfig(
         understanding=UnderstandingConfig(vision, aligner, start_embedding=True),
         body=body,
         generation=FlowGenerationConfig(
-            encoder=_build_uvit(values, _ENCODER, "input_channels"),
+            encoder=_build_uvit(values, _ENCODER, "input_channels", patch_size),
             decoder=decoder,
             hidden_size=body.hidden_size,
             rms_norm_eps=body.rms_norm_eps,
@@ -74,11 +78,11 @@ def _build_config(values: Values) -> JanusConfig:
     )
 
 
-def _build_uvit(values: Values, path: str, channels: str) -> UViTConfig:
+def _build_uvit(values: Values, path: str, channels: str, patch_size: int) -> UViTConfig:
     params = values[path]
     widths = params["block_out_channels"]
     require(len(widths) == 1, f"{path}.block_out_channels must hold one width, got {list(widths)}")
-    sizes = {"channels": params[channels], "block_out_channels": widths[0], "patch_size": _PATCH_SIZE}
+    sizes = {"channels": params[channels], "block_out_channels": widths[0], "patch_size": patch_size}
     return shared.read_fields(UViTConfig, params | sizes)
 
 
@@ -111,7 +115,7 @@ def _write_config(config: JanusConfig, dtype_name: str) -> Json:
             "params": {
                 "in_channels": decoder.block_out_channels,
                 "out_channels": decoder.channels,
-                "upsamples": decoder.patch_size.bit_length() - 1,
+                "upsamples": decoder.upsamples,
                 "elementwise_affine": True,
                 **_write_uvit(decoder),
             },
@@ -141,10 +145,8 @@ _KEY_MAP = KeyMap(
             ("vision_gen_enc_aligner.*", "generation.encoder_aligner.*"),
             ("vision_gen_dec_aligner_norm.weight", "generation.decoder_norm.weight"),
             ("vision_gen_dec_aligner.*", "generation.decoder_aligner.*"),
-            ("vision_gen_dec_model.input_norm.weight", "generation.decoder.input_norm.weight"),
             ("vision_gen_dec_model.mid_block.res_blocks.*", "generation.decoder.blocks.*"),
-            ("vision_gen_dec_model.out_convs.0.norm.weight", "generation.decoder.norm_out.weight"),
-            ("vision_gen_dec_model.out_convs.0.unpatch_conv.*", "generation.decoder.conv_out.*"),
+            ("vision_gen_dec_model.*", "generation.decoder.*"),
             ("language_model.lm_head.weight", "body.lm_head.weight"),
         ),
         *shared.llama_rules("language_model.model."),

@@ -15,6 +15,7 @@ from torch import nn
 from ...checkpoints.save import save_model
 from ...config import FlowGenerationConfig
 from ...loading import DEMONSTRATION, load_pipeline
+from ...models.flow_generation import FlowGeneration
 from ...models.janus import Janus
 from ...models.layers import RMSNorm
 from ...models.token_generation import TokenGeneration
@@ -113,10 +114,12 @@ def initialize_weights(model: Janus, seed: int) -> None:
     image tokenizer are so similar that its codebook collapses.
     """
     generator = torch.Generator().manual_seed(seed)
+    is_flow = isinstance(model.generation, FlowGeneration)
+    last_of_flow = model.flow_generation.decoder.out_convs[-1].unpatch_conv if is_flow else None
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             # The last of a residual branch of an autoencoder, and of a flow's velocity.
-            starts_at_zero = name.endswith((".conv2", ".proj_out")) or name == "generation.decoder.conv_out"
+            starts_at_zero = name.endswith((".conv2", ".proj_out")) or module is last_of_flow
             deviation = 0.0 if starts_at_zero else module.weight[0].numel() ** -0.5
         elif isinstance(module, nn.Linear):
             last_of_branch = name.endswith(("o_proj", "down_proj", "attn.proj", "fc2", "linear_2", "mapper"))

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 from janus_nodes.janus_core import FlowSampling, JanusPipeline, load_pipeline
+from janus_nodes.janus_core.config import UViTConfig
 from janus_nodes.janus_core.models.flow_generation import FlowGeneration
-from janus_nodes.janus_core.models.uvit import GlobalResponseNorm, time_waves
+from janus_nodes.janus_core.models.uvit import GlobalResponseNorm, UViTDecoder, UViTEncoder, time_waves
 
 pytestmark = pytest.mark.usefixtures("no_grad")
 CLOSE = {"rtol": 0, "atol": 1e-4}
@@ -51,6 +52,32 @@ def test_both_ends_equal_the_reference(flow_recorded: Any, ends: FlowGeneration,
     velocity = ends.velocity(hidden, skip[:1].repeat(2, 1, 1, 1), time_embeds[:1].repeat(2, 1))
     torch.testing.assert_close(velocity[0], recorded("v_cond")[0], **CLOSE)
     torch.testing.assert_close(velocity[1], recorded("v_uncond")[0], **CLOSE)
+
+
+def waves(*shape: int) -> torch.Tensor:
+    """Numbers in [-1, 1] without a pattern that a permutation of them would keep."""
+    count = torch.Size(shape).numel()
+    return (torch.arange(count, dtype=torch.float32) * 0.37 + count).sin().view(shape)
+
+
+@pytest.mark.parametrize(
+    ("patch_size", "expected"),
+    [
+        (4, [[-2.0604, -1.9290, -0.5520, -0.3718], [-1.3735, -0.7538, 1.3843, 2.5616]]),
+        (8, [[2.1755, 2.3605, 3.2316, 2.4123], [0.4984, 0.5322, 1.9168, 2.2710]]),
+    ],
+)
+def test_larger_patches_equal_the_reference(patch_size: int, expected: list[list[float]]) -> None:
+    """Recorded from the reference with kernel and stride `patch_size`, and 2 and 3 upsamples."""
+    config = UViTConfig(4, 4, patch_size, layers_in_middle=2, hidden_size=6, norm_eps=1e-6)
+    encoder, decoder = UViTEncoder(config), UViTDecoder(config)
+    for parameter in (*encoder.parameters(), *decoder.parameters()):
+        parameter.copy_(waves(*parameter.shape))
+    skip, time_embeds = encoder(waves(1, 4, 16, 16), torch.tensor([0.3]))
+    velocity = decoder(waves(*skip.shape), skip, time_embeds)
+    assert velocity.shape == (1, 4, 16, 16)
+    found = torch.stack((velocity[0, :, 5, 10], velocity[0, :, 14, 3]))
+    torch.testing.assert_close(found, torch.tensor(expected), **CLOSE)
 
 
 def test_neighbouring_times_differ_in_bf16_models(ends: FlowGeneration) -> None:

@@ -201,7 +201,7 @@ def test_absent_entries_take_the_defaults_of_the_reference(layout: str) -> None:
 def test_defaults_that_are_not_supported_are_named() -> None:
     content = copy.deepcopy(ENTRIES["flow"].content)
     del content["vision_gen_dec_config"]["params"]["upsamples"]
-    with pytest.raises(ValueError, match=r"upsamples must be 1, got none, which means 2; the config"):
+    with pytest.raises(ValueError, match=r"upsamples must be .* 1, got 2"):
         ENTRIES["flow"].read(content)
 
 
