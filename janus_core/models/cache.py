@@ -179,14 +179,19 @@ class KVCache:
 
 
 class NoCache:
-    """Stands in for a cache where all tokens are read in one causal pass, as in training."""
+    """Stands in for a cache where all tokens are read in one pass, as in training."""
 
     length = 0
     max_length = 2**62
     exact = False
 
-    def mask(self, num_new: int) -> None:
+    def __init__(self, visible: Tensor | None = None) -> None:
+        """Takes the attention mask [B or 1, 1, T, T] bool of these tokens, True = visible; None: causal."""
+        self.visible = visible
+
+    def mask(self, num_new: int) -> Tensor | None:
         """See `Cache`."""
+        return self.visible
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """See `Cache`: the new tokens attend to themselves only."""

@@ -30,6 +30,7 @@ class TokenSequence:
     # For each of the first positions, whether an input image's embedding replaces the token's own.
     image_mask: list[bool] = field(default_factory=list)
     gap: int = 0  # rotary positions that are left out before the image to generate, of hidden padding
+    copies: int = 1  # of the image to generate, one after the other in `generated`
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,17 @@ class SequenceBatch:
     labels: Tensor  # [B, T] text ids to predict, or `IGNORED`
     generated: Tensor  # [B, T] bool, True at the tokens of images to generate
     predicts_image: Tensor  # [B, T] bool, True at the positions that predict these tokens
+    visible: Tensor | None  # [B, 1, T, T] bool, True where a token sees another; None: all before it
 
     def to(self, device: torch.device) -> SequenceBatch:
         """Copies the batch to a device."""
-        tensors = (self.labels, self.generated, self.predicts_image)
-        return SequenceBatch(self.prompt.to(device), *(tensor.to(device) for tensor in tensors))
+        return SequenceBatch(
+            self.prompt.to(device),
+            self.labels.to(device),
+            self.generated.to(device),
+            self.predicts_image.to(device),
+            None if self.visible is None else self.visible.to(device),
+        )
 
 
 def conversation_sequence(
@@ -81,16 +88,19 @@ def conversation_sequence(
     return sequence
 
 
-def generation_sequence(pipeline: JanusPipeline, caption: str, drop_caption: bool) -> TokenSequence:
+def generation_sequence(
+    pipeline: JanusPipeline, caption: str, drop_caption: bool, copies: int = 1
+) -> TokenSequence:
     """Builds a caption with the tokens of its image to predict.
 
-    With `drop_caption`, it is the unconditional prompt of classifier-free guidance instead.
+    With `drop_caption`, it is the unconditional prompt of classifier-free guidance instead. Copies of the
+    image, each with a noise of its own, follow the same caption and do not see each other.
     """
     style = IMAGE_SAMPLERS[type(pipeline.model.generation)].prompt_style
     prompt = pipeline.prompts.generation(
         caption, "", use_cfg=True, num_new=_num_tokens(pipeline), style=style
     )
-    return _with_image(pipeline, prompt, int(drop_caption))
+    return _with_image(pipeline, prompt, int(drop_caption), copies)
 
 
 def edit_sequence(pipeline: JanusPipeline, instruction: str, form: EditForm, condition: int) -> TokenSequence:
@@ -116,12 +126,22 @@ def batch_sequences(pipeline: JanusPipeline, sequences: Sequence[TokenSequence])
     generated = torch.zeros_like(ids, dtype=torch.bool)
     image_mask = torch.zeros_like(generated)
     positions = torch.arange(ids.shape[1]).repeat(len(sequences), 1)
+    copies = torch.zeros_like(ids)  # 0 in the prompt, 1 in the first copy of the image, 2 in the next, …
     for index, sequence in enumerate(sequences):
         generated[index, sequence.generated.start : sequence.generated.stop] = True
         image_mask[index, : len(sequence.image_mask)] = torch.tensor(sequence.image_mask, dtype=torch.bool)
         positions[index, sequence.generated.start :] += sequence.gap
+        num_tokens = len(sequence.generated) // sequence.copies
+        for copy in range(sequence.copies):
+            first = sequence.generated.start + copy * num_tokens
+            positions[index, first:] -= num_tokens if copy else 0
+            copies[index, first:] += 1
     prompt = PromptBatch(ids, torch.ones_like(generated), positions, image_mask, padded=False)
-    return SequenceBatch(prompt, labels, generated, generated.roll(-1, dims=1))
+    visible = None
+    if any(sequence.copies > 1 for sequence in sequences):
+        queries, keys = copies[:, None, :, None], copies[:, None, None, :]
+        visible = ((keys == 0) | (keys == queries)).tril()
+    return SequenceBatch(prompt, labels, generated, generated.roll(-1, dims=1), visible)
 
 
 def pad_right(sequences: Sequence[Sequence[int]], value: int) -> Tensor:
@@ -133,13 +153,13 @@ def _num_tokens(pipeline: JanusPipeline) -> int:
     return pipeline.model.generation.config.num_tokens
 
 
-def _with_image(pipeline: JanusPipeline, prompt: PromptBatch, row: int) -> TokenSequence:
-    """Puts the positions of an image to generate after one row of a prompt."""
-    is_visible, num_tokens = prompt.attention_mask[row], _num_tokens(pipeline)
+def _with_image(pipeline: JanusPipeline, prompt: PromptBatch, row: int, copies: int = 1) -> TokenSequence:
+    """Puts the positions of the copies of an image to generate after one row of a prompt."""
+    is_visible, num_tokens = prompt.attention_mask[row], copies * _num_tokens(pipeline)
     ids = prompt.input_ids[row][is_visible].tolist()
     # Hidden tokens are left out, and those that would follow keep their positions.
     gap = int(prompt.position_ids[row, -1]) + 1 - len(ids)
     generated = range(len(ids), len(ids) + num_tokens)
     image_mask = prompt.image_mask[row][is_visible].tolist()
     ids += [pipeline.prompts.tokenizer.pad_id] * num_tokens
-    return TokenSequence(ids, [IGNORED] * len(ids), generated, image_mask, gap)
+    return TokenSequence(ids, [IGNORED] * len(ids), generated, image_mask, gap, copies)

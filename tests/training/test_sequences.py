@@ -124,3 +124,22 @@ def test_a_conversation_that_does_not_fit_is_refused(
 def test_a_first_question_may_place_its_picture(pipe: JanusPipeline) -> None:
     sequence = conversation_sequence(pipe, Sample(PICTURE, (("What is <image_placeholder>?", "A star."),)))
     assert sequence.ids.count(pipe.prompts.tokenizer.image_id) == pipe.prompts.num_image_tokens
+
+
+def test_copies_of_an_image_share_a_caption_and_do_not_see_each_other(pipe: JanusPipeline) -> None:
+    count = pipe.model.generation.config.num_tokens
+    alone = generation_sequence(pipe, "A star.", False)
+    sequence, start = generation_sequence(pipe, "A star.", False, copies=3), alone.generated.start
+    assert sequence.generated == range(start, start + 3 * count)
+    batch = batch_sequences(pipe, [sequence, alone])
+    positions = batch.prompt.position_ids[0].tolist()
+    assert positions == [*range(start), *list(range(start, start + count)) * 3]
+    visible = batch.visible
+    assert visible is not None and visible.shape == (2, 1, *[start + 3 * count] * 2)
+    for copy in range(3):
+        first, last = start + copy * count, start + (copy + 1) * count - 1
+        seen = torch.nonzero(visible[0, 0, last]).flatten().tolist()
+        assert seen == [*range(start), *range(first, last + 1)]
+    end = alone.generated.stop
+    assert torch.equal(visible[1, 0, :end, :end], torch.ones(end, end, dtype=torch.bool).tril())
+    assert batch_sequences(pipe, [alone]).visible is None

@@ -38,7 +38,7 @@ def embed(
 
 def hidden_states(pipeline: JanusPipeline, batch: SequenceBatch, embeds: Tensor) -> Tensor:
     """Reads embedded sequences [B, T, C] and returns the transformer's hidden states of that shape."""
-    return pipeline.model.body(embeds, batch.prompt.position_ids, NoCache())
+    return pipeline.model.body(embeds, batch.prompt.position_ids, NoCache(batch.visible))
 
 
 def label_loss(

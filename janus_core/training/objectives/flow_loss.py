@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -39,12 +40,6 @@ class FlowLoss(nn.Module):
         self.aligned = max(1, round(config.body.num_hidden_layers * self.ALIGNED_DEPTH)) - 1
         self.projector = nn.Sequential()
         if self.alignment:
-            found, expected = config.understanding.vision.num_positions, config.generation.num_tokens - 1
-            if found != expected:
-                raise ValueError(
-                    f"alignment must be 0 unless the vision tower has as many positions as the flow, "
-                    f"{expected}, got {self.alignment} with {found} positions; set it to 0"
-                )
             inner = self.WIDENING * width
             self.projector.extend((nn.Linear(width, inner), nn.SiLU(), nn.Linear(inner, features)))
 
@@ -53,10 +48,9 @@ class FlowLoss(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss of captions with their images [H, W, 3] in [0, 1], and its parts by name.
 
-        Each image is encoded once and gets `draws` times a noise and a time of its own.
+        Each sequence holds `draws` copies of its image, which get a noise and a time each.
         """
         pipeline = self.pipeline
-        sequences = [sequence for sequence in sequences for _ in range(self.draws)]
         latents = image_latents(pipeline, images).repeat_interleave(self.draws, dim=0)
         # On the CPU, so that noise and times do not depend on the device.
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
@@ -65,13 +59,15 @@ class FlowLoss(nn.Module):
         noisy = torch.lerp(noise, latents, time[:, None, None, None])
         features = None
         if self.alignment:
-            features = image_features(pipeline, images).repeat_interleave(self.draws, dim=0)
+            features = self._per_position(image_features(pipeline, images))
+            features = features.repeat_interleave(self.draws, dim=0)
 
         errors, similarities = [], []
         for chunk, batch in chunks(pipeline, sequences):
             generation = pipeline.model.flow_generation
             embeds = pipeline.model.embed_prompt(batch.prompt)
-            inputs, skip, time_embeds = generation.embed_latents(noisy[chunk], time[chunk])
+            rows = [index * self.draws + draw for index in chunk for draw in range(self.draws)]
+            inputs, skip, time_embeds = generation.embed_latents(noisy[rows], time[rows])
             embeds = embeds.masked_scatter(batch.generated[..., None], inputs.to(embeds.dtype))
             inner: list[Tensor] = []
             hook = pipeline.model.body.layers[self.aligned].register_forward_hook(
@@ -80,16 +76,22 @@ class FlowLoss(nn.Module):
             with hook:
                 states = hidden_states(pipeline, batch, embeds)
             velocity = generation.velocity(states[batch.generated].view_as(inputs), skip, time_embeds)
-            errors.append((velocity.float() - (latents - noise)[chunk]).square().mean(dim=(1, 2, 3)))
+            errors.append((velocity.float() - (latents - noise)[rows]).square().mean(dim=(1, 2, 3)))
             if features is not None:
                 projected = self.projector(inner[0][batch.generated].view_as(inputs)[:, 1:])
-                similarity = F.cosine_similarity(projected.float(), features[chunk].float(), dim=-1)
+                similarity = F.cosine_similarity(projected.float(), features[rows].float(), dim=-1)
                 similarities.append(similarity.mean(dim=1))
         flow = torch.cat(errors).mean()
         if features is None:
             return flow, {"generation": flow}
         aligned = torch.cat(similarities).mean()
         return flow - self.alignment * aligned, {"generation": flow, "aligned": aligned}
+
+    def _per_position(self, features: Tensor) -> Tensor:
+        """Averages features [B, N, F] of the vision tower over what each of M positions of the flow shows."""
+        grid, num_positions = features.transpose(1, 2), self.pipeline.model.generation.config.num_tokens - 1
+        side, wanted = math.isqrt(grid.shape[2]), math.isqrt(num_positions)
+        return F.adaptive_avg_pool2d(grid.unflatten(2, (side, side)), wanted).flatten(2).transpose(1, 2)
 
 
 def logit_normal_times(count: int, mean: float, generator: torch.Generator) -> Tensor:

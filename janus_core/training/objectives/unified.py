@@ -63,10 +63,12 @@ class UnifiedObjective(nn.Module):
         return loss, {"text": loss}
 
     def _generation(self, rng: random.Random, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-        num_images = max(1, round(count / self.generation_loss.draws))
-        samples = [self.data.generation(rng) for _ in range(num_images)]
+        draws = self.generation_loss.draws
+        samples = [self.data.generation(rng) for _ in range(max(1, round(count / draws)))]
         sequences: list[TokenSequence] = [
-            generation_sequence(self.pipeline, sample.caption, rng.random() < self.stage.caption_dropout)
+            generation_sequence(
+                self.pipeline, sample.caption, rng.random() < self.stage.caption_dropout, draws
+            )
             for sample in samples
         ]
         return self.generation_loss.losses(sequences, _images(samples), rng)

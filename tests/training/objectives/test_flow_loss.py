@@ -76,10 +76,11 @@ def test_training_and_inference_compute_the_same_velocity(
 
 
 @torch.no_grad()
-def test_an_image_is_encoded_once_for_all_its_draws(
+def test_an_image_and_its_caption_are_read_once_for_all_its_draws(
     flow: JanusPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images, sequences = pictures(flow), [generation_sequence(flow, text, False) for text in CAPTIONS]
+    images = pictures(flow)
+    sequences = [generation_sequence(flow, text, False, copies=2) for text in CAPTIONS]
     encoded: list[int] = []
     encode = FlowGeneration.encode
 
@@ -90,8 +91,9 @@ def test_an_image_is_encoded_once_for_all_its_draws(
     monkeypatch.setattr(FlowGeneration, "encode", counted)
     loss, _ = FlowLoss(flow, replace(STAGE, draws=2)).losses(sequences, images, random.Random(3))
     assert encoded == [3]
-    doubled = [part for part in sequences for _ in range(2)], [part for part in images for _ in range(2)]
-    expected, _ = FlowLoss(flow, STAGE).losses(*doubled, random.Random(3))
+    alone = [generation_sequence(flow, text, False) for text in CAPTIONS for _ in range(2)]
+    doubled = [part for part in images for _ in range(2)]
+    expected, _ = FlowLoss(flow, STAGE).losses(alone, doubled, random.Random(3))
     torch.testing.assert_close(loss, expected)
     with pytest.raises(
         ValueError,
@@ -122,10 +124,10 @@ def test_alignment_trains_its_projector_and_the_blocks_below(flow: JanusPipeline
     assert model.understanding.tower.patch_embed.weight.grad is None
 
 
-def test_alignment_needs_a_position_of_the_vision_tower_for_each_of_the_flow(flow: JanusPipeline) -> None:
-    understanding = flow.model.config.understanding
-    vision = replace(understanding.vision, image_size=understanding.vision.patch_size)
-    flow.model.config = replace(flow.model.config, understanding=replace(understanding, vision=vision))
-    with pytest.raises(ValueError, match=r"alignment must be 0 unless .* got 0\.5 with 1 positions; set it"):
-        FlowLoss(flow, replace(STAGE, alignment=0.5))
-    FlowLoss(flow, STAGE)
+def test_alignment_averages_the_features_of_what_a_position_shows(flow: JanusPipeline) -> None:
+    grid, loss = torch.arange(16.0).view(1, 4, 4), FlowLoss(flow, STAGE)
+    features, config = grid.flatten(1)[..., None], flow.model.generation.config
+    for side, expected in ((4, grid), (2, torch.tensor([[[2.5, 4.5], [10.5, 12.5]]]))):
+        uvit = replace(config.encoder, patch_size=config.latent_shape[1] // side)
+        flow.model.generation.config = replace(config, encoder=uvit, decoder=uvit)
+        assert torch.equal(loss._per_position(features), expected.flatten(1)[..., None])
