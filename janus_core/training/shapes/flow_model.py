@@ -29,31 +29,32 @@ _UNIFIED = Stage(
     "unified",
     "unified",
     FLOW_BODY,
-    1500,
-    32,
+    4000,
+    68,
     1e-3,
     generator_rate=6.0,
     decay=0.0,
-    shares=(3, 1, 28),
+    shares=(3, 1, 64),
     alignment=0.5,
-    draws=4,
+    draws=8,
     time_shift=-0.5,
 )
 FLOW_SHAPES_RECIPE = Recipe(
     (
         Stage("autoencoder", "autoencoder", AUTOENCODER, 2600, 8, 1.5e-3),
-        replace(_UNIFIED, name="adaptors", trains=FLOW_ADAPTORS, steps=100, shares=(1, 0, 3)),
+        replace(_UNIFIED, name="adaptors", trains=FLOW_ADAPTORS, steps=200),
         _UNIFIED,
-        replace(_UNIFIED, name="annealing", steps=2500, decay=1.0, shares=(3, 1, 28), average=0.995),
+        replace(_UNIFIED, name="annealing", steps=12000, decay=1.0, average=0.995),
     )
 )
 
-# The transformer is causal: only the convolutions let a position see the noise of later ones, as it must to
-# draw the right number of objects in the right places. Two blocks, as in JanusFlow, see the whole image.
-# Width is worth more than depth: after 300 steps, the error was 0.65 with 144 channels and a body of 4
-# layers, 0.77 with 88 and 5, and 0.83 with 80, 4 and twice as many blocks in the decoder.
-UVIT_WIDTH, UVIT_BLOCKS = 128, 2
-BODY_LAYERS = 4  # the first ones of Janus-Shapes; what the others would take is the U-ViT's
+# A token is a cell of the world's grid, 4 x 4 latents, so that one token can tell an object from noise. After
+# 420 s of training, the error was 0.27 with these, and 0.37 with tokens of 2 x 2 latents. The transformer is
+# causal: only the U-ViT lets a position see the noise of later ones, as it must to draw the right number of
+# objects in the right places. Its kernels cover the whole grid.
+UVIT_WIDTH, UVIT_BLOCKS = 88, 2
+PATCH_SIZE = 4
+BODY_LAYERS = 5  # the first ones of Janus-Shapes; what the others would take is the U-ViT's
 VAE_WIDTHS = (32, 32, 32, 32)  # multiples of 32, as ComfyUI's own class of this VAE needs
 
 
@@ -84,7 +85,7 @@ def flow_config(base: JanusConfig) -> JanusConfig:
     uvit = UViTConfig(
         channels=4,
         block_out_channels=UVIT_WIDTH,
-        patch_size=2,
+        patch_size=PATCH_SIZE,
         layers_in_middle=UVIT_BLOCKS,
         hidden_size=width,
         norm_eps=base.body.rms_norm_eps,

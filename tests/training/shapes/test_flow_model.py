@@ -30,7 +30,7 @@ def test_the_language_model_and_the_vision_tower_are_those_of_janus_shapes(start
 def test_it_fits_into_16_megabytes_and_into_comfyuis_vae(start: JanusPipeline) -> None:
     assert sum(parameter.numel() for parameter in start.model.parameters()) * 2 < 15.75e6
     config = start.model.generation.config
-    assert config.latent_shape == (4, 12, 12) and config.num_tokens == 1 + 36
+    assert config.latent_shape == (4, 12, 12) and config.num_tokens == 1 + 9
     assert all(width % 32 == 0 for width in config.vae.block_out_channels)
 
 
