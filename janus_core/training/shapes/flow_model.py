@@ -29,7 +29,7 @@ _UNIFIED = Stage(
     "unified",
     "unified",
     FLOW_BODY,
-    4000,
+    2500,
     68,
     1e-3,
     generator_rate=6.0,
@@ -44,7 +44,7 @@ FLOW_SHAPES_RECIPE = Recipe(
         Stage("autoencoder", "autoencoder", AUTOENCODER, 2600, 8, 1.5e-3),
         replace(_UNIFIED, name="adaptors", trains=FLOW_ADAPTORS, steps=200),
         _UNIFIED,
-        replace(_UNIFIED, name="annealing", steps=12000, decay=1.0, average=0.995),
+        replace(_UNIFIED, name="annealing", steps=9000, decay=1.0, average=0.995),
     )
 )
 
