@@ -149,7 +149,8 @@ class ImageReport(_Report):
 class LatentReport(_Report):
     """Shows the first image, from its latents, if previews are wanted.
 
-    SDXL's latents are shown as ComfyUI does, by an approximation; others are decoded, from time to time.
+    SDXL's latents are shown as ComfyUI does, by an approximation at each step; others are decoded, from time
+    to time and at the last step.
     """
 
     def __init__(self, pipeline: JanusPipeline) -> None:
@@ -163,23 +164,26 @@ class LatentReport(_Report):
     def __call__(self, step: int, total: int, latents: Tensor) -> None:
         """Reports a step with the latents [B, 4, h, w] so far."""
         throw_exception_if_processing_interrupted()
-        started = time.monotonic()
-        if not self.previews or started < self.next_preview:
+        is_due = self.is_sdxl or step == total or time.monotonic() >= self.next_preview
+        if not (self.previews and is_due):
             self.bar.update_absolute(step, total)
             return
+        first = latents[0].float().cpu()  # waits for the device, whose step is not the preview's time
+        started = time.monotonic()
         if self.is_sdxl:
-            picture, size = self._approximation(latents[0]), args.preview_size
+            picture, size = self._approximation(first), args.preview_size
         else:
-            (picture,) = self.pipeline.preview(latents[:1])
+            (picture,) = self.pipeline.preview(first[None])
             size = min(args.preview_size, picture.shape[1])
         self.bar.update_absolute(step, total, _preview(picture, size))
+        # A preview that took t seconds is followed by t / PREVIEW_SHARE seconds without one.
         self.next_preview = started + (time.monotonic() - started) / PREVIEW_SHARE
 
     def _approximation(self, latents: Tensor) -> Tensor:
         """A small image [h, w, 3] of SDXL's latents [4, h, w]."""
         factors = torch.tensor(self.format.latent_rgb_factors)
         bias = torch.tensor(self.format.latent_rgb_factors_bias)
-        return (latents.float().cpu().permute(1, 2, 0) @ factors + bias + 1) / 2
+        return (latents.permute(1, 2, 0) @ factors + bias + 1) / 2
 
 
 def _preview(top: Tensor, size: int) -> tuple[str, Image.Image, int]:

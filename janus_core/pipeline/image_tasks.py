@@ -195,8 +195,8 @@ class ImageTasks(Runtime):
     @torch.no_grad()
     def preview(self, samples: Tensor, on_image: OnImage = ignore_image) -> Tensor:
         """Images of the tokens or latents that `on_step` gets: its run has reserved the memory already."""
-        has_tokens = isinstance(self.image_options(), TokenSampling)
-        return self._decode(self._checked_tokens(samples) if has_tokens else samples, on_image)
+        is_flow = isinstance(self.image_options(), FlowSampling)
+        return self._decode(samples.to(self.device) if is_flow else self._checked_tokens(samples), on_image)
 
     def _reserving(self, parts: Parts, needed: Callable[[Runtime, int], int], images: int) -> ImageTasks:
         """The pipeline for a run of some parts that needs this much memory for some images, reserved."""

@@ -139,6 +139,19 @@ def test_the_flow_sampler_obeys_too(
     assert len(decoded) == (0 if sdxl else 3)
 
 
+@pytest.mark.parametrize("sdxl", [False, True])
+def test_the_flow_sampler_decodes_seldom_and_at_last(
+    golden_root: Path, shown: Shown, choose: Choose, monkeypatch: pytest.MonkeyPatch, sdxl: bool
+) -> None:
+    flow = memory.load(golden_root / "janusflow-tiny", "fp32", None)
+    monkeypatch.setattr(VAEConfig, "is_sdxl", sdxl)
+    monkeypatch.setattr(progress, "PREVIEW_SHARE", 1e-9)
+    choose("--preview-method", "auto")
+    shown.clear()  # of progress in loading
+    run(JanusFlowSampler, model=flow, prompt="A cat.", steps=4)
+    assert [preview is not None for *_, preview in shown] == [True, sdxl, sdxl, True]
+
+
 def test_previews_of_a_checkpoint_with_its_own_vae_are_decoded_by_it(
     golden_root: Path, shown: Shown, choose: Choose
 ) -> None:
