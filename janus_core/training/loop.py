@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from fnmatch import fnmatch
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ from .samples import TrainingData
 OnTrainingStep = Callable[[Stage, int, dict[str, float]], None]
 
 STATE, METRICS, SAMPLES = "state.pt", "metrics.jsonl", "samples.png"
+
+# Parts of parameter names in states of former versions, and their names now.
+_FORMER_NAMES = {
+    "generation.decoder.norm_out.": "generation.decoder.out_convs.0.norm.",
+    "generation.decoder.conv_out.": "generation.decoder.out_convs.0.unpatch_conv.",
+}
 
 
 class Trainer:
@@ -154,6 +161,9 @@ class Trainer:
                 f"{self.folder} must hold a run of this recipe, seed and data, from the same start, got a "
                 "different run; choose another folder"
             )
+        for former, name in _FORMER_NAMES.items():
+            for part in ("model", "average"):
+                state[part] = {key.replace(former, name): value for key, value in state.get(part, {}).items()}
         return state
 
     def _identity(self, stage_index: int) -> str:
@@ -181,17 +191,18 @@ class Trainer:
             self.average.load(state.get("average", {}))
 
     def _groups(self) -> list[dict[str, Any]]:
-        """The trained parameters, by their weight decay and the factor of their learning rate."""
-        rate = self.stage.generator_rate
+        """The trained parameters, by the factor of their learning rate and their weight decay."""
+        generator_rate, weight_decay = self.stage.generator_rate, self.recipe.weight_decay
         model = self.pipeline.model.named_parameters()
-        generator = {id(value) for name, value in model if rate != 1 and name.startswith("generation.")}
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        generator = {id(value) for name, value in model if name.startswith("generation.")}
+        # Former versions always saved the last two, even if empty.
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
         for parameter in self._trained_parameters():
-            decay = self.recipe.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((rate if id(parameter) in generator else 1.0, decay), []).append(parameter)
+            rate = generator_rate if id(parameter) in generator else 1.0
+            groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
         return [
-            {"params": parameters, "rate": rate, "weight_decay": decay}
-            for (rate, decay), parameters in sorted(groups.items(), key=lambda group: group[0], reverse=True)
+            {"params": parameters, "rate": rate, "weight_decay": weight_decay if is_matrix else 0.0}
+            for (rate, is_matrix), parameters in sorted(groups.items(), key=itemgetter(0), reverse=True)
         ]
 
     def _finish_stage(self) -> None:

@@ -201,6 +201,35 @@ def test_runs_of_versions_without_the_later_fields_can_be_resumed() -> None:
     assert aligned.identity() == plain.identity() | {"alignment": 0.5, "average": 0.9}
 
 
+@pytest.mark.parametrize("lora", [False, True])
+def test_a_flow_run_that_a_former_version_has_saved_is_resumed(
+    fresh_flow: Callable[[], JanusPipeline], tmp_path: Path, lora: bool
+) -> None:
+    """Its output layer had other names, and its optimizer two groups without a rate."""
+    stage = replace(short("flow unified").stages[0], average=0.9, generator_rate=1.0)
+    if lora:  # only matrices are trained, and the group of vectors is empty
+        stage = replace(stage, trains=("body.layers.*.mlp.*",), alignment=0.0)
+    recipe = Recipe((replace(stage, steps=2),))
+    Trainer(fresh_flow(), ShapesData(), recipe, tmp_path).run(max_steps=1)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    for part in ("model", "average"):
+        state[part] = {
+            name.replace("out_convs.0.unpatch_conv", "conv_out").replace(
+                "out_convs.0.norm", "norm_out"
+            ): value
+            for name, value in state[part].items()
+        }
+    assert "generation.decoder.conv_out.weight" in state["model"]
+    groups = state["optimizer"]["param_groups"]
+    assert [bool(group["params"]) for group in groups] == [True, not lora]
+    for group in groups:
+        del group["rate"]
+    torch.save(state, tmp_path / "state.pt")
+    resumed = Trainer(fresh_flow(), ShapesData(), recipe, tmp_path)
+    resumed.run()
+    assert resumed.done
+
+
 def test_the_generator_has_a_learning_rate_of_its_own(
     fresh_flow: Callable[[], JanusPipeline], tmp_path: Path
 ) -> None:

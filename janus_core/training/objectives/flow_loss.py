@@ -51,6 +51,7 @@ class FlowLoss(nn.Module):
         Each sequence holds `draws` copies of its image, which get a noise and a time each.
         """
         pipeline = self.pipeline
+        assert all(sequence.copies == self.draws for sequence in sequences)
         latents = image_latents(pipeline, images).repeat_interleave(self.draws, dim=0)
         # On the CPU, so that noise and times do not depend on the device.
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
