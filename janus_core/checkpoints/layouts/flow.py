@@ -58,18 +58,20 @@ def _build_config(values: Values) -> JanusConfig:
     vision = shared.build_vision(values, "vision_und_enc_config")
     body = shared.build_llama(values, "language_config")
     aligner = ProjectorConfig(vision.hidden_size, body.hidden_size, depth=1)
-    patch_size = values[_ENCODER]["stride"]
-    decoder = _build_uvit(values, _DECODER, "out_channels", patch_size)
-    for name, expected, source in (
-        ("in_channels", decoder.block_out_channels, "the width in block_out_channels"),
-        ("upsamples", decoder.upsamples, f"log2 of the encoder's stride {patch_size},"),
-    ):
-        require_equal(f"{_DECODER}.{name}", values[_DECODER][name], source, expected)
+    stride = values[_ENCODER]["stride"]
+    power_of_2 = stride > 1 and stride.bit_count() == 1
+    require(power_of_2, f"{_ENCODER}.stride must be a power of 2, at least 2, got {stride}")
+    decoder = _build_uvit(values, _DECODER, "out_channels", stride)
+    found, width = values[_DECODER]["in_channels"], decoder.block_out_channels
+    require_equal(f"{_DECODER}.in_channels", found, "the width in block_out_channels", width)
+    found, expected = values[_DECODER]["upsamples"], decoder.upsamples
+    rule = f"{_DECODER}.upsamples must be {expected} for the encoder's stride {stride}"
+    require(found == expected, f"{rule}, got {found}")
     return JanusConfig(
         understanding=UnderstandingConfig(vision, aligner, start_embedding=True),
         body=body,
         generation=FlowGenerationConfig(
-            encoder=_build_uvit(values, _ENCODER, "input_channels", patch_size),
+            encoder=_build_uvit(values, _ENCODER, "input_channels", stride),
             decoder=decoder,
             hidden_size=body.hidden_size,
             rms_norm_eps=body.rms_norm_eps,

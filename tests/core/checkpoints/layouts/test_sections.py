@@ -201,7 +201,15 @@ def test_absent_entries_take_the_defaults_of_the_reference(layout: str) -> None:
 def test_defaults_that_are_not_supported_are_named() -> None:
     content = copy.deepcopy(ENTRIES["flow"].content)
     del content["vision_gen_dec_config"]["params"]["upsamples"]
-    with pytest.raises(ValueError, match=r"upsamples must be .* 1, got 2"):
+    with pytest.raises(ValueError, match=r"upsamples must be 1 for the encoder's stride 2, got 2; "):
+        ENTRIES["flow"].read(content)
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_a_stride_that_no_upsamples_undo_is_named(stride: int) -> None:
+    content = copy.deepcopy(ENTRIES["flow"].content)
+    content["vision_gen_enc_config"]["params"] |= {"stride": stride, "kernel_size": stride}
+    with pytest.raises(ValueError, match=rf"params\.stride must be a power of 2, at least 2, got {stride}; "):
         ENTRIES["flow"].read(content)
 
 
