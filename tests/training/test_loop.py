@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -212,13 +213,9 @@ def test_a_flow_run_that_a_former_version_has_saved_is_resumed(
     recipe = Recipe((replace(stage, steps=2),))
     Trainer(fresh_flow(), ShapesData(), recipe, tmp_path).run(max_steps=1)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
-    for part in ("model", "average"):
-        state[part] = {
-            name.replace("out_convs.0.unpatch_conv", "conv_out").replace(
-                "out_convs.0.norm", "norm_out"
-            ): value
-            for name, value in state[part].items()
-        }
+    former = {"out_convs.0.unpatch_conv": "conv_out", "out_convs.0.norm": "norm_out"}
+    for part, (now, then) in itertools.product(("model", "average"), former.items()):
+        state[part] = {name.replace(now, then): value for name, value in state[part].items()}
     assert "generation.decoder.conv_out.weight" in state["model"]
     groups = state["optimizer"]["param_groups"]
     assert [bool(group["params"]) for group in groups] == [True, not lora]
